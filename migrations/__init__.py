@@ -1,0 +1,1 @@
+"""Alembic revisions of the triage database; run by ``python -m worker migrate``."""

@@ -1,0 +1,261 @@
+"""The configuration: one TOML file plus ``CXR_*`` environment variables, read once and passed down, frozen.
+
+Lookup order, first wins: arguments, environment (``CXR_DATABASE_URL=...``, nested with ``__``), ``CXR_<NAME>_FILE``
+for secrets, the TOML file named by ``--config`` or ``CXR_CONFIG``, the defaults below. All mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from dicom_io.peer import Peer, TlsFiles
+
+DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "phantom-densenet121"
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message lists every mistake with the name of its field."""
+
+
+class Tls(BaseModel):
+    """Files for TLS on one connection (PS3.15 B.12: TLS 1.2 or newer)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate_file: Path
+    """PEM certificate shown to the other side."""
+    key_file: Path
+    """PEM private key of that certificate."""
+    ca_file: Path
+    """PEM certificates the other side's certificate must be signed by (mutual TLS)."""
+
+    def files(self) -> TlsFiles:
+        """Return the same three files in the form the network layer takes."""
+        return TlsFiles(self.certificate_file, self.key_file, self.ca_file)
+
+
+class Source(BaseModel):
+    """One system that may send to us, known by its calling AE title."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ae_title: AeTitle
+    """Calling AE title, case-sensitive, at most 16 characters."""
+    hosts: tuple[str, ...] = ()
+    """IP addresses it may call from; empty = any."""
+    urgent: bool = False
+    """True puts every study of this source on the ``stat`` queue (an emergency room, say)."""
+    bundle: str = "default"
+    """Name of the model bundle for its studies, a key of ``bundles``."""
+    accept_secondary_capture: bool = False
+    """True analyses Secondary Capture images too (film digitisers)."""
+    include_under_18: bool = False
+    """True analyses children; the training data are mostly adults."""
+
+
+class Destination(BaseModel):
+    """One PACS that results are sent to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64)
+    """Short name used in rows and on pages."""
+    ae_title: AeTitle
+    host: str
+    port: Port
+    tls: Tls | None = None
+    send_secondary_captures: bool = True
+    """False sends the structured report only."""
+
+    def peer(self) -> Peer:
+        """Return the address in the form the network layer takes."""
+        return Peer(self.ae_title, self.host, self.port, self.tls.files() if self.tls else None)
+
+
+class Settings(BaseSettings):
+    """Everything the worker can be told; the unit stands in each field's name or doc line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CXR_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+    )
+
+    data_dir: Path = Path("data")
+    """Folder for everything on disk: instances, results, quarantine, SQLite file, queue."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty = SQLite file ``triage.db`` in ``data_dir``. PostgreSQL: ``postgresql+psycopg://...``."""
+    broker_url: str = "filesystem://"
+    """Celery broker; ``filesystem://`` (inside ``data_dir``) or ``redis://...``."""
+
+    ae_title: AeTitle = "CXRAI"
+    """Our AE title, for receiving and for sending."""
+    listen_host: str = "127.0.0.1"
+    listen_port: Port = 11112
+    listen_tls: Tls | None = None
+    maximum_associations: int = Field(25, ge=1)
+    """Simultaneous associations; one more is rejected as transient."""
+    maximum_pdu_bytes: int = Field(131072, ge=4096)
+    network_timeout_seconds: float = Field(300.0, gt=0)
+    dimse_timeout_seconds: float = Field(120.0, gt=0)
+    acse_timeout_seconds: float = Field(30.0, gt=0)
+    accept_unknown_sources: bool = False
+    """True lets any calling AE title send; meant for the demonstration on one machine."""
+    sources: tuple[Source, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    minimum_free_bytes: int = Field(2_000_000_000, ge=0)
+    """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
+
+    bundles: dict[str, Path] = Field(default_factory=lambda: {"default": DEFAULT_BUNDLE})
+    """Model bundles by name; ``default`` serves every source that names none."""
+    allow_demonstration_bundle: bool = False
+    """True lets a bundle trained on drawings analyse studies; only the demonstration sets it."""
+    runtime: str = Field("auto", pattern="^(auto|openvino|torch)$")
+    site_name: str = ""
+    """Institution shown on the worklist."""
+    device_serial_number: str = "0001"
+    """DeviceSerialNumber in our results; with the model name it marks them as ours."""
+
+    quiet_time_seconds: float = Field(2.0, ge=0)
+    """A study is due this long after its last image when no association end told us earlier."""
+    lease_seconds: float = Field(20.0, gt=0)
+    lease_renewal_seconds: float = Field(5.0, gt=0)
+    maximum_attempts: int = Field(3, ge=1)
+    upper_wait_minutes: float = Field(60.0, gt=0)
+    """An unread study older than this moves to the head of the list."""
+    historical_after_days: int = Field(7, ge=0)
+    """Studies with an older StudyDate are analysed as historical: never flagged or announced."""
+    delivery_first_retry_seconds: float = Field(1.0, gt=0)
+    delivery_longest_retry_seconds: float = Field(300.0, gt=0)
+    sweep_interval_seconds: float = Field(1.0, gt=0)
+    ring_again_seconds: float = Field(10.0, gt=0)
+    """A queued run or due delivery whose message seems lost is rung again after this long."""
+    concurrency: int = Field(0, ge=0)
+    """Triage processes of one ``work``; 0 = one per core."""
+
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Operating points by finding that replace the bundle's own, 0..1."""
+    include_negatives: bool = False
+    """True lists findings below their threshold in the report as Absent."""
+
+    worklist_host: str = "127.0.0.1"
+    worklist_port: Port = 8042
+    worklist_password_hash_file: Path | None = None
+    """File with the administrator's password hash (``python -m worklist passwd``); needed off loopback."""
+
+    @field_validator("sources")
+    @classmethod
+    def _source_titles_are_unique(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        titles = [source.ae_title for source in sources]
+        if len(set(titles)) != len(titles):
+            raise ValueError("each ae_title may stand once")
+        return sources
+
+    @field_validator("destinations")
+    @classmethod
+    def _destination_names_are_unique(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in destinations]
+        if len(set(names)) != len(names):
+            raise ValueError("each name may stand once")
+        return destinations
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Settings:
+        if self.lease_renewal_seconds * 2 > self.lease_seconds:
+            raise ValueError("lease_renewal_seconds must be at most half of lease_seconds, else a lease lapses at one slow renewal")
+        unknown = sorted({source.bundle for source in self.sources} - set(self.bundles))
+        if unknown:
+            raise ValueError(f"sources name bundles that are not configured: {', '.join(unknown)}")
+        if "default" not in self.bundles:
+            raise ValueError("bundles needs an entry named default")
+        if self.worklist_host not in LOOPBACK and self.worklist_password_hash_file is None:
+            raise ValueError(
+                "worklist_host is not loopback: set worklist_password_hash_file (make one with `python -m worklist passwd FILE`)"
+            )
+        return self
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database URL with the SQLite default filled in."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'triage.db').resolve()}"
+
+    @property
+    def instances_dir(self) -> Path:
+        """Folder of received instances."""
+        return self.data_dir / "instances"
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of generated results."""
+        return self.data_dir / "results"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of compiled models."""
+        return self.data_dir / "cache"
+
+    def source(self, calling_ae_title: str) -> Source | None:
+        """Return the configured source with this calling AE title, or None."""
+        return next((source for source in self.sources if source.ae_title == calling_ae_title), None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if path := os.environ.get("CXR_CONFIG"):
+            sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
+        return sources
+
+
+def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the configuration.
+
+    Parameters
+    ----------
+    config_file
+        TOML file; None takes ``CXR_CONFIG`` from the environment, if set.
+    overrides
+        Fields that win over everything else.
+
+    Raises
+    ------
+    ConfigurationError
+        Listing every mistake by field.
+    """
+    if config_file is not None:
+        os.environ["CXR_CONFIG"] = str(config_file)  # also read by child processes
+    path = os.environ.get("CXR_CONFIG")
+    if path and not Path(path).is_file():
+        raise ConfigurationError(f"configuration file {path} does not exist; create it or unset CXR_CONFIG")
+    for name in ("database_url", "broker_url"):
+        if (secret := os.environ.get(f"CXR_{name.upper()}_FILE")) and name not in overrides:
+            try:
+                overrides[name] = Path(secret).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigurationError(f"CXR_{name.upper()}_FILE: cannot read {secret}: {error.strerror}") from error
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError("the configuration has mistakes:\n" + "\n".join(lines)) from error
+    except ValueError as error:  # TOML syntax
+        raise ConfigurationError(f"configuration file {path} is not valid TOML: {error}") from error

@@ -1,0 +1,369 @@
+"""The rows of the triage database (SQLAlchemy 2 typed ORM); ``architecture`` of every table in one file.
+
+The database is the truth, Celery only the doorbell: every state a study, run or delivery can be in is written here
+and changed by conditional updates. All times are timezone-aware UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class StudyState(StrEnum):
+    """Where a study stands. The last four never look like "nothing found"."""
+
+    RECEIVING = "receiving"
+    QUEUED = "queued"
+    TRIAGING = "triaging"
+    TRIAGED = "triaged"
+    OUT_OF_SCOPE = "out_of_scope"
+    NOT_ANALYSED = "not_analysed"
+    HELD = "held"
+    FAILED = "failed"
+
+
+class Disposition(StrEnum):
+    """What became of one received instance."""
+
+    CANDIDATE = "candidate"
+    ANALYSED = "analysed"
+    IGNORED = "ignored"
+    NOT_ANALYSED = "not_analysed"
+    OUT_OF_SCOPE = "out_of_scope"
+
+
+class RunState(StrEnum):
+    """State of one analysis of one study by one bundle."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class RunTrigger(StrEnum):
+    """Why a run exists."""
+
+    AUTO = "auto"
+    LATE_IMAGE = "late_image"
+    MANUAL = "manual"
+    REPROCESS = "reprocess"
+    SHADOW = "shadow"
+
+
+class Priority(StrEnum):
+    """Triage priority; null in SQL when the study was not analysed."""
+
+    STAT = "STAT"
+    URGENT = "URGENT"
+    ROUTINE = "ROUTINE"
+
+
+class ResultKind(StrEnum):
+    """Kinds of DICOM objects we write."""
+
+    STRUCTURED_REPORT = "structured_report"
+    SECONDARY_CAPTURE = "secondary_capture"
+
+
+class DeliveryState(StrEnum):
+    """State of one result on its way to one destination."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Timezone-aware UTC in Python; ``timestamp with time zone`` on PostgreSQL, naive UTC text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times; hand the database UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime given to the database; use timezone-aware UTC")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back an aware UTC time, also where the database (SQLite) forgot the zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Declares the schema; the Alembic revisions must produce exactly this (a test compares them)."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}  # noqa: RUF012 (SQLAlchemy's own idiom)
+
+
+class Study(Base):
+    """One DICOM study: identity as received, triage state and priority."""
+
+    __tablename__ = "study"
+
+    study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    patient_id: Mapped[str] = mapped_column(default="")
+    issuer_of_patient_id: Mapped[str] = mapped_column(default="")
+    patient_name: Mapped[str] = mapped_column(default="")
+    patient_birth_date: Mapped[str] = mapped_column(default="")
+    patient_sex: Mapped[str] = mapped_column(default="")
+    patient_age: Mapped[str] = mapped_column(default="")
+    patient_id_missing: Mapped[bool] = mapped_column(default=False)
+    accession_number: Mapped[str] = mapped_column(default="")
+    study_id: Mapped[str] = mapped_column(default="")
+    study_date: Mapped[str] = mapped_column(default="")
+    study_time: Mapped[str] = mapped_column(default="")
+    study_description: Mapped[str] = mapped_column(default="")
+    referring_physician_name: Mapped[str] = mapped_column(default="")
+    order_priority: Mapped[str] = mapped_column(default="")
+    calling_ae_title: Mapped[str] = mapped_column(default="")
+    called_ae_title: Mapped[str] = mapped_column(default="")
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(String(16), default=StudyState.RECEIVING)
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None]
+    current_run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id", use_alter=True))
+    historical: Mapped[bool] = mapped_column(default=False)
+    priority: Mapped[str | None] = mapped_column(String(8))
+    priority_rank: Mapped[float] = mapped_column(default=0.0)
+    priority_reason: Mapped[str | None]
+    flagged_at: Mapped[datetime | None]
+    read_at: Mapped[datetime | None]
+    read_by: Mapped[str | None]
+
+    instances: Mapped[list[Instance]] = relationship(back_populates="study", order_by="Instance.id")
+    runs: Mapped[list[Run]] = relationship(
+        back_populates="study", foreign_keys="Run.study_instance_uid", order_by="Run.run_number"
+    )
+    current_run: Mapped[Run | None] = relationship(foreign_keys=[current_run_id], post_update=True)
+
+    __table_args__ = (
+        Index(None, "due_at"),
+        Index(None, "state", "priority"),
+        Index(None, "last_received_at"),
+    )
+
+
+class Instance(Base):
+    """One received SOP instance in one version of its bytes; ``current`` marks the newest version."""
+
+    __tablename__ = "instance"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(default=1)
+    current: Mapped[bool] = mapped_column(default=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str]
+    bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    patient_id: Mapped[str] = mapped_column(default="")
+    calling_ae_title: Mapped[str] = mapped_column(default="")
+    received_at: Mapped[datetime]
+    disposition: Mapped[str] = mapped_column(String(16))
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None]
+    pixel_sha256: Mapped[str | None] = mapped_column(String(64))
+
+    study: Mapped[Study] = relationship(back_populates="instances")
+
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", "sop_instance_uid", "version"),
+        Index(None, "sop_instance_uid"),
+        Index(None, "study_instance_uid"),
+    )
+
+
+class Run(Base):
+    """One analysis of one study by one model bundle, claimed with a lease and a fencing token."""
+
+    __tablename__ = "run"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    run_number: Mapped[int]
+    bundle: Mapped[str] = mapped_column(default="default")
+    trigger: Mapped[str] = mapped_column(String(16), default=RunTrigger.AUTO)
+    state: Mapped[str] = mapped_column(String(16), default=RunState.QUEUED)
+    queue: Mapped[str] = mapped_column(String(16), default="routine")
+    shadow: Mapped[bool] = mapped_column(default=False)
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    fencing_token: Mapped[int] = mapped_column(default=0)
+    worker_name: Mapped[str | None]
+    model_version: Mapped[str | None]
+    policy_hash: Mapped[str | None] = mapped_column(String(64))
+    result_revision: Mapped[int] = mapped_column(default=1)
+    timings_seconds: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    priority: Mapped[str | None] = mapped_column(String(8))
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None]
+    queued_at: Mapped[datetime]
+    rung_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    study: Mapped[Study] = relationship(back_populates="runs", foreign_keys=[study_instance_uid])
+    predictions: Mapped[list[Prediction]] = relationship(back_populates="run", order_by="Prediction.id")
+    results: Mapped[list[Result]] = relationship(back_populates="run", order_by="Result.id")
+
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", "run_number"),
+        Index(
+            "uq_run_active",
+            "study_instance_uid",
+            "bundle",
+            unique=True,
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        Index(None, "state", "lease_until"),
+    )
+
+
+class Prediction(Base):
+    """What a run says about one finding in one instance; null probability = the bundle was not trained on it."""
+
+    __tablename__ = "prediction"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"))
+    finding: Mapped[str] = mapped_column(String(32))
+    probability: Mapped[float | None]
+    threshold: Mapped[float | None]
+    flagged: Mapped[bool] = mapped_column(default=False)
+
+    run: Mapped[Run] = relationship(back_populates="predictions")
+    instance: Mapped[Instance] = relationship()
+
+    __table_args__ = (UniqueConstraint("run_id", "instance_id", "finding"),)
+
+
+class Result(Base):
+    """One generated DICOM object, its bytes kept on disk for byte-identical re-sending."""
+
+    __tablename__ = "result"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    kind: Mapped[str] = mapped_column(String(32))
+    finding: Mapped[str | None] = mapped_column(String(32))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str]
+    bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+    run: Mapped[Run] = relationship(back_populates="results")
+    deliveries: Mapped[list[Delivery]] = relationship(back_populates="result", order_by="Delivery.id")
+
+    __table_args__ = (UniqueConstraint("run_id", "sop_instance_uid"), Index(None, "sop_instance_uid"))
+
+
+class Delivery(Base):
+    """Outbox row: one result to one destination."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    result_id: Mapped[int] = mapped_column(ForeignKey("result.id"))
+    destination: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    fencing_token: Mapped[int] = mapped_column(default=0)
+    last_status: Mapped[int | None]
+    last_comment: Mapped[str | None]
+    sent_at: Mapped[datetime | None]
+
+    result: Mapped[Result] = relationship(back_populates="deliveries")
+
+    __table_args__ = (UniqueConstraint("result_id", "destination"), Index(None, "state", "next_attempt_at"))
+
+
+class Review(Base):
+    """A radiologist's word on a study: agree or disagree per finding, a comment, who and when."""
+
+    __tablename__ = "review"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    finding: Mapped[str | None] = mapped_column(String(32))
+    verdict: Mapped[str] = mapped_column(String(16))
+    comment: Mapped[str | None]
+    reviewer: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Event(Base):
+    """Append-only audit trail: who or what changed which state, when and why."""
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    study_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    run_id: Mapped[int | None]
+    actor: Mapped[str]
+    kind: Mapped[str] = mapped_column(String(32))
+    from_state: Mapped[str | None] = mapped_column(String(16))
+    to_state: Mapped[str | None] = mapped_column(String(16))
+    reason: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    __table_args__ = (Index(None, "study_instance_uid", "id"), Index(None, "at"))
+
+
+class ServiceLease(Base):
+    """Exactly one process holds a named service (the sweeper) at a time."""
+
+    __tablename__ = "service_lease"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str]
+    lease_until: Mapped[datetime]

@@ -1,0 +1,1 @@
+"""The radiologist's flagged worklist: reads rows through ``worker.studies`` and renders pages."""

@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` and `make test`. Both need only python3 (3.11 to 3.13, with venv) and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+UV_VERSION = 0.11.8
+
+.PHONY: demo test slow lint check clean
+
+# One environment for running, a second stamp on top of it for testing; both pinned by requirements.lock.
+$(VENV)/uv: Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+$(VENV)/runtime: $(VENV)/uv pyproject.toml requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable .
+	touch $@
+
+$(VENV)/testing: $(VENV)/runtime
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[training,test]'
+	touch $@
+
+# `make demo KEEP=1` leaves everything running until Ctrl-C.
+demo: $(VENV)/runtime
+	$(BIN)/python -m worker demo $(if $(KEEP),--keep)
+
+test: $(VENV)/testing lint
+	$(BIN)/python -m pytest
+
+# Minutes-long tests: full-size training, soak.
+slow: $(VENV)/testing
+	$(BIN)/python -m pytest -m slow --timeout 7200
+
+lint: $(VENV)/testing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo-data

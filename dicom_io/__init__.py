@@ -1,1 +1,1 @@
-"""DICOM in and out: receiving, reading pixels, selecting images, building and sending results. No torch, SQL or Celery here."""
+"""DICOM in and out: receiving, pixels, selection, building and sending results. No torch, SQL or Celery here."""

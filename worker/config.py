@@ -1,7 +1,8 @@
 """The configuration: one TOML file plus ``CXR_*`` environment variables, read once and passed down, frozen.
 
 Lookup order, first wins: arguments, environment (``CXR_DATABASE_URL=...``, nested with ``__``), ``CXR_<NAME>_FILE``
-for secrets, the TOML file named by ``--config`` or ``CXR_CONFIG``, the defaults below. All mistakes are reported at once.
+for secrets, the TOML file named by ``--config`` or ``CXR_CONFIG``, the defaults below. All mistakes are reported at
+once.
 """
 
 from __future__ import annotations
@@ -90,7 +91,11 @@ class Settings(BaseSettings):
     """Everything the worker can be told; the unit stands in each field's name or doc line."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CXR_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix="CXR_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     data_dir: Path = Path("data")
@@ -174,7 +179,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fields_agree(self) -> Settings:
         if self.lease_renewal_seconds * 2 > self.lease_seconds:
-            raise ValueError("lease_renewal_seconds must be at most half of lease_seconds, else a lease lapses at one slow renewal")
+            raise ValueError(
+                "lease_renewal_seconds must be at most half of lease_seconds, else one slow renewal loses it"
+            )
         unknown = sorted({source.bundle for source in self.sources} - set(self.bundles))
         if unknown:
             raise ValueError(f"sources name bundles that are not configured: {', '.join(unknown)}")
@@ -182,7 +189,8 @@ class Settings(BaseSettings):
             raise ValueError("bundles needs an entry named default")
         if self.worklist_host not in LOOPBACK and self.worklist_password_hash_file is None:
             raise ValueError(
-                "worklist_host is not loopback: set worklist_password_hash_file (make one with `python -m worklist passwd FILE`)"
+                "worklist_host is not loopback: set worklist_password_hash_file"
+                " (make one with `python -m worklist passwd FILE`)"
             )
         return self
 
@@ -255,7 +263,10 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = [f"  {'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}" for item in error.errors()]
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}"
+            for item in error.errors()
+        ]
         raise ConfigurationError("the configuration has mistakes:\n" + "\n".join(lines)) from error
     except ValueError as error:  # TOML syntax
         raise ConfigurationError(f"configuration file {path} is not valid TOML: {error}") from error

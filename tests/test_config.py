@@ -1,0 +1,87 @@
+"""The configuration refuses what cannot work, and names every mistake at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.config import ConfigurationError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("CXR_")]:
+        monkeypatch.delenv(name)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_loopback_sqlite_and_closed_to_strangers(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    assert settings.listen_host == settings.worklist_host == "127.0.0.1"
+    assert settings.effective_database_url == f"sqlite:///{tmp_path.resolve() / 'triage.db'}"
+    assert not settings.accept_unknown_sources
+    assert not settings.allow_demonstration_bundle
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(ae_title="A TITLE LONGER THAN SIXTEEN", listen_port=0, quiet_time_seconds=-1)
+    message = str(caught.value)
+    assert all(field in message for field in ("ae_title", "listen_port", "quiet_time_seconds"))
+
+
+def test_an_unknown_field_is_refused_not_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_CONFIG", str(write(tmp_path / "site.toml", "listen_prot = 104\n")))
+    with pytest.raises(ConfigurationError, match="listen_prot"):
+        load_settings()
+
+
+def test_environment_wins_over_the_file_and_arguments_win_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_CONFIG", str(write(tmp_path / "site.toml", 'listen_port = 104\nae_title = "FILE"\n')))
+    monkeypatch.setenv("CXR_LISTEN_PORT", "105")
+    assert (load_settings().listen_port, load_settings().ae_title) == (105, "FILE")
+    assert load_settings(listen_port=106).listen_port == 106
+
+
+def test_a_secret_is_read_from_the_file_its_variable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = write(tmp_path / "url", "postgresql+psycopg://cxr:secret@db/cxr\n")
+    monkeypatch.setenv("CXR_DATABASE_URL_FILE", str(secret))
+    assert load_settings().effective_database_url == "postgresql+psycopg://cxr:secret@db/cxr"
+    monkeypatch.setenv("CXR_DATABASE_URL_FILE", str(tmp_path / "absent"))
+    with pytest.raises(ConfigurationError, match="CXR_DATABASE_URL_FILE"):
+        load_settings()
+
+
+def test_the_page_leaves_loopback_only_with_a_login(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="worklist_password_hash_file"):
+        load_settings(worklist_host="0.0.0.0")  # noqa: S104 (refused, that is the point)
+    assert load_settings(worklist_host="0.0.0.0", worklist_password_hash_file=tmp_path / "hash")  # noqa: S104
+
+
+def test_a_source_may_not_name_a_bundle_that_is_not_configured() -> None:
+    with pytest.raises(ConfigurationError, match="chest14"):
+        load_settings(sources=[{"ae_title": "CR1", "bundle": "chest14"}])
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_CONFIG", str(tmp_path / "none.toml"))
+    with pytest.raises(ConfigurationError, match=r"none\.toml does not exist"):
+        load_settings()
+    monkeypatch.setenv("CXR_CONFIG", str(write(tmp_path / "broken.toml", "listen_port = = 1")))
+    with pytest.raises(ConfigurationError, match="not valid TOML"):
+        load_settings()
+
+
+def test_settings_cannot_be_changed_after_loading() -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.listen_port = 1  # type: ignore[misc]

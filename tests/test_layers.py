@@ -1,0 +1,90 @@
+"""Imports go down the layers only; a file that breaks this is named here with its line."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ALLOWED = {
+    "dicom_io": {"dicom_io"},
+    "model": {"model"},
+    "training": {"training", "model", "dicom_io"},
+    "worker": {"worker", "dicom_io", "model", "migrations"},
+    "worklist": {"worklist", "worker", "dicom_io", "model"},
+    "migrations": {"migrations", "worker"},
+}
+FORBIDDEN_LIBRARIES = {
+    "dicom_io": {"torch", "torchvision", "sqlalchemy", "celery", "redis", "fastapi", "openvino"},
+    "model": {"pydicom", "pynetdicom", "highdicom", "sqlalchemy", "celery", "redis", "fastapi"},
+    "training": {"sqlalchemy", "celery", "redis", "fastapi", "pynetdicom"},
+    "worker": {"fastapi", "sklearn", "matplotlib", "pandas", "torch"},
+    "worklist": {"torch", "celery", "pynetdicom", "sklearn", "matplotlib"},
+    "migrations": {"torch", "celery", "pydicom"},
+}
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, top-level package) of every import, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, path.parent.name if node.level else (node.module or "").split(".")[0]
+
+
+def violations(package: str, path: Path) -> list[str]:
+    """Name each import in ``path`` that a file of ``package`` must not make."""
+    return [
+        f"{path.name}:{line}: {package} imports {imported}"
+        for line, imported in imports_of(path)
+        if (imported in ALLOWED and imported not in ALLOWED[package]) or imported in FORBIDDEN_LIBRARIES[package]
+    ]
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_go_down_the_layers(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    assert [line for file in files for line in violations(package, file)] == []
+
+
+def test_an_import_against_the_layers_is_found(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("import os\n\ndef f():\n    from worker.tables import Study\n    import torch.nn\n")
+    assert violations("dicom_io", bad) == ["bad.py:4: dicom_io imports worker", "bad.py:5: dicom_io imports torch"]
+
+
+def test_no_circles_between_the_files_of_a_package() -> None:
+    for package in ALLOWED:
+        edges: dict[str, set[str]] = {}
+        for path in (ROOT / package).glob("*.py"):
+            tree = ast.parse(path.read_text())
+            edges[path.stem] = {
+                node.module.split(".")[1]
+                for node in tree.body
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{package}.")
+            }
+        assert circle_in(edges) is None, f"{package}: {circle_in(edges)}"
+
+
+def circle_in(edges: dict[str, set[str]]) -> list[str] | None:
+    """Return one circle of module names, or None."""
+
+    def walk(node: str, trail: list[str]) -> list[str] | None:
+        if node in trail:
+            return [*trail[trail.index(node) :], node]
+        for other in edges.get(node, ()):
+            if found := walk(other, [*trail, node]):
+                return found
+        return None
+
+    return next((found for start in edges if (found := walk(start, []))), None)
+
+
+def test_a_circle_is_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]

@@ -1,0 +1,64 @@
+"""From a radiograph to the network's input: the one function that training and serving share.
+
+The whole image is squashed to a square. Resizing is Pillow's antialiased bilinear filter on uint8, the same code that
+makes the training cache, so a served picture and a training picture of the same film are equal byte for byte.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+PREPROCESSING_ID = "squash224-bilinear-imagenet-v1"
+"""Names this exact recipe; a bundle made with another one is refused. Change it whenever a pixel would change."""
+
+INPUT_SIZE_PX = 224
+GREY_MEAN = 0.449
+"""Mean of ImageNet's three channel means (torchvision), grey levels in 0..1."""
+GREY_STD = 0.226
+"""Mean of ImageNet's three channel deviations (torchvision), grey levels in 0..1."""
+
+
+def resize_uint8(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Squash a grey image to a square.
+
+    Parameters
+    ----------
+    pixels
+        uint8 [H, W], bones bright; any H, W >= 1.
+    size_px
+        Side of the result.
+
+    Returns
+    -------
+    uint8 [size_px, size_px]
+
+    Raises
+    ------
+    ValueError
+        The array is not uint8 [H, W] with at least one pixel.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.size == 0:
+        raise ValueError(f"resize_uint8 takes uint8 [H, W] with pixels in it, got {pixels.dtype} {list(pixels.shape)}")
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.array(image.resize((size_px, size_px), Image.Resampling.BILINEAR))
+
+
+def to_uint8_224(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture the network sees: uint8 [H, W] bones bright -> uint8 [224, 224]."""
+    return resize_uint8(pixels, INPUT_SIZE_PX)
+
+
+def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the network's input: uint8 [N, S, S] -> float32 [N, 1, S, S], ``(x / 255 - 0.449) / 0.226``.
+
+    Raises
+    ------
+    ValueError
+        The array is not uint8 [N, S, S].
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        raise ValueError(f"normalise takes uint8 [N, S, S], got {pixels.dtype} {list(pixels.shape)}")
+    scale = np.float32(1 / (255 * GREY_STD))
+    return (pixels.astype(np.float32) * scale - np.float32(GREY_MEAN / GREY_STD))[:, None]

@@ -1,0 +1,208 @@
+"""Files that survive ``kill -9`` and power loss: temporary file, fsync, rename, fsync of the folder.
+
+Errors
+------
+StoreError            the file system refused (retry later)
+  StorageFull         no room, or less than the configured headroom is left
+  UnsafePath          a UID or a relative path that would leave the store (never retry)
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_io.uids import is_valid_uid
+
+INCOMING_FOLDER = ".incoming"
+QUARANTINE_FOLDER = "quarantine"
+QUARANTINE_LIMIT_BYTES = 1_000_000_000
+"""Refused objects kept for the engineer to look at; beyond this the oldest go, so that nobody can fill the disk."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class StoreError(Exception):
+    """A file could not be stored or found; `path` says where."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(f"{message}: {path}")
+        self.path = path
+
+
+class StorageFull(StoreError):  # noqa: N818 (reads as what happened)
+    """The disk is full, or fuller than the configured headroom allows."""
+
+
+class UnsafePath(StoreError):  # noqa: N818
+    """A name would leave the store's folder."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that is safely on disk."""
+
+    path: str
+    """Relative to the store's root, with forward slashes."""
+    bytes: int
+    sha256: str
+    """Of the whole file, as ``sha256sum`` prints it."""
+
+
+class InstanceStore:
+    """Received or generated instances below one folder: ``<study>/<sop>/<first 16 of sha256>.dcm``.
+
+    Parameters
+    ----------
+    root
+        Folder of the store; made if missing.
+    minimum_free_bytes
+        Refuse to write when the file system has less than this left.
+    """
+
+    def __init__(self, root: Path, minimum_free_bytes: int = 0) -> None:
+        self.root = root
+        self.minimum_free_bytes = minimum_free_bytes
+        self._incoming = root / INCOMING_FOLDER
+        self._quarantine = root / QUARANTINE_FOLDER
+
+    def write(self, study_instance_uid: str, sop_instance_uid: str, chunks: Iterable[bytes | memoryview]) -> StoredFile:
+        """Store one instance; when this returns, its bytes and its name outlast a power cut.
+
+        The same bytes again end in the same file.
+
+        Raises
+        ------
+        StorageFull, StoreError
+            Nothing is left behind under the final name.
+        UnsafePath
+            A UID is not valid (PS3.5 9.1).
+        """
+        for uid in (study_instance_uid, sop_instance_uid):
+            if not is_valid_uid(uid):
+                raise UnsafePath("a UID that is not valid cannot name a folder; refuse the instance", self.root)
+        try:
+            self.require_free_space()
+            return self._write(self.root / study_instance_uid / sop_instance_uid, chunks)
+        except OSError as error:
+            kind = StorageFull if error.errno in _FULL else StoreError
+            raise kind(f"cannot store an instance ({error.strerror}); free or repair the disk", self.root) from error
+
+    def open_path(self, relative_path: str) -> Path:
+        """Return the absolute path of a stored file.
+
+        Raises
+        ------
+        UnsafePath
+            The path leads out of the store.
+        StoreError
+            There is no such file.
+        """
+        root = self.root.resolve()
+        path = (root / relative_path).resolve()
+        if not path.is_relative_to(root):
+            raise UnsafePath("path leads out of the store", root)
+        if not path.is_file():
+            raise StoreError("stored file is missing; restore it from a backup or have the study sent again", path)
+        return path
+
+    def quarantine(self, chunks: Iterable[bytes | memoryview], reason: str) -> Path:
+        """Keep a refused object for inspection, with a ``.txt`` beside it that says why.
+
+        Not fsynced: the sender was told that the object was refused. `reason` must not name the patient.
+
+        Raises
+        ------
+        StorageFull, StoreError
+        """
+        try:
+            self.require_free_space()
+            self._quarantine.mkdir(parents=True, exist_ok=True)
+            path = self._quarantine / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:12]}.bin"
+            with path.open("wb") as file:
+                file.writelines(chunks)
+            path.with_suffix(".txt").write_text(reason + "\n")
+            self._trim_quarantine()
+        except OSError as error:
+            kind = StorageFull if error.errno in _FULL else StoreError
+            raise kind(f"cannot quarantine an object ({error.strerror})", self._quarantine) from error
+        return path
+
+    def remove_partial_files(self, older_than_seconds: float = 600.0) -> int:
+        """Delete temporary files left by a killed process and return their number.
+
+        Parameters
+        ----------
+        older_than_seconds
+            Younger files may belong to another listener that is writing them now. 0 when there is no other.
+        """
+        oldest_kept = time.time() - older_than_seconds
+        partial = [path for path in self._incoming.glob("*.part") if path.stat().st_mtime <= oldest_kept]
+        for path in partial:
+            path.unlink(missing_ok=True)
+        return len(partial)
+
+    def require_free_space(self) -> None:
+        """Raise `StorageFull` when less than ``minimum_free_bytes`` is left; makes the root folder if missing."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(self.root).free
+        if free_bytes < self.minimum_free_bytes:
+            raise StorageFull(
+                f"{free_bytes} bytes free, {self.minimum_free_bytes} must stay free (minimum_free_bytes)", self.root
+            )
+
+    def _write(self, folder: Path, chunks: Iterable[bytes | memoryview]) -> StoredFile:
+        partial = self._incoming / f"{uuid.uuid4().hex}.part"
+        try:
+            digest = hashlib.sha256()
+            with partial.open("wb", buffering=0) as file:
+                for chunk in chunks:
+                    _write_all(file.fileno(), chunk)
+                    digest.update(chunk)
+                os.fsync(file.fileno())
+                size_bytes = file.tell()
+            _make_durable_folders(self.root, folder)
+            final = folder / f"{digest.hexdigest()[:16]}.dcm"
+            partial.replace(final)
+            _fsync_folder(folder)
+        finally:
+            partial.unlink(missing_ok=True)
+        return StoredFile(final.relative_to(self.root).as_posix(), size_bytes, digest.hexdigest())
+
+    def _trim_quarantine(self) -> None:
+        files = sorted(self._quarantine.glob("*.bin"))  # names begin with the time
+        total_bytes = sum(path.stat().st_size for path in files)
+        for path in files[:-1]:
+            if total_bytes <= QUARANTINE_LIMIT_BYTES:
+                return
+            total_bytes -= path.stat().st_size
+            path.unlink()
+            path.with_suffix(".txt").unlink(missing_ok=True)
+
+
+def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
+    view = memoryview(chunk).cast("B")
+    while view.nbytes:
+        view = view[os.write(descriptor, view) :]
+
+
+def _make_durable_folders(root: Path, folder: Path) -> None:
+    """Make `folder` and what lies between it and `root`, fsyncing each parent that gained an entry."""
+    missing = [path for path in (folder, *folder.parents) if path.is_relative_to(root) and not path.is_dir()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _fsync_folder(path.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

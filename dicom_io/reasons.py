@@ -1,0 +1,75 @@
+"""Why something was not analysed: one code for SQL and statistics, one sentence for people."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ReasonCode(StrEnum):
+    """Reason codes as they stand in rows, on pages and in ``--json``; never renamed, only added to."""
+
+    # one instance: stored and left alone
+    OWN_RESULT = "own_result"
+    SOP_CLASS = "sop_class"
+    FOR_PROCESSING = "for_processing"
+    PROCESSED_COPY = "processed_copy"
+    NO_PIXELS = "no_pixels"
+    # one instance or study: not ours to read
+    NOT_CHEST = "not_chest"
+    NOT_FRONTAL = "not_frontal"
+    NO_IMAGE = "no_image"
+    # one instance or study: should perhaps have been read; a person must look
+    AGE = "age"
+    MULTI_FRAME = "multi_frame"
+    NEEDS_REVIEW = "needs_review"
+    UNDECODABLE = "undecodable"
+    UNSUPPORTED_PIXELS = "unsupported_pixels"
+    TOO_LARGE = "too_large"
+    # identity
+    IDENTITY_CONFLICT = "identity_conflict"
+    # refused at the door
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    INVALID_UID = "invalid_uid"
+    SOP_CLASS_MISMATCH = "sop_class_mismatch"
+    SOP_INSTANCE_MISMATCH = "sop_instance_mismatch"
+    # a run
+    POISON = "poison"
+    BUNDLE = "bundle"
+    DEMONSTRATION_BUNDLE = "demonstration_bundle"
+    FILE_MISSING = "file_missing"
+    RESULT_INVALID = "result_invalid"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence a radiologist or engineer understands."""
+        return _SENTENCES[self]
+
+
+_SENTENCES: dict[ReasonCode, str] = {
+    ReasonCode.OWN_RESULT: "This is a result of this worker that came back; it is kept and not analysed again.",
+    ReasonCode.SOP_CLASS: "This kind of object is not analysed; it is kept.",
+    ReasonCode.FOR_PROCESSING: "Raw detector data (FOR PROCESSING) are not analysed; the image for presentation is.",
+    ReasonCode.PROCESSED_COPY: "A specially processed copy (bone, soft tissue, tube or edge view) is not analysed.",
+    ReasonCode.NO_PIXELS: "The object says it is an image and holds no pixel data.",
+    ReasonCode.NOT_CHEST: "The tags say another body part than the chest.",
+    ReasonCode.NOT_FRONTAL: "The tags say another view than frontal (PA or AP).",
+    ReasonCode.NO_IMAGE: "The study holds no image of a kind that is analysed.",
+    ReasonCode.AGE: "The patient is younger than 18 years, and the model is meant for adults.",
+    ReasonCode.MULTI_FRAME: "The image has more than one frame.",
+    ReasonCode.NEEDS_REVIEW: "The tags do not prove a frontal chest radiograph or contradict each other; a person must look.",
+    ReasonCode.UNDECODABLE: "The pixel data cannot be decoded.",
+    ReasonCode.UNSUPPORTED_PIXELS: "The pixel data are laid out in a way that cannot be read safely.",
+    ReasonCode.TOO_LARGE: "The image is larger than any radiograph should be.",
+    ReasonCode.IDENTITY_CONFLICT: "A study or image carries two identities; nothing is sent until a person decides.",
+    ReasonCode.UNREADABLE: "The received bytes are not a DICOM data set.",
+    ReasonCode.TRUNCATED: "The received data set ends in the middle of an element.",
+    ReasonCode.INVALID_UID: "The Study, Series or SOP Instance UID is missing or not a valid UID.",
+    ReasonCode.SOP_CLASS_MISMATCH: "The SOP Class UID in the data set is not the one that was announced.",
+    ReasonCode.SOP_INSTANCE_MISMATCH: "The SOP Instance UID in the data set is not the one that was announced.",
+    ReasonCode.POISON: "The analysis was started as often as allowed and never finished.",
+    ReasonCode.BUNDLE: "The model bundle is missing or damaged.",
+    ReasonCode.DEMONSTRATION_BUNDLE: "The model is a demonstration trained on drawings and may not analyse patients.",
+    ReasonCode.FILE_MISSING: "The stored file of the image is missing or altered.",
+    ReasonCode.RESULT_INVALID: "The results could not be built from this study.",
+}

@@ -1,0 +1,93 @@
+"""How messages wait: ``stat`` first with a fair share for the others, and whole files on the filesystem broker.
+
+kombu's own order for Redis lets a busy ``stat`` queue starve ``routine``, its order for the filesystem alternates both;
+its filesystem transport also shows a message to readers before it is written. Both are put right here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from kombu.exceptions import ChannelError
+from kombu.transport import filesystem
+from kombu.utils.json import dumps
+
+URGENT_QUEUE = "stat"
+LONGEST_URGENT_STREAK = 4
+"""After this many ``stat`` messages in a row another queue is asked first once: at least one in five is routine."""
+
+
+class StatFirst:
+    """Order in which queues are asked for the next message (kombu's ``queue_order_strategy`` protocol)."""
+
+    def __init__(self, queues: Iterable[str] | None = None) -> None:
+        self._queues = list(queues or ())
+        self._streak = 0
+
+    def update(self, queues: Iterable[str]) -> None:
+        """Take the queues that are consumed from now on."""
+        self._queues[:] = queues
+
+    def consume(self, count: int) -> list[str]:
+        """Return at most ``count`` queue names in the order to ask them."""
+        urgent_last = self._streak >= LONGEST_URGENT_STREAK
+        return sorted(self._queues, key=lambda queue: (queue == URGENT_QUEUE) is urgent_last)[:count]
+
+    def rotate(self, last_used: str) -> str:
+        """Note that ``last_used`` gave a message."""
+        self._streak = self._streak + 1 if last_used == URGENT_QUEUE else 0
+        return last_used
+
+
+class _FirstWaiting:
+    """Asks the queues in ``StatFirst`` order until one has a message (kombu's cycle protocol)."""
+
+    def __init__(self, fetch: Callable[..., Any], queues: list[str], order: StatFirst) -> None:
+        self._fetch = fetch
+        self._queues = queues
+        self._order = order
+
+    def get(self, callback: Callable[..., Any], **options: Any) -> Any:
+        """Deliver one message; raise ``Empty`` when no queue has any."""
+        self._order.update(self._queues)
+        for queue in self._order.consume(len(self._queues)):
+            try:
+                delivered = self._fetch(queue, callback, **options)
+            except Empty:
+                continue
+            self._order.rotate(queue)
+            return delivered
+        raise Empty
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
+    """kombu's filesystem channel with whole messages and ``stat`` first."""
+
+    def _put(self, queue: str, payload: dict[str, Any], **options: Any) -> None:
+        """Write the message aside and rename it, so that no reader meets half a message."""
+        folder = Path(self.data_folder_out)
+        name = f"{time.time_ns() // 1_000_000:015d}_{uuid.uuid4()}"
+        unfinished = folder / f"{name}.tmp"
+        try:
+            unfinished.write_text(dumps(payload), encoding="utf-8")
+            os.replace(unfinished, folder / f"{name}.{queue}.msg")  # noqa: PTH105 (one word for what happens)
+        except OSError as error:
+            raise ChannelError(f"cannot write a message into {folder}: {error.strerror}") from error
+
+    def _reset_cycle(self) -> None:
+        self._cycle = _FirstWaiting(self._get_and_deliver, self._active_queues, StatFirst())
+
+
+class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
+    """Used instead of kombu's own for ``filesystem://`` (Celery setting ``broker_transport``)."""
+
+    Channel = Channel

@@ -1,0 +1,161 @@
+"""What a worker process has at hand once it has started: database sessions, file stores, loaded networks, policy.
+
+Opened once per process, after the fork: neither database connections nor a compiled network survive one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from dicom_io.instance_store import InstanceStore
+from model.bundle import Bundle, BundleError, load_bundle
+from model.classifier import Classifier
+from worker.celery_app import configured_settings
+from worker.config import Settings
+from worker.database import SessionFactory, open_engine, session_factory
+from worker.errors import PermanentRunError, StartError
+from worker.policy import Policy
+
+
+class BundleUnusable(StartError):  # noqa: N818 (reads as what happened)
+    """A configured model bundle is missing, damaged or not meant for patients."""
+
+    def __init__(self, name: str, cause: str, code: str = "bundle") -> None:
+        self.code = code
+        super().__init__(f"bundle {name}: {cause}")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """One bundle, its network in memory and the policy made of its operating points."""
+
+    bundle: Bundle
+    classifier: Classifier
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Everything one run needs beside its own rows."""
+
+    settings: Settings
+    sessions: SessionFactory
+    instances: InstanceStore
+    results: InstanceStore
+    worker_name: str
+    models: dict[str, LoadedModel] = field(default_factory=dict)
+    """Networks loaded so far, by bundle name; more are loaded when a run first asks for them."""
+
+    def model(self, bundle_name: str) -> LoadedModel:
+        """Return the model of this name, loaded on first use.
+
+        Raises
+        ------
+        PermanentRunError
+            The bundle is not configured or cannot be used.
+        """
+        if bundle_name not in self.models:
+            try:
+                self.models[bundle_name] = load_model(self.settings, bundle_name)
+            except BundleUnusable as error:
+                raise PermanentRunError(error.code, str(error)) from error
+        return self.models[bundle_name]
+
+
+@dataclass(frozen=True)
+class PostOffice:
+    """Everything a delivery needs beside its rows."""
+
+    settings: Settings
+    sessions: SessionFactory
+    results: InstanceStore
+    worker_name: str
+
+
+def check_bundles(settings: Settings) -> Mapping[str, Bundle]:
+    """Read every configured bundle's files and hashes, without loading a network.
+
+    Raises
+    ------
+    BundleUnusable
+        One is missing, damaged, or a demonstration where that is not allowed.
+    """
+    return {name: _checked_bundle(settings, name) for name in settings.bundles}
+
+
+def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
+    """Load one bundle's network.
+
+    Raises
+    ------
+    BundleUnusable
+        It is not configured, missing, damaged, or a demonstration where that is not allowed.
+    """
+    bundle = _checked_bundle(settings, bundle_name)
+    classifier = Classifier.load(bundle, runtime=settings.runtime, cache_dir=settings.cache_dir)
+    return LoadedModel(bundle, classifier, _policy(settings, bundle_name, bundle))
+
+
+def _checked_bundle(settings: Settings, name: str) -> Bundle:
+    if name not in settings.bundles:
+        raise BundleUnusable(name, f"is not among the configured bundles ({', '.join(sorted(settings.bundles))})")
+    try:
+        bundle = load_bundle(settings.bundles[name])
+    except BundleError as error:
+        raise BundleUnusable(name, f"{error}; set bundles.{name} to the folder of a model bundle") from error
+    if bundle.demonstration and not settings.allow_demonstration_bundle:
+        cause = (
+            f"{bundle.name} is a demonstration trained on drawings and may not analyse patients;"
+            " configure a real bundle, or set allow_demonstration_bundle for a trial without patients"
+        )
+        raise BundleUnusable(name, cause, "demonstration_bundle")
+    _policy(settings, name, bundle)
+    return bundle
+
+
+def _policy(settings: Settings, name: str, bundle: Bundle) -> Policy:
+    try:
+        return Policy.of_bundle(bundle, settings.thresholds)
+    except ValueError as error:
+        raise BundleUnusable(name, str(error)) from error
+
+
+def worker_name() -> str:
+    """Return host and process id, unique among living workers."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def open_workplace(settings: Settings) -> Workplace:
+    """Connect, open the stores and load the default network of this process.
+
+    Raises
+    ------
+    BundleUnusable
+        The default bundle cannot be used.
+    """
+    sessions = session_factory(open_engine(settings.effective_database_url))
+    default = load_model(settings, "default")
+    instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
+    return Workplace(settings, sessions, instances, results, worker_name(), {"default": default})
+
+
+def open_post_office(settings: Settings) -> PostOffice:
+    """Connect and open the store of results for deliveries."""
+    sessions = session_factory(open_engine(settings.effective_database_url))
+    return PostOffice(settings, sessions, InstanceStore(settings.results_dir), worker_name())
+
+
+@cache
+def workplace() -> Workplace:
+    """Return this process's workplace, opened at the first call."""
+    return open_workplace(configured_settings())
+
+
+@cache
+def post_office() -> PostOffice:
+    """Return this process's post office, opened at the first call."""
+    return open_post_office(configured_settings())

@@ -57,7 +57,7 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NO_IMAGE: "The study holds no image of a kind that is analysed.",
     ReasonCode.AGE: "The patient is younger than 18 years, and the model is meant for adults.",
     ReasonCode.MULTI_FRAME: "The image has more than one frame.",
-    ReasonCode.NEEDS_REVIEW: "The tags do not prove a frontal chest radiograph or contradict each other; a person must look.",
+    ReasonCode.NEEDS_REVIEW: "The tags do not prove a frontal chest radiograph; a person must look.",
     ReasonCode.UNDECODABLE: "The pixel data cannot be decoded.",
     ReasonCode.UNSUPPORTED_PIXELS: "The pixel data are laid out in a way that cannot be read safely.",
     ReasonCode.TOO_LARGE: "The image is larger than any radiograph should be.",

@@ -1,0 +1,145 @@
+"""What ``bundle.json`` says: its fields, their ranges, and the rules between them.
+
+Every class checks itself when it is made, so a value that stands here can be relied on; pydantic reports all mistakes
+of a file at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from model.architecture import ARCHITECTURES
+from model.calibration import Calibration
+from model.labels import LABELS
+from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID
+
+FORMAT_VERSION: Literal[1] = 1
+WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "MODEL_CARD.md"
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class OperatingPoint:
+    """The probability from which a finding is flagged, and how it was chosen."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    """Calibrated probability; a finding is flagged at or above it."""
+    chosen_by: Annotated[str, Field(min_length=1)]
+    """Rule in words, e.g. ``Youden's J on the validation split``."""
+    sensitivity: Fraction | None = None
+    """On the data it was chosen on; None = never measured."""
+    specificity: Fraction | None = None
+    """On the data it was chosen on; None = never measured."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class TrainedOn:
+    """Which images the weights have seen, so that nobody evaluates on them."""
+
+    description: Annotated[str, Field(min_length=1)]
+    list_sha256: Sha256 | None = None
+    """SHA-256 of the list of training and validation image names; None = unknown (imported weights)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class GoldenImage:
+    """A picture in the bundle and what the network must say of it."""
+
+    file: str
+    """Name inside the bundle; an 8-bit grey PNG of any size."""
+    probabilities: Annotated[tuple[Fraction | None, ...], Field(min_length=len(LABELS), max_length=len(LABELS))]
+    """Calibrated, in the order of ``labels``, from torch in float32; None where untrained."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class BundleFacts:
+    """What whoever trains or imports a network states about it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+([.-][0-9A-Za-z.-]+)?$")]
+    demonstration: bool
+    """True = not for patients at all (trained on drawings, say); refused outside the demonstration."""
+    trained: Annotated[tuple[bool, ...], Field(min_length=len(LABELS), max_length=len(LABELS))]
+    """Per label: False means the output was never trained; it is reported as None and never flags."""
+    calibration: Calibration
+    operating_points: dict[str, OperatingPoint]
+    """One for each trained label."""
+    trained_on: TrainedOn
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    """Held-out figures with confidence intervals; may be empty for imported weights."""
+    localisation: dict[str, Any] = Field(default_factory=dict)
+    """Held-out figures of the class activation maps."""
+    suitability: dict[str, Any] | None = None
+    """Statistics of the training images, to recognise a picture unlike them; None = not measured."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Software that made the weights, by distribution name."""
+    labels: tuple[str, ...] = LABELS
+    architecture: str = "densenet121"
+    input_channels: Literal["grey", "imagenet-rgb"] = "grey"
+    input_size_px: int = INPUT_SIZE_PX
+    preprocessing: str = PREPROCESSING_ID
+
+    @model_validator(mode="after")
+    def _can_be_served(self) -> Self:
+        if self.labels != LABELS:
+            raise ValueError(f"labels must be, in this order: {', '.join(LABELS)}")
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture {self.architecture!r} is unknown; known: {', '.join(ARCHITECTURES)}")
+        if (self.preprocessing, self.input_size_px) != (PREPROCESSING_ID, INPUT_SIZE_PX):
+            raise ValueError(
+                f"preprocessing {self.preprocessing!r} at {self.input_size_px} px is not what this program does "
+                f"({PREPROCESSING_ID!r} at {INPUT_SIZE_PX} px); use a program and a bundle of the same release"
+            )
+        trained = {label for label, is_trained in zip(LABELS, self.trained, strict=True) if is_trained}
+        if trained != set(self.operating_points):
+            raise ValueError(f"operating_points must hold exactly the trained labels: {', '.join(sorted(trained))}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class BundleFile(BundleFacts):
+    """The whole of ``bundle.json``: the facts, the golden images and the hash of every file."""
+
+    files: dict[str, Sha256]
+    """SHA-256 by name inside the bundle; only files named here are ever read."""
+    golden_images: tuple[GoldenImage, ...] = ()
+    format_version: Literal[1] = FORMAT_VERSION
+
+    @model_validator(mode="after")
+    def _files_are_named(self) -> Self:
+        for name in self.files:
+            require_file_name(name)
+        missing = {WEIGHTS_FILE, CARD_FILE, *(golden.file for golden in self.golden_images)} - set(self.files)
+        if missing:
+            raise ValueError(f"files lacks the hash of {', '.join(sorted(missing))}")
+        return self
+
+    def to_json(self) -> str:
+        """Return the text of ``bundle.json``, with the hash of its own content as last field."""
+        content = {name: value for name, value in asdict(self).items() if name in BundleFile.__dataclass_fields__}
+        return json.dumps(content | {"content_sha256": content_sha256(content)}, indent=1, allow_nan=False) + "\n"
+
+
+def content_sha256(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of the canonical JSON (sorted keys, no spaces) of a bundle file's fields."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def require_file_name(name: str) -> None:
+    """Raise ValueError unless the name stays inside the bundle: plain letters, at most one folder, no leading dot."""
+    if not _FILE_NAME.fullmatch(name):
+        raise ValueError(f"file name {name!r} is refused: a bundle names its own files only (letters, digits, . _ -)")

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     ForeignKey,
@@ -164,6 +165,8 @@ class Study(Base):
     priority_rank: Mapped[float] = mapped_column(default=0.0)
     priority_reason: Mapped[str | None]
     flagged_at: Mapped[datetime | None]
+    lifted_at: Mapped[datetime | None]
+    """When the sweeper found the study unread past the upper wait limit; it then stands at the head of the list."""
     read_at: Mapped[datetime | None]
     read_by: Mapped[str | None]
 
@@ -194,7 +197,7 @@ class Instance(Base):
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
     path: Mapped[str]
-    bytes: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     patient_id: Mapped[str] = mapped_column(default="")
     calling_ae_title: Mapped[str] = mapped_column(default="")
@@ -293,7 +296,7 @@ class Result(Base):
     sop_instance_uid: Mapped[str] = mapped_column(String(64))
     series_instance_uid: Mapped[str] = mapped_column(String(64))
     path: Mapped[str]
-    bytes: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
 
@@ -314,6 +317,7 @@ class Delivery(Base):
     state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING)
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
     fencing_token: Mapped[int] = mapped_column(default=0)
     last_status: Mapped[int | None]

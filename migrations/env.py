@@ -1,0 +1,27 @@
+"""Alembic's entry point: runs the revisions on the connection that ``worker.migrate.upgrade`` hands over.
+
+Started by Alembic's own command line (to write a new revision), it opens the configured database itself.
+"""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection
+
+from worker.config import load_settings
+from worker.database import open_engine
+from worker.tables import Base
+
+
+def _run(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    _run(given)
+else:
+    with open_engine(load_settings().effective_database_url).begin() as own:
+        _run(own)

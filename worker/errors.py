@@ -1,0 +1,125 @@
+"""The named errors of the worker. Raised where a fact is known, translated only at the borders.
+
+::
+
+    WorkerError
+    ├── StartError              a process cannot start; the command line prints it and exits with 1
+    │   ├── UnmigratedDatabase  revision missing, older or unknown
+    │   ├── DatabaseUnavailable cannot connect
+    │   ├── MigrationBusy       another process is migrating
+    │   ├── AlreadyRunning      a second start on the same data folder
+    │   └── AddressInUse        the port is taken
+    ├── RunError                one run failed; carries a reason code
+    │   ├── PermanentRunError   trying again cannot help
+    │   └── RetryableRunError   trying again may help; counted against the maximum of attempts
+    ├── LeaseLost               another worker has, or may have, taken this run
+    └── RunRefused              no run can be queued for this study now
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class WorkerError(Exception):
+    """Base of every error the worker raises on purpose."""
+
+
+class StartError(WorkerError):
+    """A process cannot start."""
+
+
+class UnmigratedDatabase(StartError):
+    """The database does not have the schema this version needs."""
+
+    def __init__(self, location: str, found: str | None, expected: str) -> None:
+        self.found = found
+        self.expected = expected
+        state = f"is at revision {found}" if found else "has no triage tables yet"
+        super().__init__(
+            f"the database {location} {state}, but this version needs {expected}; run `python -m worker migrate`"
+        )
+
+
+class DatabaseUnavailable(StartError):
+    """The database does not answer."""
+
+    def __init__(self, location: str, cause: str) -> None:
+        super().__init__(f"cannot reach the database {location}: {cause}; check database_url and that the server runs")
+
+
+class MigrationBusy(StartError):
+    """Another process holds the migration lock."""
+
+    def __init__(self, location: str, waited_seconds: float) -> None:
+        super().__init__(
+            f"waited {waited_seconds:g} s for a lock on the database {location}: another process is migrating or"
+            " uses it; stop the workers and run `python -m worker migrate` again"
+        )
+
+
+class AlreadyRunning(StartError):
+    """A second start of the same service on the same data folder."""
+
+    def __init__(self, service: str, data_dir: Path, holder: str) -> None:
+        super().__init__(
+            f"a {service} already runs on the data folder {data_dir} ({holder});"
+            " stop it first or give this one its own data_dir"
+        )
+
+
+class AddressInUse(StartError):
+    """The listening address cannot be bound."""
+
+    def __init__(self, host: str, port: int, cause: str) -> None:
+        self.host = host
+        self.port = port
+        super().__init__(
+            f"cannot listen on {host}:{port}: {cause}; stop the program that uses it or change listen_port"
+        )
+
+
+class RunError(WorkerError):
+    """One run failed.
+
+    Parameters
+    ----------
+    reason_code
+        Short machine-readable word written to ``run.reason_code`` and ``study.reason_code``.
+    message
+        Sentence for people, without patient data.
+    """
+
+    retryable: bool
+
+    def __init__(self, reason_code: str, message: str) -> None:
+        self.reason_code = reason_code
+        super().__init__(message)
+
+
+class PermanentRunError(RunError):
+    """Trying the run again cannot help."""
+
+    retryable = False
+
+
+class RetryableRunError(RunError):
+    """Trying the run again may help."""
+
+    retryable = True
+
+
+class LeaseLost(WorkerError):
+    """The run is no longer ours: its fencing token moved on or it is not running any more."""
+
+    def __init__(self, run_id: int, fencing_token: int) -> None:
+        self.run_id = run_id
+        self.fencing_token = fencing_token
+        super().__init__(f"run {run_id} is no longer held under fencing token {fencing_token}; its work is thrown away")
+
+
+class RunRefused(WorkerError):
+    """No run can be queued for this study now."""
+
+    def __init__(self, study_instance_uid: str, cause: str) -> None:
+        super().__init__(f"study {study_instance_uid} cannot be queued: {cause}")

@@ -1,0 +1,135 @@
+"""What one run found, in plain values: the input of the structured report, the pictures and the page.
+
+Nothing here knows a database, a network or a tensor; `worker` fills these classes, the builders read them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_io.product import MANUFACTURER
+
+PRIORITIES = ("STAT", "URGENT", "ROUTINE")
+"""Triage levels of a study; ROUTINE means "nothing flagged", never "normal"."""
+
+NOT_FOR_DIAGNOSTIC_USE = "NOT FOR DIAGNOSTIC USE"
+DEMONSTRATION_NOTICE = "DEMONSTRATION MODEL TRAINED ON DRAWINGS - NOT FOR DIAGNOSTIC USE"
+"""Stands in every object and on every picture made with a demonstration bundle."""
+
+
+class InvalidReportError(ValueError):
+    """A report contradicts itself; the message names the field and what it must be."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The software and weights that produced the probabilities (TID 4019)."""
+
+    name: str
+    """Name of the model bundle, such as ``phantom-densenet121``."""
+    version: str
+    """``<semver>+weights.<first 8 hex digits of the weights' SHA-256>``."""
+    manufacturer: str = MANUFACTURER
+
+
+@dataclass(frozen=True)
+class AnalysedImage:
+    """One radiograph that went through the model."""
+
+    sop_instance_uid: str
+    pixel_sha256: str
+    """SHA-256 (hex) of the decoded stored values: the same for a losslessly transcoded copy."""
+
+
+@dataclass(frozen=True)
+class ReportedFinding:
+    """The study-level value of one label, from the image where it scored highest."""
+
+    label: str
+    """One of the model's label strings, a key of `dicom_io.codes.FINDINGS`."""
+    probability: float
+    """Calibrated probability, 0..1."""
+    threshold: float
+    """Operating point, 0..1; at or above it the finding is flagged."""
+    source_index: int = 0
+    """Index into `Report.images`."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        for name, value in (("probability", self.probability), ("threshold", self.threshold)):
+            if not 0.0 <= value <= 1.0:
+                raise InvalidReportError(f"{name} of {self.label} must be 0..1, is {value}")
+        if self.source_index < 0:
+            raise InvalidReportError(f"source_index of {self.label} must not be negative, is {self.source_index}")
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the probability reaches the threshold."""
+        return self.probability >= self.threshold
+
+    @property
+    def percent(self) -> int:
+        """Probability in whole percent, 0..100, as people read it."""
+        return round(100.0 * self.probability)
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The structured report of the same study that this one replaces (PS3.3 C.17.2, Predecessor Documents)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one run of one study by one model bundle.
+
+    Raises
+    ------
+    InvalidReportError
+        No images, an index without its image, a label twice, an unknown priority, or a time without its zone.
+    """
+
+    priority: str
+    """One of `PRIORITIES`."""
+    priority_reason: str
+    """One sentence for people, such as ``Pneumothorax 93 % (threshold 50 %)``."""
+    images: tuple[AnalysedImage, ...]
+    """Analysed radiographs, in the order in which the builders get their headers."""
+    findings: tuple[ReportedFinding, ...]
+    """Every label the model was trained on, flagged or not; labels it was not trained on are absent."""
+    algorithm: Algorithm
+    demonstration: bool
+    policy_hash: str
+    created_at: datetime
+    """Time zone aware."""
+    revision: int = 1
+    """Counts re-issues of the same analysis, for example after a correction of the patient's name."""
+    predecessor: Predecessor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a report that contradicts itself."""
+        labels = [finding.label for finding in self.findings]
+        if not self.images:
+            raise InvalidReportError("images is empty: a report needs at least one analysed radiograph")
+        if any(finding.source_index >= len(self.images) for finding in self.findings):
+            raise InvalidReportError(f"a finding has a source_index beyond the {len(self.images)} images")
+        if len(set(labels)) != len(labels):
+            raise InvalidReportError(f"a label stands twice in findings: {sorted(labels)}")
+        if self.priority not in PRIORITIES:
+            raise InvalidReportError(f"priority must be one of {PRIORITIES}, is {self.priority!r}")
+        if self.created_at.utcoffset() is None:
+            raise InvalidReportError("created_at has no time zone; use an aware time")
+
+    @property
+    def flagged(self) -> tuple[ReportedFinding, ...]:
+        """Findings at or above their threshold, the most probable first."""
+        return tuple(sorted((f for f in self.findings if f.flagged), key=lambda f: (-f.probability, f.label)))
+
+    @property
+    def unflagged(self) -> tuple[ReportedFinding, ...]:
+        """Findings below their threshold, the most probable first."""
+        return tuple(sorted((f for f in self.findings if not f.flagged), key=lambda f: (-f.probability, f.label)))

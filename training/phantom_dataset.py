@@ -1,0 +1,177 @@
+"""Write a folder of chest phantoms in ChestX-ray14's own layout.
+
+`images/*.png`, `Data_Entry_2017.csv`, `BBox_List_2017.csv`, `train_val_list.txt` and `test_list.txt` have the official
+names, columns and quirks (headers whose commas split one column into two; boxes as x, y, w, h in the 1024 px frame).
+Two things differ from the official set, on purpose: **every drawn lesion of every split has a box** (officially 880
+test images have one), and `PHANTOM.json` says that the pictures are drawings and which findings were drawn.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.progress import Progress
+
+from training.phantom_gallery import plot_examples
+from training.phantom_picture import PICTURE_PX, LesionBox, draw_phantom
+from training.phantom_statistics import DRAWN_FINDINGS, draw_findings
+
+GENERATOR_VERSION = "1"
+"""Raised whenever the same seed no longer gives the same bytes."""
+
+DATA_ENTRY_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+BOX_HEADER = "Image Index,Finding Label,Bbox x,Bbox y,Bbox w,Bbox h"
+ANTEROPOSTERIOR_SHARE = 0.40
+
+_PLAN_STREAM, _PICTURE_STREAM = 0, 1
+
+
+class PhantomDatasetError(Exception):
+    """The data set cannot be written as asked; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class PlannedPicture:
+    """What is decided about one picture before any is drawn: its place in the list, patient and view."""
+
+    index: int
+    name: str
+    patient: int
+    follow_up: int
+    age_years: int
+    gender: str
+    anteroposterior: bool
+    test: bool
+
+
+@dataclass(frozen=True)
+class DrawnPicture:
+    """What a worker hands back: the plan, the labels drawn and their boxes."""
+
+    plan: PlannedPicture
+    labels: tuple[str, ...]
+    boxes: tuple[LesionBox, ...]
+
+
+def plan_pictures(images: int, seed: int, test_fraction: float) -> list[PlannedPicture]:
+    """Spread `images` pictures over patients (one to several each) and patients over the two splits."""
+    rng = np.random.default_rng([seed, _PLAN_STREAM])
+    counts: list[int] = []
+    while sum(counts) < images:
+        counts.append(min(int(rng.geometric(0.45)), 12, images - sum(counts)))
+    test_patients: set[int] = set()
+    chosen = 0
+    for patient in rng.permutation(len(counts)).tolist():
+        if chosen + counts[patient] <= round(images * test_fraction):
+            test_patients.add(patient)
+            chosen += counts[patient]
+    pictures: list[PlannedPicture] = []
+    for patient, count in enumerate(counts):
+        age, gender = int(np.clip(rng.normal(48, 16), 18, 94)), str(rng.choice(["M", "F"]))
+        for follow_up in range(count):
+            pictures.append(PlannedPicture(
+                index=len(pictures), name=f"{patient + 1:08d}_{follow_up:03d}.png", patient=patient + 1,
+                follow_up=follow_up, age_years=min(age + follow_up // 2, 95), gender=gender,
+                anteroposterior=bool(rng.random() < ANTEROPOSTERIOR_SHARE), test=patient in test_patients,
+            ))
+    return pictures
+
+
+def _draw_one(task: tuple[PlannedPicture, int, Path]) -> DrawnPicture:
+    plan, seed, folder = task
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng([seed, _PICTURE_STREAM, plan.index])
+    phantom = draw_phantom(draw_findings(rng), plan.anteroposterior, rng)
+    written, encoded = cv2.imencode(".png", phantom.pixels, [
+        cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+    ])
+    if not written:
+        raise PhantomDatasetError(f"{plan.name}: OpenCV could not encode the picture as PNG; check the installation")
+    (folder / "images" / plan.name).write_bytes(encoded.tobytes())
+    return DrawnPicture(plan, phantom.labels, phantom.boxes)
+
+
+def _write_tables(folder: Path, drawn: list[DrawnPicture]) -> None:
+    with (folder / "Data_Entry_2017.csv").open("w", newline="", encoding="utf-8") as stream:
+        stream.write(DATA_ENTRY_HEADER + "\n")
+        entries = csv.writer(stream, lineterminator="\n")
+        for picture in drawn:
+            plan = picture.plan
+            entries.writerow([
+                plan.name, "|".join(sorted(picture.labels)) or "No Finding", plan.follow_up, plan.patient,
+                plan.age_years, plan.gender, "AP" if plan.anteroposterior else "PA", PICTURE_PX, PICTURE_PX,
+                "0.400000", "0.400000",
+            ])
+    with (folder / "BBox_List_2017.csv").open("w", newline="", encoding="utf-8") as stream:
+        stream.write(BOX_HEADER + "\n")
+        boxes = csv.writer(stream, lineterminator="\n")
+        for picture in drawn:
+            for box in picture.boxes:
+                sides = (box.x, box.y, box.width, box.height)
+                boxes.writerow([picture.plan.name, box.label, *(f"{side:.3f}" for side in sides)])
+    for name, test in (("train_val_list.txt", False), ("test_list.txt", True)):
+        names = [picture.plan.name for picture in drawn if picture.plan.test is test]
+        (folder / name).write_text("".join(f"{line}\n" for line in names), encoding="utf-8")
+
+
+def write_phantom_dataset(
+    folder: Path, *, images: int, seed: int, workers: int, test_fraction: float = 0.2
+) -> None:
+    """Draw a data set of phantoms into `folder`.
+
+    The same `images`, `seed` and `test_fraction` give the same bytes whatever the number of `workers`: every picture
+    has its own random stream.
+
+    Parameters
+    ----------
+    folder
+        Made if absent; must hold no earlier data set.
+    images
+        Number of pictures, at least 1. One picture takes about 0.1 s of one core and 0.6 MB.
+    seed
+        Non-negative seed.
+    workers
+        Processes that draw, at least 1.
+    test_fraction
+        Share of the pictures in `test_list.txt`, 0..1; no patient is in both lists.
+
+    Raises
+    ------
+    PhantomDatasetError
+        When the folder already holds a data set or a number is out of range.
+    """
+    if images < 1 or workers < 1 or seed < 0 or not 0 <= test_fraction <= 1:
+        raise PhantomDatasetError(
+            f"images={images}, workers={workers}, seed={seed}, test_fraction={test_fraction}: "
+            "need images and workers >= 1, seed >= 0 and a test fraction from 0 to 1"
+        )
+    if (folder / "Data_Entry_2017.csv").exists():
+        raise PhantomDatasetError(f"{folder} already holds a data set: choose an empty folder")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    tasks = [(plan, seed, folder) for plan in plan_pictures(images, seed, test_fraction)]
+    drawn: list[DrawnPicture] = []
+    with Progress() as progress, multiprocessing.get_context("spawn").Pool(workers) as pool:
+        bar = progress.add_task("Drawing phantoms", total=images)
+        for picture in pool.imap(_draw_one, tasks, chunksize=8):
+            drawn.append(picture)
+            progress.advance(bar)
+    _write_tables(folder, drawn)
+    description = {
+        "demonstration": True,
+        "statement": "Procedural drawings of chests, not radiographs of people. NOT FOR DIAGNOSTIC USE.",
+        "generator": "training.phantom_dataset", "generator_version": GENERATOR_VERSION, "seed": seed,
+        "images": images, "test_fraction": test_fraction, "drawn_findings": list(DRAWN_FINDINGS),
+    }
+    (folder / "PHANTOM.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+__all__ = ["PhantomDatasetError", "plot_examples", "write_phantom_dataset"]

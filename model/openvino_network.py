@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino import opset13 as op
 
 from model.architecture import Architecture
 from model.preprocess import GREY_MEAN, GREY_STD, INPUT_SIZE_PX
+from model.quiet_openvino import op, openvino
 
 Weights = Mapping[str, NDArray[np.floating]]
 

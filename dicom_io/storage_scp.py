@@ -1,106 +1,247 @@
-"""The Storage SCP: accepts every storage class in every transfer syntax and hands instances on undecoded (PS3.4 B)."""
+"""The Storage SCP: takes every storage class in every transfer syntax and hands instances on undecoded (PS3.4 annex B).
+
+The order for one C-STORE: whole data set in memory, header parsed and checked, receiver makes it durable, answer.
+Nothing is decoded and nothing analysed while the sender waits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+import logging
+import threading
+import time
+import traceback
+from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
+from pynetdicom.sop_class import Verification
 
-from dicom_io.peer import TlsFiles
+from dicom_io.association_server import BoundedServer
+from dicom_io.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.file_meta import encode_file_meta
+from dicom_io.header import parse_header, text
+from dicom_io.instance_store import StoreError
+from dicom_io.negotiation import rejection, storage_service_of_unknown_classes, supported_contexts
+from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.reasons import ReasonCode
+from dicom_io.receiving import (
+    STATUS_CANNOT_UNDERSTAND,
+    STATUS_OUT_OF_RESOURCES,
+    STATUS_PROCESSING_FAILURE,
+    STATUS_SOP_CLASS_MISMATCH,
+    STATUS_SUCCESS,
+    ReceivedInstance,
+    ReceiveOutcome,
+    Receiver,
+    ReceiverUnavailable,
+    RefusedInstance,
+    ScpSettings,
+)
+from dicom_io.uids import is_valid_uid
 
-STATUS_SUCCESS = 0x0000
-STATUS_OUT_OF_RESOURCES = 0xA700
-STATUS_SOP_CLASS_MISMATCH = 0xA900
-STATUS_CANNOT_UNDERSTAND = 0xC000
-STATUS_PROCESSING_FAILURE = 0x0110
+__all__ = [
+    "STATUS_CANNOT_UNDERSTAND",
+    "STATUS_OUT_OF_RESOURCES",
+    "STATUS_PROCESSING_FAILURE",
+    "STATUS_SOP_CLASS_MISMATCH",
+    "STATUS_SUCCESS",
+    "ReceiveOutcome",
+    "ReceivedInstance",
+    "Receiver",
+    "ReceiverUnavailable",
+    "RefusedInstance",
+    "ScpSettings",
+    "StorageScp",
+]
 
-
-@dataclass(frozen=True)
-class ScpSettings:
-    """How to listen and whom to hear."""
-
-    ae_title: str
-    """Our AE title; associations called otherwise are rejected."""
-    host: str = "127.0.0.1"
-    port: int = 11112
-    """TCP port; 0 takes a free one, see `StorageScp.address`."""
-    callers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Calling AE titles that may send, each with the IP addresses it may call from (empty = any)."""
-    accept_unknown_callers: bool = False
-    """True lets any calling AE title send; the addresses of those listed in `callers` still count."""
-    tls: TlsFiles | None = None
-    maximum_associations: int = 25
-    maximum_pdu_bytes: int = 131072
-    network_timeout_seconds: float = 300.0
-    dimse_timeout_seconds: float = 120.0
-    acse_timeout_seconds: float = 30.0
-
-
-@dataclass(frozen=True)
-class ReceivedInstance:
-    """One instance as it came over the wire; UIDs are valid and agree with the request."""
-
-    header: Dataset
-    """The data set up to, not including, the pixel data; enough for every decision by tags."""
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    calling_ae_title: str
-    called_ae_title: str
-    peer_address: str
-    """IP address of the sender."""
-    chunks: tuple[bytes, ...] = field(repr=False)
-    """The file to write: preamble and file meta (PS3.10 7.1), then the data set, byte for byte as received."""
+LOGGER = logging.getLogger(__name__)
+ERROR_COMMENT_CHARACTERS = 64
+_IDENTIFYING_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_REFUSAL_STATUS = {ReasonCode.SOP_CLASS_MISMATCH: STATUS_SOP_CLASS_MISMATCH}
 
 
-@dataclass(frozen=True)
-class RefusedInstance:
-    """An object the sender was, or will be, told we cannot take."""
+class _RefusedError(Exception):
+    """The object cannot be accepted; becomes a status and a quarantined file."""
 
-    reason_code: ReasonCode
-    reason: str
-    """What is wrong and where; names no patient."""
-    calling_ae_title: str
-    peer_address: str
-    chunks: tuple[bytes, ...] = field(repr=False)
-    """As in `ReceivedInstance`, for the quarantine."""
+    def __init__(self, reason_code: ReasonCode, reason: str) -> None:
+        super().__init__(reason)
+        self.reason_code = reason_code
 
 
-@dataclass(frozen=True)
-class ReceiveOutcome:
-    """What to answer a C-STORE request with."""
+class StorageScp:
+    """Listens until stopped; every instance goes to `receiver`.
 
-    status: int = STATUS_SUCCESS
-    comment: str = ""
-    """ErrorComment (0000,0902); cut to 64 characters."""
+    Parameters
+    ----------
+    settings
+        Address, callers, limits.
+    receiver
+        Called from the associations' threads.
+    """
 
+    def __init__(self, settings: ScpSettings, receiver: Receiver) -> None:
+        self.settings = settings
+        self._receiver = receiver
+        self._server: BoundedServer | None = None
+        self._thread: threading.Thread | None = None
+        self._studies: WeakKeyDictionary[Association, set[str]] = WeakKeyDictionary()
+        self._studies_lock = threading.Lock()
+        self._ae = AE(settings.ae_title)
+        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._ae.maximum_pdu_size = settings.maximum_pdu_bytes
+        self._ae.maximum_associations = settings.maximum_associations
+        self._ae.network_timeout = settings.network_timeout_seconds
+        self._ae.dimse_timeout = settings.dimse_timeout_seconds
+        self._ae.acse_timeout = settings.acse_timeout_seconds
+        self._ae.add_supported_context(Verification)  # the rest is decided per association
 
-class ReceiverUnavailable(Exception):  # noqa: N818 (reads as what happened)
-    """The receiver cannot make instances durable now (database gone, say); the sender should try again later."""
-
-
-class Receiver(Protocol):
-    """What takes responsibility for received instances; called from one thread per association."""
-
-    def accepting(self) -> bool:
-        """Say whether instances could be stored now; on False, associations are rejected as transient."""
-
-    def receive(self, received: ReceivedInstance) -> ReceiveOutcome:
-        """Make the instance durable, then return; on a success status the sender forgets its copy.
+    def start(self) -> None:
+        """Bind the port and serve in the background.
 
         Raises
         ------
-        StoreError, ReceiverUnavailable
-            Answered with 0xA700.
+        OSError
+            The port is taken or not ours to bind; the message names it.
         """
+        settings = self.settings
+        handlers = [
+            (evt.EVT_REQUESTED, self._negotiate),
+            (evt.EVT_SOP_COMMON, self._map_unknown_classes),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_RELEASED, self._close, [False]),
+            (evt.EVT_ABORTED, self._close, [True]),
+            (evt.EVT_CONN_CLOSE, self._close, [True]),
+        ]
+        try:
+            self._server = self._ae.make_server(
+                (settings.host, settings.port),
+                ssl_context=settings.tls.context(server_side=True) if settings.tls else None,
+                evt_handlers=handlers,
+                server_class=BoundedServer,
+            )
+        except OSError as error:
+            raise OSError(
+                error.errno, f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}"
+            ) from error
+        self._server.maximum_instance_bytes = settings.maximum_instance_bytes
+        self._ae._servers.append(self._server)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="storage-scp", daemon=True)
+        self._thread.start()
 
-    def refuse(self, refused: RefusedInstance) -> None:
-        """Keep what cannot be accepted where an engineer finds it (quarantine) and note it."""
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port actually bound."""
+        if self._server is None:
+            raise RuntimeError("the Storage SCP is not started; call start() first")
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
 
-    def association_closed(self, study_instance_uids: set[str], aborted: bool) -> None:
-        """Learn that an association ended over which these studies were received; not called when there were none."""
+    def stop(self, grace_seconds: float = 5.0) -> None:
+        """Accept nothing new, let running associations finish for at most `grace_seconds`, abort the rest."""
+        if self._server is None:
+            return
+        self._server.shutdown()
+        deadline = time.monotonic() + grace_seconds
+        while self._ae.active_associations and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._ae.shutdown()
+        if self._thread is not None:
+            self._thread.join(grace_seconds)
+        self._server = self._thread = None
+
+    def _negotiate(self, event: Event) -> None:
+        """Decide about an association request before pynetdicom answers it."""
+        association = event.assoc
+        request = association.requestor.primitive
+        calling, called, address = request.calling_ae_title, request.called_ae_title, association.requestor.address
+        refused = rejection(self.settings, calling, called, address, self._receiver.accepting())
+        if refused is not None:
+            LOGGER.warning("association from %s at %s rejected: %s", calling, address, refused.reason)
+            association.acse.send_reject(refused.result, refused.source, refused.diagnostic)
+            association.kill()
+            return
+        association.acceptor.supported_contexts = supported_contexts(request.presentation_context_definition_list)
+
+    def _map_unknown_classes(self, event: Event) -> dict[str, SOPClassCommonExtendedNegotiation]:
+        return dict(
+            storage_service_of_unknown_classes(event.assoc.requestor.primitive.presentation_context_definition_list)
+        )
+
+    def _store(self, event: Event) -> Dataset:
+        """Answer one C-STORE request; pynetdicom would turn any exception into 0xC211, so none leaves here."""
+        try:
+            outcome = self._receive(event)
+        except (StoreError, ReceiverUnavailable) as error:
+            LOGGER.error("instance not stored: %s", error)
+            outcome = ReceiveOutcome(STATUS_OUT_OF_RESOURCES, "Cannot store now, send again later")
+        except Exception as error:  # noqa: BLE001 (border to the network: a sender must always get a status of ours)
+            stack = "".join(traceback.format_tb(error.__traceback__))  # no message: it could hold patient data
+            LOGGER.error("instance not stored: unexpected %s\n%s", type(error).__name__, stack)
+            outcome = ReceiveOutcome(STATUS_PROCESSING_FAILURE, f"Internal error ({type(error).__name__})")
+        response = Dataset()
+        response.Status = outcome.status
+        if outcome.comment:
+            response.ErrorComment = outcome.comment.encode("ascii", "replace").decode()[:ERROR_COMMENT_CHARACTERS]
+        return response
+
+    def _receive(self, event: Event) -> ReceiveOutcome:
+        association, request = event.assoc, event.request
+        encoded = request.DataSet.getvalue() if request.DataSet is not None else b""
+        syntax = str(event.context.transfer_syntax)
+        calling, address = str(association.requestor.primitive.calling_ae_title), str(association.requestor.address)
+        sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax, calling), encoded)
+        try:
+            header = _checked_header(encoded, syntax, sop_class_uid, sop_instance_uid)
+        except _RefusedError as error:
+            LOGGER.warning("instance from %s at %s refused (%s): %s", calling, address, error.reason_code, error)
+            self._receiver.refuse(RefusedInstance(error.reason_code, str(error), calling, address, chunks))
+            status = _REFUSAL_STATUS.get(error.reason_code, STATUS_CANNOT_UNDERSTAND)
+            return ReceiveOutcome(status, str(error))
+        received = ReceivedInstance(
+            header=header,
+            study_instance_uid=text(header, "StudyInstanceUID"),
+            series_instance_uid=text(header, "SeriesInstanceUID"),
+            sop_instance_uid=sop_instance_uid,
+            sop_class_uid=sop_class_uid,
+            transfer_syntax_uid=syntax,
+            calling_ae_title=calling,
+            called_ae_title=str(association.requestor.primitive.called_ae_title),
+            peer_address=address,
+            chunks=chunks,
+        )
+        outcome = self._receiver.receive(received)
+        if outcome.status == STATUS_SUCCESS:
+            with self._studies_lock:
+                self._studies.setdefault(association, set()).add(received.study_instance_uid)
+        return outcome
+
+    def _close(self, event: Event, aborted: bool) -> None:
+        """Tell the receiver once per association; abort and connection loss come as several events."""
+        with self._studies_lock:
+            study_instance_uids = self._studies.pop(event.assoc, set())
+        if study_instance_uids:
+            self._receiver.association_closed(study_instance_uids, aborted)
+
+
+def _checked_header(encoded: bytes, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """Return the header of an acceptable instance, or say why it is none."""
+    try:
+        header = parse_header(encoded, transfer_syntax_uid)
+    except NotADataSetError as error:
+        raise _RefusedError(ReasonCode.UNREADABLE, str(error)) from error
+    except TruncatedDataSetError as error:
+        raise _RefusedError(ReasonCode.TRUNCATED, str(error)) from error
+    for keyword in _IDENTIFYING_UIDS:
+        if not is_valid_uid(text(header, keyword)):
+            problem = "is not a valid UID" if text(header, keyword) else "is missing"
+            raise _RefusedError(ReasonCode.INVALID_UID, f"{keyword} {problem}")
+    if text(header, "SOPClassUID") != sop_class_uid:
+        raise _RefusedError(ReasonCode.SOP_CLASS_MISMATCH, "SOPClassUID in the data set is not the one announced")
+    if text(header, "SOPInstanceUID") != sop_instance_uid:
+        raise _RefusedError(ReasonCode.SOP_INSTANCE_MISMATCH, "SOPInstanceUID is not the one announced")
+    return header

@@ -1,0 +1,86 @@
+"""Is an encoded data set whole? Walks the elements without decoding a single value (PS3.5 chapter 7 and A.4)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_ITEM = 0xFFFEE000
+_ITEM_END = 0xFFFEE00D
+_SEQUENCE_END = 0xFFFEE0DD
+_LONG_LENGTH = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+_SHORT_LENGTH = (
+    *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"),
+    *(b"ST", b"TM", b"UI", b"UL", b"US"),
+)
+MAXIMUM_NESTING = 64
+"""Sequences inside sequences; real objects stay below ten."""
+_LAST_GROUP_OF_IDENTITY = 0x0008
+
+
+class NotADataSetError(Exception):
+    """The bytes do not begin as a DICOM data set does."""
+
+
+class TruncatedDataSetError(Exception):
+    """The bytes end inside an element, or a sequence is never closed."""
+
+
+@dataclass(frozen=True)
+class _Element:
+    tag: int
+    representation: bytes
+    length_bytes: int
+    value_at: int
+
+
+def require_complete(encoded: bytes, *, implicit: bool, little_endian: bool) -> None:
+    """Raise unless `encoded` is a run of whole elements.
+
+    Up to seven zero bytes after the last element are tolerated (some senders pad their fragments).
+
+    Raises
+    ------
+    NotADataSetError
+        The first element does not belong to groups 0001 to 0008, where SOP Class and Instance UID stand.
+    TruncatedDataSetError
+        An element reaches beyond the end, nesting is never closed or deeper than `MAXIMUM_NESTING`.
+    """
+    syntax = [(implicit, little_endian)]  # innermost last; UN of undefined length holds Implicit VR Little Endian
+    position = 0
+    while len(encoded) - position >= 8:
+        element = _read(encoded, position, *syntax[-1])
+        if position == 0 and not 0 < element.tag >> 16 <= _LAST_GROUP_OF_IDENTITY:
+            raise NotADataSetError(f"data set begins with element {element.tag:08X}; expected group 0008")
+        position = element.value_at
+        if element.tag in (_ITEM_END, _SEQUENCE_END):
+            if len(syntax) == 1:
+                raise TruncatedDataSetError(f"a sequence ends at byte {position} that never began")
+            syntax.pop()
+        elif element.length_bytes == _UNDEFINED_LENGTH:
+            if len(syntax) > MAXIMUM_NESTING:
+                raise TruncatedDataSetError(f"sequences nested deeper than {MAXIMUM_NESTING} at byte {position}")
+            syntax.append((True, True) if element.representation == b"UN" else syntax[-1])
+        else:
+            position += element.length_bytes
+    if position > len(encoded) or len(syntax) > 1 or any(encoded[position:]):
+        raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends inside an element; it was cut short")
+
+
+def _read(encoded: bytes, position: int, implicit: bool, little_endian: bool) -> _Element:
+    order = "<" if little_endian else ">"
+    group, number = struct.unpack_from(order + "HH", encoded, position)
+    tag = group << 16 | number
+    representation = b"" if group == 0xFFFE else encoded[position + 4 : position + 6]
+    if not implicit and representation in _SHORT_LENGTH:
+        (length_bytes,) = struct.unpack_from(order + "H", encoded, position + 6)
+        return _Element(tag, representation, length_bytes, position + 8)
+    if not implicit and representation in _LONG_LENGTH:
+        if len(encoded) - position < 12:
+            raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends in the head of an element")
+        (length_bytes,) = struct.unpack_from(order + "I", encoded, position + 8)
+        return _Element(tag, representation, length_bytes, position + 12)
+    # implicit VR, items and delimiters, and the implicit elements some senders mix into explicit data sets
+    (length_bytes,) = struct.unpack_from(order + "I", encoded, position + 4)
+    return _Element(tag, b"", length_bytes, position + 8)

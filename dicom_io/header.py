@@ -1,0 +1,115 @@
+"""The tags of an instance without its bulk: enough to identify it and to decide whether it is analysed."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID
+
+from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, require_complete
+
+# Odd values are common and must not print patient data as warnings; what we use of a value, we check ourselves.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+"""Transfer syntaxes whose whole data set is deflated: Deflated Explicit VR, JPIP and JPIP HTJ2K Deflate."""
+GE_PRIVATE_IMPLICIT = "1.2.840.113619.5.2"
+LAST_HEADER_TAG = 0x00409FFF
+"""Nothing that decides about an instance stands behind it; reports, waveforms, functional groups and pixels do."""
+INFLATED_HEAD_BYTES = 64 << 20
+MAXIMUM_INFLATED_BYTES = 2 << 30
+_INFLATE_STEP_BYTES = 1 << 20
+
+_PARSE_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    EOFError,
+    OSError,
+    struct.error,
+)
+"""What pydicom raises on bytes that are not DICOM; it has no error class of its own for them."""
+
+
+def parse_header(encoded: bytes, transfer_syntax_uid: str) -> Dataset:
+    """Return the elements up to (0040,9FFF) of a whole encoded data set (no preamble, no file meta).
+
+    Raises
+    ------
+    NotADataSetError
+        These bytes are no data set in this transfer syntax.
+    TruncatedDataSetError
+        The data set ends inside an element.
+    """
+    whole = True
+    if transfer_syntax_uid in DEFLATED:
+        encoded, whole = inflate_head(encoded)
+    implicit = transfer_syntax_uid in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
+    little_endian = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
+    if whole:
+        require_complete(encoded, implicit=implicit, little_endian=little_endian)
+    try:
+        header = read_dataset(
+            BytesIO(encoded), implicit, little_endian, stop_when=lambda tag, vr, length: tag > LAST_HEADER_TAG
+        )
+    except _PARSE_ERRORS as error:
+        raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    return header
+
+
+def inflate_head(deflated: bytes) -> tuple[bytes, bool]:
+    """Return the first `INFLATED_HEAD_BYTES` of a raw deflate stream (PS3.5 A.5), and whether that is all of it.
+
+    Raises
+    ------
+    TruncatedDataSetError
+        The stream ends early.
+    NotADataSetError
+        It is no deflate stream, or inflates to more than `MAXIMUM_INFLATED_BYTES`.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    head = bytearray()
+    total_bytes = 0
+    rest = deflated
+    try:
+        while not inflater.eof:
+            piece = inflater.decompress(rest, _INFLATE_STEP_BYTES)
+            if not piece and not inflater.eof:
+                raise TruncatedDataSetError("deflated data set is cut short")
+            rest = inflater.unconsumed_tail
+            total_bytes += len(piece)
+            head += piece[: max(0, INFLATED_HEAD_BYTES - len(head))]
+            if total_bytes > MAXIMUM_INFLATED_BYTES:
+                raise NotADataSetError(f"deflated data set grows beyond {MAXIMUM_INFLATED_BYTES} bytes")
+    except zlib.error:
+        raise NotADataSetError("data set is not a deflate stream, although its transfer syntax says so") from None
+    return bytes(head), total_bytes == len(head)
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Return the value of an element as text: empty when absent, empty or unreadable; several values as DICOM writes.
+
+    Never raises, whatever a sender wrote into the element.
+    """
+    try:
+        value = dataset.get(keyword)
+        if value is None:
+            return ""
+        if isinstance(value, (list, pydicom.multival.MultiValue)):
+            return "\\".join(str(part) for part in value).strip("\0 ")
+        return str(value).strip("\0 ")
+    except _PARSE_ERRORS:
+        return ""

@@ -1,0 +1,96 @@
+"""Who may open an association and what it may carry: all storage classes and transfer syntaxes (PS3.7 D, PS3.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydicom.uid import UID, AllTransferSyntaxes
+from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    Verification,
+    uid_to_service_class,
+)
+
+from dicom_io.receiving import ScpSettings
+
+_PUBLIC_ROOT = "1.2.840.10008."
+_STORAGE_ROOTS = (
+    "1.2.840.10008.5.1.4.1.1.",
+    "1.2.840.10008.5.1.1.27",
+    "1.2.840.10008.5.1.1.29",
+    "1.2.840.10008.5.1.1.30",
+)
+"""Standard storage classes, retired ones too (Stored Print, Hardcopy), and those yet to come."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An A-ASSOCIATE-RJ (PS3.8 9.3.4) and the words for our log."""
+
+    result: int
+    source: int
+    diagnostic: int
+    reason: str
+
+
+def is_storage(abstract_syntax: str) -> bool:
+    """Say whether we take objects of this SOP class: all storage classes and everything private."""
+    if not abstract_syntax.startswith(_PUBLIC_ROOT) or abstract_syntax.startswith(_STORAGE_ROOTS):
+        return True
+    return bool(uid_to_service_class(abstract_syntax) is StorageServiceClass)
+
+
+def supported_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
+    """Return contexts that accept every storage class and Verification out of what was proposed.
+
+    Of several transfer syntaxes the sender's first known one is taken: it is the one its object is stored in, so
+    nothing is transcoded on the way. A private syntax is taken when nothing else is offered.
+    """
+    supported = {}
+    for context in proposed:
+        abstract_syntax = str(context.abstract_syntax)
+        if abstract_syntax == Verification or is_storage(abstract_syntax):
+            supported.setdefault(abstract_syntax, PresentationContext())
+            supported[abstract_syntax].abstract_syntax = UID(abstract_syntax)
+            for transfer_syntax in sorted(context.transfer_syntax, key=_unknown):
+                supported[abstract_syntax].add_transfer_syntax(transfer_syntax)
+    return list(supported.values())
+
+
+def storage_service_of_unknown_classes(
+    proposed: Iterable[PresentationContext],
+) -> dict[UID, SOPClassCommonExtendedNegotiation]:
+    """Map storage classes pynetdicom does not know to the storage service, so that their C-STOREs reach us."""
+    items = {}
+    for context in proposed:
+        abstract_syntax = UID(context.abstract_syntax)
+        if is_storage(abstract_syntax) and uid_to_service_class(abstract_syntax) is not StorageServiceClass:
+            item = SOPClassCommonExtendedNegotiation()
+            item.sop_class_uid = abstract_syntax
+            item.service_class_uid = CTImageStorage  # pynetdicom looks the service up under a class it knows
+            items[abstract_syntax] = item
+    return items
+
+
+def rejection(
+    settings: ScpSettings, calling_ae_title: str, called_ae_title: str, peer_address: str, accepting: bool
+) -> Rejection | None:
+    """Return why an association must be rejected, or None."""
+    if called_ae_title != settings.ae_title:
+        return Rejection(1, 1, 7, f"called AE title is not {settings.ae_title}")
+    hosts = settings.callers.get(calling_ae_title)
+    if hosts is None and not settings.accept_unknown_callers:
+        return Rejection(1, 1, 3, "calling AE title is not configured as a source")
+    if hosts and peer_address not in hosts:
+        return Rejection(1, 1, 3, "calling AE title may not call from this address")
+    if not accepting:
+        return Rejection(2, 3, 1, "instances cannot be stored now")
+    return None
+
+
+def _unknown(transfer_syntax: UID) -> bool:
+    return transfer_syntax not in AllTransferSyntaxes

@@ -1,0 +1,152 @@
+"""Real DICOM peers for tests, on a free port of this machine: a stand-in PACS that records what arrives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.events import Event
+from pynetdicom.sop_class import Verification
+
+from dicom_io.peer import Peer
+
+StatusRule = Callable[[str, str], int]
+"""(SOP Class UID, SOP Instance UID) -> DIMSE status to answer with."""
+
+
+def accept_everything(sop_class_uid: str, sop_instance_uid: str) -> int:
+    """Answer 0x0000 to every object."""
+    return 0x0000
+
+
+@dataclass
+class Arrival:
+    """One C-STORE request as it arrived."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+    status: int
+    file_bytes: bytes = field(repr=False)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The object, read back from its bytes."""
+        return pydicom.dcmread(BytesIO(self.file_bytes))
+
+
+class StandInPacs:
+    """A Storage SCP; `arrivals` lists every request, accepted or not, `stored` what was accepted.
+
+    Parameters
+    ----------
+    status
+        What to answer; may be replaced while running (attribute `status`).
+    sop_classes
+        Abstract syntaxes to accept; None = all storage classes.
+    delay_seconds
+        Time to wait before each answer.
+    """
+
+    def __init__(
+        self,
+        ae_title: str = "PACS",
+        status: StatusRule = accept_everything,
+        sop_classes: Sequence[str] | None = None,
+        delay_seconds: float = 0.0,
+        port: int = 0,
+    ) -> None:
+        self.ae_title = ae_title
+        self.status = status
+        self.delay_seconds = delay_seconds
+        self.port = port
+        self.arrivals: list[Arrival] = []
+        self.associations = 0
+        self.echoes = 0
+        self._changed = threading.Condition()
+        self._ae = AE(ae_title)
+        self._ae.require_called_aet = True
+        self._ae.maximum_pdu_size = 131072
+        self._ae.add_supported_context(Verification)
+        classes = sop_classes or [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+        for sop_class in classes:
+            self._ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
+
+    def start(self) -> None:
+        """Listen; `peer` is valid afterwards. A second start after `stop` takes the same port."""
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, self._echo), (evt.EVT_ACCEPTED, self._accepted)]
+        server = self._ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self.port = server.server_address[1]
+
+    def stop(self) -> None:
+        """Abort what runs and close the port."""
+        self._ae.shutdown()
+
+    @property
+    def peer(self) -> Peer:
+        """Address for a sender."""
+        return Peer(self.ae_title, "127.0.0.1", self.port)
+
+    @property
+    def stored(self) -> list[Arrival]:
+        """What was answered with success or a warning."""
+        return [arrival for arrival in self.arrivals if arrival.status == 0 or arrival.status >> 12 == 0xB]
+
+    def wait_for(self, count: int, timeout_seconds: float = 10.0) -> list[Arrival]:
+        """Return the accepted objects as soon as there are `count`.
+
+        Raises
+        ------
+        TimeoutError
+            There were fewer when the time was over.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        with self._changed:
+            while len(self.stored) < count:
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise TimeoutError(f"{len(self.stored)} of {count} objects arrived in {timeout_seconds} s")
+        return self.stored
+
+    def _store(self, event: Event) -> int:
+        time.sleep(self.delay_seconds)
+        request = event.request
+        sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        status = self.status(sop_class_uid, sop_instance_uid)
+        calling = str(event.assoc.requestor.primitive.calling_ae_title)
+        syntax = str(event.context.transfer_syntax)
+        arrival = Arrival(sop_class_uid, sop_instance_uid, syntax, calling, status, event.encoded_dataset())
+        with self._changed:
+            self.arrivals.append(arrival)
+            self._changed.notify_all()
+        return status
+
+    def _echo(self, event: Event) -> int:
+        self.echoes += 1
+        return 0x0000
+
+    def _accepted(self, event: Event) -> None:
+        self.associations += 1
+
+
+@contextmanager
+def running_pacs(
+    ae_title: str = "PACS",
+    status: StatusRule = accept_everything,
+    sop_classes: Sequence[str] | None = None,
+    delay_seconds: float = 0.0,
+) -> Iterator[StandInPacs]:
+    """Start a stand-in PACS on a free port and stop it afterwards."""
+    pacs = StandInPacs(ae_title, status, sop_classes, delay_seconds)
+    pacs.start()
+    try:
+        yield pacs
+    finally:
+        pacs.stop()

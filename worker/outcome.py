@@ -22,6 +22,8 @@ from worker.tables import Delivery, DeliveryState, Priority, Result, Run, RunSta
 
 logger = logging.getLogger(__name__)
 
+OUTCOME_UNCHANGED = "unchanged"
+"""``run.outcome`` of a run that sent nothing because the study's earlier results still hold."""
 _RANK = {None: 0, Priority.ROUTINE: 1, Priority.URGENT: 2, Priority.STAT: 3}
 
 
@@ -99,6 +101,36 @@ def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
     )
     _supersede_older(session, study, run)
     _tell_study(study, run, verdict, now)
+    return study
+
+
+def finish_unchanged(session: Session, claim: Claim, timings_seconds: dict[str, float]) -> Study:
+    """End a run that found the study's current results still true; the current run and its outbox stay as they are.
+
+    Raises
+    ------
+    LeaseLost
+        The run is no longer held under this claim; roll back.
+    """
+    study, run = _held(session, claim)
+    now = database_now(session)
+    run.state = RunState.DONE
+    run.lease_until = None
+    run.finished_at = now
+    run.outcome = OUTCOME_UNCHANGED
+    run.timings_seconds = dict(timings_seconds)
+    record(
+        session,
+        "unchanged",
+        actor=claim.worker_name,
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=StudyState.TRIAGED,
+        details={"current_run_id": study.current_run_id},
+        at=now,
+    )
+    study.state = StudyState.TRIAGED
     return study
 
 

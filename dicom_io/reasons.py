@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     UNDECODABLE = "undecodable"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
     TOO_LARGE = "too_large"
+    BLANK = "blank"
     # identity
     IDENTITY_CONFLICT = "identity_conflict"
     # refused at the door
@@ -39,6 +40,7 @@ class ReasonCode(StrEnum):
     DEMONSTRATION_BUNDLE = "demonstration_bundle"
     FILE_MISSING = "file_missing"
     RESULT_INVALID = "result_invalid"
+    STORAGE = "storage"
 
     @property
     def sentence(self) -> str:
@@ -61,6 +63,7 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.UNDECODABLE: "The pixel data cannot be decoded.",
     ReasonCode.UNSUPPORTED_PIXELS: "The pixel data are laid out in a way that cannot be read safely.",
     ReasonCode.TOO_LARGE: "The image is larger than any radiograph should be.",
+    ReasonCode.BLANK: "The picture is blank or nearly so; there is nothing to analyse.",
     ReasonCode.IDENTITY_CONFLICT: "A study or image carries two identities; nothing is sent until a person decides.",
     ReasonCode.UNREADABLE: "The received bytes are not a DICOM data set.",
     ReasonCode.TRUNCATED: "The received data set ends in the middle of an element.",
@@ -72,4 +75,5 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.DEMONSTRATION_BUNDLE: "The model is a demonstration trained on drawings and may not analyse patients.",
     ReasonCode.FILE_MISSING: "The stored file of the image is missing or altered.",
     ReasonCode.RESULT_INVALID: "The results could not be built from this study.",
+    ReasonCode.STORAGE: "The results could not be written to disk; free or repair it.",
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from model.bundle import Bundle
@@ -52,6 +52,7 @@ TIERS: Mapping[str, tuple[Tier, float]] = {
     "Hernia": (Tier.LOW, 0.9),
 }
 """Tier of each finding and its weight (0..1) within the tier."""
+HIGHEST_RANK = 1 + max(tier.order for tier in Tier)
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class AssessedFinding:
 
     @property
     def rank(self) -> float:
-        """Place on the worklist: tier first, then weight times probability; higher is more urgent."""
+        """Place on the worklist, 0..1: tier first, then weight times probability; higher is more urgent."""
         tier, weight = TIERS[self.label]
-        return tier.order + weight * (self.probability or 0.0)
+        return (tier.order + weight * (self.probability or 0.0)) / HIGHEST_RANK
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Assessment:
     """All fourteen, in label order."""
     priority: Priority
     rank: float
+    """Place within the priority, 0..1; 0 when nothing is flagged."""
     reason: str
 
     @property
@@ -159,9 +161,7 @@ def percent(fraction: float | None) -> str:
     return f"{fraction:.1%}".replace("%", " %") if not 0.1 <= fraction <= 0.99 else f"{fraction:.0%}".replace("%", " %")
 
 
-PRIORITY_ORDER: Mapping[Priority, int] = {Priority.ROUTINE: 0, Priority.URGENT: 1, Priority.STAT: 2}
-
-
-def is_raised(before: str | None, after: Priority) -> bool:
-    """Return whether ``after`` is more urgent than ``before`` (None = not analysed yet): the machine only raises."""
-    return before is None or PRIORITY_ORDER[after] > PRIORITY_ORDER[Priority(before)]
+def unflagged(assessment: Assessment, why: str) -> Assessment:
+    """Return the same probabilities with nothing flagged, for a study that must not be announced."""
+    findings = tuple(replace(finding, flagged=False) for finding in assessment.findings)
+    return Assessment(findings, Priority.ROUTINE, 0.0, f"{why}: analysed, never flagged")

@@ -1,0 +1,105 @@
+"""From rows to pictures: which instances of a study a run looks at, and what can be read of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
+from dicom_io.reasons import ReasonCode
+from worker.errors import RetryableRunError
+from worker.tables import Disposition, Instance
+
+BLANK_STD_GREY_LEVELS = 2.0
+"""A picture that varies less than this (of 255) shows nothing; drawn and real chests lie above 30."""
+WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK)
+"""Reasons that a newer decoder or better bytes may have cured when a study is run again."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One instance that could be read."""
+
+    instance_id: int
+    sop_instance_uid: str
+    header: Dataset
+    """Everything but the pixel data."""
+    radiograph: Radiograph
+
+
+@dataclass(frozen=True)
+class Unread:
+    """One instance that could not be read, and why."""
+
+    instance_id: int
+    reason_code: ReasonCode
+    reason: str
+
+
+def load_candidates(session: Session, study_instance_uid: str) -> list[Instance]:
+    """Return the current versions of the study's instances that are, or were, fit for analysis; oldest first."""
+    candidates = (
+        select(Instance)
+        .where(Instance.study_instance_uid == study_instance_uid, Instance.current)
+        .where(
+            Instance.disposition.in_((Disposition.CANDIDATE, Disposition.ANALYSED))
+            | ((Instance.disposition == Disposition.NOT_ANALYSED) & Instance.reason_code.in_(WORTH_ANOTHER_TRY))
+        )
+        .order_by(Instance.id)
+    )
+    return list(session.scalars(candidates))
+
+
+def read_pictures(candidates: Iterable[Instance], store: InstanceStore) -> tuple[list[Picture], list[Unread]]:
+    """Decode every candidate.
+
+    Raises
+    ------
+    RetryableRunError
+        A stored file is missing or cannot be read now.
+    """
+    pictures, unread = [], []
+    for candidate in candidates:
+        try:
+            picture = _read(candidate, store)
+        except UndecodableError as error:
+            unread.append(Unread(candidate.id, ReasonCode(error.reason_code), ReasonCode(error.reason_code).sentence))
+            continue
+        if float(picture.radiograph.pixels.std()) < BLANK_STD_GREY_LEVELS:
+            unread.append(Unread(candidate.id, ReasonCode.BLANK, ReasonCode.BLANK.sentence))
+        else:
+            pictures.append(picture)
+    return pictures, unread
+
+
+def _read(candidate: Instance, store: InstanceStore) -> Picture:
+    try:
+        dataset = pydicom.dcmread(store.open_path(candidate.path))
+    except (StoreError, OSError, InvalidDicomError) as error:
+        raise RetryableRunError(
+            ReasonCode.FILE_MISSING,
+            f"instance {candidate.sop_instance_uid} cannot be read back ({type(error).__name__}); check the data folder",
+        ) from error
+    radiograph = read_radiograph(dataset)
+    for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+        if keyword in dataset:
+            del dataset[keyword]
+    return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph)
+
+
+def read_header(instance: Instance, store: InstanceStore) -> Dataset:
+    """Return the header of a stored instance.
+
+    Raises
+    ------
+    StoreError
+        The file is gone.
+    """
+    return pydicom.dcmread(store.open_path(instance.path), stop_before_pixels=True)

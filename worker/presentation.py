@@ -1,0 +1,82 @@
+"""DICOM values in the words a person reads, shared by the terminal and the worklist page."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+AGE_UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}
+SECONDS_PER_MINUTE = 60
+SECONDS_PER_HOUR = 3600
+SECONDS_PER_DAY = 86400
+
+
+def person_name(value: str) -> str:
+    """Return a PN value (PS3.5 6.2.1) as ``FAMILY, Given Middle``; the first component group that is not empty.
+
+    An empty name gives an empty text: the caller decides what stands in its place.
+    """
+    group = next((group for group in value.split("=") if group.strip("^ ")), "")
+    family, _, given = group.partition("^")
+    given = " ".join(part for part in given.split("^")[:2] if part.strip())
+    return ", ".join(part.strip() for part in (family, given) if part.strip())
+
+
+def dicom_date(value: str) -> date | None:
+    """Return a DA value (``YYYYMMDD``) as a date, or None when it is empty or no date."""
+    try:
+        return datetime.strptime(value.strip()[:8], "%Y%m%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        return None
+
+
+def age_text(patient_age: str, patient_birth_date: str, study_date: str) -> str:
+    """Return the age at the time of the study, as ``45 y``: PatientAge (AS), else from the two dates, else empty."""
+    number, unit = patient_age.strip()[:-1], patient_age.strip()[-1:]
+    if number.isdigit() and unit in AGE_UNITS:
+        return f"{int(number)} {AGE_UNITS[unit]}"
+    born, taken = dicom_date(patient_birth_date), dicom_date(study_date)
+    if born is None or taken is None or taken < born:
+        return ""
+    years = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
+    return f"{years} y" if years >= 2 else f"{(taken - born).days // 30} mo"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a length of time in at most two units: ``42 s``, ``3 min 05 s``, ``2 h 10 min``, ``4 d 3 h``."""
+    whole = max(0, int(seconds))
+    if whole < SECONDS_PER_MINUTE:
+        return f"{whole} s"
+    if whole < SECONDS_PER_HOUR:
+        return f"{whole // SECONDS_PER_MINUTE} min {whole % SECONDS_PER_MINUTE:02d} s"
+    if whole < SECONDS_PER_DAY:
+        return f"{whole // SECONDS_PER_HOUR} h {whole % SECONDS_PER_HOUR // SECONDS_PER_MINUTE:02d} min"
+    return f"{whole // SECONDS_PER_DAY} d {whole % SECONDS_PER_DAY // SECONDS_PER_HOUR} h"
+
+
+def percent_text(probability: float | None) -> str:
+    """Return a probability as ``91 %``; ``not in this model`` for one the bundle was never trained on.
+
+    Rounding never reaches 0 % or 100 %: a model is not that sure.
+    """
+    if probability is None:
+        return "not in this model"
+    percent = round(probability * 100)
+    if percent == 0:
+        return "< 1 %"
+    return "> 99 %" if percent == 100 else f"{percent} %"
+
+
+def finding_text(finding: str) -> str:
+    """Return a finding's label as people write it (``Pleural_Thickening`` -> ``Pleural thickening``)."""
+    first, *rest = finding.split("_")
+    return " ".join([first, *(word.lower() for word in rest)])
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes in a unit that leaves one to three digits before the point (powers of 1000)."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,106 @@
+"""The web application: layers, routes and what an error looks like."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from dicom_io.product import VERSION
+from worker.administration import UnknownStudy
+from worker.config import Settings
+from worklist import api, entrance, pages
+from worklist.headers import SecurityHeaders
+from worklist.login import (
+    SESSION_SECONDS,
+    ForgedRequest,
+    LoginGuard,
+    LoginRequired,
+    read_password_hash,
+    session_secret,
+)
+from worklist.render import message_page
+from worklist.site import open_site
+
+logger = logging.getLogger(__name__)
+
+STATIC_FOLDER = Path(__file__).resolve().parent / "static"
+LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "::1", "testserver"]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application for these settings; opens nothing on the network.
+
+    Raises
+    ------
+    PasswordFileError
+        A login is required and its password file cannot be used.
+    """
+    site = open_site(settings)
+    if site.login_required:
+        read_password_hash(settings.worklist_password_hash_file)
+    app = FastAPI(
+        title="CXR Triage Worker", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+    )
+    app.state.site = site
+    app.state.guard = LoginGuard()
+    app.include_router(pages.router)
+    app.include_router(api.router)
+    app.include_router(entrance.router)
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
+    app.add_middleware(
+        SessionMiddleware,
+        secret_key=session_secret(settings.data_dir),
+        session_cookie="cxr_session",
+        max_age=SESSION_SECONDS,
+        same_site="lax",  # a link from the PACS to a study keeps the login; posts carry their own token
+    )
+    # without a login the page answers to names of this machine only, so that no other site's name can point at it
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if site.login_required else LOOPBACK_NAMES)
+    app.add_middleware(SecurityHeaders)
+    _add_error_pages(app)
+    return app
+
+
+def _add_error_pages(app: FastAPI) -> None:
+    """Turn errors into pages for people and into JSON for programs."""
+
+    @app.exception_handler(LoginRequired)
+    async def ask_for_login(request: Request, error: LoginRequired) -> Response:
+        if _wants_page(request) and request.method == "GET":
+            return RedirectResponse(f"/login?next={request.url.path}", status_code=303)
+        return JSONResponse({"detail": "log in first"}, status_code=401)
+
+    @app.exception_handler(ForgedRequest)
+    async def refuse(request: Request, error: ForgedRequest) -> Response:
+        return _answer(request, 403, "This form is too old or came from elsewhere. Go back, reload and try again.")
+
+    @app.exception_handler(UnknownStudy)
+    async def unknown_study(request: Request, error: UnknownStudy) -> Response:
+        return _answer(request, 404, "No such study was ever received.")
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        return _answer(request, error.status_code, str(error.detail))
+
+    @app.exception_handler(OperationalError)
+    async def database_gone(request: Request, error: OperationalError) -> Response:
+        logger.error("the database does not answer (%s)", type(error.orig).__name__)
+        return _answer(request, 503, "The database does not answer. Studies already received are safe; try again soon.")
+
+
+def _wants_page(request: Request) -> bool:
+    return not request.url.path.startswith(("/api/", "/partial/", "/healthz", "/static/"))
+
+
+def _answer(request: Request, status_code: int, message: str) -> Response:
+    if _wants_page(request):
+        return message_page(request, status_code, message)
+    return JSONResponse({"detail": message}, status_code=status_code)

@@ -1,0 +1,122 @@
+"""Serving the worklist page, and the password for serving it to other machines."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.text import Text
+
+from worker.config import ConfigurationError, Settings, load_settings
+from worker.database import open_engine, require_current_schema
+from worker.errors import StartError
+from worker.logs import configure_logging
+from worklist.app import create_app
+from worklist.login import write_password_file
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    help="The radiologist's worklist as a web page. Without a command: serve it until Ctrl-C.\n\n"
+    "It answers on loopback only, unless worklist_host names another address and worklist_password_hash_file a "
+    "password (`python -m worklist passwd FILE`). Put a TLS proxy in front of it outside one machine.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class PageAddressInUse(StartError):  # noqa: N818 (reads as what happened)
+    """The page's address cannot be bound."""
+
+    def __init__(self, host: str, port: int, cause: str) -> None:
+        super().__init__(
+            f"the worklist cannot listen on {host}:{port}: {cause};"
+            " stop the program that uses it or change worklist_port"
+        )
+
+
+@app.callback(invoke_without_command=True)
+def serve_command(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="TOML configuration file. Default: CXR_CONFIG, else built-in values."),
+    ] = None,
+) -> None:
+    """Serve the page until Ctrl-C or SIGTERM."""
+    if context.invoked_subcommand is None:
+        configure_logging()
+        serve(load_settings(config))
+
+
+@app.command()
+def passwd(
+    file: Annotated[Path, typer.Argument(help="File to write the password's hash into (mode 0600).")],
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the password from standard input, for scripts.")] = False,
+) -> None:
+    """Set the administrator's password: writes its Argon2 hash, never the password itself."""
+    if stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = getpass.getpass("New password: ")
+        if getpass.getpass("Once more: ") != password:
+            raise ValueError("the two passwords differ; nothing was written")
+    write_password_file(file, password)
+    Console(stderr=True).print(f"wrote {file}; set worklist_password_hash_file to it", highlight=False)
+
+
+def serve(settings: Settings) -> None:
+    """Serve the page; returns after SIGTERM or Ctrl-C.
+
+    Raises
+    ------
+    StartError
+        The database is not migrated or does not answer, the password file is missing, or the address is taken.
+    """
+    engine = open_engine(settings.effective_database_url)
+    require_current_schema(engine)
+    engine.dispose()
+    application = create_app(settings)
+    with bound_socket(settings.worklist_host, settings.worklist_port) as listening:
+        logger.info("worklist page at http://%s:%s/", settings.worklist_host, settings.worklist_port)
+        config = uvicorn.Config(
+            application, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket bound to this address.
+
+    Raises
+    ------
+    PageAddressInUse
+        It is taken, or not an address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise PageAddressInUse(host, port, error.strerror or str(error)) from error
+    return listening
+
+
+def main() -> None:
+    """Run the command line; errors are one message and exit code 1."""
+    try:
+        app()
+    except (ConfigurationError, StartError, ValueError, OSError) as error:
+        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        raise SystemExit(1) from error

@@ -1,0 +1,71 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from worklist.login import (
+    ADMINISTRATOR,
+    LoginGuard,
+    begin_session,
+    csrf_token,
+    password_matches,
+    require_own_form,
+)
+from worklist.render import page
+from worklist.site import site_of
+
+logger = logging.getLogger(__name__)
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/login")
+def login_page(request: Request, next: str = "/") -> Response:
+    """The form; without a login there is nothing to see here."""
+    if not site_of(request).login_required:
+        return RedirectResponse("/", status_code=303)
+    return page(request, "login.html", next=own_path(next), problem="")
+
+
+@router.post("/login")
+def log_in(
+    request: Request,
+    password: Annotated[str, Form()] = "",
+    csrf: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/",
+) -> Response:
+    """Check the password and start a session; refuse guessing."""
+    require_own_form(request, csrf)
+    guard: LoginGuard = request.app.state.guard
+    address = request.client.host if request.client else "unknown"
+    wait_seconds = guard.wait_seconds(address)
+    if wait_seconds > 0:
+        problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
+        return page(request, "login.html", 429, next=own_path(next), problem=problem)
+    if not password_matches(site_of(request).settings.worklist_password_hash_file, password):
+        guard.failed(address)
+        logger.warning("worklist: wrong password from %s", address)
+        return page(request, "login.html", 401, next=own_path(next), problem="Wrong password.")
+    guard.succeeded(address)
+    begin_session(request, ADMINISTRATOR)
+    logger.info("worklist: %s logged in from %s", ADMINISTRATOR, address)
+    return RedirectResponse(own_path(next), status_code=303)
+
+
+@router.post("/logout")
+def log_out(request: Request, csrf: Annotated[str, Form()] = "") -> Response:
+    """End the session."""
+    require_own_form(request, csrf)
+    request.session.clear()
+    csrf_token(request)
+    return RedirectResponse("/login", status_code=303)
+
+
+def own_path(path: str) -> str:
+    """Return the path if it stays on this page, else the worklist: a link must not lead a login elsewhere."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"

@@ -1,0 +1,129 @@
+"""The pages: the worklist, one study with its pictures, and the read mark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from dicom_io.decoding import UndecodableError
+from dicom_io.instance_store import InstanceStore, StoreError
+from model.labels import LABELS
+from worker.administration import UnknownStudy, mark_read, mark_unread
+from worker.database import database_now
+from worker.study_detail import StudyDetail, study_detail
+from worker.tables import Disposition, ResultKind
+from worker.worklist_groups import Worklist, read_worklist
+from worklist.login import reader_of, require_own_form
+from worklist.pictures import capture_png, message_svg, radiograph_png
+from worklist.render import page
+from worklist.sections import bars_of
+from worklist.site import Site, site_of
+
+router = APIRouter(include_in_schema=False)
+Reader = Annotated[str, Depends(reader_of)]
+OpenedSite = Annotated[Site, Depends(site_of)]
+
+
+@router.get("/")
+def list_page(request: Request, site: OpenedSite, reader: Reader) -> Response:
+    """The worklist."""
+    return page(request, "list.html", worklist=_worklist(site))
+
+
+@router.get("/partial/worklist")
+def list_partial(request: Request, site: OpenedSite, reader: Reader) -> Response:
+    """The changing part of the worklist, fetched again and again by the page."""
+    return page(request, "list_body.html", worklist=_worklist(site))
+
+
+@router.get("/studies/{study_instance_uid}")
+def study_page(request: Request, study_instance_uid: str, site: OpenedSite, reader: Reader) -> Response:
+    """Everything about one study."""
+    detail = _detail(site, study_instance_uid)
+    run = detail.current_run
+    captures = [item for item in (run.results if run else ()) if item.kind == ResultKind.SECONDARY_CAPTURE]
+    images = [item for item in detail.instances if item.current and item.disposition != Disposition.IGNORED]
+    facts = site.bundles.get(run.bundle) if run else None
+    return page(
+        request,
+        "study.html",
+        detail=detail,
+        line=detail.line,
+        run=run,
+        images=images,
+        captures=captures,
+        bars=bars_of(run, LABELS),
+        demonstration=facts.demonstration if facts else site.demonstration,
+    )
+
+
+@router.get("/studies/{study_instance_uid}/instances/{instance_id}.png")
+def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite, reader: Reader) -> Response:
+    """The radiograph, rendered as the model saw it."""
+    found = next((item for item in _detail(site, study_instance_uid).instances if item.id == instance_id), None)
+    if found is None:
+        return _no_picture("No such image in this study.", 404)
+    try:
+        return Response(radiograph_png(_stored(site.instances, found.path)), media_type="image/png")
+    except StoreError:
+        return _no_picture("The stored file is missing.", 404)
+    except UndecodableError as error:
+        return _no_picture(f"This image cannot be shown: {error}", 422)
+
+
+@router.get("/studies/{study_instance_uid}/results/{result_id}.png")
+def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, reader: Reader) -> Response:
+    """A heat map, exactly as it was sent to the PACS."""
+    results = (result for run in _detail(site, study_instance_uid).runs for result in run.results)
+    found = next((item for item in results if item.id == result_id), None)
+    if found is None or found.kind != ResultKind.SECONDARY_CAPTURE:
+        return _no_picture("No such heat map in this study.", 404)
+    try:
+        return Response(capture_png(_stored(site.results, found.path)), media_type="image/png")
+    except StoreError:
+        return _no_picture("The stored heat map is missing.", 404)
+
+
+@router.post("/studies/{study_instance_uid}/read")
+def read(
+    request: Request,
+    study_instance_uid: str,
+    site: OpenedSite,
+    reader: Reader,
+    csrf: Annotated[str, Form()] = "",
+    undo: Annotated[bool, Form()] = False,
+    back: Annotated[str, Form()] = "",
+) -> Response:
+    """Mark the study read, or take the mark back, and return to where the reader was."""
+    require_own_form(request, csrf)
+    with site.writing.begin() as session:
+        if undo:
+            mark_unread(session, study_instance_uid, reader)
+        else:
+            mark_read(session, study_instance_uid, reader)
+    return RedirectResponse("/" if back == "list" else f"/studies/{study_instance_uid}", status_code=303)
+
+
+def _worklist(site: Site) -> Worklist:
+    with site.reading() as session:
+        return read_worklist(session, database_now(session), site.upper_wait)
+
+
+def _detail(site: Site, study_instance_uid: str) -> StudyDetail:
+    with site.reading() as session:
+        detail = study_detail(session, study_instance_uid, database_now(session), site.upper_wait)
+    if detail is None:
+        raise UnknownStudy(study_instance_uid)
+    return detail
+
+
+def _stored(store: InstanceStore, relative_path: str) -> Path:
+    return store.open_path(relative_path)
+
+
+def _no_picture(message: str, status_code: int) -> Response:
+    """Answer with a picture of the reason, so that the place of the picture says why it is empty."""
+    return Response(message_svg(message), media_type="image/svg+xml", status_code=status_code)

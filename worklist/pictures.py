@@ -1,0 +1,64 @@
+"""PNG pictures for the study page: the radiograph as the model saw it, and the heat maps as the PACS got them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import dcmread
+
+from dicom_io.pixels import read_radiograph
+
+LONGEST_SIDE_PX = 1280
+PICTURES_KEPT = 32
+"""About 1 MB each."""
+
+
+@lru_cache(maxsize=PICTURES_KEPT)
+def radiograph_png(path: Path) -> bytes:
+    """Return a received image as an 8-bit grey PNG, bones bright, at most 1280 px on its longer side.
+
+    Raises
+    ------
+    dicom_io.decoding.UndecodableError
+        The pixel data cannot be decoded.
+    """
+    return _png(read_radiograph(path).pixels)
+
+
+@lru_cache(maxsize=PICTURES_KEPT)
+def capture_png(path: Path) -> bytes:
+    """Return one of our own RGB Secondary Captures as a PNG: exactly the pixels that went to the PACS."""
+    pixels: NDArray[np.uint8] = dcmread(path).pixel_array  # [H, W, 3]
+    return _png(pixels)
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return uint8 [H, W] or [H, W, 3] pixels as PNG, made smaller where needed, never larger."""
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BOX)
+    stream = BytesIO()
+    picture.save(stream, format="PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def message_svg(message: str) -> bytes:
+    """Return a grey picture that says why there is no other one."""
+    words, lines = message.split(), [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > 38:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    text = "".join(
+        f'<text x="200" y="{185 + 22 * position}" text-anchor="middle">{escape(line)}</text>'
+        for position, line in enumerate(lines[:8])
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 400" font-family="sans-serif" font-size="16">'
+        f'<rect width="400" height="400" fill="#10151c"/><g fill="#c4ceda">{text}</g></svg>'
+    ).encode()

@@ -1,0 +1,50 @@
+"""Templates and what every page shows: product, notices, who is logged in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.templating import Jinja2Templates
+
+from dicom_io.product import VERSION
+from dicom_io.reporting import NOT_FOR_DIAGNOSTIC_USE
+from worker.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text
+from worklist.login import csrf_token
+from worklist.sections import DELIVERY_TEXTS, SECTIONS, STATE_TEXTS, why
+from worklist.site import site_of
+
+TEMPLATES = Jinja2Templates(directory=Path(__file__).resolve().parent / "templates")
+TEMPLATES.env.filters.update(
+    duration=duration_text,
+    percent=percent_text,
+    finding=finding_text,
+    size=bytes_text,
+    dicom_date=lambda value: dicom_date(value) or value,
+)
+TEMPLATES.env.globals.update(
+    sections=SECTIONS,
+    state_texts=STATE_TEXTS,
+    delivery_texts=DELIVERY_TEXTS,
+    why=why,
+    version=VERSION,
+    not_for_diagnostic_use=NOT_FOR_DIAGNOSTIC_USE,
+)
+
+
+def page(request: Request, template: str, status_code: int = 200, **values: Any) -> Response:
+    """Return a template filled in, with what all pages need."""
+    site = site_of(request)
+    common = {
+        "site": site,
+        "csrf": csrf_token(request),
+        "reader": request.session.get("reader") if site.login_required else None,
+    }
+    return TEMPLATES.TemplateResponse(request, template, common | values, status_code=status_code)
+
+
+def message_page(request: Request, status_code: int, message: str) -> Response:
+    """Return a page that says one sentence; used for errors, so it asks the database nothing."""
+    return page(request, "message.html", status_code, message=message, code=status_code)

@@ -1,0 +1,86 @@
+"""How the groups of the worklist are called and explained on the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.presentation import percent_text
+from worker.studies import Group, StudyLine
+from worker.study_detail import RunDetail
+from worker.tables import StudyState
+
+STATE_TEXTS = {
+    StudyState.RECEIVING: "Receiving",
+    StudyState.QUEUED: "Queued",
+    StudyState.TRIAGING: "Being analysed",
+    StudyState.TRIAGED: "Analysed",
+    StudyState.OUT_OF_SCOPE: "Out of scope",
+    StudyState.NOT_ANALYSED: "Not analysed",
+    StudyState.HELD: "Held",
+    StudyState.FAILED: "Failed",
+}
+DELIVERY_TEXTS = {
+    "none": "No results",
+    "pending": "Sending",
+    "retrying": "Retrying",
+    "delivered": "In the PACS",
+    "failed": "Not accepted",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """Title and explanation of one group; ``folded`` ones are closed until a person opens them."""
+
+    title: str
+    hint: str
+    folded: bool = False
+
+
+SECTIONS = {
+    Group.OVERDUE: Section("Waiting too long", "Unread beyond the limit: read these first, whatever the model says."),
+    Group.STAT: Section("STAT", "A finding that cannot wait was flagged."),
+    Group.URGENT: Section("Urgent", "A finding that should be read soon was flagged."),
+    Group.ROUTINE: Section("Routine", "Nothing urgent was flagged. This never means normal."),
+    Group.IN_PROGRESS: Section("In progress", "Arrived, and not judged yet."),
+    Group.FAILED: Section("Failed", "The analysis broke off. Nothing is known about these: read in ordinary order."),
+    Group.HELD: Section("Held", "The identity is in doubt. Nothing is sent until a person has decided."),
+    Group.NOT_ANALYSED: Section("Not analysed", "Could not or must not be analysed. Not the same as nothing found."),
+    Group.HISTORICAL: Section("Historical", "Old studies: analysed, never flagged.", folded=True),
+    Group.READ: Section("Read", "The latest studies that somebody has marked read.", folded=True),
+    Group.OUT_OF_SCOPE: Section("Out of scope", "No chest radiograph in them.", folded=True),
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One finding as a bar; values in percent 0..100, None where the model does not know the finding."""
+
+    finding: str
+    percent: float | None
+    threshold_percent: float | None
+    flagged: bool
+    text: str
+
+
+def bars_of(run: RunDetail | None, labels: tuple[str, ...]) -> list[Bar]:
+    """Return every label of the model as a bar: of several images the highest probability; unknown labels last."""
+    bars = []
+    for label in labels:
+        items = [item for item in (run.predictions if run else ()) if item.finding == label]
+        known = [item for item in items if item.probability is not None]
+        top = max(known, key=lambda item: item.probability or 0.0, default=None)
+        if top is None or top.probability is None:
+            bars.append(Bar(label, None, None, flagged=False, text=percent_text(None)))
+            continue
+        threshold = None if top.threshold is None else 100 * top.threshold
+        flagged = any(item.flagged for item in items)
+        bars.append(Bar(label, 100 * top.probability, threshold, flagged, percent_text(top.probability)))
+    return sorted(bars, key=lambda bar: (bar.percent is None, not bar.flagged, -(bar.percent or 0.0)))
+
+
+def why(line: StudyLine) -> str:
+    """Return the reason shown in a line: the priority's, or why there is none."""
+    if line.state in (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED, StudyState.OUT_OF_SCOPE):
+        return line.reason or line.reason_code or ""
+    return line.priority_reason or line.reason or ""

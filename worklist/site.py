@@ -1,0 +1,79 @@
+"""What the page has at hand: settings, database sessions, file stores and the facts of the model bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fastapi import Request
+
+from dicom_io.instance_store import InstanceStore
+from model.bundle import BundleError, load_bundle
+from worker.config import LOOPBACK, Settings
+from worker.database import SessionFactory, open_engine, session_factory
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """What a page must say about a model bundle; ``problem`` is None when it could be read."""
+
+    name: str
+    version: str
+    demonstration: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """Opened once when the page starts; requests only read it."""
+
+    settings: Settings
+    reading: SessionFactory
+    writing: SessionFactory
+    instances: InstanceStore
+    results: InstanceStore
+    bundles: Mapping[str, BundleFacts]
+
+    @property
+    def login_required(self) -> bool:
+        """Whether people must log in: whenever a password is configured, and always off loopback."""
+        return self.settings.worklist_password_hash_file is not None or self.settings.worklist_host not in LOOPBACK
+
+    @property
+    def upper_wait(self) -> timedelta:
+        """The wait after which an unread study moves to the head of the list."""
+        return timedelta(minutes=self.settings.upper_wait_minutes)
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether any configured bundle was trained on drawings."""
+        return any(bundle.demonstration for bundle in self.bundles.values())
+
+
+def open_site(settings: Settings) -> Site:
+    """Open the database and the stores; connects only when used."""
+    engine = open_engine(settings.effective_database_url)
+    return Site(
+        settings,
+        session_factory(engine, read_only=True),
+        session_factory(engine),
+        InstanceStore(settings.instances_dir),
+        InstanceStore(settings.results_dir),
+        {name: _facts(name, settings) for name in settings.bundles},
+    )
+
+
+def site_of(request: Request) -> Site:
+    """Return the site of the application that answers this request."""
+    site: Site = request.app.state.site
+    return site
+
+
+def _facts(name: str, settings: Settings) -> BundleFacts:
+    """Return what is known of one bundle; a broken one is told on the page, since stored studies can still be shown."""
+    try:
+        bundle = load_bundle(settings.bundles[name])
+    except BundleError as error:
+        return BundleFacts(name, "unknown", demonstration=False, problem=str(error))
+    return BundleFacts(bundle.name, bundle.model_version, bundle.demonstration)

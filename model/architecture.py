@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from model.labels import LABELS
+
+InputChannels = Literal["grey", "imagenet-rgb"]
+"""How the one normalised channel becomes the network's three: repeated, or re-normalised to ImageNet's colours."""
 
 _BOTTLENECK = 4  # torchvision's bn_size: the 1x1 convolution makes 4 * growth_rate channels
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from model.architecture import ARCHITECTURES
+from model.architecture import ARCHITECTURES, InputChannels
 from model.calibration import Calibration
 from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID
@@ -88,7 +88,7 @@ class BundleFacts:
     """Software that made the weights, by distribution name."""
     labels: tuple[str, ...] = LABELS
     architecture: str = "densenet121"
-    input_channels: Literal["grey", "imagenet-rgb"] = "grey"
+    input_channels: InputChannels = "grey"
     input_size_px: int = INPUT_SIZE_PX
     preprocessing: str = PREPROCESSING_ID
 

@@ -9,7 +9,6 @@ is the classifier's row times the last feature map (Zhou et al., CVPR 2016): no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,14 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.densenet import DenseNet
 
-from model.architecture import ARCHITECTURES
+from model.architecture import ARCHITECTURES, InputChannels
 from model.labels import LABELS
-from model.preprocess import GREY_MEAN, GREY_STD
-
-InputChannels = Literal["grey", "imagenet-rgb"]
-
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's normalisation of ImageNet, RGB in 0..1
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+from model.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD
 
 
 class DenseNet121Cam(nn.Module):
@@ -51,7 +45,7 @@ class DenseNet121Cam(nn.Module):
         self.features = network.features
         self.classifier = network.classifier
         self.input_channels = input_channels
-        mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         self.register_buffer("_scale", (GREY_STD / std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_shift", ((GREY_MEAN - mean) / std).view(1, 3, 1, 1), persistent=False)
 

@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.architecture import Architecture
-from model.preprocess import GREY_MEAN, GREY_STD, INPUT_SIZE_PX
+from model.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, INPUT_SIZE_PX
 from model.quiet_openvino import op, openvino
 
 Weights = Mapping[str, NDArray[np.floating]]
 
 _BATCH_NORM_EPSILON = 1e-5  # torch.nn.BatchNorm2d's default, which torchvision's DenseNet keeps
-_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def build(weights: Weights, architecture: Architecture, input_channels: str) -> Any:
@@ -30,8 +28,8 @@ def build(weights: Weights, architecture: Architecture, input_channels: str) -> 
     pixels = op.parameter([1, 1, INPUT_SIZE_PX, INPUT_SIZE_PX], np.float32, name="pixels")
     node = op.concat([pixels, pixels, pixels], axis=1)
     if input_channels == "imagenet-rgb":
-        node = op.multiply(node, _per_channel(GREY_STD / _IMAGENET_STD))
-        node = op.add(node, _per_channel((GREY_MEAN - _IMAGENET_MEAN) / _IMAGENET_STD))
+        node = op.multiply(node, _per_channel(GREY_STD / np.array(IMAGENET_STD)))
+        node = op.add(node, _per_channel((GREY_MEAN - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)))
     node = _convolution(node, weights, "features.conv0", stride=2, padding=3)
     node = _norm_relu(node, weights, "features.norm0")
     node = op.max_pool(node, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
@@ -69,7 +67,7 @@ def compile_network(network: Any, cache_dir: Path | None) -> Any:
     return core.compile_model(network, "CPU", settings)
 
 
-def _per_channel(values: NDArray[np.float32]) -> Any:
+def _per_channel(values: NDArray[np.floating]) -> Any:
     return op.constant(values.astype(np.float32).reshape(1, 3, 1, 1))
 
 

@@ -18,6 +18,10 @@ GREY_MEAN = 0.449
 """Mean of ImageNet's three channel means (torchvision), grey levels in 0..1."""
 GREY_STD = 0.226
 """Mean of ImageNet's three channel deviations (torchvision), grey levels in 0..1."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""torchvision's means of R, G, B in 0..1, for networks trained on colours."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""torchvision's deviations of R, G, B in 0..1."""
 
 
 def resize_uint8(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:

@@ -1,0 +1,153 @@
+"""``python -m model``: what a bundle is, whether it works on this machine, and bundles from public checkpoints.
+
+Exit status: 0 done, 1 the bundle or checkpoint is not usable, 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from model.bundle import Bundle, BundleError, load_bundle
+from model.classifier import Classifier, RuntimeUnavailableError
+from model.golden import TOLERANCE, verify_golden
+
+DISCLAIMER = "NOT FOR DIAGNOSTIC USE. This is not a medical device."
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=f"Model bundles. {DISCLAIMER}")
+_console = Console(soft_wrap=True)
+_errors = Console(stderr=True, soft_wrap=True)
+
+BundlePath = Annotated[Path, typer.Argument(help="Bundle folder or .zip.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+class RuntimeChoice(StrEnum):
+    """Runtimes that can be asked for."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    TORCH = "torch"
+
+
+class ChannelChoice(StrEnum):
+    """How the one grey channel becomes the network's three."""
+
+    GREY = "grey"
+    IMAGENET_RGB = "imagenet-rgb"
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+def show(bundle_path: BundlePath, as_json: AsJson = False) -> None:
+    """Say what a bundle is: origin, findings, thresholds, figures. Verifies its hashes on the way."""
+    with _clear_errors():
+        bundle = load_bundle(bundle_path)
+    if as_json:
+        _print_json(json.loads(bundle.to_json()) | {"model_version": bundle.model_version})
+        return
+    kind = "DEMONSTRATION MODEL, not for patients" if bundle.demonstration else "model"
+    _console.print(f"[bold]{bundle.name}[/bold] {bundle.model_version} ({bundle.architecture}) - {kind}")
+    _console.print(DISCLAIMER)
+    _console.print(f"Trained on: {bundle.trained_on.description}", markup=False)
+    _console.print(_findings_table(bundle))
+    _console.print(f"Card: {bundle.card_path}", markup=False)
+
+
+@app.command()
+def verify(
+    bundle_path: BundlePath,
+    runtime: Annotated[RuntimeChoice, typer.Option(help="Runtime to prove.")] = RuntimeChoice.AUTO,
+    as_json: AsJson = False,
+) -> None:
+    """Prove a bundle on this machine: all hashes, and every golden image within the stated tolerance."""
+    with _clear_errors():
+        bundle = load_bundle(bundle_path)
+        classifier = Classifier.load(bundle, runtime.value)
+    results = verify_golden(classifier)
+    passed = bool(results) and all(result.passed for result in results)
+    if as_json:
+        images = [asdict(result) | {"passed": result.passed} for result in results]
+        facts = {"model_version": bundle.model_version, "runtime": classifier.runtime, "tolerance": TOLERANCE}
+        _print_json(facts | {"passed": passed, "golden_images": images})
+    else:
+        table = Table("golden image", "largest difference", "result", title=f"{bundle.name} on {classifier.runtime}")
+        for result in results:
+            table.add_row(result.file, f"{result.largest_difference:.2e}", "passed" if result.passed else "FAILED")
+        _console.print(table)
+        _console.print(_verdict(passed, bool(results)))
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="PyTorch file: a state dict, bare or wrapped.", exists=True)],
+    bundle_path: Annotated[Path, typer.Argument(help="Bundle folder to make; replaced if it exists.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle: small letters, digits, . _ -")],
+    source: Annotated[str, typer.Option(help="Where the weights come from and what they were trained on.")],
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    channels: Annotated[
+        ChannelChoice, typer.Option(help="imagenet-rgb for networks trained on ImageNet-normalised RGB.")
+    ] = ChannelChoice.IMAGENET_RGB,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bundle from a public DenseNet-121 checkpoint with the 14 outputs of ChestX-ray14 (tensors only)."""
+    from model.checkpoint import CheckpointError  # here, because torch takes seconds that show and verify do not need
+    from model.importing import import_checkpoint
+
+    with _clear_errors(CheckpointError, ValueError):
+        bundle = import_checkpoint(
+            checkpoint, bundle_path, name=name, version=version, source=source, input_channels=channels.value
+        )
+    if as_json:
+        _print_json({"folder": str(bundle.folder), "model_version": bundle.model_version})
+        return
+    _console.print(f"Wrote {bundle.name} {bundle.model_version} to {bundle.folder}", markup=False)
+    _console.print("Calibration and thresholds are not fitted: read its MODEL_CARD.md before use.")
+
+
+@contextmanager
+def _clear_errors(*more: type[Exception]) -> Iterator[None]:
+    """Print a known error as one sentence and leave with status 1."""
+    known: tuple[type[Exception], ...] = (BundleError, RuntimeUnavailableError, *more)
+    try:
+        yield
+    except known as error:
+        _errors.print(f"error: {error}", markup=False)
+        raise typer.Exit(1) from error
+
+
+def _findings_table(bundle: Bundle) -> Table:
+    table = Table("finding", "threshold", "sensitivity", "specificity", "chosen by")
+    for label, trained in zip(bundle.labels, bundle.trained, strict=True):
+        if not trained:
+            table.add_row(label, "not trained", "", "", "never flags")
+            continue
+        point = bundle.operating_points[label]
+        figures = ("unknown" if value is None else f"{value:.3f}" for value in (point.sensitivity, point.specificity))
+        table.add_row(label, f"{point.threshold:.3f}", *figures, point.chosen_by)
+    return table
+
+
+def _verdict(passed: bool, has_images: bool) -> str:
+    if not has_images:
+        return "No golden images in this bundle: nothing proves its results here."
+    return f"{'Every' if passed else 'NOT every'} probability is within {TOLERANCE} of the trainer's."
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps(content, indent=2))

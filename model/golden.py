@@ -1,0 +1,72 @@
+"""Golden images: the bundle's proof that this machine computes what the trainer's machine computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.bundle import BundleFacts
+from model.classifier import Classifier
+from model.preprocess import normalise, to_uint8_224
+
+TOLERANCE = 1e-3
+"""Largest difference of a calibrated probability that passes. Runtimes here differ by less than 1e-4; another processor
+sums in another order, and a wrong weight or another preprocessing moves probabilities by far more than this."""
+
+
+@dataclass(frozen=True)
+class GoldenResult:
+    """How one golden image came out."""
+
+    file: str
+    largest_difference: float
+    """Largest absolute difference of a probability, 0..1; 1 where one is None and the other is not."""
+
+    @property
+    def passed(self) -> bool:
+        """True when every probability is within ``TOLERANCE``."""
+        return self.largest_difference <= TOLERANCE
+
+
+def verify_golden(classifier: Classifier) -> list[GoldenResult]:
+    """Classify every golden image of the classifier's bundle and compare with what the bundle expects."""
+    return [
+        GoldenResult(path.name, _largest_difference(classifier.classify(_read_png(path)).probabilities, expected))
+        for path, expected in classifier.bundle.golden
+    ]
+
+
+def expected_probabilities(
+    facts: BundleFacts, weights: Mapping[str, NDArray[np.float16]], pixels: NDArray[np.uint8]
+) -> tuple[float | None, ...]:
+    """Return the 14 probabilities that ``write_bundle`` stores beside a golden image.
+
+    ``pixels`` is uint8 [H, W], bones bright; computed by torch in float32, None where untrained.
+    """
+    import torch  # here, so that verifying a bundle on OpenVINO needs no torch
+
+    from model.densenet import network_with
+
+    network = network_with(weights, facts.input_channels, facts.architecture)
+    with torch.inference_mode():
+        logits, _ = network(torch.from_numpy(normalise(to_uint8_224(pixels)[None])))
+    calibrated = facts.calibration.probabilities(logits[0].numpy())
+    return tuple(float(value) if known else None for value, known in zip(calibrated, facts.trained, strict=True))
+
+
+def _read_png(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return to_uint8_224(np.array(image.convert("L")))
+
+
+def _largest_difference(found: tuple[float | None, ...], expected: tuple[float | None, ...]) -> float:
+    differences = [
+        1.0 if (f is None) != (e is None) else abs((f or 0.0) - (e or 0.0))
+        for f, e in zip(found, expected, strict=True)
+    ]
+    return max(differences)

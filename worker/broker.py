@@ -69,16 +69,16 @@ class _FirstWaiting:
         """Nothing to let go of."""
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
+class Channel(filesystem.Channel):
     """kombu's filesystem channel with whole messages and ``stat`` first."""
 
-    def _put(self, queue: str, payload: dict[str, Any], **options: Any) -> None:
+    def _put(self, queue: Any, payload: Any, **options: Any) -> None:  # type: ignore[override]  # as kombu's own
         """Write the message aside and rename it, so that no reader meets half a message."""
         folder = Path(self.data_folder_out)
         name = f"{time.time_ns() // 1_000_000:015d}_{uuid.uuid4()}"
         unfinished = folder / f"{name}.tmp"
         try:
-            unfinished.write_text(dumps(payload), encoding="utf-8")
+            unfinished.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]  # kombu's
             os.replace(unfinished, folder / f"{name}.{queue}.msg")  # noqa: PTH105 (one word for what happens)
         except OSError as error:
             raise ChannelError(f"cannot write a message into {folder}: {error.strerror}") from error
@@ -87,7 +87,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
         self._cycle = _FirstWaiting(self._get_and_deliver, self._active_queues, StatFirst())
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
+class Transport(filesystem.Transport):
     """Used instead of kombu's own for ``filesystem://`` (Celery setting ``broker_transport``)."""
 
     Channel = Channel

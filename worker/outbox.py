@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, CursorResult, Select, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.config import Settings
@@ -42,7 +42,7 @@ def is_due(now: datetime) -> ColumnElement[bool]:
     return (Delivery.state == DeliveryState.PENDING) & waiting_is_over & free
 
 
-def due_deliveries(now: datetime) -> Select[tuple[Delivery, Result, Run]]:
+def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
     """Return the query for due deliveries of studies that are not held, oldest first."""
     return (
         select(Delivery, Result, Run)
@@ -63,9 +63,7 @@ def due_destinations(session: Session, study_instance_uid: str) -> list[str]:
 def take_due(session: Session, study_instance_uid: str, destination: str, settings: Settings) -> list[Parcel]:
     """Take every due delivery of the study to one destination; rows another process took are left out."""
     now = database_now(session)
-    due = due_deliveries(now).where(
-        Run.study_instance_uid == study_instance_uid, Delivery.destination == destination
-    )
+    due = due_deliveries(now).where(Run.study_instance_uid == study_instance_uid, Delivery.destination == destination)
     parcels = []
     for delivery, result, run in session.execute(due).all():
         token, attempts = delivery.fencing_token + 1, delivery.attempts + 1
@@ -140,10 +138,9 @@ def _in_hand(parcel: Parcel) -> Iterable[ColumnElement[bool]]:
     )
 
 
-def _changed(session: Session, statement: object) -> bool:
-    outcome = session.execute(statement, execution_options={"synchronize_session": False})  # type: ignore[call-overload]
-    assert isinstance(outcome, CursorResult)
-    return bool(outcome.rowcount)
+def _changed(session: Session, change: Update) -> bool:
+    changed = session.execute(change.returning(Delivery.id), execution_options={"synchronize_session": False})
+    return changed.one_or_none() is not None
 
 
 def is_report(parcel: Parcel) -> bool:

@@ -64,8 +64,8 @@ class AssessedFinding:
     """Highest calibrated probability over the images, 0..1; None where the bundle was not trained on it."""
     threshold: float | None
     """Operating point, 0..1; None where there is none."""
-    source_index: int | None
-    """Index of the image with that probability."""
+    source_index: int
+    """Index of the image with that probability; 0 where there is none."""
     flagged: bool
 
     @property
@@ -144,7 +144,7 @@ class Policy:
 
     def _finding(self, label: str, probabilities: list[float | None]) -> AssessedFinding:
         known = [(probability, index) for index, probability in enumerate(probabilities) if probability is not None]
-        highest, source_index = max(known, key=lambda pair: pair[0]) if known else (None, None)
+        highest, source_index = max(known, key=lambda pair: pair[0]) if known else (None, 0)
         return AssessedFinding(label, highest, self.thresholds.get(label), source_index, self.flags(label, highest))
 
 

@@ -85,7 +85,7 @@ def _read(candidate: Instance, store: InstanceStore) -> Picture:
     except (StoreError, OSError, InvalidDicomError) as error:
         raise RetryableRunError(
             ReasonCode.FILE_MISSING,
-            f"instance {candidate.sop_instance_uid} cannot be read back ({type(error).__name__}); check the data folder",
+            f"instance {candidate.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir",
         ) from error
     radiograph = read_radiograph(dataset)
     for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):

@@ -44,8 +44,8 @@ def _ring(task: str, study_instance_uid: str, queue: str) -> None:
 @app.task(name=TRIAGE_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
 def triage_study(task: Any, study_instance_uid: str) -> None:
     """Run one analysis of the study, if one is queued and nobody else has it."""
-    from worker.triage import triage
-    from worker.workplace import workplace  # the listener rings without loading the network
+    from worker.triage import triage  # here, because the listener rings without loading the network
+    from worker.workplace import workplace
 
     with subject(study_instance_uid, task.request.id):
         if triage(study_instance_uid, workplace()):
@@ -55,17 +55,16 @@ def triage_study(task: Any, study_instance_uid: str) -> None:
 @app.task(name=DELIVERY_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
 def deliver_study(task: Any, study_instance_uid: str) -> None:
     """Send the study's due results to their destinations, unless somebody else is at it."""
-    from worker.delivery import deliver
-    from worker.workplace import post_office
+    from worker.delivery import deliver, post_office
 
     with subject(study_instance_uid, task.request.id):
         deliver(study_instance_uid, post_office())
 
 
-@worker_process_init.connect
+@worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _open_for_work(**_signal: Any) -> None:
     """Load the network before the first study waits for it; a delivery worker needs none."""
-    from worker.workplace import workplace
-
     if not {"stat", "routine"}.isdisjoint(app.amqp.queues.consume_from):
+        from worker.workplace import workplace
+
         workplace()

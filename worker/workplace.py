@@ -5,20 +5,20 @@ Opened once per process, after the fork: neither database connections nor a comp
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import cast
 
 from dicom_io.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError, load_bundle
-from model.classifier import Classifier
+from model.classifier import Classifier, Runtime
 from worker.celery_app import configured_settings
 from worker.config import Settings
 from worker.database import SessionFactory, open_engine, session_factory
 from worker.errors import PermanentRunError, StartError
 from worker.policy import Policy
+from worker.worker_name import worker_name
 
 
 class BundleUnusable(StartError):  # noqa: N818 (reads as what happened)
@@ -66,16 +66,6 @@ class Workplace:
         return self.models[bundle_name]
 
 
-@dataclass(frozen=True)
-class PostOffice:
-    """Everything a delivery needs beside its rows."""
-
-    settings: Settings
-    sessions: SessionFactory
-    results: InstanceStore
-    worker_name: str
-
-
 def check_bundles(settings: Settings) -> Mapping[str, Bundle]:
     """Read every configured bundle's files and hashes, without loading a network.
 
@@ -96,7 +86,7 @@ def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
         It is not configured, missing, damaged, or a demonstration where that is not allowed.
     """
     bundle = _checked_bundle(settings, bundle_name)
-    classifier = Classifier.load(bundle, runtime=settings.runtime, cache_dir=settings.cache_dir)
+    classifier = Classifier.load(bundle, runtime=cast(Runtime, settings.runtime), cache_dir=settings.cache_dir)
     return LoadedModel(bundle, classifier, _policy(settings, bundle_name, bundle))
 
 
@@ -124,11 +114,6 @@ def _policy(settings: Settings, name: str, bundle: Bundle) -> Policy:
         raise BundleUnusable(name, str(error)) from error
 
 
-def worker_name() -> str:
-    """Return host and process id, unique among living workers."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def open_workplace(settings: Settings) -> Workplace:
     """Connect, open the stores and load the default network of this process.
 
@@ -143,19 +128,7 @@ def open_workplace(settings: Settings) -> Workplace:
     return Workplace(settings, sessions, instances, results, worker_name(), {"default": default})
 
 
-def open_post_office(settings: Settings) -> PostOffice:
-    """Connect and open the store of results for deliveries."""
-    sessions = session_factory(open_engine(settings.effective_database_url))
-    return PostOffice(settings, sessions, InstanceStore(settings.results_dir), worker_name())
-
-
 @cache
 def workplace() -> Workplace:
     """Return this process's workplace, opened at the first call."""
     return open_workplace(configured_settings())
-
-
-@cache
-def post_office() -> PostOffice:
-    """Return this process's post office, opened at the first call."""
-    return open_post_office(configured_settings())

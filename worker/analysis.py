@@ -1,0 +1,122 @@
+"""What a study's pictures show: probabilities per picture, one assessment, one overlay per flagged finding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_io.overlay import draw_overlay
+from model.cam import saliency
+from model.classifier import Classification
+from model.labels import LABELS
+from model.preprocess import to_uint8_224
+from worker.kept_results import kept_overlays
+from worker.policy import AssessedFinding, Assessment, unflagged
+from worker.precedent import Precedent
+from worker.reading import Picture, Unread
+from worker.stopwatch import Stopwatch
+from worker.workplace import LoadedModel, Workplace
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything one run has to say about one study."""
+
+    pictures: tuple[Picture, ...]
+    unread: tuple[Unread, ...]
+    probabilities: tuple[tuple[float | None, ...], ...]
+    """Per picture, in the order of ``LABELS``, 0..1 or None."""
+    assessment: Assessment
+    overlays: Mapping[str, NDArray[np.uint8]]
+    """Per flagged finding the heat map over its source picture, uint8 [H, W, 3] RGB."""
+    age_days: int | None
+    """Days since the study's date when that makes it historical, else None."""
+
+    @property
+    def historical(self) -> bool:
+        """Whether the study is too old to be flagged or announced."""
+        return self.age_days is not None
+
+
+def analyse(
+    pictures: Sequence[Picture],
+    unread: Sequence[Unread],
+    model: LoadedModel,
+    watch: Stopwatch,
+    historical_after_days: int,
+) -> Analysis:
+    """Classify every picture, judge the study by the highest probability of each finding, draw what is flagged."""
+    classifications = [_classify(picture, model, watch) for picture in pictures]
+    probabilities = tuple(classification.probabilities for classification in classifications)
+    age_days = historical_age_days(pictures, historical_after_days)
+    assessment = _assess(probabilities, model, age_days)
+    with watch.stage("saliency"):
+        overlays = {
+            finding.label: _overlay(finding, pictures, classifications, model) for finding in assessment.flagged
+        }
+    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, overlays, age_days)
+
+
+def recall(
+    precedent: Precedent,
+    pictures: Sequence[Picture],
+    unread: Sequence[Unread],
+    model: LoadedModel,
+    workplace: Workplace,
+) -> Analysis | None:
+    """Repeat the precedent's findings for the same pixels under corrected identity, without inference.
+
+    Returns
+    -------
+    Analysis or None
+        None when a kept picture is gone, so that the study has to be analysed again.
+    """
+    probabilities = tuple(precedent.probabilities[picture.sop_instance_uid] for picture in pictures)
+    age_days = historical_age_days(pictures, workplace.settings.historical_after_days)
+    assessment = _assess(probabilities, model, age_days)
+    overlays = kept_overlays(precedent.run_id, [finding.label for finding in assessment.flagged], workplace)
+    if overlays is None:
+        return None
+    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, overlays, age_days)
+
+
+def _assess(probabilities: Sequence[Sequence[float | None]], model: LoadedModel, age_days: int | None) -> Assessment:
+    assessment = model.policy.assess(probabilities)
+    return assessment if age_days is None else unflagged(assessment, f"Historical study ({age_days} days old)")
+
+
+def _classify(picture: Picture, model: LoadedModel, watch: Stopwatch) -> Classification:
+    with watch.stage("preprocess"):
+        pixels_224 = to_uint8_224(picture.radiograph.pixels)
+    with watch.stage("classify"):
+        return model.classifier.classify(pixels_224)
+
+
+def _overlay(
+    finding: AssessedFinding, pictures: Sequence[Picture], classifications: Sequence[Classification], model: LoadedModel
+) -> NDArray[np.uint8]:
+    pixels = pictures[finding.source_index].radiograph.pixels
+    heat = saliency(classifications[finding.source_index].maps[LABELS.index(finding.label)], pixels.shape)
+    return draw_overlay(pixels, heat, [])
+
+
+def historical_age_days(pictures: Sequence[Picture], historical_after_days: int) -> int | None:
+    """Return the study's age in days if it is older than the limit; None when it is not or has no readable date."""
+    dates = [
+        study_date for picture in pictures if (study_date := _study_date(str(picture.header.get("StudyDate", ""))))
+    ]
+    if not dates:
+        return None
+    age_days = (datetime.now(UTC).date() - max(dates)).days
+    return age_days if age_days > historical_after_days else None
+
+
+def _study_date(text: str) -> date | None:
+    try:
+        return datetime.strptime(text, "%Y%m%d").date()
+    except ValueError:
+        return None

@@ -1,0 +1,167 @@
+"""The one transaction that ends a run: predictions, results, outbox, instances, study, all under the fencing token."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from dicom_io.reasons import ReasonCode
+from model.labels import LABELS
+from worker.analysis import Analysis
+from worker.config import Destination
+from worker.leases import Claim, locked_study
+from worker.outcome import RunVerdict, finish_run, finish_unchanged
+from worker.reading import Picture, Unread
+from worker.results import BuiltResult
+from worker.stopwatch import Stopwatch
+from worker.tables import (
+    Delivery,
+    Disposition,
+    Instance,
+    Prediction,
+    Result,
+    ResultKind,
+    Run,
+    RunTrigger,
+    StudyState,
+)
+from worker.workplace import LoadedModel, Workplace
+
+logger = logging.getLogger(__name__)
+
+
+def conclude_analysed(
+    claim: Claim,
+    analysis: Analysis,
+    results: Sequence[BuiltResult],
+    model: LoadedModel,
+    watch: Stopwatch,
+    workplace: Workplace,
+) -> None:
+    """Write down an analysis and put its results into the outbox.
+
+    Raises
+    ------
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
+    assessment = analysis.assessment
+    verdict = RunVerdict(
+        outcome=StudyState.TRIAGED,
+        priority=assessment.priority,
+        priority_rank=assessment.rank,
+        priority_reason=assessment.reason,
+        historical=analysis.historical,
+        model_version=model.bundle.model_version,
+        policy_hash=model.policy.hash,
+        timings_seconds=watch.timings_seconds(),
+        details={"thresholds": dict(model.policy.thresholds), "results": len(results)},
+    )
+    with workplace.sessions.begin() as session:
+        locked_study(session, claim.study_instance_uid)
+        _note_instances(session, analysis.pictures, analysis.unread)
+        session.add_all(_predictions(claim, analysis, model))
+        for built in results:
+            session.add(_result_row(claim, built, _destinations(claim, built, workplace)))
+        finish_run(session, claim, verdict)
+        if results:
+            session.get_one(Run, claim.run_id).result_revision = results[0].revision
+    logger.info("run %d: %s (%s)", claim.run_number, assessment.priority, assessment.reason)
+
+
+def conclude_unchanged(
+    claim: Claim, pictures: Sequence[Picture], unread: Sequence[Unread], watch: Stopwatch, workplace: Workplace
+) -> None:
+    """Note that the study's current results still hold: nothing new was there to see or to say.
+
+    Raises
+    ------
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
+    with workplace.sessions.begin() as session:
+        locked_study(session, claim.study_instance_uid)
+        _note_instances(session, pictures, unread)
+        finish_unchanged(session, claim, watch.timings_seconds())
+    logger.info("run %d: nothing changed, the earlier results stand", claim.run_number)
+
+
+def conclude_not_analysed(claim: Claim, unread: Sequence[Unread], watch: Stopwatch, workplace: Workplace) -> None:
+    """End a run that found no picture it could read.
+
+    Raises
+    ------
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
+    reason_code = unread[0].reason_code if unread else ReasonCode.NO_IMAGE
+    verdict = RunVerdict(
+        outcome=StudyState.NOT_ANALYSED,
+        reason_code=reason_code,
+        reason=reason_code.sentence,
+        timings_seconds=watch.timings_seconds(),
+    )
+    with workplace.sessions.begin() as session:
+        locked_study(session, claim.study_instance_uid)
+        _note_instances(session, (), unread)
+        finish_run(session, claim, verdict)
+    logger.info("run %d: not analysed (%s)", claim.run_number, reason_code)
+
+
+def _note_instances(session: Session, pictures: Iterable[Picture], unread: Iterable[Unread]) -> None:
+    for picture in pictures:
+        session.execute(
+            update(Instance)
+            .where(Instance.id == picture.instance_id)
+            .values(
+                disposition=Disposition.ANALYSED,
+                reason_code=None,
+                reason=None,
+                pixel_sha256=picture.radiograph.pixel_sha256,
+            )
+        )
+    for instance in unread:
+        session.execute(
+            update(Instance)
+            .where(Instance.id == instance.instance_id)
+            .values(disposition=Disposition.NOT_ANALYSED, reason_code=instance.reason_code, reason=instance.reason)
+        )
+
+
+def _predictions(claim: Claim, analysis: Analysis, model: LoadedModel) -> Iterable[Prediction]:
+    for picture, probabilities in zip(analysis.pictures, analysis.probabilities, strict=True):
+        for label, probability in zip(LABELS, probabilities, strict=True):
+            yield Prediction(
+                run_id=claim.run_id,
+                instance_id=picture.instance_id,
+                finding=label,
+                probability=probability,
+                threshold=model.policy.thresholds[label],
+                flagged=model.policy.flags(label, probability) and not analysis.historical,
+            )
+
+
+def _destinations(claim: Claim, built: BuiltResult, workplace: Workplace) -> list[Destination]:
+    if claim.trigger == RunTrigger.SHADOW:
+        return []
+    pictures_too = built.kind == ResultKind.SECONDARY_CAPTURE
+    return [to for to in workplace.settings.destinations if to.send_secondary_captures or not pictures_too]
+
+
+def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[Destination]) -> Result:
+    return Result(
+        run_id=claim.run_id,
+        kind=built.kind,
+        finding=built.finding,
+        sop_class_uid=built.sop_class_uid,
+        sop_instance_uid=built.sop_instance_uid,
+        series_instance_uid=built.series_instance_uid,
+        path=built.file.path,
+        bytes=built.file.bytes,
+        sha256=built.file.sha256,
+        created_at=built.created_at,
+        deliveries=[Delivery(destination=to.name) for to in destinations],
+    )

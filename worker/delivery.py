@@ -1,0 +1,170 @@
+"""From the outbox to the PACS: one association per study and destination, backoff, other report classes, plain states.
+
+What a destination answers is judged as in PS3.4 B.2.3 and by what real archives mean by it: 0x0000 and 0xBxxx are
+stored; out of resources (0xA7xx), aborts and timeouts are tried again for ever, with doubling waits; everything else
+cannot be cured by repeating, so a report is tried in an older SR class and then, like a picture, marked refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.storage_scu import SendOutcome, send
+from worker import outbox
+from worker.celery_app import configured_settings
+from worker.config import Destination, Settings
+from worker.database import SessionFactory, open_engine, session_factory
+from worker.events import record
+from worker.older_report import next_report_class, reissue_in_class
+from worker.outbox import Parcel
+from worker.tables import DeliveryState
+from worker.worker_name import worker_name
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PostOffice:
+    """Everything a delivery needs beside its rows."""
+
+    settings: Settings
+    sessions: SessionFactory
+    results: InstanceStore
+    worker_name: str
+
+    def destination(self, name: str) -> Destination | None:
+        """Return the configured destination of this name, or None."""
+        return next((destination for destination in self.settings.destinations if destination.name == name), None)
+
+
+def open_post_office(settings: Settings) -> PostOffice:
+    """Connect and open the store of results for deliveries."""
+    sessions = session_factory(open_engine(settings.effective_database_url))
+    return PostOffice(settings, sessions, InstanceStore(settings.results_dir), worker_name())
+
+
+@cache
+def post_office() -> PostOffice:
+    """Return this process's post office, opened at the first call."""
+    return open_post_office(configured_settings())
+
+
+def deliver(study_instance_uid: str, office: PostOffice) -> None:
+    """Send what is due of one study, destination by destination; what another process has in hand is left to it."""
+    with office.sessions.begin() as session:
+        destinations = outbox.due_destinations(session, study_instance_uid)
+    for destination in destinations:
+        while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
+            _deliver_batch(study_instance_uid, destination, parcels, office)
+
+
+def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list[Parcel]:
+    with office.sessions.begin() as session:
+        return outbox.take_due(session, study_instance_uid, destination, office.settings)
+
+
+def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel], office: PostOffice) -> None:
+    destination = office.destination(name)
+    if destination is None:
+        _give_up(study_instance_uid, parcels, f"destination {name} is not configured any more", office)
+        return
+    with _kept_in_hand(parcels, office):
+        outcomes = _send(study_instance_uid, destination, parcels, office)
+    with office.sessions.begin() as session:
+        for parcel, outcome in outcomes:
+            _note(session, study_instance_uid, parcel, outcome, office)
+
+
+def _send(
+    study_instance_uid: str, destination: Destination, parcels: Sequence[Parcel], office: PostOffice
+) -> list[tuple[Parcel, SendOutcome]]:
+    """Send the parcels whose files are there, in one association; parcels without a file are given up."""
+    ready = []
+    for parcel in parcels:
+        try:
+            ready.append((parcel, office.results.open_path(parcel.path)))
+        except StoreError:
+            _give_up(study_instance_uid, [parcel], "the result's file is missing; requeue the study", office)
+    if not ready:
+        return []
+    outcomes = send(destination.peer(), [path for _parcel, path in ready], office.settings.ae_title)
+    return [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
+
+
+def _give_up(study_instance_uid: str, parcels: Sequence[Parcel], why: str, office: PostOffice) -> None:
+    with office.sessions.begin() as session:
+        for parcel in parcels:
+            if outbox.note_over(session, parcel, DeliveryState.FAILED, None, why):
+                _record(session, "delivery_failed", study_instance_uid, parcel, why, office)
+
+
+def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: SendOutcome, office: PostOffice) -> None:
+    """Write one answer into its row, and into the audit trail when it settles something."""
+    answer = describe_answer(outcome)
+    if outcome.accepted and outcome.status is not None:
+        if outbox.note_sent(session, parcel, outcome.status, outcome.comment):
+            _record(session, "delivered", study_instance_uid, parcel, answer, office)
+    elif not outcome.permanent:
+        if (
+            outbox.note_retry(session, parcel, outcome.status, outcome.comment, office.settings)
+            and parcel.attempts == 1
+        ):
+            _record(session, "delivery_delayed", study_instance_uid, parcel, answer, office)
+    elif outbox.is_report(parcel) and (older := next_report_class(parcel.sop_class_uid)):
+        if outbox.note_over(
+            session, parcel, DeliveryState.SUPERSEDED, outcome.status, f"{answer}; sent in an older class"
+        ):
+            reissue_in_class(session, parcel, older, office.results)
+            _record(session, "report_class_changed", study_instance_uid, parcel, answer, office)
+    elif outbox.note_over(session, parcel, DeliveryState.REFUSED, outcome.status, outcome.comment):
+        _record(session, "delivery_refused", study_instance_uid, parcel, answer, office)
+
+
+def describe_answer(outcome: SendOutcome) -> str:
+    """Return the destination's answer in a few words without its free text, which may quote the patient."""
+    if outcome.status is None:
+        return "no answer" if not outcome.permanent else "no presentation context"
+    return f"status 0x{outcome.status:04X}"
+
+
+def _record(
+    session: Session, kind: str, study_instance_uid: str, parcel: Parcel, reason: str, office: PostOffice
+) -> None:
+    logger.info("%s: %s to %s, attempt %d (%s)", kind, parcel.kind, parcel.destination, parcel.attempts, reason)
+    details = {"destination": parcel.destination, "delivery_id": parcel.delivery_id, "attempts": parcel.attempts}
+    record(
+        session,
+        kind,
+        actor=office.worker_name,
+        study_instance_uid=study_instance_uid,
+        run_id=parcel.run_id,
+        reason=reason,
+        details=details,
+    )
+
+
+@contextmanager
+def _kept_in_hand(parcels: Sequence[Parcel], office: PostOffice) -> Iterator[None]:
+    """Renew the parcels' leases from a thread while the block runs: a slow archive may take longer than one lease."""
+    over = threading.Event()
+
+    def renew_until_over() -> None:
+        while not over.wait(office.settings.lease_renewal_seconds):
+            with office.sessions.begin() as session:
+                outbox.renew(session, parcels, office.settings)
+
+    renewer = threading.Thread(target=renew_until_over, name="parcel-leases", daemon=True)
+    renewer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewer.join()

@@ -1,0 +1,113 @@
+"""Whether an earlier run of the study already looked at just these pictures, with this model and this policy.
+
+A transcoded copy changes nothing; corrected patient or order data re-issue the results without inference; other pixels,
+another set of pictures, another model or another policy are a new analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from pydicom.dataset import Dataset
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import InstanceStore, StoreError
+from model.labels import LABELS
+from worker.reading import Picture, read_header
+from worker.tables import Instance, Run, RunState, Study
+from worker.workplace import LoadedModel
+
+CARRIED_KEYWORDS = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "TimezoneOffsetFromUTC",
+    "RequestAttributesSequence",
+    "BurnedInAnnotation",
+)
+"""What our results copy from their source (patient, study and order); decoded values are compared."""
+
+
+class Likeness(Enum):
+    """How a run's material compares with that of the study's current run."""
+
+    OTHER = "other"
+    SAME = "same"
+    CORRECTED = "corrected"
+    """Same pixels, model and policy, other patient or order data."""
+
+
+@dataclass(frozen=True)
+class Precedent:
+    """The study's current run as far as a new one needs to know it."""
+
+    run_id: int
+    model_version: str
+    policy_hash: str
+    material: frozenset[tuple[str, str]]
+    """SOP Instance UID and pixel SHA-256 of each analysed picture."""
+    instances: dict[str, Instance]
+    """The analysed versions by SOP Instance UID."""
+    probabilities: dict[str, tuple[float | None, ...]]
+    """Per SOP Instance UID, in the order of ``LABELS``."""
+
+
+def load_precedent(session: Session, study_instance_uid: str) -> Precedent | None:
+    """Return the study's current run, or None when nothing was analysed yet."""
+    run = session.get_one(Study, study_instance_uid).current_run
+    if run is None or run.state != RunState.DONE or run.model_version is None or run.policy_hash is None:
+        return None
+    instances = {row.instance.sop_instance_uid: row.instance for row in run.predictions}
+    return Precedent(
+        run.id,
+        run.model_version,
+        run.policy_hash,
+        frozenset((uid, instance.pixel_sha256 or "") for uid, instance in instances.items()),
+        instances,
+        {uid: _probabilities(run, instance.id) for uid, instance in instances.items()},
+    )
+
+
+def _probabilities(run: Run, instance_id: int) -> tuple[float | None, ...]:
+    by_label = {row.finding: row.probability for row in run.predictions if row.instance_id == instance_id}
+    return tuple(by_label.get(label) for label in LABELS)
+
+
+def compare(
+    precedent: Precedent | None, pictures: Sequence[Picture], model: LoadedModel, store: InstanceStore
+) -> Likeness:
+    """Return how these pictures, seen by this model, compare with the precedent."""
+    if precedent is None:
+        return Likeness.OTHER
+    material = frozenset((picture.sop_instance_uid, picture.radiograph.pixel_sha256) for picture in pictures)
+    seen_by = (model.bundle.model_version, model.policy.hash)
+    if (precedent.model_version, precedent.policy_hash) != seen_by or precedent.material != material:
+        return Likeness.OTHER
+    versions = [(picture, precedent.instances[picture.sop_instance_uid]) for picture in pictures]
+    if any(_corrected(picture, before, store) for picture, before in versions if before.id != picture.instance_id):
+        return Likeness.CORRECTED
+    return Likeness.SAME
+
+
+def _corrected(picture: Picture, before: Instance, store: InstanceStore) -> bool:
+    try:
+        return carried_identity(picture.header) != carried_identity(read_header(before, store))
+    except StoreError:  # the older version is gone: say it anew rather than keep what may be wrong
+        return True
+
+
+def carried_identity(header: Dataset) -> dict[str, str]:
+    """Return the decoded values that results copy from this header, as text; never to be logged."""
+    header.decode()
+    return {keyword: str(header.get(keyword, "absent")) for keyword in CARRIED_KEYWORDS}

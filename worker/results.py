@@ -1,0 +1,156 @@
+"""From an analysis to DICOM files on disk: one structured report and one picture per flagged finding.
+
+UIDs are deterministic: a repeated attempt makes the same objects again, another set of pictures, model, policy or
+revision makes others, whose report names its predecessor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import StoredFile, StoreError
+from dicom_io.reasons import ReasonCode
+from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Predecessor, Report, ReportedFinding
+from dicom_io.result_file import write_result
+from dicom_io.secondary_capture import build_secondary_capture
+from dicom_io.structured_report import build_structured_report
+from worker.analysis import Analysis
+from worker.database import database_now
+from worker.errors import PermanentRunError, RetryableRunError
+from worker.leases import Claim
+from worker.tables import Result, ResultKind, Run
+from worker.workplace import LoadedModel, Workplace
+
+
+@dataclass(frozen=True)
+class BuiltResult:
+    """One DICOM object of ours, safely on disk and not yet in any row."""
+
+    kind: ResultKind
+    finding: str | None
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    file: StoredFile
+    """Path relative to the store of results, size and hash."""
+    created_at: datetime
+    revision: int
+
+
+def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplace: Workplace) -> list[BuiltResult]:
+    """Build and store the objects of one analysis; a historical study gets none, for it must not be announced.
+
+    Raises
+    ------
+    PermanentRunError
+        No valid object can be made from this study.
+    RetryableRunError
+        The store of results is full or not writable.
+    """
+    if analysis.historical:
+        return []
+    with workplace.sessions() as session:
+        report = _report(session, claim, analysis, model)
+    try:
+        return [
+            _stored(kind, finding, dataset, report, workplace)
+            for kind, finding, dataset in _objects(analysis, report, workplace)
+        ]
+    except InvalidReportError as error:
+        raise PermanentRunError(ReasonCode.RESULT_INVALID, f"{ReasonCode.RESULT_INVALID.sentence} {error}") from error
+    except StoreError as error:
+        raise RetryableRunError(ReasonCode.STORAGE, f"{ReasonCode.STORAGE.sentence} {error}") from error
+
+
+def _objects(
+    analysis: Analysis, report: Report, workplace: Workplace
+) -> Iterator[tuple[ResultKind, str | None, Dataset]]:
+    headers = [picture.header for picture in analysis.pictures]
+    serial_number = workplace.settings.device_serial_number
+    yield (
+        ResultKind.STRUCTURED_REPORT,
+        None,
+        build_structured_report(
+            headers,
+            report,
+            include_negatives=workplace.settings.include_negatives,
+            device_serial_number=serial_number,
+        ),
+    )
+    for finding in report.flagged:
+        header, pixels_rgb = headers[finding.source_index], analysis.overlays[finding.label]
+        yield (
+            ResultKind.SECONDARY_CAPTURE,
+            finding.label,
+            build_secondary_capture(header, report, finding, pixels_rgb, device_serial_number=serial_number),
+        )
+
+
+def _stored(
+    kind: ResultKind, finding: str | None, dataset: Dataset, report: Report, workplace: Workplace
+) -> BuiltResult:
+    sop_instance_uid = str(dataset.SOPInstanceUID)
+    file = workplace.results.write(str(dataset.StudyInstanceUID), sop_instance_uid, [write_result(dataset)])
+    return BuiltResult(
+        kind,
+        finding,
+        str(dataset.SOPClassUID),
+        sop_instance_uid,
+        str(dataset.SeriesInstanceUID),
+        file,
+        report.created_at,
+        report.revision,
+    )
+
+
+def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedModel) -> Report:
+    assessment, bundle = analysis.assessment, model.bundle
+    return Report(
+        priority=assessment.priority.value,
+        priority_reason=assessment.reason,
+        images=tuple(
+            AnalysedImage(picture.sop_instance_uid, picture.radiograph.pixel_sha256) for picture in analysis.pictures
+        ),
+        findings=tuple(
+            ReportedFinding(finding.label, finding.probability, finding.threshold, finding.source_index)
+            for finding in assessment.findings
+            if finding.probability is not None and finding.threshold is not None
+        ),
+        algorithm=Algorithm(bundle.name, bundle.model_version),
+        demonstration=bundle.demonstration,
+        policy_hash=model.policy.hash,
+        created_at=database_now(session),
+        revision=_next_revision(session, claim),
+        predecessor=_predecessor(session, claim),
+    )
+
+
+def _next_revision(session: Session, claim: Claim) -> int:
+    """Return one more than the highest revision the study has results of; unchanged by a repeated attempt."""
+    highest = session.scalar(
+        select(func.max(Run.result_revision))
+        .join(Result, Result.run_id == Run.id)
+        .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
+    )
+    return 1 + (highest or 0)
+
+
+def _predecessor(session: Session, claim: Claim) -> Predecessor | None:
+    """Return the newest report of the study's earlier runs, in the class in which it was last written."""
+    newest = session.scalars(
+        select(Result)
+        .join(Run, Result.run_id == Run.id)
+        .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
+        .where(Result.kind == ResultKind.STRUCTURED_REPORT)
+        .order_by(Result.id.desc())
+        .limit(1)
+    ).first()
+    if newest is None:
+        return None
+    return Predecessor(newest.sop_class_uid, newest.sop_instance_uid, newest.series_instance_uid)

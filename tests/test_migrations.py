@@ -1,0 +1,187 @@
+"""The migrated database is the declared one, on SQLite and PostgreSQL, and the view says what its columns mean."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from migrations.triage_worklist import COLUMNS
+from worker.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
+from worker.errors import MigrationBusy
+from worker.migrate import ADVISORY_LOCK_KEY, upgrade
+from worker.tables import (
+    Base,
+    Delivery,
+    DeliveryState,
+    Instance,
+    Prediction,
+    Result,
+    ResultKind,
+    Run,
+    RunState,
+    Study,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def differences(engine: Engine) -> list[object]:
+    """Return what would have to be migrated to reach the declared tables."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))
+
+
+def test_the_migrated_schema_is_the_declared_one(engine: Engine) -> None:
+    assert differences(engine) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ALTER TABLE study ADD COLUMN forgotten VARCHAR",
+        "DROP INDEX ix_study_due_at",
+        "DROP INDEX uq_run_active",
+        "DROP TABLE review",
+        "ALTER TABLE event DROP COLUMN actor",
+    ],
+)
+def test_the_comparison_sees_a_schema_that_differs(engine: Engine, damage: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(damage))
+    assert differences(engine) != []
+
+
+def test_only_one_run_of_a_study_and_bundle_can_be_active(engine: Engine) -> None:
+    index = {index["name"]: index for index in inspect(engine).get_indexes("run")}["uq_run_active"]
+    assert index["unique"]
+    condition = next(str(value) for key, value in index["dialect_options"].items() if key.endswith("_where"))
+    assert {"queued", "running"} == set(re.findall(r"'(\w+)'", condition))
+
+
+def test_migrating_twice_changes_nothing(database_url: str) -> None:
+    assert upgrade(database_url) == upgrade(database_url) == expected_revision()
+
+
+def test_the_first_revision_can_be_undone_and_done_again(database_url: str) -> None:
+    engine = open_engine(database_url)
+    config = alembic_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    upgrade(database_url)
+    assert differences(engine) == []
+    engine.dispose()
+
+
+def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'triage.db'}"
+    revisions: list[str] = []
+    threads = [threading.Thread(target=lambda: revisions.append(upgrade(url))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert revisions == [expected_revision()] * 4
+
+
+def test_a_migration_gives_up_when_another_one_does_not_end(postgresql_url: str) -> None:
+    engine = open_engine(postgresql_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text("DELETE FROM alembic_version"))
+    with engine.begin() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK_KEY})
+        with pytest.raises(MigrationBusy, match="another process is migrating"):
+            upgrade(postgresql_url, lock_timeout_seconds=0.2)
+    assert current_revision(engine) is None
+    engine.dispose()
+
+
+def test_every_column_of_the_worklist_view_is_documented(engine: Engine) -> None:
+    columns = [column["name"] for column in inspect(engine).get_columns("triage_worklist")]
+    assert columns == list(COLUMNS)
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "docs" / "database.md").read_text(encoding="utf-8"), re.M)
+    assert [name for name, _ in rows] == columns
+    assert [meaning for _, meaning in rows] == [meaning for _, meaning in COLUMNS.values()]
+
+
+def test_postgresql_keeps_the_meaning_of_each_worklist_column(postgresql_url: str) -> None:
+    engine = open_engine(postgresql_url)
+    comments = {column["name"]: column["comment"] for column in inspect(engine).get_columns("triage_worklist")}
+    assert comments == {name: meaning for name, (_, meaning) in COLUMNS.items()}
+    engine.dispose()
+
+
+def test_the_worklist_view_shows_findings_delivery_and_order(engine: Engine, sessions: SessionFactory) -> None:
+    now = datetime.now(UTC)
+    with sessions.begin() as session:
+        for uid, state, priority in (
+            ("1.1", "failed", None),
+            ("1.2", "triaged", "ROUTINE"),
+            ("1.3", "triaged", "STAT"),
+        ):
+            session.add(
+                Study(
+                    study_instance_uid=uid, first_received_at=now, last_received_at=now, state=state, priority=priority
+                )
+            )
+        session.flush()
+        add_triaged_run(session, "1.3", now)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM triage_worklist ORDER BY list_order")).mappings().all()
+    assert [(row["study_instance_uid"], row["list_order"]) for row in rows] == [("1.3", 1), ("1.2", 3), ("1.1", 4)]
+    first = rows[0]
+    assert first["findings"] == "Pneumothorax 93%, Mass 71%"
+    assert (first["delivery_state"], first["results"], first["instances"]) == ("refused", 1, 2)
+    assert rows[2]["priority"] is None
+    assert rows[2]["findings"] is None
+
+
+def add_triaged_run(session: object, uid: str, now: datetime) -> None:
+    """Add a run with three findings in two images and a result that one destination took and another refused."""
+    images = [
+        Instance(
+            sop_instance_uid=f"{uid}.{number}", study_instance_uid=uid, series_instance_uid="1", sop_class_uid="1",
+            transfer_syntax_uid="1", path="x", bytes=1, sha256="", received_at=now, disposition="analysed",
+        )
+        for number in (1, 2)
+    ]  # fmt: skip
+    run = Run(study_instance_uid=uid, run_number=1, state=RunState.DONE, queued_at=now)
+    findings = [
+        (0, "Mass", 0.71, True),
+        (0, "Pneumothorax", 0.88, True),
+        (1, "Pneumothorax", 0.93, True),
+        (1, "Edema", 0.2, False),
+    ]
+    run.predictions = [
+        Prediction(instance=images[image], finding=finding, probability=probability, flagged=flagged)
+        for image, finding, probability, flagged in findings
+    ]
+    kind = ResultKind.STRUCTURED_REPORT
+    result = Result(
+        kind=kind,
+        sop_class_uid="1",
+        sop_instance_uid="1",
+        series_instance_uid="1",
+        path="",
+        bytes=1,
+        sha256="",
+        created_at=now,
+    )
+    result.deliveries = [
+        Delivery(destination="a", state=DeliveryState.SENT), Delivery(destination="b", state=DeliveryState.REFUSED)
+    ]  # fmt: skip
+    run.results = [result]
+    session.add_all([*images, run])  # type: ignore[attr-defined]
+    session.flush()  # type: ignore[attr-defined]
+    session.get_one(Study, uid).current_run_id = run.id  # type: ignore[attr-defined]

@@ -109,10 +109,13 @@ def _is_installed(runtime: str) -> bool:
 
 
 def _with_openvino(bundle: Bundle, cache_dir: Path | None) -> _Infer:
-    from model import openvino_network  # here, so that torch alone is enough where OpenVINO has no wheel
+    from model import compiled_network, openvino_network  # here: torch alone is enough where OpenVINO has no wheel
 
-    network = openvino_network.build(read_weights(bundle), ARCHITECTURES[bundle.architecture], bundle.input_channels)
-    request = openvino_network.compile_network(network, cache_dir).create_infer_request()
+    def build() -> object:
+        return openvino_network.build(read_weights(bundle), ARCHITECTURES[bundle.architecture], bundle.input_channels)
+
+    identity = f"{bundle.weights_sha256} {bundle.architecture} {bundle.input_channels}"
+    request = compiled_network.compiled(build, identity, cache_dir).create_infer_request()
 
     def infer(tensor: NDArray[np.float32]) -> Arrays:
         request.infer({0: tensor})

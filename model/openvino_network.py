@@ -8,7 +8,6 @@ a third of the memory, and there is no converted copy on disk that could differ 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,26 +44,6 @@ def build(weights: Weights, architecture: Architecture, input_channels: str) -> 
     mean = op.reduce_mean(maps, op.constant(np.array([2, 3], np.int64)), keep_dims=False)
     logits = op.add(mean, op.constant(np.asarray(weights["classifier.bias"], np.float32)[None]))
     return openvino.Model([logits, maps], [pixels], "densenet-cam")
-
-
-def compile_network(network: Any, cache_dir: Path | None) -> Any:
-    """Return the network compiled for one CPU thread in float32.
-
-    One thread per process, as many processes as cores, is the fastest layout on CPU; threads are not pinned, else every
-    process would sit on the same core. ``cache_dir`` keeps OpenVINO's own compiled form (keyed by network and version).
-    """
-    settings: dict[str, Any] = {
-        "INFERENCE_NUM_THREADS": 1,
-        "NUM_STREAMS": "1",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 would be chosen by itself on newer processors
-        "ENABLE_CPU_PINNING": False,
-    }
-    core = openvino.Core()
-    if cache_dir is not None:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        settings["CACHE_DIR"] = str(cache_dir)
-    return core.compile_model(network, "CPU", settings)
 
 
 def _per_channel(values: NDArray[np.floating]) -> Any:

@@ -1,0 +1,77 @@
+"""Random changes of a whole batch at once: one affine matrix a picture, then brightness and contrast.
+
+Coordinates follow ``torch.nn.functional.affine_grid``: x right, y down, -1..1 over the picture's outer edges
+(``align_corners=False``). A matrix maps a point of the result to the point of the source that it shows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from model.preprocess import GREY_MEAN, GREY_STD
+from training.recipe import Augmentation
+
+_SAMPLES_PER_CELL = 8  # along each axis, to measure how much of a cell a (possibly rotated) box covers
+
+
+@dataclass(frozen=True)
+class BoxBatch:
+    """The boxes of one batch, M in all."""
+
+    picture: Tensor
+    """int64 [M], place in the batch."""
+    label: Tensor
+    """int64 [M], index in ``LABELS``."""
+    edges: Tensor
+    """float32 [M, 4]: left, top, right, bottom in -1..1 of the source picture."""
+
+
+def random_matrices(count: int, choices: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return float32 [count, 2, 3], result -> source."""
+    draw = torch.rand((count, 5), generator=generator) * 2 - 1
+    angle = draw[:, 0] * math.radians(choices.rotation_degrees)
+    scale = 1 + draw[:, 1] * choices.scale_share
+    shift = draw[:, 2:4] * 2 * choices.translate_share
+    mirror = torch.where((draw[:, 4] + 1) / 2 < choices.flip_probability, -1.0, 1.0)
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    top = torch.stack([cos * mirror, -sin, shift[:, 0]], dim=1)
+    bottom = torch.stack([sin * mirror, cos, shift[:, 1]], dim=1)
+    return torch.stack([top, bottom], dim=1)
+
+
+def warp(pictures: Tensor, matrices: Tensor, size_px: int) -> Tensor:
+    """Return float32 [N, 1, size_px, size_px] in 0..1 of uint8 [N, S, S]; outside the picture is black."""
+    levels = pictures[:, None].float() / 255
+    if levels.shape[-1] != size_px:
+        levels = functional.interpolate(levels, (size_px, size_px), mode="bilinear", antialias=True)
+    grid = functional.affine_grid(matrices, list(levels.shape), align_corners=False)
+    return functional.grid_sample(levels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def jitter(levels: Tensor, choices: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return the levels with random contrast (around mid grey) and brightness, kept in 0..1."""
+    draw = torch.rand((2, levels.shape[0], 1, 1, 1), generator=generator) * 2 - 1
+    changed = (levels - 0.5) * (1 + draw[0] * choices.contrast) + 0.5 + draw[1] * choices.brightness
+    return changed.clamp(0, 1)
+
+
+def normalised(levels: Tensor) -> Tensor:
+    """Return the network's input of levels in 0..1, as ``model.preprocess.normalise`` makes it of uint8."""
+    return (levels - GREY_MEAN) / GREY_STD
+
+
+def box_shares(boxes: BoxBatch, matrices: Tensor, cells: int) -> Tensor:
+    """Return float32 [M, cells, cells]: the share of each cell of the result that the box covers, 0..1."""
+    if len(boxes.picture) == 0:
+        return torch.zeros((0, cells, cells))
+    side = cells * _SAMPLES_PER_CELL
+    grid = functional.affine_grid(matrices[boxes.picture], [len(boxes.picture), 1, side, side], align_corners=False)
+    left, top, right, bottom = (edge[:, None, None] for edge in boxes.edges.unbind(1))
+    x, y = grid.unbind(-1)
+    inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    return functional.avg_pool2d(inside.float()[:, None], _SAMPLES_PER_CELL)[:, 0]

@@ -1,0 +1,79 @@
+"""Command line of the training package."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training.checkpoint import CheckpointError
+from training.chestxray14 import LayoutError
+from training.initial import InitError
+from training.parallel import TrainingFailed, TrainingInterrupted
+from training.phantom_dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
+from training.pipeline import run_pipeline
+from training.recipe import Recipe, RecipeError, load_recipe
+
+app = typer.Typer(add_completion=False, no_args_is_help=False, invoke_without_command=True, help=__doc__)
+_console = Console(stderr=True)
+
+_REFUSALS = (CheckpointError, InitError, LayoutError, PhantomDatasetError, RecipeError, TrainingFailed)
+
+
+@app.callback(invoke_without_command=True)
+def train(
+    context: typer.Context,
+    data: Annotated[Path | None, typer.Option(help="Folder in ChestX-ray14's layout: the NIH download, or phantoms.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for cache, checkpoints, report and bundle.")] = Path("training-run"),
+    recipe: Annotated[str | None, typer.Option(help="Recipe name or TOML file; default: phantom for phantoms, "
+                                                    "else densenet121.")] = None,
+    init: Annotated[str | None, typer.Option(help="'random', or a file with DenseNet-121 weights to start from.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Training processes; default: one for each core.")] = None,
+) -> None:
+    """Train on a folder and write a model bundle with its report. Run it again to continue after an interruption."""
+    if context.invoked_subcommand is not None:
+        return
+    if data is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+    chosen = _with_init(load_recipe(recipe or _recipe_for(data)), init)
+    init_file = Path(init) if init not in (None, "random") else None
+    bundle = run_pipeline(data, out, chosen, init_file, processes)
+    _console.print(f"bundle: {bundle}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Empty folder for the data set.")],
+    images: Annotated[int, typer.Option(min=1, help="Pictures to draw.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 2017,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
+) -> None:
+    """Draw a data set of chest phantoms in ChestX-ray14's own layout (drawings, not radiographs of people)."""
+    write_phantom_dataset(out, images=images, seed=seed, workers=workers)
+    plot_examples(out, out / "examples.png")
+
+
+def main() -> None:
+    """Run the command line; refusals are one sentence on stderr and exit status 1, an interruption 130."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        app()
+    except _REFUSALS as error:
+        _console.print(f"[red]{error}[/red]", highlight=False)
+        raise SystemExit(1) from None
+    except TrainingInterrupted as error:
+        _console.print(str(error), highlight=False)
+        raise SystemExit(130) from None
+
+
+def _recipe_for(data: Path) -> str:
+    return "phantom" if (data / "PHANTOM.json").exists() else "densenet121"
+
+
+def _with_init(recipe: Recipe, init: str | None) -> Recipe:
+    return recipe.model_copy(update={"init": "random"}) if init == "random" else recipe

@@ -1,0 +1,120 @@
+"""Several training processes side by side, each with a share of every batch and one torch thread.
+
+On CPUs this is about twice as fast as one process with two threads, since DenseNet's many small operations do not
+split well over threads. Gradients and batch statistics are averaged after every step, so all processes hold the same
+network and a run with a given number of processes is reproducible bit by bit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+INTERRUPTED_EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+class TrainingInterrupted(Exception):
+    """Training was asked to stop and left a checkpoint; the same command continues."""
+
+
+class TrainingFailed(Exception):
+    """A training process ended with an error, which it printed."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among those of the run."""
+
+    rank: int
+    size: int
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace every tensor by its mean over the processes, in place."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        distributed.all_reduce(flat)
+        flat /= self.size
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def collect(self, part: Tensor) -> Tensor:
+        """Return the parts of all processes, joined along the first axis in the order of ranks."""
+        if self.size == 1:
+            return part
+        gathered: list[Tensor | None] = [None] * self.size
+        distributed.all_gather_object(gathered, part)
+        return torch.cat([tensor for tensor in gathered if tensor is not None])
+
+
+def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
+    """Run ``work(team)`` in ``size`` processes and wait for all of them.
+
+    ``work`` returns False when it stopped early with a checkpoint. SIGINT and SIGTERM reach every process.
+
+    Raises
+    ------
+    TrainingInterrupted, TrainingFailed
+    """
+    meeting_point = folder / "rendezvous"
+    meeting_point.unlink(missing_ok=True)
+    context = multiprocessing.get_context("spawn")
+    members: list[BaseProcess] = [
+        context.Process(target=_member, args=(work, Team(rank, size), str(meeting_point))) for rank in range(size)
+    ]
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        del frame
+        for member in members:
+            if member.pid is not None and member.is_alive():
+                os.kill(member.pid, number)
+
+    for member in members:
+        member.start()
+    earlier = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _wait(members)
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+        meeting_point.unlink(missing_ok=True)
+
+
+def _wait(members: list[BaseProcess]) -> None:
+    waiting = list(members)
+    while waiting:
+        waiting[0].join(timeout=1)
+        failed = [m for m in members if m.exitcode not in (None, 0, INTERRUPTED_EXIT_STATUS)]
+        if failed:
+            for member in members:
+                member.terminate()
+                member.join(timeout=10)
+            raise TrainingFailed(f"a training process ended with status {failed[0].exitcode}; its error stands above")
+        waiting = [member for member in waiting if member.exitcode is None]
+    if any(member.exitcode == INTERRUPTED_EXIT_STATUS for member in members):
+        raise TrainingInterrupted("stopped; the checkpoint is saved and the same command continues from there")
+
+
+def _member(work: Callable[[Team], bool], team: Team, meeting_point: str) -> None:
+    torch.set_num_threads(1)
+    if team.size > 1:
+        if Path("/sys/class/net/lo").exists():
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # works without a network, and never leaves the machine
+        distributed.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=team.rank,
+                                       world_size=team.size)
+    finished = work(team)
+    if team.size > 1:
+        distributed.destroy_process_group()
+    if not finished:
+        raise SystemExit(INTERRUPTED_EXIT_STATUS)

@@ -1,0 +1,113 @@
+"""From a folder and a recipe to a training plan: check the data, build the cache, cut the parts."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from model.labels import LABELS
+from training.batches import Examples
+from training.cache import PictureCache, build_cache
+from training.chestxray14 import ChestXray14, list_hash, read_layout
+from training.loop import TrainingPlan
+from training.recipe import Recipe
+from training.split import Parts, cut_parts
+
+logger = logging.getLogger(__name__)
+
+_NAMED_AT_MOST = 20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set made ready for one recipe."""
+
+    layout: ChestXray14
+    parts: Parts
+    cache: PictureCache
+    plan: TrainingPlan
+    processes: int
+
+    @property
+    def demonstration(self) -> bool:
+        """Return whether the pictures are drawings."""
+        return self.layout.phantom is not None
+
+    def examples(self, names: tuple[str, ...]) -> Examples:
+        """Return pictures with their truth."""
+        return examples_of(self.layout, names)
+
+
+def examples_of(layout: ChestXray14, names: tuple[str, ...]) -> Examples:
+    """Return pictures with their targets and boxes, in the given order."""
+    return Examples(names, layout.targets(names), tuple(layout.boxes.get(name, ()) for name in names))
+
+
+def prepare(data: Path, out: Path, recipe: Recipe, init_file: Path | None, processes: int | None) -> Prepared:
+    """Read, check, cache and cut a data set.
+
+    Parameters
+    ----------
+    processes
+        Training processes; None: one for each CPU core, as far as the batches can be shared evenly.
+
+    Raises
+    ------
+    LayoutError
+        The folder cannot be used.
+    """
+    layout = read_layout(data)
+    logger.info("%s: %d rows, %d train_val and %d test pictures, %d with boxes", data, len(layout.entries),
+                len(layout.train_val), len(layout.test), len(layout.boxes))
+    cache = _cached(layout, out / "cache")
+    _name_unreadable(cache.unreadable)
+    parts = cut_parts(layout, recipe.validation_share, recipe.seed, frozenset(cache.unreadable))
+    logger.info("training %d, validation %d, test %d pictures; no patient in two parts", len(parts.training),
+                len(parts.validation), len(parts.test))
+    team = processes or _team_size(recipe)
+    plan = TrainingPlan(
+        recipe, _fingerprint(recipe, parts, team), out / "cache", out / "training",
+        examples_of(layout, parts.training), examples_of(layout, parts.validation), trained_findings(layout.phantom),
+        init_file,
+    )
+    return Prepared(layout, parts, cache, plan, team)
+
+
+def trained_findings(phantom: dict[str, Any] | None) -> tuple[bool, ...]:
+    """Return which of the 14 findings are trained: all on real pictures, the drawn ones on phantoms."""
+    if phantom is None:
+        return (True,) * len(LABELS)
+    drawn = set(phantom["drawn_findings"])
+    return tuple(label in drawn for label in LABELS)
+
+
+def _fingerprint(recipe: Recipe, parts: Parts, processes: int) -> str:
+    facts = (recipe.fingerprint(), list_hash(parts.training), list_hash(parts.validation), str(processes))
+    return hashlib.sha256(" ".join(facts).encode()).hexdigest()
+
+
+def _team_size(recipe: Recipe) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    sizes = [stage.batch_size for stage in recipe.stages]
+    return max(n for n in range(1, min(cores, 16) + 1) if all(s % n == 0 and s // n >= 8 for s in sizes) or n == 1)
+
+
+def _cached(layout: ChestXray14, folder: Path) -> PictureCache:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("Reading pictures")
+        return build_cache(layout, folder, lambda done, total: progress.update(bar, completed=done, total=total))
+
+
+def _name_unreadable(unreadable: dict[str, str]) -> None:
+    for name, reason in list(unreadable.items())[:_NAMED_AT_MOST]:
+        logger.warning("%s: %s; it is left out", name, reason)
+    if len(unreadable) > _NAMED_AT_MOST:
+        logger.warning("%d pictures are left out in all; they are listed in the cache's index.json", len(unreadable))

@@ -103,11 +103,11 @@ class Chest:
 
 def draw_chest(rng: np.random.Generator, *, cardiomegaly: bool, anteroposterior: bool) -> Chest:
     """Draw the geometry of a chest: build, breath, asymmetry and heart vary widely and independently of findings."""
-    build = rng.uniform(152, 205)
+    build = rng.uniform(145, 205)
     skew = rng.normal(0, 0.035)
-    breath = rng.uniform(285, 375) - (22 if anteroposterior else 0)
-    raised = [float(abs(rng.normal(0, 14)) + (rng.uniform(25, 75) if rng.random() < 0.16 else 0)) for _ in SIDES]
-    ratio = rng.uniform(0.565, 0.70) if cardiomegaly else rng.uniform(0.38, 0.49)
+    breath = rng.uniform(270, 375) - (22 if anteroposterior else 0)
+    raised = [float(abs(rng.normal(0, 14)) + (rng.uniform(20, 85) if rng.random() < 0.25 else 0)) for _ in SIDES]
+    ratio = rng.uniform(0.575, 0.69) if cardiomegaly else rng.uniform(0.38, 0.485)
     return Chest(
         midline_x=CANVAS_PX / 2 + rng.normal(0, 6),
         apex_y=CANVAS_PX / 2 - breath / 2 + rng.normal(0, 10),
@@ -117,7 +117,7 @@ def draw_chest(rng: np.random.Generator, *, cardiomegaly: bool, anteroposterior:
         base_shift=(raised[0], raised[1]),
         mediastinum_half_width=build * rng.uniform(0.15, 0.25),
         cardiothoracic_ratio=ratio,
-        heart_offset=rng.uniform(0.56, 0.72),
+        heart_offset=rng.uniform(0.54, 0.74),
         heart_aspect=rng.uniform(0.68, 0.92),
         heart_tilt=rng.uniform(0.35, 0.85),
         anteroposterior=anteroposterior,

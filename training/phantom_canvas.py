@@ -7,6 +7,8 @@ film.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ Layer = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 _SUBPIXEL_BITS = 4
+_WIDE_BLUR_PX = 6.0
 
 
 def empty_layer() -> Layer:
@@ -47,6 +50,11 @@ def fill_outline(points: Points, blur_px: float = 0.0) -> Layer:
     Layer
         Float32 [CANVAS_PX, CANVAS_PX], 0 outside, 1 inside.
     """
+    if blur_px >= _WIDE_BLUR_PX:
+        small = np.zeros((CANVAS_PX // 4, CANVAS_PX // 4), np.uint8)
+        cv2.fillPoly(small, [_fixed_point(points / 4)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+        small = cv2.GaussianBlur(small, (0, 0), blur_px / 4).astype(np.float32) * np.float32(1 / 255)
+        return np.asarray(cv2.resize(small, (CANVAS_PX, CANVAS_PX), interpolation=cv2.INTER_LINEAR))
     mask = np.zeros((CANVAS_PX, CANVAS_PX), np.uint8)
     cv2.fillPoly(mask, [_fixed_point(points)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
     if blur_px > 0:
@@ -58,16 +66,12 @@ def fill_outline(points: Points, blur_px: float = 0.0) -> Layer:
     return mask.astype(np.float32) * np.float32(1 / 255)
 
 
-def soften(layer: NDArray[np.generic], blur_px: float) -> NDArray[np.generic]:
-    """Blur a layer with a Gaussian of `blur_px` standard deviation (none at 0); wide blurs work on a reduced copy."""
+def soften(layer: NDArray[Any], blur_px: float) -> NDArray[Any]:
+    """Blur a layer with a Gaussian of `blur_px` standard deviation, 0 for none; narrow ones with 3 x 3 px only."""
     if blur_px <= 0:
         return layer
-    if blur_px >= 8:
-        side = CANVAS_PX // 4
-        small = cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA)
-        small = cv2.GaussianBlur(small, (0, 0), blur_px / 4)
-        return np.asarray(cv2.resize(small, (CANVAS_PX, CANVAS_PX), interpolation=cv2.INTER_LINEAR))
-    return np.asarray(cv2.GaussianBlur(layer, (0, 0), blur_px))
+    kernel = (3, 3) if blur_px <= 1.2 else (0, 0)
+    return np.asarray(cv2.GaussianBlur(layer, kernel, blur_px))
 
 
 class Strokes:

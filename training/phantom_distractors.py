@@ -59,12 +59,17 @@ def _draw_skin_folds(chest: Chest, layers: Thickness, rng: np.random.Generator) 
 
 def _draw_patches(chest: Chest, layers: Thickness, rng: np.random.Generator) -> None:
     """Shift the brightness of broad regions (scatter, muscle, grid cut-off), so that brightness says little."""
-    side = int(rng.integers(3, 6))
-    field = cv2.resize(rng.standard_normal((side, side), dtype=np.float32), (CANVAS_PX, CANVAS_PX),
-                       interpolation=cv2.INTER_CUBIC)
-    layers.body += field * np.float32(rng.uniform(0.02, 0.09))
+    for side, strength in ((4, rng.uniform(0.02, 0.09)), (8, rng.uniform(0.02, 0.07))):
+        field = cv2.resize(rng.standard_normal((side, side), dtype=np.float32), (CANVAS_PX, CANVAS_PX),
+                           interpolation=cv2.INTER_CUBIC)
+        layers.body += field * np.float32(strength)
     for lung in layers.lungs:
-        layers.body += lung * np.float32(rng.normal(0, 0.05))
+        layers.body += lung * np.float32(rng.normal(0, 0.07))
+    for _ in range(int(rng.integers(0, 4))):
+        centre = (chest.midline_x + rng.uniform(-1.1, 1.1) * chest.half_width[0],
+                  chest.apex_y + rng.uniform(0.0, 1.1) * chest.height)
+        pad = wobbly_ellipse(centre, (rng.uniform(30, 90), rng.uniform(30, 90)), 0.15, rng)
+        layers.body += fill_outline(pad, rng.uniform(16, 28)) * np.float32(rng.uniform(0.06, 0.22))
 
 
 def _draw_gastric_bubble(chest: Chest, layers: Thickness, rng: np.random.Generator) -> None:

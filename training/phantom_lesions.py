@@ -137,11 +137,11 @@ def _draw_effusion(chest: Chest, layers: Thickness, rng: np.random.Generator) ->
     for index in (first, 1 - first)[: 2 if rng.random() < 0.2 else 1]:
         side = SIDES[index]
         _, height = _drawn_size("Effusion", rng)
-        height = float(np.clip(height, 46, 0.75 * chest.height))
+        height = float(np.clip(height, 62, 0.75 * chest.height))
         wall_x, floor_y = chest.wall(side, 1.0)[0]
         inward = np.linspace(0, 1, 24)
         width = chest.half_width[index] - chest.mediastinum_half_width
-        level = rng.uniform(0.30, 0.55)
+        level = rng.uniform(0.42, 0.66)
         span = min(1.0, rng.uniform(0.55, 0.85) + height / 300)
         y = floor_y - height * (level + (1 - level) * (1 - inward) ** 2.2)
         x = wall_x + side * 8 - side * inward * (width * span + 8)

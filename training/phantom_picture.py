@@ -39,11 +39,11 @@ class Phantom:
 
 def _draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the 2 x 3 matrix from canvas px to picture px: turn, size and place of the patient in the field."""
-    turn = np.deg2rad(np.clip(rng.normal(0, 2.8), -8, 8))
-    size = PICTURE_PX_PER_CANVAS_PX * np.exp(np.clip(rng.normal(0, 0.075), -0.16, 0.16))
+    turn = np.deg2rad(np.clip(rng.normal(0, 3.0), -8, 8))
+    size = PICTURE_PX_PER_CANVAS_PX * np.exp(rng.uniform(-0.17, 0.11))
     matrix = size * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     centre = np.array([CANVAS_PX / 2, CANVAS_PX / 2])
-    target = np.array([PICTURE_PX / 2, PICTURE_PX / 2]) + np.clip(rng.normal(0, [26, 32]), -70, 70)
+    target = np.array([PICTURE_PX / 2, PICTURE_PX / 2]) + np.clip(rng.normal(0, [32, 36]), -65, 70)
     return np.asarray(np.concatenate([matrix, (target - matrix @ centre)[:, None]], axis=1))
 
 
@@ -59,7 +59,8 @@ def _expose(thickness: Layer, rng: np.random.Generator) -> NDArray[np.uint8]:
     low, high = np.percentile(thickness[::16, ::16], [rng.uniform(0.5, 6), rng.uniform(96, 99.7)])
     low -= rng.uniform(0.0, 0.25)
     high += rng.uniform(0.0, 0.25)
-    noise = rng.standard_normal((PICTURE_PX, PICTURE_PX), dtype=np.float32)
+    half = rng.standard_normal((PICTURE_PX // 2, PICTURE_PX), dtype=np.float32)
+    noise = np.concatenate([half, -half[:, ::-1]])
     if rng.random() < 0.5:
         noise = cv2.GaussianBlur(noise, (3, 3), 0.7) * np.float32(1.8)
     ramp = np.linspace(-1, 1, PICTURE_PX, dtype=np.float32)
@@ -95,7 +96,7 @@ def draw_phantom(labels: tuple[str, ...], anteroposterior: bool, rng: np.random.
     pose = _draw_pose(rng)
     thickness = layers.body + layers.bones + layers.texture
     blur_px = rng.uniform(0.4, 0.9) if anteroposterior else rng.uniform(0.2, 0.6)
-    thickness = cv2.GaussianBlur(thickness, (5, 5), blur_px)
+    thickness = cv2.GaussianBlur(thickness, (3, 3), blur_px)
     wide = cv2.warpAffine(thickness, pose, (PICTURE_PX, PICTURE_PX), flags=cv2.INTER_LINEAR,
                           borderMode=cv2.BORDER_REPLICATE)
     pixels = _expose(np.asarray(wide), rng)

@@ -75,7 +75,7 @@ class Channel(filesystem.Channel):
     def _put(self, queue: Any, payload: Any, **options: Any) -> None:  # type: ignore[override]  # as kombu's own
         """Write the message aside and rename it, so that no reader meets half a message."""
         folder = Path(self.data_folder_out)
-        name = f"{time.time_ns() // 1_000_000:015d}_{uuid.uuid4()}"
+        name = f"{time.time_ns():020d}_{uuid.uuid4()}"
         unfinished = folder / f"{name}.tmp"
         try:
             unfinished.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]  # kombu's

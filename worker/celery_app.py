@@ -106,6 +106,7 @@ def configure(settings: Settings) -> None:
     """Let this process talk to the broker of ``settings``; call it before anything is sent or received."""
     _configuration.give(settings)
     app.conf.update(celery_settings(settings))
+    app._after_fork()  # forgets pooled connections to the broker of earlier settings; Celery has no public word for it
 
 
 def configured_settings() -> Settings:

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty
+
+import pytest
+from kombu import pools
+from services import free_port
+
+from worker.broker import LONGEST_URGENT_STREAK, StatFirst
+from worker.celery_app import HARD_TIME_LIMIT_SECONDS, VISIBILITY_TIMEOUT_SECONDS, app, celery_settings, configure
+from worker.config import Settings
+from worker.tasks import ring_delivery, ring_triage
+
+UID = "1.2.826.0.1.3680043.8.498.1"
+
+
+@pytest.fixture(params=["filesystem", "redis"])
+def broker_settings(request: pytest.FixtureRequest, make_settings: Callable[..., Settings]) -> Settings:
+    if request.param == "filesystem":
+        return make_settings()
+    return make_settings(broker_url=request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_connections() -> Iterator[None]:
+    yield
+    pools.reset()
+
+
+def waiting(queue: str) -> list[str]:
+    """Take every message of the queue and return the study each one names."""
+    studies: list[str] = []
+    with app.connection_for_read() as connection, connection.SimpleQueue(queue) as messages:
+        while True:
+            try:
+                message = messages.get(block=True, timeout=0.3)
+            except Empty:
+                return studies
+            arguments, keywords, _embedded = message.payload
+            assert keywords == {}
+            studies.extend(arguments)
+            message.ack()
+
+
+def test_a_ring_is_one_json_message_with_the_study_uid_and_nothing_else(broker_settings: Settings) -> None:
+    configure(broker_settings)
+    ring_triage(UID, "stat")
+    ring_triage(UID, "routine")
+    ring_delivery(UID)
+    assert [waiting(queue) for queue in ("stat", "routine", "delivery")] == [[UID], [UID], [UID]]
+
+
+def test_messages_on_disk_are_readable_json_and_wait_inside_the_data_folder(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings()
+    configure(settings)
+    ring_triage(UID, "routine")
+    (message,) = (settings.data_dir / "queue" / "messages").iterdir()
+    assert message.name.endswith(".routine.msg")
+    assert json.loads(message.read_text())["content-type"] == "application/json"
+
+
+def test_a_dead_broker_does_not_hurt_the_listener_and_is_logged(
+    make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(make_settings(broker_url=f"redis://127.0.0.1:{free_port()}/0"))
+    with caplog.at_level(logging.WARNING):
+        ring_triage(UID, "stat")
+    assert "the sweeper will" in caplog.text
+
+
+def test_stat_is_asked_first() -> None:
+    order = StatFirst(["routine", "stat"])
+    assert order.consume(2) == ["stat", "routine"]
+
+
+def test_routine_gets_its_turn_after_a_streak_of_stat() -> None:
+    order, waiting_routine, served = StatFirst(["stat", "routine"]), 3, []
+    for _ in range(15):  # stat never runs dry
+        first = order.consume(2)[0]
+        waiting_routine -= first == "routine"
+        served.append(order.rotate(first))
+    assert waiting_routine == 0
+    assert served[:LONGEST_URGENT_STREAK] == ["stat"] * LONGEST_URGENT_STREAK
+    assert served[LONGEST_URGENT_STREAK] == "routine"
+    assert served.count("routine") == 3
+
+
+def test_on_disk_a_stat_message_overtakes_older_routine_ones(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    configure(settings)
+    for number in range(3):
+        ring_triage(f"1.2.{number}", "routine")
+    ring_triage(UID, "stat")
+    served = []
+    with app.connection_for_read() as connection:
+        consumer = connection.Consumer(
+            [app.amqp.queues["routine"], app.amqp.queues["stat"]],
+            callbacks=[lambda body, message: (served.append(body[0][0]), message.ack())],
+        )
+        with consumer:
+            for _ in range(4):
+                connection.drain_events(timeout=2)
+    assert served == [UID, "1.2.0", "1.2.1", "1.2.2"]
+
+
+def test_a_half_written_message_is_not_seen(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    configure(settings)
+    messages: Path = Path(celery_settings(settings)["broker_transport_options"]["data_folder_in"])
+    (messages / "000000000000001_x.tmp").write_text("{")
+    ring_triage(UID, "routine")
+    assert waiting("routine") == [UID]
+
+
+def test_redis_hands_nothing_out_twice_while_a_task_may_still_run() -> None:
+    assert VISIBILITY_TIMEOUT_SECONDS > HARD_TIME_LIMIT_SECONDS
+
+
+def test_only_json_is_accepted(settings: Settings) -> None:
+    chosen = celery_settings(settings)
+    assert chosen["accept_content"] == ["json"]
+    assert chosen["task_serializer"] == "json"
+
+
+def test_the_tasks_have_names_of_their_own() -> None:
+    assert {"worker.triage_study", "worker.deliver_study"} <= set(app.tasks)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+import dicom_io.closing  # noqa: F401 (its import is its effect)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ MAXIMUM_NEGOTIATION_BYTES = 1 << 20
 """A-ASSOCIATE-RQ with 128 contexts of 40 transfer syntaxes has 350 kB; nothing honest is longer."""
 
 
-class BoundedSocket(AssociationSocket):  # type: ignore[misc]
+class BoundedSocket(AssociationSocket):
     """Reads in large steps (pynetdicom: 4096 bytes) and refuses PDUs longer than we announced."""
 
     maximum_pdu_bytes: int
@@ -39,18 +41,19 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         """
         if nr_bytes > max(self.maximum_pdu_bytes, MAXIMUM_NEGOTIATION_BYTES):
             raise OSError(f"peer announced a PDU of {nr_bytes} bytes; at most {self.maximum_pdu_bytes} were offered")
+        connection = cast(socket.socket, self.socket)
         received = bytearray(nr_bytes)
         view = memoryview(received)
         filled = 0
         while filled < nr_bytes:
-            count = self.socket.recv_into(view[filled:], min(RECEIVE_STEP_BYTES, nr_bytes - filled))
+            count = connection.recv_into(view[filled:], min(RECEIVE_STEP_BYTES, nr_bytes - filled))
             if not count:
                 return received[:filled]
             filled += count
         return received
 
 
-class BoundedDimse(DIMSEServiceProvider):  # type: ignore[misc]
+class BoundedDimse(DIMSEServiceProvider):
     """Aborts an association whose data set outgrows the limit."""
 
     maximum_instance_bytes: int
@@ -58,7 +61,8 @@ class BoundedDimse(DIMSEServiceProvider):  # type: ignore[misc]
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Collect a fragment; beyond the limit drop what was collected and abort."""
         super().receive_primitive(primitive)
-        if self.message is not None and self.message.data_set.tell() > self.maximum_instance_bytes:
+        data_set = self.message.data_set if self.message is not None else None
+        if data_set is not None and data_set.tell() > self.maximum_instance_bytes:
             LOGGER.warning(
                 "association aborted: a data set grew beyond maximum_instance_bytes (%d)", self.maximum_instance_bytes
             )
@@ -66,37 +70,38 @@ class BoundedDimse(DIMSEServiceProvider):  # type: ignore[misc]
             self.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
 
 
-class BoundedRequestHandler(RequestHandler):  # type: ignore[misc]
+class BoundedRequestHandler(RequestHandler):
     """Gives each accepted association the bounded socket and message provider."""
 
     server: BoundedServer
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        transport = association.dul.socket
+        transport = cast(BoundedSocket, association.dul.socket)
         transport.__class__ = BoundedSocket  # made by pynetdicom, which offers no factory; state and events stay
         transport.maximum_pdu_bytes = self.server.ae.maximum_pdu_size
-        association.dimse = BoundedDimse(association)
-        association.dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
+        dimse = BoundedDimse(association)
+        dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
+        association.dimse = dimse
         return association
 
 
-class BoundedServer(ThreadedAssociationServer):  # type: ignore[misc]
+class BoundedServer(ThreadedAssociationServer):
     """Accepts connections without ever waiting for one peer before serving the next."""
 
     maximum_instance_bytes: int = 1 << 30
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, request_handler=BoundedRequestHandler, **keywords)
+        super().__init__(*arguments, **(keywords | {"request_handler": BoundedRequestHandler}))
 
     def server_bind(self) -> None:
         """Bind with a large receive buffer, which accepted connections inherit."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        cast(socket.socket, self.socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         super().server_bind()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept one connection; a TLS handshake happens later, in the association's own thread."""
-        connection, address = self.socket.accept()
+        connection, address = cast(socket.socket, self.socket).accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.ae.network_timeout)  # a peer silent inside a PDU must not hold its thread forever
         if isinstance(self.ssl_context, ssl.SSLContext):

@@ -9,14 +9,12 @@ from pydicom.uid import UID, AllTransferSyntaxes
 from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.sop_class import (
-    CTImageStorage,
-    Verification,
-    uid_to_service_class,
-)
+from pynetdicom.sop_class import uid_to_service_class
 
 from dicom_io.receiving import ScpSettings
 
+VERIFICATION = "1.2.840.10008.1.1"
+_CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 _PUBLIC_ROOT = "1.2.840.10008."
 _STORAGE_ROOTS = (
     "1.2.840.10008.5.1.4.1.1.",
@@ -50,10 +48,10 @@ def supported_contexts(proposed: Iterable[PresentationContext]) -> list[Presenta
     Of several transfer syntaxes the sender's first known one is taken: it is the one its object is stored in, so
     nothing is transcoded on the way. A private syntax is taken when nothing else is offered.
     """
-    supported = {}
+    supported: dict[str, PresentationContext] = {}
     for context in proposed:
         abstract_syntax = str(context.abstract_syntax)
-        if abstract_syntax == Verification or is_storage(abstract_syntax):
+        if abstract_syntax == VERIFICATION or is_storage(abstract_syntax):
             supported.setdefault(abstract_syntax, PresentationContext())
             supported[abstract_syntax].abstract_syntax = UID(abstract_syntax)
             for transfer_syntax in sorted(context.transfer_syntax, key=_unknown):
@@ -67,11 +65,11 @@ def storage_service_of_unknown_classes(
     """Map storage classes pynetdicom does not know to the storage service, so that their C-STOREs reach us."""
     items = {}
     for context in proposed:
-        abstract_syntax = UID(context.abstract_syntax)
+        abstract_syntax = UID(str(context.abstract_syntax))
         if is_storage(abstract_syntax) and uid_to_service_class(abstract_syntax) is not StorageServiceClass:
             item = SOPClassCommonExtendedNegotiation()
             item.sop_class_uid = abstract_syntax
-            item.service_class_uid = CTImageStorage  # pynetdicom looks the service up under a class it knows
+            item.service_class_uid = UID(_CT_IMAGE_STORAGE)  # pynetdicom looks the service up under a class it knows
             items[abstract_syntax] = item
     return items
 

@@ -10,21 +10,23 @@ import logging
 import threading
 import time
 import traceback
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
-from pynetdicom.sop_class import Verification
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
 
 from dicom_io.association_server import BoundedServer
 from dicom_io.encoded import NotADataSetError, TruncatedDataSetError
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.header import parse_header, text
 from dicom_io.instance_store import StoreError
-from dicom_io.negotiation import rejection, storage_service_of_unknown_classes, supported_contexts
+from dicom_io.negotiation import VERIFICATION, rejection, storage_service_of_unknown_classes, supported_contexts
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import (
@@ -97,7 +99,7 @@ class StorageScp:
         self._ae.network_timeout = settings.network_timeout_seconds
         self._ae.dimse_timeout = settings.dimse_timeout_seconds
         self._ae.acse_timeout = settings.acse_timeout_seconds
-        self._ae.add_supported_context(Verification)  # the rest is decided per association
+        self._ae.add_supported_context(VERIFICATION)  # the rest is decided per association
 
     def start(self) -> None:
         """Bind the port and serve in the background.
@@ -108,7 +110,7 @@ class StorageScp:
             The port is taken or not ours to bind; the message names it.
         """
         settings = self.settings
-        handlers = [
+        handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._negotiate),
             (evt.EVT_SOP_COMMON, self._map_unknown_classes),
             (evt.EVT_C_STORE, self._store),
@@ -117,19 +119,22 @@ class StorageScp:
             (evt.EVT_CONN_CLOSE, self._close, [True]),
         ]
         try:
-            self._server = self._ae.make_server(
+            server = BoundedServer(
+                self._ae,
                 (settings.host, settings.port),
-                ssl_context=settings.tls.context(server_side=True) if settings.tls else None,
+                settings.ae_title,
+                self._ae.supported_contexts,
+                settings.tls.context(server_side=True) if settings.tls else None,
                 evt_handlers=handlers,
-                server_class=BoundedServer,
             )
         except OSError as error:
             raise OSError(
                 error.errno, f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}"
             ) from error
-        self._server.maximum_instance_bytes = settings.maximum_instance_bytes
-        self._ae._servers.append(self._server)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="storage-scp", daemon=True)
+        server.maximum_instance_bytes = settings.maximum_instance_bytes
+        self._ae._servers.append(server)
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="storage-scp", daemon=True)
         self._thread.start()
 
     @property
@@ -156,7 +161,7 @@ class StorageScp:
     def _negotiate(self, event: Event) -> None:
         """Decide about an association request before pynetdicom answers it."""
         association = event.assoc
-        request = association.requestor.primitive
+        request = _association_request(event)
         calling, called, address = request.calling_ae_title, request.called_ae_title, association.requestor.address
         refused = rejection(self.settings, calling, called, address, self._receiver.accepting())
         if refused is not None:
@@ -166,10 +171,9 @@ class StorageScp:
             return
         association.acceptor.supported_contexts = supported_contexts(request.presentation_context_definition_list)
 
-    def _map_unknown_classes(self, event: Event) -> dict[str, SOPClassCommonExtendedNegotiation]:
-        return dict(
-            storage_service_of_unknown_classes(event.assoc.requestor.primitive.presentation_context_definition_list)
-        )
+    def _map_unknown_classes(self, event: Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
+        proposed = _association_request(event).presentation_context_definition_list
+        return storage_service_of_unknown_classes(proposed)
 
     def _store(self, event: Event) -> Dataset:
         """Answer one C-STORE request; pynetdicom would turn any exception into 0xC211, so none leaves here."""
@@ -189,10 +193,11 @@ class StorageScp:
         return response
 
     def _receive(self, event: Event) -> ReceiveOutcome:
-        association, request = event.assoc, event.request
+        association, request = event.assoc, cast(C_STORE, event.request)
+        opening = _association_request(event)
         encoded = request.DataSet.getvalue() if request.DataSet is not None else b""
         syntax = str(event.context.transfer_syntax)
-        calling, address = str(association.requestor.primitive.calling_ae_title), str(association.requestor.address)
+        calling, address = str(opening.calling_ae_title), str(association.requestor.address)
         sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax, calling), encoded)
         try:
@@ -210,7 +215,7 @@ class StorageScp:
             sop_class_uid=sop_class_uid,
             transfer_syntax_uid=syntax,
             calling_ae_title=calling,
-            called_ae_title=str(association.requestor.primitive.called_ae_title),
+            called_ae_title=str(opening.called_ae_title),
             peer_address=address,
             chunks=chunks,
         )
@@ -226,6 +231,10 @@ class StorageScp:
             study_instance_uids = self._studies.pop(event.assoc, set())
         if study_instance_uids:
             self._receiver.association_closed(study_instance_uids, aborted)
+
+
+def _association_request(event: Event) -> A_ASSOCIATE:
+    return cast(A_ASSOCIATE, event.assoc.requestor.primitive)
 
 
 def _checked_header(encoded: bytes, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:

@@ -1,0 +1,34 @@
+"""The real page on a real port of this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from worker.config import Settings
+from worklist.app import create_app
+from worklist.cli import bound_socket
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """Serve the page for these settings on a free loopback port; gives its URL without a slash at the end."""
+    listening = bound_socket("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the page did not start")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()

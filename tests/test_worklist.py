@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import chest_radiograph, write_dicom
+from httpx import Client
+from pages import served
+from study_rows import add_instance, add_study, add_triaged_study
+
+from worker.config import Settings
+from worker.database import SessionFactory, open_engine, session_factory
+from worker.tables import Event, Study, StudyState
+from worklist.headers import CONTENT_SECURITY_POLICY
+from worklist.login import LoginGuard, session_secret, write_password_file
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def page_settings(make_settings: Callable[..., Settings], sqlite_url: str) -> Settings:
+    return make_settings(database_url=sqlite_url)
+
+
+@pytest.fixture
+def writing(page_settings: Settings) -> Iterator[SessionFactory]:
+    engine = open_engine(page_settings.effective_database_url)
+    yield session_factory(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def browser(page_settings: Settings) -> Iterator[Client]:
+    with served(page_settings) as url, Client(base_url=url, follow_redirects=True) as client:
+        yield client
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def csrf_of(html: str) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', html)
+    assert found, "the page has no form"
+    return found.group(1)
+
+
+def triaged(writing: SessionFactory, probabilities: dict[str, float], **fields: Any) -> str:
+    with writing.begin() as session:
+        return add_triaged_study(session, probabilities, now=now(), **fields).study_instance_uid
+
+
+def test_an_empty_list_says_how_studies_get_there(browser: Client) -> None:
+    html = browser.get("/").text
+    assert "No studies yet" in html
+    assert "CXRAI" in html
+
+
+def test_every_page_says_that_it_is_not_for_diagnosis(browser: Client, writing: SessionFactory) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+    for path in ("/", f"/studies/{uid}", "/studies/1.2.3"):
+        assert "NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE" in browser.get(path).text
+
+
+def test_flagged_study_shows_finding_reason_patient_and_delivery(browser: Client, writing: SessionFactory) -> None:
+    triaged(writing, {"Pneumothorax": 0.91}, patient_name="DOE^JANE", patient_age="045Y")
+    html = browser.get("/").text
+    for text in ("STAT", "Pneumothorax <b>91 %</b>", "DOE, JANE", "45 y", "In the PACS", "Mark read"):
+        assert text in html
+
+
+def test_not_analysed_held_and_failed_are_groups_of_their_own(browser: Client, writing: SessionFactory) -> None:
+    with writing.begin() as session:
+        for state in (StudyState.NOT_ANALYSED, StudyState.HELD, StudyState.FAILED, StudyState.OUT_OF_SCOPE):
+            add_study(session, now=now(), state=state, reason_code="x", reason=f"Because {state}.")
+    html = browser.get("/").text
+    for group in ("not_analysed", "held", "failed"):
+        assert f'<section class="group g-{group}"' in html
+        assert f"Because {group}." in html
+    assert '<details class="group g-out_of_scope"' in html
+    assert "no finding flagged" not in html
+
+
+def test_hostile_dicom_text_stays_text(browser: Client, writing: SessionFactory) -> None:
+    attack = "<script>alert(1)</script>"
+    uid = triaged(
+        writing,
+        {"Mass": 0.2},
+        patient_name=attack,
+        patient_id=attack,
+        study_description=attack * 100,
+        accession_number='" onload="alert(1)',
+        calling_ae_title=attack,
+    )
+    for path in ("/", f"/studies/{uid}"):
+        html = browser.get(path).text
+        assert "<script>alert" not in html
+        assert 'title="" onload=' not in html
+        assert "&lt;script&gt;" in html
+
+
+def test_study_page_shows_all_fourteen_findings_and_says_which_the_model_does_not_know(
+    browser: Client, writing: SessionFactory
+) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91, "Mass": 0.004})
+    html = browser.get(f"/studies/{uid}").text
+    assert html.count('<span class="label">') == 14
+    assert html.count("not in this model") == 12
+    assert "&lt; 1 %" in html
+    assert "2.25." in html
+    assert "triaging" in html
+
+
+def test_not_analysed_study_page_never_looks_like_nothing_found(browser: Client, writing: SessionFactory) -> None:
+    with writing.begin() as session:
+        study = add_study(session, now=now(), state=StudyState.NOT_ANALYSED, reason_code="age", reason="Too young.")
+        uid = study.study_instance_uid
+    html = browser.get(f"/studies/{uid}").text
+    assert "nothing was found and nothing was ruled out" in html
+    assert "Too young." in html
+
+
+def test_radiograph_is_shown_as_png_and_a_missing_one_says_so(
+    browser: Client, writing: SessionFactory, page_settings: Settings
+) -> None:
+    with writing.begin() as session:
+        study = add_study(session, now=now())
+        write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
+        stored = add_instance(session, study, path="one.dcm").id
+        missing = add_instance(session, study, path="gone.dcm").id
+        outside = add_instance(session, study, path="../../../../etc/passwd").id
+        uid = study.study_instance_uid
+    picture = browser.get(f"/studies/{uid}/instances/{stored}.png")
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
+    assert picture.content.startswith(b"\x89PNG")
+    for instance_id in (missing, outside):
+        answer = browser.get(f"/studies/{uid}/instances/{instance_id}.png")
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "image/svg+xml")
+    assert browser.get(f"/studies/2.25.999999/instances/{stored}.png").status_code == 404
+
+
+def test_an_undecodable_image_is_replaced_by_its_reason(
+    browser: Client, writing: SessionFactory, page_settings: Settings
+) -> None:
+    path = write_dicom(chest_radiograph(), page_settings.instances_dir / "cut.dcm")
+    path.write_bytes(path.read_bytes()[:-500])
+    with writing.begin() as session:
+        study = add_study(session, now=now())
+        instance_id, uid = add_instance(session, study, path="cut.dcm").id, study.study_instance_uid
+    answer = browser.get(f"/studies/{uid}/instances/{instance_id}.png")
+    assert answer.status_code == 422
+    assert "cannot be shown" in re.sub(r"<[^>]+>", " ", answer.text)
+
+
+def test_mark_read_moves_the_study_and_is_audited(browser: Client, writing: SessionFactory) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+    token = csrf_of(browser.get("/").text)
+    answer = browser.post(f"/studies/{uid}/read", data={"csrf": token, "back": "list"})
+    assert answer.status_code == 200
+    assert "Everything is read" in answer.text
+    with writing() as session:
+        assert session.get_one(Study, uid).read_by == "local"
+        assert session.query(Event).filter_by(kind="read", actor="local").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "headers"),
+    [("", {}), ("guessed", {}), (None, {"Sec-Fetch-Site": "cross-site"}), (None, {"Sec-Fetch-Site": "same-site"})],
+)
+def test_a_post_from_elsewhere_changes_nothing(
+    browser: Client, writing: SessionFactory, token: str | None, headers: dict[str, str]
+) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+    own = csrf_of(browser.get("/").text)
+    data = {"csrf": own if token is None else token}
+    assert browser.post(f"/studies/{uid}/read", data=data, headers=headers).status_code == 403
+    with writing() as session:
+        assert session.get_one(Study, uid).read_at is None
+
+
+def test_another_host_name_is_refused_without_login(browser: Client) -> None:
+    assert browser.get("/", headers={"Host": "attacker.example"}).status_code == 400
+
+
+def test_headers_keep_the_page_to_itself(browser: Client) -> None:
+    for path in ("/", "/studies/1.2.3", "/healthz", "/static/page.css"):
+        headers = browser.get(path).headers
+        assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+        assert headers["x-content-type-options"] == "nosniff"
+    assert browser.get("/").headers["cache-control"] == "no-store"
+
+
+def test_the_page_asks_for_nothing_inline_or_from_elsewhere(browser: Client, writing: SessionFactory) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+    for path in ("/", f"/studies/{uid}"):
+        html = browser.get(path).text
+        assert not re.search(r"<script(?![^>]*\bsrc=)", html)
+        assert not re.search(r"\s(style|on\w+)=", html)
+        assert not re.search(r"""(src|href)=["'](https?:)?//""", html)
+
+
+def test_api_lists_and_describes_studies(browser: Client, writing: SessionFactory) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+    triaged(writing, {"Mass": 0.1})
+    answer = browser.get("/api/studies", params={"priority": "STAT"}).json()
+    assert (answer["total"], answer["studies"][0]["study_instance_uid"]) == (1, uid)
+    assert answer["studies"][0]["findings"] == [{"finding": "Pneumothorax", "probability": 0.91, "threshold": 0.6}]
+    detail = browser.get(f"/api/studies/{uid}").json()
+    assert len(detail["runs"][0]["predictions"]) == 14
+    assert browser.get("/api/studies/1.2.3").status_code == 404
+    assert browser.get("/api/studies", params={"state": "nonsense"}).status_code == 422
+
+
+def test_health_names_nobody_and_fails_without_a_database(
+    browser: Client, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    assert browser.get("/healthz").json()["status"] == "ok"
+    broken = make_settings(database_url=f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
+    with served(broken) as url, Client(base_url=url) as client:
+        assert client.get("/healthz").status_code == 503
+        page = client.get("/")
+        assert page.status_code == 503
+        assert "database does not answer" in page.text
+
+
+def test_session_key_is_private_and_stays_the_same(tmp_path: Path) -> None:
+    first = session_secret(tmp_path)
+    assert len(first) >= 64
+    assert session_secret(tmp_path) == first
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
+
+
+@pytest.fixture
+def guarded(
+    make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path
+) -> Iterator[Client]:
+    password_file = tmp_path / "password"
+    write_password_file(password_file, PASSWORD)
+    settings = make_settings(
+        database_url=sqlite_url, worklist_host="0.0.0.0", worklist_password_hash_file=password_file
+    )
+    with served(settings) as url, Client(base_url=url, follow_redirects=True) as client:
+        yield client
+
+
+def log_in(client: Client, password: str, next_path: str = "/") -> Any:
+    token = csrf_of(client.get("/login").text)
+    return client.post(
+        "/login", data={"csrf": token, "password": password, "next": next_path}, follow_redirects=False
+    )
+
+
+def test_off_loopback_nothing_is_shown_without_login(guarded: Client, writing: SessionFactory) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91}, patient_name="SECRET^NAME")
+    page = guarded.get(f"/studies/{uid}")
+    assert page.url.path == "/login"
+    for path in ("/partial/worklist", "/api/studies", f"/api/studies/{uid}"):
+        assert guarded.get(path).status_code == 401
+    picture = guarded.get(f"/studies/{uid}/instances/1.png")
+    assert picture.url.path == "/login"
+    for text in (page.text, picture.text):
+        assert "SECRET" not in text
+    assert guarded.get("/healthz").status_code == 200
+
+
+def test_the_right_password_opens_the_page_and_logging_out_closes_it(
+    guarded: Client, writing: SessionFactory
+) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+    answer = log_in(guarded, PASSWORD, f"/studies/{uid}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{uid}")
+    assert "httponly" in answer.headers["set-cookie"].lower()
+    page = guarded.get("/")
+    token = csrf_of(page.text)
+    guarded.post(f"/studies/{uid}/read", data={"csrf": token})
+    with writing() as session:
+        assert session.get_one(Study, uid).read_by == "administrator"
+    guarded.post("/logout", data={"csrf": token})
+    assert guarded.get("/api/studies").status_code == 401
+
+
+def test_a_session_cookie_nobody_signed_is_ignored(guarded: Client) -> None:
+    guarded.cookies.set("cxr_session", "eyJyZWFkZXIiOiAiYWRtaW5pc3RyYXRvciJ9.aaaa.bbbb")
+    assert guarded.get("/api/studies").status_code == 401
+
+
+def test_a_login_leads_nowhere_else(guarded: Client) -> None:
+    for elsewhere in ("https://attacker.example/", "//attacker.example/", "/\\attacker.example"):
+        assert log_in(guarded, PASSWORD, elsewhere).headers["location"] == "/"
+
+
+def test_guessing_is_stopped_after_five_wrong_passwords(guarded: Client) -> None:
+    assert [log_in(guarded, "wrong").status_code for _ in range(6)] == [401] * 5 + [429]
+    answer = log_in(guarded, PASSWORD)
+    assert answer.status_code == 429
+    assert "Try again in" in answer.text
+
+
+def test_failures_are_forgotten_after_the_window_and_counted_over_all_addresses() -> None:
+    clock = [0.0]
+    guard = LoginGuard(attempts=2, attempts_of_all=3, window_seconds=60, clock=lambda: clock[0])
+    guard.failed("a")
+    assert guard.wait_seconds("a") == 0
+    clock[0] = 10
+    guard.failed("a")
+    assert guard.wait_seconds("a") == 50
+    assert guard.wait_seconds("b") == 0
+    guard.failed("b")
+    assert guard.wait_seconds("c") == 50
+    clock[0] = 61
+    assert guard.wait_seconds("a") == 0
+    guard.succeeded("a")
+    guard.succeeded("b")
+    assert guard.wait_seconds("c") == 0

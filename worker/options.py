@@ -1,0 +1,31 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML configuration file. Default: the one named by CXR_CONFIG, else built-in values; "
+        "CXR_* environment variables win over the file.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, for scripts.")]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Study Instance UID, or an accession number only one study has.")
+]
+
+
+def person() -> str:
+    """Return who gives this command, for the audit trail: the name of the operating system's user."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a user without a name
+        return "command line"

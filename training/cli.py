@@ -43,13 +43,13 @@ def train(
     chosen = _with_init(load_recipe(recipe or _recipe_for(data)), init)
     init_file = Path(init) if init not in (None, "random") else None
     bundle = run_pipeline(data, out, chosen, init_file, processes)
-    _console.print(f"bundle: {bundle}")
+    _console.print(f"bundle: {bundle.folder}")
 
 
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Argument(help="Empty folder for the data set.")],
-    images: Annotated[int, typer.Option(min=1, help="Pictures to draw.")] = 5000,
+    images: Annotated[int, typer.Option(min=1, help="Pictures to draw.")] = 5200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 2017,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
 ) -> None:

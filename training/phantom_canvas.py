@@ -53,8 +53,8 @@ def fill_outline(points: Points, blur_px: float = 0.0) -> Layer:
     if blur_px >= _WIDE_BLUR_PX:
         small = np.zeros((CANVAS_PX // 4, CANVAS_PX // 4), np.uint8)
         cv2.fillPoly(small, [_fixed_point(points / 4)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
-        small = cv2.GaussianBlur(small, (0, 0), blur_px / 4).astype(np.float32) * np.float32(1 / 255)
-        return np.asarray(cv2.resize(small, (CANVAS_PX, CANVAS_PX), interpolation=cv2.INTER_LINEAR))
+        soft = cv2.GaussianBlur(small, (0, 0), blur_px / 4).astype(np.float32) * np.float32(1 / 255)
+        return np.asarray(cv2.resize(soft, (CANVAS_PX, CANVAS_PX), interpolation=cv2.INTER_LINEAR))
     mask = np.zeros((CANVAS_PX, CANVAS_PX), np.uint8)
     cv2.fillPoly(mask, [_fixed_point(points)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
     if blur_px > 0:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import Progress
+from rich.progress import track
 
 from training.phantom_gallery import plot_examples
 from training.phantom_picture import PICTURE_PX, LesionBox, draw_phantom
@@ -100,6 +102,16 @@ def _draw_one(task: tuple[PlannedPicture, int, Path]) -> DrawnPicture:
     return DrawnPicture(plan, phantom.labels, phantom.boxes)
 
 
+def _draw_all(tasks: list[tuple[PlannedPicture, int, Path]], workers: int) -> list[DrawnPicture]:
+    """Draw every planned picture behind a progress bar; the result keeps the plan's order."""
+    with ExitStack() as stack:
+        draw: Iterator[DrawnPicture] = map(_draw_one, tasks)
+        if workers > 1:
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
+            draw = pool.imap(_draw_one, tasks, chunksize=8)
+        return list(track(draw, "Drawing phantoms", total=len(tasks)))
+
+
 def _write_tables(folder: Path, drawn: list[DrawnPicture]) -> None:
     with (folder / "Data_Entry_2017.csv").open("w", newline="", encoding="utf-8") as stream:
         stream.write(DATA_ENTRY_HEADER + "\n")
@@ -158,13 +170,7 @@ def write_phantom_dataset(
         raise PhantomDatasetError(f"{folder} already holds a data set: choose an empty folder")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     tasks = [(plan, seed, folder) for plan in plan_pictures(images, seed, test_fraction)]
-    drawn: list[DrawnPicture] = []
-    with Progress() as progress, multiprocessing.get_context("spawn").Pool(workers) as pool:
-        bar = progress.add_task("Drawing phantoms", total=images)
-        for picture in pool.imap(_draw_one, tasks, chunksize=8):
-            drawn.append(picture)
-            progress.advance(bar)
-    _write_tables(folder, drawn)
+    _write_tables(folder, _draw_all(tasks, workers))
     description = {
         "demonstration": True,
         "statement": "Procedural drawings of chests, not radiographs of people. NOT FOR DIAGNOSTIC USE.",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.phantom_anatomy import SIDES, Chest, Thickness
+from training.phantom_anatomy import SIDES, Chest
 from training.phantom_canvas import CANVAS_PX, Points, Strokes, bezier, fill_outline, wobbly_ellipse
+from training.phantom_layers import Thickness
 
 
 def _draw_breasts(chest: Chest, layers: Thickness, rng: np.random.Generator) -> None:
@@ -48,7 +49,8 @@ def _draw_skin_folds(chest: Chest, layers: Thickness, rng: np.random.Generator) 
     side = SIDES[int(rng.integers(2))]
     half = chest.half_width[0]
     top = np.array([chest.midline_x + side * half * rng.uniform(0.5, 0.8), chest.apex_y - rng.uniform(30, 70)])
-    low = np.array([chest.midline_x + side * half * rng.uniform(0.75, 1.15), chest.apex_y + chest.height * rng.uniform(0.5, 1)])
+    low = np.array([chest.midline_x + side * half * rng.uniform(0.75, 1.15),
+                    chest.apex_y + chest.height * rng.uniform(0.5, 1)])
     curve = bezier(top, (top + low) / 2 + np.array([side * rng.uniform(-14, 30), 0]), low)
     shade = np.concatenate([curve, curve[::-1] - np.array([side * rng.uniform(16, 40), 0])])
     layers.body += fill_outline(shade, 4.0) * np.float32(rng.uniform(0.05, 0.12))
@@ -125,7 +127,8 @@ def _draw_tubes(chest: Chest, layers: Thickness, rng: np.random.Generator) -> No
     if rng.random() < 0.25:
         side = SIDES[int(rng.integers(2))]
         entry = np.array([x + side * chest.half_width[0] * 1.3, top + chest.height * rng.uniform(0.5, 0.9)])
-        tip = np.array([x + side * chest.half_width[0] * rng.uniform(0.4, 0.8), top + chest.height * rng.uniform(0.1, 0.8)])
+        tip = np.array([x + side * chest.half_width[0] * rng.uniform(0.4, 0.8),
+                        top + chest.height * rng.uniform(0.1, 0.8)])
         sheet.line(_wander(entry, tip, 30, rng), 6, 0.7)
     layers.body += sheet.layer(0.7) * np.float32(rng.uniform(0.2, 0.4))
 

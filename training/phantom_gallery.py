@@ -27,7 +27,8 @@ def _tile(path: Path, labels: str, boxes: list[list[str]]) -> NDArray[np.uint8]:
     for label, *sides in boxes:
         x, y, width, height = (round(float(side) * scale) for side in sides)
         cv2.rectangle(tile, (x, y), (x + width, y + height), _COLOURS.get(label, (255, 255, 255)), 1)
-    cv2.putText(tile, labels.replace("|", " "), (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    words = labels.replace("|", " ")
+    cv2.putText(tile, words, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
     return np.asarray(tile, np.uint8)
 
 

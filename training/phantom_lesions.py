@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training.phantom_anatomy import SIDES, Chest, Thickness
+from training.phantom_anatomy import SIDES, Chest
 from training.phantom_canvas import (
     PICTURE_PX_PER_CANVAS_PX,
     Layer,
@@ -24,7 +24,8 @@ from training.phantom_canvas import (
     soften,
     wobbly_ellipse,
 )
-from training.phantom_statistics import BOX_SUMMARIES, NOMINAL_LUNG_HALF_WIDTH_PX, draw_from_summary
+from training.phantom_layers import Thickness
+from training.phantom_statistics import BOX_SUMMARIES, NOMINAL_LUNG_HALF_WIDTH_PX, SUMMARY_LEVELS, draw_from_summary
 
 _PLACING_TRIES = 60
 
@@ -48,11 +49,9 @@ class Lesion:
 def _drawn_size(label: str, rng: np.random.Generator) -> tuple[float, float]:
     """Return width and height in canvas px; both sides come from one quantile, as the boxes' sides correlate."""
     summary = BOX_SUMMARIES[label]
-    level = np.random.default_rng(rng.integers(2**63))
-    same = level.bit_generator.state
-    width = draw_from_summary(summary.width_px, level)
-    level.bit_generator.state = same
-    height = draw_from_summary(summary.height_px, level)
+    level = np.random.default_rng(rng.integers(2**63)).random()
+    width = float(np.interp(level, SUMMARY_LEVELS, summary.width_px))
+    height = float(np.interp(level, SUMMARY_LEVELS, summary.height_px))
     stretch = np.exp(rng.normal(0, summary.aspect_log_sd) / 2)
     return width / stretch / PICTURE_PX_PER_CANVAS_PX, height * stretch / PICTURE_PX_PER_CANVAS_PX
 
@@ -68,7 +67,8 @@ def _place(label: str, chest: Chest, room: Layer, reach_px: float, rng: np.rando
     for _ in range(_PLACING_TRIES):
         side = SIDES[int(rng.integers(2))]
         half = chest.half_width[0 if side < 0 else 1]
-        x = chest.midline_x + side * half * draw_from_summary(summary.midline_distance_px, rng) / NOMINAL_LUNG_HALF_WIDTH_PX
+        distance = draw_from_summary(summary.midline_distance_px, rng) / NOMINAL_LUNG_HALF_WIDTH_PX
+        x = chest.midline_x + side * half * distance
         # the boxes' y runs from 140 (apex) to about 800 px (costophrenic angle) in an average film
         y = chest.apex_y + chest.height * (draw_from_summary(summary.centre_y_px, rng) - 140) / 660
         here = float(room[int(np.clip(y, 0, room.shape[0] - 1)), int(np.clip(x, 0, room.shape[1] - 1))])

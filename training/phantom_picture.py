@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom_anatomy import draw_anatomy, draw_chest
+from training.phantom_anatomy import draw_chest
 from training.phantom_canvas import CANVAS_PX, PICTURE_PX_PER_CANVAS_PX, Layer, Points
 from training.phantom_distractors import draw_distractors
+from training.phantom_layers import draw_anatomy
 from training.phantom_lesions import draw_lesions
 
 PICTURE_PX = 1024
@@ -62,7 +63,7 @@ def _expose(thickness: Layer, rng: np.random.Generator) -> NDArray[np.uint8]:
     half = rng.standard_normal((PICTURE_PX // 2, PICTURE_PX), dtype=np.float32)
     noise = np.concatenate([half, -half[:, ::-1]])
     if rng.random() < 0.5:
-        noise = cv2.GaussianBlur(noise, (3, 3), 0.7) * np.float32(1.8)
+        noise = np.asarray(cv2.GaussianBlur(noise, (3, 3), 0.7), np.float32) * np.float32(1.8)
     ramp = np.linspace(-1, 1, PICTURE_PX, dtype=np.float32)
     tilt, sink, vignette = rng.normal(0, 0.05), rng.normal(0, 0.06), rng.uniform(-0.10, 0.10)
     film = thickness + (tilt * ramp + vignette * ramp**2).astype(np.float32)[None, :]
@@ -96,8 +97,8 @@ def draw_phantom(labels: tuple[str, ...], anteroposterior: bool, rng: np.random.
     pose = _draw_pose(rng)
     thickness = layers.body + layers.bones + layers.texture
     blur_px = rng.uniform(0.4, 0.9) if anteroposterior else rng.uniform(0.2, 0.6)
-    thickness = cv2.GaussianBlur(thickness, (3, 3), blur_px)
-    wide = cv2.warpAffine(thickness, pose, (PICTURE_PX, PICTURE_PX), flags=cv2.INTER_LINEAR,
+    blurred = cv2.GaussianBlur(thickness, (3, 3), blur_px)
+    wide = cv2.warpAffine(blurred, pose, (PICTURE_PX, PICTURE_PX), flags=cv2.INTER_LINEAR,
                           borderMode=cv2.BORDER_REPLICATE)
     pixels = _expose(np.asarray(wide), rng)
     return Phantom(pixels, labels, tuple(_posed_box(lesion.label, lesion.outline, pose) for lesion in lesions))

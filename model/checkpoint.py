@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,18 @@ from model.labels import LABELS
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 _PREFIX = re.compile(r"^(module|model|net|backbone|densenet121|_orig_mod)\.")
 _OLD_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
+# What torch's restricted unpickler was seen to raise on cut or random bytes, beside its own UnpicklingError.
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 _LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
@@ -49,7 +62,7 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[np.float16]]:
         raise CheckpointError(
             f"{path} holds more than tensors, or is no PyTorch file; save its state_dict() where it was made"
         ) from error
-    except (OSError, RuntimeError, EOFError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} cannot be read as a PyTorch file; fetch it again") from error
     state = _unwrap(content, path)
     tensors = {canonical_name(name): tensor for name, tensor in state.items()}

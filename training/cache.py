@@ -73,7 +73,9 @@ def open_cache(folder: Path) -> PictureCache:
     return PictureCache(pixels, rows, unreadable)
 
 
-def build_cache(layout: ChestXray14, folder: Path, report: ReportProgress, size_px: int = INPUT_SIZE_PX) -> PictureCache:
+def build_cache(
+    layout: ChestXray14, folder: Path, report: ReportProgress, size_px: int = INPUT_SIZE_PX
+) -> PictureCache:
     """Return the cache of every listed picture, building it unless a fitting one is there.
 
     Raises
@@ -82,12 +84,14 @@ def build_cache(layout: ChestXray14, folder: Path, report: ReportProgress, size_
         None of the pictures can be read.
     """
     names = layout.train_val + layout.test
+    bytes_total = sum(layout.paths[name].stat().st_size for name in names if name in layout.paths)
     settings = {
         "list_sha256": list_hash(names), "size_px": size_px, "preprocessing": PREPROCESSING_ID,
-        "pillow": PIL.__version__, "bytes_total": sum(layout.paths[n].stat().st_size for n in names if n in layout.paths),
+        "pillow": PIL.__version__, "bytes_total": bytes_total,
     }
     manifest_path = folder / "index.json"
     if manifest_path.exists() and json.loads(manifest_path.read_text(encoding="utf-8"))["settings"] == settings:
+        report(len(names), len(names))
         return open_cache(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest_path.unlink(missing_ok=True)
@@ -101,7 +105,10 @@ def build_cache(layout: ChestXray14, folder: Path, report: ReportProgress, size_
     return open_cache(folder)
 
 
-def _fill(layout: ChestXray14, names: tuple[str, ...], target: Path, size_px: int, report: ReportProgress) -> dict[str, str]:
+def _fill(
+    layout: ChestXray14, names: tuple[str, ...], target: Path, size_px: int, report: ReportProgress
+) -> dict[str, str]:
+    """Write the array; return the pictures that could not be read, and why."""
     partial = target.with_suffix(".partial.npy")
     pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(names), size_px, size_px))
     unreadable: dict[str, str] = {}

@@ -23,14 +23,14 @@ training part (more AP films, more findings).
 
 def model_card(facts: BundleFacts, evaluation: Evaluation, recipe: Recipe, pictures_seen: int) -> str:
     """Return the text of ``MODEL_CARD.md``."""
-    title = f"# {facts.name} {facts.version}" + (" - demonstration model" if facts.demonstration else "")
+    title = f"# {facts.name} {facts.version}{' - demonstration model' if facts.demonstration else ''}"
     untrained = [label for label, is_trained in zip(facts.labels, facts.trained, strict=True) if not is_trained]
     parts = [
         title,
         "**NOT FOR DIAGNOSTIC USE. Not a medical device.**",
         (_DEMONSTRATION if facts.demonstration else _REAL).rstrip(),
-        "## Intended use\n\nOrdering a worklist in demonstrations, tests and research. A picture that is not flagged is "
-        "not a normal picture.",
+        "## Intended use\n\nOrdering a worklist in demonstrations, tests and research. A picture that is not flagged "
+        "is not a normal picture.",
         _training(facts, recipe, pictures_seen),
         _figures(evaluation),
         _operating_points(facts),

@@ -109,8 +109,10 @@ def read_layout(root: Path) -> ChestXray14:
     test = _read_list(root / "test_list.txt", entries)
     shared = {entries[name].patient_id for name in train_val} & {entries[name].patient_id for name in test}
     if shared:
-        raise LayoutError(f"{root}: {len(shared)} patients are in train_val_list.txt and in test_list.txt, e.g. patient "
-                          f"{min(shared)}; every number on the test part would be too good. Cut the lists by patient")
+        raise LayoutError(
+            f"{root}: {len(shared)} patients are in train_val_list.txt and in test_list.txt, e.g. patient "
+            f"{min(shared)}; every number on the test part would be too good. Cut the lists by patient"
+        )
     paths = {path.name: path for path in sorted(root.rglob("*.png"))}
     phantom_file = root / "PHANTOM.json"
     phantom = json.loads(phantom_file.read_text(encoding="utf-8")) if phantom_file.exists() else None

@@ -13,7 +13,7 @@ from rich.console import Console
 from training.checkpoint import CheckpointError
 from training.chestxray14 import LayoutError
 from training.initial import InitError
-from training.parallel import TrainingFailed, TrainingInterrupted
+from training.parallel import TrainingFailedError, TrainingInterruptedError
 from training.phantom_dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
 from training.pipeline import run_pipeline
 from training.recipe import Recipe, RecipeError, load_recipe
@@ -21,18 +21,25 @@ from training.recipe import Recipe, RecipeError, load_recipe
 app = typer.Typer(add_completion=False, no_args_is_help=False, invoke_without_command=True, help=__doc__)
 _console = Console(stderr=True)
 
-_REFUSALS = (CheckpointError, InitError, LayoutError, PhantomDatasetError, RecipeError, TrainingFailed)
+_REFUSALS = (CheckpointError, InitError, LayoutError, PhantomDatasetError, RecipeError, TrainingFailedError)
 
 
 @app.callback(invoke_without_command=True)
 def train(
     context: typer.Context,
-    data: Annotated[Path | None, typer.Option(help="Folder in ChestX-ray14's layout: the NIH download, or phantoms.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder in ChestX-ray14's layout: the NIH download, or phantoms.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for cache, checkpoints, report and bundle.")] = Path("training-run"),
-    recipe: Annotated[str | None, typer.Option(help="Recipe name or TOML file; default: phantom for phantoms, "
-                                                    "else densenet121.")] = None,
-    init: Annotated[str | None, typer.Option(help="'random', or a file with DenseNet-121 weights to start from.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Training processes; default: one for each core.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe name or TOML file; default: phantom for phantoms, else densenet121.")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="'random', or a file with DenseNet-121 weights to start from.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Training processes; default: one for each core.")
+    ] = None,
 ) -> None:
     """Train on a folder and write a model bundle with its report. Run it again to continue after an interruption."""
     if context.invoked_subcommand is not None:
@@ -66,7 +73,7 @@ def main() -> None:
     except _REFUSALS as error:
         _console.print(f"[red]{error}[/red]", highlight=False)
         raise SystemExit(1) from None
-    except TrainingInterrupted as error:
+    except TrainingInterruptedError as error:
         _console.print(str(error), highlight=False)
         raise SystemExit(130) from None
 

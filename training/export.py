@@ -44,7 +44,7 @@ def export_bundle(
     """
     recipe, parts = prepared.plan.recipe, prepared.parts
     seen = parts.training + parts.validation
-    kind = "drawn chest phantoms (no radiographs of people)" if prepared.demonstration else "ChestX-ray14, official split"
+    kind = "drawn chests, no radiographs of people" if prepared.demonstration else "ChestX-ray14, official lists"
     facts = BundleFacts(
         name=recipe.bundle_name, version=recipe.version, demonstration=prepared.demonstration,
         trained=prepared.plan.trained, calibration=calibration, operating_points=points,

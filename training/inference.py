@@ -13,6 +13,7 @@ from training.augment import normalised, warp
 from training.cache import PictureCache
 from training.parallel import Team
 
+ALONE = Team(0, 1)
 _BATCH = 32
 _IDENTITY = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
 
@@ -28,7 +29,7 @@ class Outputs:
 
 
 def outputs_of(
-    network: DenseNet121Cam, cache: PictureCache, names: tuple[str, ...], size_px: int, team: Team = Team(0, 1)
+    network: DenseNet121Cam, cache: PictureCache, names: tuple[str, ...], size_px: int, team: Team = ALONE
 ) -> Outputs:
     """Run the network in evaluation mode; every process of the team gets the outputs of all pictures.
 

@@ -110,7 +110,7 @@ class Trainer:
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         finding, place = self._losses(epoch)
-        (finding + self.recipe.box_weight * place).backward()
+        torch.autograd.backward(finding + self.recipe.box_weight * place)
         stop = torch.tensor([float(self.stop_asked)])
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         statistics = [b for b in self.network.buffers() if b.is_floating_point()]
@@ -122,7 +122,8 @@ class Trainer:
 
     def _losses(self, epoch: Epoch) -> tuple[Tensor, Tensor]:
         examples, choices = self.plan.training, self.recipe.augmentation
-        rows = batch_rows(len(examples.names), epoch.stage.batch_size, self.recipe.seed, epoch.number, self.step, self.team)
+        place = (self.recipe.seed, epoch.number, self.step)
+        rows = batch_rows(len(examples.names), epoch.stage.batch_size, *place, self.team)
         generator = torch.Generator().manual_seed(_mixed(self.recipe.seed, self.steps_done, self.team.rank))
         pictures = torch.from_numpy(self.cache.gather(tuple(examples.names[row] for row in rows)))
         matrices = random_matrices(len(rows), choices, generator)
@@ -145,7 +146,8 @@ class Trainer:
             self.averaged, self.cache, self.plan.validation, epoch.stage.size_px, self.plan.trained, self.team
         )
         if self.team.rank == 0:
-            logger.info("epoch %d/%d at %d px: validation %s", epoch.number + 1, len(self.epochs), epoch.stage.size_px, score)
+            place = (epoch.number + 1, len(self.epochs), epoch.stage.size_px)
+            logger.info("epoch %d/%d at %d px: validation %s", *place, score)
         self.history.append({"epoch": epoch.number, "size_px": epoch.stage.size_px, **score.as_dict()})
         if epoch.last_stage and score.mean_auroc > self.best["auroc"]:
             weights = {name: tensor.clone() for name, tensor in self.averaged.state_dict().items()}

@@ -98,6 +98,6 @@ def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
 def _by_score(truth: Floats, score: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
     """Return the weights of positives and negatives at each distinct score, and those scores, rising."""
     levels, place = np.unique(score, return_inverse=True)
-    positive = np.bincount(place, weights=weight * truth, minlength=len(levels))
-    negative = np.bincount(place, weights=weight * (1 - truth), minlength=len(levels))
+    positive: Floats = np.bincount(place, weights=weight * truth, minlength=len(levels)).astype(np.float64)
+    negative: Floats = np.bincount(place, weights=weight * (1 - truth), minlength=len(levels)).astype(np.float64)
     return positive, negative, levels

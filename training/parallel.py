@@ -23,11 +23,11 @@ from torch import Tensor
 INTERRUPTED_EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
-class TrainingInterrupted(Exception):
+class TrainingInterruptedError(Exception):
     """Training was asked to stop and left a checkpoint; the same command continues."""
 
 
-class TrainingFailed(Exception):
+class TrainingFailedError(Exception):
     """A training process ended with an error, which it printed."""
 
 
@@ -45,7 +45,7 @@ class Team:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         distributed.all_reduce(flat)
         flat /= self.size
-        parts = flat.split([tensor.numel() for tensor in tensors])
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
@@ -65,7 +65,7 @@ def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
 
     Raises
     ------
-    TrainingInterrupted, TrainingFailed
+    TrainingInterruptedError, TrainingFailedError
     """
     meeting_point = folder / "rendezvous"
     meeting_point.unlink(missing_ok=True)
@@ -74,8 +74,11 @@ def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
         context.Process(target=_member, args=(work, Team(rank, size), str(meeting_point))) for rank in range(size)
     ]
 
+    signals_seen: set[int] = set()
+
     def forward(number: int, frame: FrameType | None) -> None:
         del frame
+        signals_seen.add(-number)
         for member in members:
             if member.pid is not None and member.is_alive():
                 os.kill(member.pid, number)
@@ -84,26 +87,28 @@ def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
         member.start()
     earlier = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _wait(members)
+        _wait(members, signals_seen)
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
         meeting_point.unlink(missing_ok=True)
 
 
-def _wait(members: list[BaseProcess]) -> None:
+def _wait(members: list[BaseProcess], signals_seen: set[int]) -> None:
+    """Wait for all; ``signals_seen`` holds the exit codes of a member that a forwarded signal ended while starting."""
     waiting = list(members)
     while waiting:
         waiting[0].join(timeout=1)
-        failed = [m for m in members if m.exitcode not in (None, 0, INTERRUPTED_EXIT_STATUS)]
+        stopped = {INTERRUPTED_EXIT_STATUS} | signals_seen
+        failed = [m.exitcode for m in members if m.exitcode not in {None, 0} | stopped]
         if failed:
             for member in members:
                 member.terminate()
                 member.join(timeout=10)
-            raise TrainingFailed(f"a training process ended with status {failed[0].exitcode}; its error stands above")
+            raise TrainingFailedError(f"a training process ended with status {failed[0]}; its error stands above")
         waiting = [member for member in waiting if member.exitcode is None]
-    if any(member.exitcode == INTERRUPTED_EXIT_STATUS for member in members):
-        raise TrainingInterrupted("stopped; the checkpoint is saved and the same command continues from there")
+    if any(member.exitcode in {INTERRUPTED_EXIT_STATUS} | signals_seen for member in members):
+        raise TrainingInterruptedError("stopped; the same command continues from the last checkpoint")
 
 
 def _member(work: Callable[[Team], bool], team: Team, meeting_point: str) -> None:

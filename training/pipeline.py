@@ -32,7 +32,7 @@ def run_pipeline(data: Path, out: Path, recipe: Recipe, init_file: Path | None, 
 
     Raises
     ------
-    LayoutError, InitError, CheckpointError, TrainingFailed, TrainingInterrupted
+    LayoutError, InitError, CheckpointError, TrainingFailedError, TrainingInterruptedError
     """
     prepared = prepare(data, out, recipe, init_file, processes)
     checkpoint = train(prepared)

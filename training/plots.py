@@ -1,4 +1,4 @@
-"""The report's pictures, as PNG bytes: curves of the run, ROC, precision-recall, reliability, class maps over pictures."""
+"""The report's pictures, as PNG bytes: validation by epoch, ROC, precision-recall, reliability, class maps."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def reliability_plot(
             count = np.bincount(place, minlength=_BINS)
             kept = count >= 5  # fewer pictures say nothing about a frequency
             mean = np.bincount(place, probabilities[:, column], _BINS)[kept] / count[kept]
-            axis.plot(mean, np.bincount(place, targets[:, column], _BINS)[kept] / count[kept], ".-", color=_colour(label))
+            frequency = np.bincount(place, targets[:, column], _BINS)[kept] / count[kept]
+            axis.plot(mean, frequency, ".-", color=_colour(label))
     return _png(figure)
 
 

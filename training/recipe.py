@@ -1,4 +1,4 @@
-"""Recipes: every choice of a training run in one typed TOML file; unknown keys are refused with the nearest known one."""
+"""Recipes: every choice of a training run in one typed TOML file; an unknown key is refused with the nearest known."""
 
 from __future__ import annotations
 

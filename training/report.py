@@ -25,7 +25,8 @@ _MAPS_PER_FINDING = 4
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1d2329; }
-table { border-collapse: collapse; } td, th { padding: .25rem .7rem; border-bottom: 1px solid #d5dae0; text-align: right; }
+table { border-collapse: collapse; }
+td, th { padding: .25rem .7rem; border-bottom: 1px solid #d5dae0; text-align: right; }
 td:first-child, th:first-child { text-align: left; } img { max-width: 100%; } .warning { background: #fff3cd;
 padding: .6rem 1rem; border-left: 4px solid #b8860b; }
 """
@@ -74,7 +75,8 @@ def _table(evaluation: Evaluation) -> str:
     rows = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
     for label, figures in evaluation.findings.items():
         cells = (label, str(figures.positives), _text(figures.auroc), _text(figures.average_precision),
-                 f"{figures.ece_after:.3f}", _rate(figures.sensitivity), _rate(figures.specificity), *_pointing(figures))
+                 f"{figures.ece_after:.3f}", _rate(figures.sensitivity), _rate(figures.specificity),
+                 *_pointing(figures))
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     return f"<table>{''.join(rows)}</table>"
 

@@ -41,4 +41,5 @@ def learning_rate(epoch: Epoch, step: int) -> float:
     if done < stage.warmup_steps:
         return stage.learning_rate * (done + 1) / stage.warmup_steps
     share = (done - stage.warmup_steps) / max(1, total - stage.warmup_steps)
-    return stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * (1 + math.cos(math.pi * share)) / 2
+    height = (1 + math.cos(math.pi * share)) / 2
+    return stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * height

@@ -43,7 +43,8 @@ class ValidationScore:
 
 
 def validation_score(
-    network: DenseNet121Cam, cache: PictureCache, examples: Examples, size_px: int, trained: tuple[bool, ...], team: Team
+    network: DenseNet121Cam, cache: PictureCache, examples: Examples, size_px: int, trained: tuple[bool, ...],
+    team: Team,
 ) -> ValidationScore:
     """Evaluate on validation; the pictures are shared out over the team."""
     outputs = outputs_of(network, cache, examples.names, size_px, team)

@@ -14,7 +14,8 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_io.selection import study_reason
+from dicom_io.reasons import ReasonCode
+from dicom_io.selection import Verdict, study_reason
 from worker.config import Settings
 from worker.database import database_now
 from worker.errors import RunRefused
@@ -211,8 +212,10 @@ def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> N
         .where(Instance.study_instance_uid == study.study_instance_uid, Instance.current)
         .order_by(Instance.id)
     ).all()
-    disposition, code = study_reason([(row.disposition, row.reason_code) for row in judged])
-    state = StudyState(disposition)
+    disposition, code = study_reason(
+        [Verdict(row.disposition, ReasonCode(row.reason_code) if row.reason_code else None) for row in judged]
+    )
+    state, reason = StudyState(disposition), code.sentence if code else None
     if (study.state, study.reason_code) == (state, code):
         return
     record(
@@ -222,8 +225,8 @@ def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> N
         study_instance_uid=study.study_instance_uid,
         from_state=study.state,
         to_state=state,
-        reason=code.sentence,
+        reason=reason,
         details={"reason_code": code, "instances": len(judged)},
         at=now,
     )
-    study.state, study.reason_code, study.reason = state, code, code.sentence
+    study.state, study.reason_code, study.reason = state, code, reason

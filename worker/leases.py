@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import ColumnElement, or_, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
@@ -221,8 +221,8 @@ class LeaseKeeper:
             except LeaseLost:
                 self._lost.set()
                 return
-            except OperationalError as error:
-                logger.warning("run=%s: cannot renew its lease (%s)", self._claim.run_id, type(error.orig).__name__)
+            except SQLAlchemyError as error:
+                logger.warning("run=%s: cannot renew its lease (%s)", self._claim.run_id, type(error).__name__)
                 if time.monotonic() - renewed > self._settings.lease_seconds:
                     self._lost.set()
                     return

@@ -66,7 +66,7 @@ class Reception:
         """Return what is analysed of this sender's images."""
         source = self._settings.source(calling_ae_title)
         return SelectionRules(
-            device_serial_number=self._settings.device_serial_number,
+            own_device_serial_number=self._settings.device_serial_number,
             accept_secondary_capture=source.accept_secondary_capture if source else False,
             include_under_18=source.include_under_18 if source else False,
         )
@@ -167,8 +167,14 @@ def _instance(received: ReceivedInstance, stored: StoredFile, verdict: Verdict, 
         received_at=now,
         disposition=verdict.disposition,
         reason_code=verdict.reason_code,
-        reason=verdict.reason,
+        reason=_sentence(verdict),
     )
+
+
+def _sentence(verdict: Verdict) -> str | None:
+    if verdict.reason_code is None:
+        return None
+    return f"{verdict.reason_code.sentence} ({verdict.notes})" if verdict.notes else verdict.reason_code.sentence
 
 
 def _identity_is_clear(

@@ -1,4 +1,4 @@
-"""What a study's pictures show: probabilities per picture, one assessment, one overlay per flagged finding."""
+"""What a study's pictures show: probabilities per picture, one assessment, where the flagged findings are seen."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from datetime import UTC, date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.overlay import draw_overlay
 from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS
-from model.preprocess import to_uint8_224
+from model.preprocess import INPUT_SIZE_PX, to_uint8_224
 from worker.kept_results import kept_overlays
 from worker.policy import AssessedFinding, Assessment, unflagged
 from worker.precedent import Precedent
@@ -31,8 +30,10 @@ class Analysis:
     probabilities: tuple[tuple[float | None, ...], ...]
     """Per picture, in the order of ``LABELS``, 0..1 or None."""
     assessment: Assessment
-    overlays: Mapping[str, NDArray[np.uint8]]
-    """Per flagged finding the heat map over its source picture, uint8 [H, W, 3] RGB."""
+    saliency: Mapping[str, NDArray[np.float32]]
+    """Per flagged finding where it is seen in its source picture, float32 [224, 224] over the whole field, 0..1."""
+    kept_overlays: Mapping[str, NDArray[np.uint8]]
+    """Per flagged finding the picture an earlier run made of the same pixels, uint8 [H, W, 3] RGB; mostly empty."""
     age_days: int | None
     """Days since the study's date when that makes it historical, else None."""
 
@@ -55,10 +56,8 @@ def analyse(
     age_days = historical_age_days(pictures, historical_after_days)
     assessment = _assess(probabilities, model, age_days)
     with watch.stage("saliency"):
-        overlays = {
-            finding.label: _overlay(finding, pictures, classifications, model) for finding in assessment.flagged
-        }
-    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, overlays, age_days)
+        seen = {finding.label: _saliency(finding, classifications) for finding in assessment.flagged}
+    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, seen, {}, age_days)
 
 
 def recall(
@@ -81,7 +80,7 @@ def recall(
     overlays = kept_overlays(precedent.run_id, [finding.label for finding in assessment.flagged], workplace)
     if overlays is None:
         return None
-    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, overlays, age_days)
+    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, {}, overlays, age_days)
 
 
 def _assess(probabilities: Sequence[Sequence[float | None]], model: LoadedModel, age_days: int | None) -> Assessment:
@@ -96,12 +95,9 @@ def _classify(picture: Picture, model: LoadedModel, watch: Stopwatch) -> Classif
         return model.classifier.classify(pixels_224)
 
 
-def _overlay(
-    finding: AssessedFinding, pictures: Sequence[Picture], classifications: Sequence[Classification], model: LoadedModel
-) -> NDArray[np.uint8]:
-    pixels = pictures[finding.source_index].radiograph.pixels
-    heat = saliency(classifications[finding.source_index].maps[LABELS.index(finding.label)], pixels.shape)
-    return draw_overlay(pixels, heat, [])
+def _saliency(finding: AssessedFinding, classifications: Sequence[Classification]) -> NDArray[np.float32]:
+    map = classifications[finding.source_index].maps[LABELS.index(finding.label)]
+    return saliency(map, (INPUT_SIZE_PX, INPUT_SIZE_PX))
 
 
 def historical_age_days(pictures: Sequence[Picture], historical_after_days: int) -> int | None:

@@ -7,22 +7,26 @@ cannot be cured by repeating, so a report is tried in an older SR class and then
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.storage_scu import SendOutcome, send
+from dicom_io.storage_scu import ScuSettings, SendOutcome, send
 from worker import outbox
 from worker.celery_app import configured_settings
 from worker.config import Destination, Settings
 from worker.database import SessionFactory, open_engine, session_factory
 from worker.events import record
+from worker.failpoints import failpoint
 from worker.older_report import next_report_class, reissue_in_class
 from worker.outbox import Parcel
 from worker.tables import DeliveryState
@@ -78,6 +82,7 @@ def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel]
         return
     with _kept_in_hand(parcels, office):
         outcomes = _send(study_instance_uid, destination, parcels, office)
+    failpoint("after_store_before_row")
     with office.sessions.begin() as session:
         for parcel, outcome in outcomes:
             _note(session, study_instance_uid, parcel, outcome, office)
@@ -86,17 +91,37 @@ def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel]
 def _send(
     study_instance_uid: str, destination: Destination, parcels: Sequence[Parcel], office: PostOffice
 ) -> list[tuple[Parcel, SendOutcome]]:
-    """Send the parcels whose files are there, in one association; parcels without a file are given up."""
+    """Send the parcels whose files are as they were written, in one association; the others are given up."""
     ready = []
     for parcel in parcels:
-        try:
-            ready.append((parcel, office.results.open_path(parcel.path)))
-        except StoreError:
-            _give_up(study_instance_uid, [parcel], "the result's file is missing; requeue the study", office)
+        if path := _intact_file(parcel, office):
+            ready.append((parcel, path))
+        else:
+            _give_up(study_instance_uid, [parcel], "the result's file is missing or damaged; requeue the study", office)
     if not ready:
         return []
-    outcomes = send(destination.peer(), [path for _parcel, path in ready], office.settings.ae_title)
+    paths, settings = [path for _parcel, path in ready], office.settings
+    outcomes = send(destination.peer(), paths, settings.ae_title, _patience(settings))
     return [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
+
+
+def _intact_file(parcel: Parcel, office: PostOffice) -> Path | None:
+    try:
+        path = office.results.open_path(parcel.path)
+    except StoreError:
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return path if digest == parcel.sha256 else None
+
+
+def _patience(settings: Settings) -> ScuSettings:
+    return ScuSettings(
+        acse_timeout_seconds=settings.acse_timeout_seconds,
+        dimse_timeout_seconds=settings.dimse_timeout_seconds,
+        network_timeout_seconds=settings.network_timeout_seconds,
+        maximum_pdu_bytes=settings.maximum_pdu_bytes,
+    )
 
 
 def _give_up(study_instance_uid: str, parcels: Sequence[Parcel], why: str, office: PostOffice) -> None:
@@ -158,8 +183,11 @@ def _kept_in_hand(parcels: Sequence[Parcel], office: PostOffice) -> Iterator[Non
 
     def renew_until_over() -> None:
         while not over.wait(office.settings.lease_renewal_seconds):
-            with office.sessions.begin() as session:
-                outbox.renew(session, parcels, office.settings)
+            try:
+                with office.sessions.begin() as session:
+                    outbox.renew(session, parcels, office.settings)
+            except OperationalError as error:  # tried again; a lapsed lease costs at most a second, equal sending
+                logger.warning("cannot renew %d parcels in hand (%s)", len(parcels), type(error.orig).__name__)
 
     renewer = threading.Thread(target=renew_until_over, name="parcel-leases", daemon=True)
     renewer.start()

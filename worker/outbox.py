@@ -33,6 +33,7 @@ class Parcel:
     sop_class_uid: str
     path: str
     """Relative to the store of results."""
+    sha256: str
 
 
 def is_due(now: datetime) -> ColumnElement[bool]:
@@ -76,10 +77,18 @@ def take_due(session: Session, study_instance_uid: str, destination: str, settin
         if taken:
             parcels.append(
                 Parcel(
-                    delivery.id, token, attempts, destination, result.id, run.id,
-                    result.kind, result.sop_class_uid, result.path,
+                    delivery_id=delivery.id,
+                    fencing_token=token,
+                    attempts=attempts,
+                    destination=destination,
+                    result_id=result.id,
+                    run_id=run.id,
+                    kind=result.kind,
+                    sop_class_uid=result.sop_class_uid,
+                    path=result.path,
+                    sha256=result.sha256,
                 )
-            )  # fmt: skip
+            )
     return parcels
 
 

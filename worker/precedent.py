@@ -37,6 +37,20 @@ CARRIED_KEYWORDS = (
     "BurnedInAnnotation",
 )
 """What our results copy from their source (patient, study and order); decoded values are compared."""
+RENDERING_KEYWORDS = (
+    "PhotometricInterpretation",
+    "PresentationLUTShape",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+)
+"""What decides how the same stored values look (PS3.3 C.11.1, C.11.2): another window is another picture."""
 
 
 class Likeness(Enum):
@@ -95,19 +109,25 @@ def compare(
     if (precedent.model_version, precedent.policy_hash) != seen_by or precedent.material != material:
         return Likeness.OTHER
     versions = [(picture, precedent.instances[picture.sop_instance_uid]) for picture in pictures]
-    if any(_corrected(picture, before, store) for picture, before in versions if before.id != picture.instance_id):
-        return Likeness.CORRECTED
-    return Likeness.SAME
+    found = {_compare_versions(picture, before, store) for picture, before in versions}
+    return next(likeness for likeness in (Likeness.OTHER, Likeness.CORRECTED, Likeness.SAME) if likeness in found)
 
 
-def _corrected(picture: Picture, before: Instance, store: InstanceStore) -> bool:
+def _compare_versions(picture: Picture, before: Instance, store: InstanceStore) -> Likeness:
+    """Compare the headers of two versions of an instance with equal stored values."""
+    if before.id == picture.instance_id:
+        return Likeness.SAME
     try:
-        return carried_identity(picture.header) != carried_identity(read_header(before, store))
-    except StoreError:  # the older version is gone: say it anew rather than keep what may be wrong
-        return True
+        header = read_header(before, store)
+    except StoreError:  # the older version is gone: look anew rather than keep what may be wrong
+        return Likeness.OTHER
+    if decoded_values(picture.header, RENDERING_KEYWORDS) != decoded_values(header, RENDERING_KEYWORDS):
+        return Likeness.OTHER
+    same = decoded_values(picture.header, CARRIED_KEYWORDS) == decoded_values(header, CARRIED_KEYWORDS)
+    return Likeness.SAME if same else Likeness.CORRECTED
 
 
-def carried_identity(header: Dataset) -> dict[str, str]:
-    """Return the decoded values that results copy from this header, as text; never to be logged."""
+def decoded_values(header: Dataset, keywords: Sequence[str]) -> dict[str, str]:
+    """Return these values as text, names in Unicode whatever their character set; never to be logged."""
     header.decode()
-    return {keyword: str(header.get(keyword, "absent")) for keyword in CARRIED_KEYWORDS}
+    return {keyword: str(header.get(keyword, "absent")) for keyword in keywords}

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import StoredFile, StoreError
+from dicom_io.overlay import caption_of, draw_overlay
 from dicom_io.reasons import ReasonCode
 from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Predecessor, Report, ReportedFinding
 from dicom_io.result_file import write_result
@@ -84,12 +87,19 @@ def _objects(
         ),
     )
     for finding in report.flagged:
-        header, pixels_rgb = headers[finding.source_index], analysis.overlays[finding.label]
+        header, overlay = headers[finding.source_index], _overlay(finding, analysis, report)
         yield (
             ResultKind.SECONDARY_CAPTURE,
             finding.label,
-            build_secondary_capture(header, report, finding, pixels_rgb, device_serial_number=serial_number),
+            build_secondary_capture(header, report, finding, overlay, device_serial_number=serial_number),
         )
+
+
+def _overlay(finding: ReportedFinding, analysis: Analysis, report: Report) -> NDArray[np.uint8]:
+    if finding.label in analysis.kept_overlays:
+        return analysis.kept_overlays[finding.label]
+    pixels = analysis.pictures[finding.source_index].radiograph.pixels
+    return draw_overlay(pixels, analysis.saliency[finding.label], caption_of(report, finding))
 
 
 def _stored(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from dicom_io.peer import Peer
-from dicom_io.storage_scu import EchoError, echo
+from dicom_io.storage_scu import echo
 from worker.config import Settings
 from worker.errors import StartError
 from worker.service_lock import sole_process
@@ -186,11 +186,8 @@ def answers(settings: Settings) -> bool:
     host = "127.0.0.1" if settings.listen_host in ("0.0.0.0", "") else settings.listen_host  # noqa: S104
     tls = settings.listen_tls.files() if settings.listen_tls else None
     calling = settings.sources[0].ae_title if settings.sources else settings.ae_title
-    try:
-        echo(Peer(settings.ae_title, host, settings.listen_port, tls), calling)
-    except EchoError as error:
-        return error.rejected
-    return True
+    problem = echo(Peer(settings.ae_title, host, settings.listen_port, tls), calling)
+    return not problem or "rejected the association" in problem
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from bundles import FLAGGED, SAYS, write_test_bundle
+from factories import chest_radiograph, drawn_chest
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000Lossless, RLELossless
+from sqlalchemy import select
+
+from dicom_io.instance_store import InstanceStore
+from dicom_io.receiving import ReceivedInstance
+from worker.completion import queue_run
+from worker.config import Settings
+from worker.database import SessionFactory
+from worker.intake import Intake
+from worker.leases import claim_run
+from worker.tables import (
+    Delivery,
+    DeliveryState,
+    Event,
+    Instance,
+    Prediction,
+    Result,
+    ResultKind,
+    Run,
+    RunState,
+    RunTrigger,
+    Study,
+)
+from worker.triage import triage
+from worker.workplace import Workplace, load_model
+
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+
+
+class Bench:
+    """A database, a data folder and a workplace, without processes: what a run is given and what it leaves behind."""
+
+    def __init__(self, settings: Settings, sessions: SessionFactory) -> None:
+        self.settings = settings
+        self.sessions = sessions
+        instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
+        self.intake = Intake(settings, sessions, instances, lambda study_instance_uid, queue: None)
+        models = {"default": load_model(settings, "default")}
+        self.workplace = Workplace(settings, sessions, instances, results, "bench:1", models)
+
+    def receive(self, *datasets: Dataset) -> str:
+        """Take the images in over one association and return their study's UID."""
+        for dataset in datasets:
+            buffer = BytesIO()
+            pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+            header = pydicom.dcmread(BytesIO(buffer.getvalue()), stop_before_pixels=True)
+            self.intake.receive(
+                ReceivedInstance(
+                    header=header,
+                    study_instance_uid=str(header.StudyInstanceUID),
+                    series_instance_uid=str(header.SeriesInstanceUID),
+                    sop_instance_uid=str(header.SOPInstanceUID),
+                    sop_class_uid=str(header.SOPClassUID),
+                    transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+                    calling_ae_title="MODALITY",
+                    called_ae_title=self.settings.ae_title,
+                    peer_address="127.0.0.1",
+                    chunks=(buffer.getvalue(),),
+                )
+            )
+        uid = str(datasets[0].StudyInstanceUID)
+        self.intake.association_closed({uid}, False)
+        return uid
+
+    def triage(self, *datasets: Dataset) -> Study:
+        """Receive and analyse; return the study's row."""
+        uid = self.receive(*datasets)
+        triage(uid, self.workplace)
+        return self.study(uid)
+
+    def study(self, uid: str) -> Study:
+        with self.sessions() as session:
+            return session.get_one(Study, uid)
+
+    def runs(self, uid: str) -> list[Run]:
+        with self.sessions() as session:
+            return list(session.scalars(select(Run).where(Run.study_instance_uid == uid).order_by(Run.id)))
+
+    def results(self, run: Run) -> list[Result]:
+        with self.sessions() as session:
+            return list(session.scalars(select(Result).where(Result.run_id == run.id).order_by(Result.id)))
+
+    def datasets(self, run: Run) -> list[Dataset]:
+        return [pydicom.dcmread(self.workplace.results.open_path(result.path)) for result in self.results(run)]
+
+    def deliveries(self, run: Run) -> list[Delivery]:
+        with self.sessions() as session:
+            return list(session.scalars(select(Delivery).join(Result).where(Result.run_id == run.id)))
+
+    def instances(self, uid: str) -> list[Instance]:
+        with self.sessions() as session:
+            query = select(Instance).where(Instance.study_instance_uid == uid).order_by(Instance.id)
+            return list(session.scalars(query))
+
+    def event_kinds(self, uid: str) -> list[str]:
+        with self.sessions() as session:
+            return list(session.scalars(select(Event.kind).where(Event.study_instance_uid == uid).order_by(Event.id)))
+
+
+@pytest.fixture
+def bench_settings(make_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
+    write_test_bundle(tmp_path / "bundle")
+    return make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[PACS], accept_unknown_sources=True)
+
+
+@pytest.fixture
+def bench(bench_settings: Settings, sessions: SessionFactory) -> Bench:
+    return Bench(bench_settings, sessions)
+
+
+def test_a_flagged_study_ends_triaged_with_one_report_and_a_picture_per_finding(bench: Bench) -> None:
+    study = bench.triage(chest_radiograph())
+    assert (study.state, study.priority) == ("triaged", "STAT")
+    assert study.priority_reason == "Pneumothorax 91 % (threshold 60 %); Effusion 72 % (threshold 60 %)"
+    assert study.flagged_at is not None
+    (run,) = bench.runs(study.study_instance_uid)
+    assert (run.state, run.outcome, run.attempts) == ("done", "triaged", 1)
+    kinds = [(result.kind, result.finding) for result in bench.results(run)]
+    assert kinds == [("structured_report", None), *(("secondary_capture", label) for label in FLAGGED)]
+    assert [(delivery.destination, delivery.state) for delivery in bench.deliveries(run)] == [("pacs", "pending")] * 3
+
+
+def test_every_probability_and_threshold_stands_in_sql_and_untrained_ones_are_null(bench: Bench) -> None:
+    study = bench.triage(chest_radiograph())
+    with bench.sessions() as session:
+        rows = session.scalars(select(Prediction).where(Prediction.run_id == study.current_run_id)).all()
+    said = {row.finding: row.probability for row in rows}
+    assert len(rows) == 14
+    assert {label for label, probability in said.items() if probability is None} == set(said) - set(SAYS)
+    assert said["Pneumothorax"] == pytest.approx(0.91, abs=1e-6)
+    assert {row.finding for row in rows if row.flagged} == set(FLAGGED)
+
+
+def test_stage_times_are_in_the_runs_row(bench: Bench) -> None:
+    (run,) = bench.runs(bench.triage(chest_radiograph()).study_instance_uid)
+    assert {"read", "preprocess", "classify", "saliency", "results", "total"} <= set(run.timings_seconds)
+    assert 0 < run.timings_seconds["classify"] < run.timings_seconds["total"]
+
+
+def test_results_carry_the_patient_and_study_of_their_source_and_name_it(bench: Bench) -> None:
+    source = chest_radiograph(PatientName="Grün^Änne", PatientID="", AccessionNumber="A-77")
+    study = bench.triage(source)
+    assert study.patient_id_missing
+    for dataset in bench.datasets(bench.runs(study.study_instance_uid)[0]):
+        assert dataset.StudyInstanceUID == source.StudyInstanceUID
+        assert (str(dataset.PatientName), dataset.PatientID, dataset.AccessionNumber) == ("Grün^Änne", "", "A-77")
+
+
+def test_a_second_ring_finds_nothing_to_do(bench: Bench) -> None:
+    study = bench.triage(chest_radiograph())
+    assert triage(study.study_instance_uid, bench.workplace) is False
+    assert len(bench.runs(study.study_instance_uid)) == 1
+
+
+def test_the_study_takes_the_maximum_over_its_images_and_all_are_evidence(bench: Bench) -> None:
+    first = chest_radiograph()
+    second = chest_radiograph(drawn_chest(80, 96), StudyInstanceUID=first.StudyInstanceUID)
+    study = bench.triage(first, second)
+    (run,) = bench.runs(study.study_instance_uid)
+    (report,) = [dataset for dataset in bench.datasets(run) if dataset.Modality == "SR"]
+    referenced = {
+        item.ReferencedSOPInstanceUID
+        for evidence in report.CurrentRequestedProcedureEvidenceSequence
+        for series in evidence.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert referenced == {first.SOPInstanceUID, second.SOPInstanceUID}
+    assert [instance.disposition for instance in bench.instances(study.study_instance_uid)] == ["analysed"] * 2
+
+
+def test_a_late_image_makes_a_new_run_that_supersedes_the_first_and_its_unsent_results(bench: Bench) -> None:
+    first = chest_radiograph()
+    bench.triage(first)
+    study = bench.triage(chest_radiograph(drawn_chest(80, 96), StudyInstanceUID=first.StudyInstanceUID))
+    old, new = bench.runs(study.study_instance_uid)
+    assert (old.state, new.state, new.trigger) == ("superseded", "done", "late_image")
+    assert study.current_run_id == new.id
+    assert {delivery.state for delivery in bench.deliveries(old)} == {"superseded"}
+    assert {delivery.state for delivery in bench.deliveries(new)} == {"pending"}
+    old_uids = {result.sop_instance_uid for result in bench.results(old)}
+    assert old_uids.isdisjoint(result.sop_instance_uid for result in bench.results(new))
+    report = next(dataset for dataset in bench.datasets(new) if dataset.Modality == "SR")
+    predecessor = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert predecessor.ReferencedSOPInstanceUID == bench.results(old)[0].sop_instance_uid
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+def test_a_transcoded_copy_changes_nothing(bench: Bench, syntax: str) -> None:
+    source = chest_radiograph()
+    first = bench.triage(source)
+    copy = pydicom.dcmread(BytesIO(_bytes(source)))
+    copy.compress(syntax, generate_instance_uid=False)
+    copy.PatientID = source.PatientID
+    study = bench.triage(copy)
+    old, new = bench.runs(study.study_instance_uid)
+    assert (new.outcome, new.state, study.state) == ("unchanged", "done", "triaged")
+    assert study.current_run_id == old.id == first.current_run_id
+    assert bench.results(new) == []
+    assert {delivery.state for delivery in bench.deliveries(old)} == {"pending"}
+    assert [instance.disposition for instance in bench.instances(study.study_instance_uid)][-1] == "analysed"
+    assert "unchanged" in bench.event_kinds(study.study_instance_uid)
+
+
+def test_corrected_patient_data_reissue_the_results_without_inference(bench: Bench) -> None:
+    source = chest_radiograph(AccessionNumber="WRONG")
+    bench.triage(source)
+    source.AccessionNumber = "RIGHT"
+    study = bench.triage(source)
+    old, new = bench.runs(study.study_instance_uid)
+    assert (old.state, new.state, new.outcome, new.result_revision) == ("superseded", "done", "triaged", 2)
+    assert "classify" not in new.timings_seconds
+    before, after = bench.datasets(old), bench.datasets(new)
+    assert {dataset.AccessionNumber for dataset in after} == {"RIGHT"}
+    assert {dataset.SOPInstanceUID for dataset in before}.isdisjoint(dataset.SOPInstanceUID for dataset in after)
+    assert [dataset.PixelData for dataset in before[1:]] == [dataset.PixelData for dataset in after[1:]]
+    predecessor = after[0].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert predecessor.ReferencedSOPInstanceUID == before[0].SOPInstanceUID
+
+
+def test_other_pixels_under_the_same_uid_are_analysed_anew(bench: Bench) -> None:
+    source = chest_radiograph()
+    bench.triage(source)
+    source.PixelData = np.roll(drawn_chest(), 7, axis=1).astype("<u2").tobytes()
+    study = bench.triage(source)
+    old, new = bench.runs(study.study_instance_uid)
+    assert (old.state, new.outcome) == ("superseded", "triaged")
+    assert "classify" in new.timings_seconds
+
+
+def test_the_machine_only_ever_raises_the_priority(bench: Bench, tmp_path: Path) -> None:
+    source = chest_radiograph()
+    bench.triage(source)
+    calm = write_test_bundle(tmp_path / "calm", dict.fromkeys(SAYS, 0.01), version="0.0.2")
+    bench.settings.bundles["default"] = calm.folder
+    bench.workplace.models["default"] = load_model(bench.settings, "default")
+    study = bench.triage(chest_radiograph(drawn_chest(80, 96), StudyInstanceUID=source.StudyInstanceUID))
+    assert bench.runs(study.study_instance_uid)[-1].priority == "ROUTINE"
+    assert study.priority == "STAT"
+    assert study.priority_reason is not None
+    assert study.priority_reason.startswith("Pneumothorax")
+
+
+def test_a_negative_study_is_routine_with_a_report_and_no_picture(bench: Bench, tmp_path: Path) -> None:
+    calm = write_test_bundle(tmp_path / "calm", dict.fromkeys(SAYS, 0.01))
+    bench.settings.bundles["default"] = calm.folder
+    bench.workplace.models["default"] = load_model(bench.settings, "default")
+    study = bench.triage(chest_radiograph())
+    assert (study.priority, study.flagged_at) == ("ROUTINE", None)
+    assert study.priority_reason == "No finding above its threshold (6 of 14 findings analysed)"
+    (run,) = bench.runs(study.study_instance_uid)
+    assert [result.kind for result in bench.results(run)] == [ResultKind.STRUCTURED_REPORT]
+
+
+def test_a_historical_study_is_analysed_and_neither_flagged_nor_announced(bench: Bench) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=40)
+    study = bench.triage(chest_radiograph(StudyDate=f"{long_ago:%Y%m%d}"))
+    assert study.historical
+    assert (study.state, study.priority, study.flagged_at) == ("triaged", "ROUTINE", None)
+    assert study.priority_reason == "Historical study (40 days old): analysed, never flagged"
+    (run,) = bench.runs(study.study_instance_uid)
+    assert bench.results(run) == []
+    with bench.sessions() as session:
+        rows = session.scalars(select(Prediction).where(Prediction.run_id == run.id)).all()
+    assert len(rows) == 14
+    assert not any(row.flagged for row in rows)
+
+
+def test_a_study_as_old_as_the_limit_is_not_historical(bench: Bench) -> None:
+    edge = datetime.now(UTC) - timedelta(days=bench.settings.historical_after_days)
+    assert not bench.triage(chest_radiograph(StudyDate=f"{edge:%Y%m%d}")).historical
+
+
+def test_pixels_that_nothing_decodes_end_not_analysed_with_their_reason(bench: Bench) -> None:
+    broken = chest_radiograph()
+    broken.compress(JPEG2000Lossless, generate_instance_uid=False)
+    broken.PixelData = broken.PixelData[:60] + bytes(len(broken.PixelData) - 60)
+    study = bench.triage(broken)
+    assert (study.state, study.priority) == ("not_analysed", None)
+    assert study.reason_code == "undecodable"
+    (run,) = bench.runs(study.study_instance_uid)
+    assert bench.results(run) == []
+    (instance,) = bench.instances(study.study_instance_uid)
+    assert (instance.disposition, instance.reason_code) == ("not_analysed", "undecodable")
+
+
+def test_one_broken_image_does_not_keep_the_other_from_being_analysed(bench: Bench) -> None:
+    good = chest_radiograph()
+    broken = chest_radiograph(StudyInstanceUID=good.StudyInstanceUID)
+    broken.PixelData = broken.PixelData[:200]
+    study = bench.triage(good, broken)
+    assert study.state == "triaged"
+    dispositions = {i.sop_instance_uid: i.disposition for i in bench.instances(study.study_instance_uid)}
+    assert dispositions == {good.SOPInstanceUID: "analysed", broken.SOPInstanceUID: "not_analysed"}
+
+
+def test_a_blank_picture_is_not_analysed(bench: Bench) -> None:
+    study = bench.triage(chest_radiograph(np.full((96, 80), 700, np.uint16)))
+    assert (study.state, study.reason_code) == ("not_analysed", "blank")
+
+
+def test_a_missing_file_is_tried_again_and_ends_failed_and_visible(bench: Bench) -> None:
+    uid = bench.receive(chest_radiograph())
+    (instance,) = bench.instances(uid)
+    bench.workplace.instances.open_path(instance.path).unlink()
+    states = []
+    for _ in range(bench.settings.maximum_attempts):
+        assert triage(uid, bench.workplace) is False
+        states.append(bench.study(uid).state)
+    assert states == ["queued"] * (bench.settings.maximum_attempts - 1) + ["failed"]
+    assert bench.study(uid).reason_code == "file_missing"
+    assert bench.runs(uid)[0].state == RunState.FAILED
+
+
+def test_a_run_whose_lease_was_taken_leaves_nothing_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = bench.receive(chest_radiograph())
+
+    def taken_meanwhile(*_arguments: object) -> list[Instance]:
+        with bench.sessions.begin() as session:  # another worker claims the run after this one's lease lapsed
+            run = session.scalars(select(Run).where(Run.study_instance_uid == uid)).one()
+            run.fencing_token += 1
+        return loaded(*_arguments)  # type: ignore[arg-type]
+
+    import worker.triage
+
+    loaded = worker.triage.load_candidates
+    monkeypatch.setattr(worker.triage, "load_candidates", taken_meanwhile)
+    assert triage(uid, bench.workplace) is False
+    (run,) = bench.runs(uid)
+    assert (run.state, bench.results(run)) == (RunState.RUNNING, [])
+    assert bench.study(uid).priority is None
+
+
+def test_a_study_held_while_it_is_analysed_sends_nothing(bench: Bench) -> None:
+    first = chest_radiograph(PatientID="ONE")
+    uid = bench.receive(first)
+    with bench.sessions.begin() as session:
+        assert claim_run(session, uid, "bench:1", bench.settings) is not None
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="TWO"))
+    assert triage(uid, bench.workplace) is False
+    assert bench.study(uid).state == "held"
+    with bench.sessions() as session:
+        assert session.scalars(select(Delivery).where(Delivery.state == DeliveryState.PENDING)).all() == []
+
+
+def test_a_requeued_study_with_the_same_model_and_pictures_is_not_reported_twice(bench: Bench) -> None:
+    study = bench.triage(chest_radiograph())
+    with bench.sessions.begin() as session:
+        queue_run(session, session.get_one(Study, study.study_instance_uid), RunTrigger.MANUAL, actor="admin")
+    triage(study.study_instance_uid, bench.workplace)
+    assert [run.outcome for run in bench.runs(study.study_instance_uid)] == ["triaged", "unchanged"]
+
+
+def test_another_model_analyses_again_and_supersedes(bench: Bench, tmp_path: Path) -> None:
+    study = bench.triage(chest_radiograph())
+    other = write_test_bundle(tmp_path / "other", {**SAYS, "Mass": 0.8}, version="0.0.2")
+    bench.settings.bundles["default"] = other.folder
+    bench.workplace.models["default"] = load_model(bench.settings, "default")
+    with bench.sessions.begin() as session:
+        queue_run(session, session.get_one(Study, study.study_instance_uid), RunTrigger.REPROCESS, actor="admin")
+    triage(study.study_instance_uid, bench.workplace)
+    old, new = bench.runs(study.study_instance_uid)
+    assert (old.state, new.outcome, new.model_version) == ("superseded", "triaged", other.model_version)
+    assert "Mass" in {result.finding for result in bench.results(new)}
+
+
+def test_a_repeated_attempt_makes_the_same_objects(bench: Bench, bench_settings: Settings) -> None:
+    """The first attempt dies after its files are written; the second must not invent new identities."""
+    from worker.analysis import analyse
+    from worker.reading import load_candidates, read_pictures
+    from worker.results import build_results
+    from worker.stopwatch import Stopwatch
+
+    uid = bench.receive(chest_radiograph())
+    with bench.sessions.begin() as session:
+        claim = claim_run(session, uid, "bench:1", bench_settings)
+    assert claim is not None
+    with bench.sessions() as session:
+        pictures, _unread = read_pictures(load_candidates(session, uid), bench.workplace.instances)
+    model = bench.workplace.model("default")
+    made = []
+    for _ in range(2):
+        analysis = analyse(pictures, [], model, Stopwatch(), bench_settings.historical_after_days)
+        made.append([built.sop_instance_uid for built in build_results(claim, analysis, model, bench.workplace)])
+    assert made[0] == made[1]
+    assert len(set(made[0])) == 3
+
+
+def _bytes(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()

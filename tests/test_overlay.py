@@ -1,0 +1,84 @@
+"""The drawn picture: anatomy stays visible, colour lies where the model looked, texts fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from reports import report_on, source_radiograph
+
+from dicom_io.overlay import MAXIMUM_OPACITY, Caption, caption_of, draw_overlay
+
+CAPTION = Caption("STAT  Pneumothorax 91 %", "phantom-densenet121 0.1.0+weights.3f9c1a7e, threshold 50 %", True)
+
+
+def grey_radiograph(rows: int, columns: int) -> NDArray[np.uint8]:
+    return np.full((rows, columns), 100, np.uint8)
+
+
+def hot_corner() -> NDArray[np.float32]:
+    saliency = np.zeros((7, 7), np.float32)
+    saliency[1, 5] = 1.0
+    return saliency
+
+
+@pytest.mark.parametrize(
+    ("shape", "long_side"),
+    [((1024, 1024), 1024), ((2500, 2048), 1024), ((600, 1500), 1024), ((900, 380), 1024), ((256, 256), 1024)],
+)
+def test_every_shape_fits_and_small_ones_are_enlarged(shape: tuple[int, int], long_side: int) -> None:
+    picture = draw_overlay(grey_radiograph(*shape), hot_corner(), CAPTION)
+    assert picture.dtype == np.uint8
+    assert picture.shape[2] == 3
+    assert 768 <= max(picture.shape) <= long_side
+    assert picture.shape[1] >= 512
+
+
+def test_colour_lies_where_the_model_looked_and_nowhere_else() -> None:
+    picture = draw_overlay(grey_radiograph(800, 800), hot_corner(), CAPTION).astype(int)
+    coloured = np.ptp(picture, axis=2) > 60
+    image = coloured[200:900]  # between banner and legend
+    half = image.shape[1] // 2
+    assert image[: len(image) // 2, half:].any()
+    assert not image[len(image) // 2 :].any()
+    assert not image[:, :half].any()
+
+
+def test_anatomy_shines_through_the_hottest_spot() -> None:
+    hot = np.ones((7, 7), np.float32)
+    dark, bright = (
+        draw_overlay(np.full((1024, 1024), grey, np.uint8), hot, CAPTION)[500, 400].astype(int) for grey in (0, 255)
+    )
+    assert np.all(bright - dark >= (1 - MAXIMUM_OPACITY) * 255 - 2)
+
+
+def test_without_saliency_the_radiograph_stays_grey() -> None:
+    picture = draw_overlay(grey_radiograph(800, 800), np.zeros((7, 7), np.float32), CAPTION)
+    assert np.all(picture[300:700] == 100)
+
+
+def test_a_demonstration_is_marked_in_the_picture_and_takes_room_for_it() -> None:
+    saliency = np.zeros((7, 7), np.float32)
+    plain = Caption(CAPTION.headline, CAPTION.model, demonstration=False)
+    with_notice, without = (draw_overlay(grey_radiograph(800, 800), saliency, text) for text in (CAPTION, plain))
+    amber = [int(((picture[..., 0] > 200) & (picture[..., 2] < 120)).sum()) for picture in (with_notice, without)]
+    assert amber[0] > 1.5 * amber[1] > 0
+
+
+def test_the_caption_names_finding_percent_and_model_but_no_patient() -> None:
+    source = source_radiograph()
+    report = report_on(source)
+    caption = caption_of(report, report.flagged[0])
+    assert caption.headline == "STAT  Pneumothorax 91 %"
+    assert caption.model == "phantom-densenet121 0.1.0+weights.3f9c1a7e, threshold 50 %"
+    assert str(source.PatientName) not in f"{caption}"
+
+
+def test_the_same_picture_is_drawn_twice() -> None:
+    first, second = (draw_overlay(grey_radiograph(300, 200), hot_corner(), CAPTION) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_wrong_arrays_are_refused() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        draw_overlay(np.zeros((10, 10), np.float32), hot_corner(), CAPTION)  # type: ignore[arg-type]

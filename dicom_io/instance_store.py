@@ -124,7 +124,9 @@ class InstanceStore:
         try:
             self.require_free_space()
             self._quarantine.mkdir(parents=True, exist_ok=True)
-            path = self._quarantine / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:12]}.bin"
+            now_ns = time.time_ns()  # names sort by age, which trimming needs
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9))
+            path = self._quarantine / f"{stamp}.{now_ns % 10**9:09d}Z-{uuid.uuid4().hex[:8]}.bin"
             with path.open("wb") as file:
                 file.writelines(chunks)
             path.with_suffix(".txt").write_text(reason + "\n")

@@ -1,0 +1,116 @@
+"""Every transfer syntax to the same stored values, and nothing unbounded."""
+
+from __future__ import annotations
+
+import struct
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from factories import chest_radiograph, drawn_chest, write_dicom
+from pydicom.encaps import encapsulate
+from samples import public_sample
+
+from dicom_io.decoding import UndecodableError, decode_stored_values
+from dicom_io.reasons import ReasonCode
+
+PIXELS = drawn_chest(61, 47)
+SYNTAX = "1.2.840.10008.1.2.4."
+
+
+def compressed(syntax: str, frame: bytes, **keywords: object) -> pydicom.Dataset:
+    data = encapsulate([frame])
+    dataset = chest_radiograph(PIXELS, TransferSyntaxUID=SYNTAX + syntax, PixelData=data, **keywords)
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("syntax", "frame"),
+    [
+        ("57", imagecodecs.ljpeg_encode(PIXELS, bitspersample=12)),
+        ("70", imagecodecs.ljpeg_encode(PIXELS, bitspersample=12)),
+        ("80", imagecodecs.jpegls_encode(PIXELS)),
+        ("90", imagecodecs.jpeg2k_encode(PIXELS, level=0, reversible=True, codecformat="j2k", bitspersample=12)),
+        ("201", imagecodecs.htj2k_encode(PIXELS)),
+    ],
+)
+def test_lossless_syntaxes_give_the_stored_values_back(syntax, frame):
+    np.testing.assert_array_equal(decode_stored_values(compressed(syntax, frame)), PIXELS)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"])
+def test_uncompressed_and_deflated_syntaxes_give_the_stored_values_back(syntax, tmp_path):
+    path = write_dicom(chest_radiograph(PIXELS, TransferSyntaxUID=syntax), tmp_path / "x.dcm")
+    np.testing.assert_array_equal(decode_stored_values(pydicom.dcmread(path)), PIXELS)
+
+
+def test_rle_gives_the_stored_values_back():
+    dataset = chest_radiograph(PIXELS)
+    dataset.compress("1.2.840.10008.1.2.5")
+    np.testing.assert_array_equal(decode_stored_values(dataset), PIXELS)
+
+
+def test_twelve_bit_extended_jpeg_is_decoded():
+    frame = imagecodecs.jpeg8_encode(PIXELS, level=100, bitspersample=12)
+    values = decode_stored_values(compressed("51", frame)).astype(int)
+    assert np.abs(values - PIXELS).mean() < 20  # lossy; 4096 levels
+
+
+def test_overlay_bits_above_the_stored_ones_are_cleared():
+    values = decode_stored_values(chest_radiograph(PIXELS | 0x8000))
+    np.testing.assert_array_equal(values, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "reason_code"),
+    [
+        ({"HighBit": 15}, ReasonCode.UNSUPPORTED_PIXELS),
+        ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31}, ReasonCode.UNSUPPORTED_PIXELS),
+        ({"BitsStored": 17, "HighBit": 16}, ReasonCode.UNSUPPORTED_PIXELS),
+        ({"Rows": None}, ReasonCode.UNSUPPORTED_PIXELS),
+        ({"PixelData": None}, ReasonCode.NO_PIXELS),
+        ({"PixelData": b""}, ReasonCode.NO_PIXELS),
+        ({"NumberOfFrames": 2}, ReasonCode.MULTI_FRAME),
+        ({"Rows": 65535, "Columns": 65535}, ReasonCode.TOO_LARGE),
+        ({"PixelData": bytes(100)}, ReasonCode.UNDECODABLE),
+        ({"TransferSyntaxUID": "1.2.840.10008.1.2.4.90"}, ReasonCode.UNDECODABLE),
+        ({"TransferSyntaxUID": "1.2.826.0.1.3680043.9.1"}, ReasonCode.UNDECODABLE),
+    ],
+)
+def test_what_cannot_be_read_says_why(keywords, reason_code):
+    with pytest.raises(UndecodableError) as caught:
+        decode_stored_values(chest_radiograph(**keywords))
+    assert caught.value.reason_code is reason_code
+
+
+@pytest.mark.parametrize("syntax", ["50", "70", "80", "90", "201"])
+@pytest.mark.parametrize(
+    "frame", [b"\xff\xd8\xff\xda", b"\0" * 64, b"\xff\xd8\xff\xc0\x00\x0b\x0c\xff\xff\xff\xff\x01\x01\x11\x00"]
+)
+def test_broken_code_streams_are_undecodable(syntax, frame):
+    with pytest.raises(UndecodableError) as caught:
+        decode_stored_values(compressed(syntax, frame))
+    assert caught.value.reason_code is ReasonCode.UNDECODABLE
+
+
+def test_a_code_stream_larger_than_announced_is_refused_before_decoding():
+    bomb = bytearray(imagecodecs.jpeg2k_encode(PIXELS, level=0, codecformat="j2k"))
+    struct.pack_into(">II", bomb, bomb.index(b"\xff\x51") + 6, 60_000, 60_000)
+    with pytest.raises(UndecodableError, match="60000 x 60000"):
+        decode_stored_values(compressed("90", bytes(bomb)))
+
+
+def test_a_truncated_code_stream_is_undecodable():
+    frame = imagecodecs.jpegls_encode(PIXELS)
+    with pytest.raises(UndecodableError):
+        decode_stored_values(compressed("80", frame[: len(frame) // 2]))
+
+
+@pytest.mark.parametrize("name", ["RG1", "RG3"])
+def test_real_lossless_copies_decode_identically(name):
+    plain, jpeg2000 = (
+        decode_stored_values(pydicom.dcmread(public_sample(f"{name}_{kind}.dcm"))) for kind in ("UNCR", "J2KR")
+    )
+    np.testing.assert_array_equal(plain, jpeg2000)

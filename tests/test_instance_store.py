@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+import pytest
+
+from dicom_io import instance_store
+from dicom_io.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath
+
+
+@pytest.fixture
+def store(tmp_path):
+    return InstanceStore(tmp_path / "instances")
+
+
+def test_a_written_instance_is_where_it_says(store):
+    stored = store.write("1.2", "1.2.3", [b"head", memoryview(b"tail")])
+    sha256 = hashlib.sha256(b"headtail").hexdigest()
+    assert stored.path == f"1.2/1.2.3/{sha256[:16]}.dcm"
+    assert (stored.bytes, stored.sha256) == (8, sha256)
+    assert store.open_path(stored.path).read_bytes() == b"headtail"
+
+
+def test_the_same_bytes_are_one_file_and_other_bytes_another(store):
+    first, again, other = (store.write("1.2", "1.2.3", [data]) for data in (b"a", b"a", b"b"))
+    assert first == again
+    assert other.path != first.path
+    assert store.open_path(first.path).read_bytes() == b"a"
+
+
+def test_nothing_partial_is_left_when_the_source_fails(store):
+    def chunks():
+        yield b"half"
+        raise ConnectionError
+
+    with pytest.raises(StoreError):
+        store.write("1.2", "1.2.3", chunks())
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("uid", ["..", "../1", "/etc", "1/2", ""])
+def test_a_uid_that_is_a_path_is_refused(store, uid):
+    with pytest.raises(UnsafePath):
+        store.write(uid, "1.2", [b"x"])
+    with pytest.raises(UnsafePath):
+        store.write("1.2", uid, [b"x"])
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "1.2/../../secret"])
+def test_paths_out_of_the_store_are_refused(store, path, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    with pytest.raises(UnsafePath):
+        store.open_path(path)
+
+
+def test_a_missing_file_is_named(store):
+    with pytest.raises(StoreError, match=r"gone\.dcm"):
+        store.open_path("1.2/1.3/gone.dcm")
+
+
+def test_too_little_free_space_is_storage_full(tmp_path):
+    store = InstanceStore(tmp_path, minimum_free_bytes=1 << 62)
+    with pytest.raises(StorageFull, match="minimum_free_bytes"):
+        store.write("1.2", "1.2.3", [b"x"])
+
+
+def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="repair the disk"):
+        InstanceStore(tmp_path / "file" / "instances").write("1.2", "1.2.3", [b"x"])
+
+
+def test_only_old_partial_files_are_removed(store):
+    store.require_free_space()
+    old, young = (store.root / ".incoming" / name for name in ("old.part", "young.part"))
+    for path in (old, young):
+        path.write_bytes(b"x")
+    os.utime(old, (time.time() - 3600,) * 2)
+    assert store.remove_partial_files() == 1
+    assert young.exists()
+    assert store.remove_partial_files(older_than_seconds=0) == 1
+
+
+def test_quarantined_objects_carry_their_reason(store):
+    path = store.quarantine([b"gar", b"bage"], "not a data set")
+    assert path.read_bytes() == b"garbage"
+    assert path.with_suffix(".txt").read_text() == "not a data set\n"
+
+
+def test_the_quarantine_is_bounded_and_keeps_the_newest(store, monkeypatch):
+    monkeypatch.setattr(instance_store, "QUARANTINE_LIMIT_BYTES", 250)
+    for index in range(5):
+        newest = store.quarantine([bytes([index]) * 100], str(index))
+    kept = list((store.root / "quarantine").glob("*.bin"))
+    assert len(kept) == 2
+    assert newest in kept

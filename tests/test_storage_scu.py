@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import pydicom
+import pytest
+from factories import chest_radiograph, computed_radiograph, write_dicom
+from peers import running_pacs
+
+from dicom_io.peer import Peer
+from dicom_io.storage_scu import ScuSettings, classify, echo, send
+
+IMPATIENT = ScuSettings(
+    connection_timeout_seconds=2, acse_timeout_seconds=2, dimse_timeout_seconds=1, network_timeout_seconds=2
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    return [write_dicom(chest_radiograph(), tmp_path / f"{index}.dcm") for index in range(3)]
+
+
+def uid(path):
+    return pydicom.dcmread(path).SOPInstanceUID
+
+
+def test_files_arrive_byte_for_byte_over_one_association(files):
+    with running_pacs() as pacs:
+        outcomes = send(pacs.peer, files, "CXRAI")
+        assert [(outcome.path, outcome.status, outcome.accepted) for outcome in outcomes] == [
+            (path, 0, True) for path in files
+        ]
+        assert pacs.associations == 1
+        assert pacs.arrivals[0].calling_ae_title == "CXRAI"
+        for path, arrival in zip(files, pacs.arrivals, strict=True):
+            assert arrival.dataset == pydicom.dcmread(path)
+            assert arrival.file_bytes[-10_000:] == path.read_bytes()[-10_000:]
+
+
+def test_compressed_and_plain_objects_go_together(tmp_path, files):
+    deflated = write_dicom(computed_radiograph(TransferSyntaxUID="1.2.840.10008.1.2.1.99"), tmp_path / "d.dcm")
+    with running_pacs() as pacs:
+        assert all(outcome.accepted for outcome in send(pacs.peer, [*files, deflated], "CXRAI"))
+        assert pacs.arrivals[-1].transfer_syntax_uid == "1.2.840.10008.1.2.1.99"
+
+
+@pytest.mark.parametrize(
+    ("status", "accepted", "permanent"),
+    [
+        (0x0000, True, False),
+        (0xB000, True, False),
+        (0xB007, True, False),
+        (0xA700, False, False),
+        (0x0110, False, False),
+        (0xA900, False, True),
+        (0xC000, False, True),
+        (0xCFFF, False, True),
+        (0x0122, False, True),
+    ],
+)
+def test_each_status_has_its_class(files, status, accepted, permanent):
+    assert classify(status) == (accepted, permanent)
+    with running_pacs(status=lambda sop_class, sop_instance: status) as pacs:
+        [outcome] = send(pacs.peer, files[:1], "CXRAI")
+    assert (outcome.status, outcome.accepted, outcome.permanent) == (status, accepted, permanent)
+
+
+def test_one_refused_object_does_not_stop_the_others(files):
+    refused = uid(files[1])
+    with running_pacs(status=lambda _, sop_instance: 0xC000 if sop_instance == refused else 0) as pacs:
+        assert [outcome.accepted for outcome in send(pacs.peer, files, "CXRAI")] == [True, False, True]
+
+
+def test_a_class_the_peer_does_not_take_is_permanent_and_the_rest_goes_through(tmp_path, files):
+    report = write_dicom(chest_radiograph(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.34"), tmp_path / "sr.dcm")
+    with running_pacs(sop_classes=["1.2.840.10008.5.1.4.1.1.1.1"]) as pacs:
+        refused, stored = send(pacs.peer, [report, files[0]], "CXRAI")
+    assert (refused.status, refused.accepted, refused.permanent) == (None, False, True)
+    assert "Comprehensive 3D SR" in refused.comment
+    assert stored.accepted
+
+
+def test_a_dead_peer_is_worth_another_try(files):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        outcomes = send(Peer("PACS", "127.0.0.1", unused.getsockname()[1]), files, "CXRAI", IMPATIENT)
+    assert [(outcome.accepted, outcome.permanent, outcome.status) for outcome in outcomes] == [(False, False, None)] * 3
+
+
+def test_a_rejection_is_worth_another_try_and_says_why(files):
+    with running_pacs() as pacs:
+        [outcome] = send(Peer("WRONG", pacs.peer.host, pacs.peer.port), files[:1], "CXRAI")
+    assert (outcome.accepted, outcome.permanent) == (False, False)
+    assert "alled AE title" in outcome.comment
+
+
+def test_a_peer_that_never_answers_is_given_up_in_time(files):
+    with running_pacs(delay_seconds=3) as pacs:
+        started = time.monotonic()
+        outcomes = send(pacs.peer, files[:2], "CXRAI", IMPATIENT)
+        assert time.monotonic() - started < 8
+    assert not any(outcome.accepted or outcome.permanent for outcome in outcomes)
+
+
+def test_a_file_that_is_no_dicom_is_permanent_and_a_missing_one_is_not(tmp_path, files):
+    (tmp_path / "x.dcm").write_bytes(b"no dicom")
+    with running_pacs() as pacs:
+        outcomes = send(pacs.peer, [tmp_path / "x.dcm", tmp_path / "gone.dcm", files[0]], "CXRAI")
+    assert [(outcome.accepted, outcome.permanent) for outcome in outcomes] == [
+        (False, True),
+        (False, False),
+        (True, False),
+    ]
+
+
+def test_echo_answers_and_explains():
+    with running_pacs() as pacs:
+        assert echo(pacs.peer, "CXRAI") == ""
+        assert pacs.echoes == 1
+        assert "rejected" in echo(Peer("WRONG", pacs.peer.host, pacs.peer.port), "CXRAI")
+        gone = pacs.peer
+    assert echo(gone, "CXRAI", IMPATIENT) != ""
+
+
+def test_storescp_of_dcmtk_takes_what_we_send(tmp_path, files):
+    program = shutil.which("storescp")
+    if program is None and os.environ.get("CXR_REQUIRE_SERVICES") == "1":
+        pytest.fail("storescp is not installed, and CXR_REQUIRE_SERVICES=1 demands it")
+    if program is None:
+        pytest.skip("storescp (dcmtk) is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "out").mkdir()
+    server = subprocess.Popen([program, "-od", str(tmp_path / "out"), "-aet", "PACS", str(port)])
+    try:
+        peer = Peer("PACS", "127.0.0.1", port)
+        deadline = time.monotonic() + 10
+        while echo(peer, "CXRAI", IMPATIENT) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert all(outcome.accepted for outcome in send(peer, files, "CXRAI"))
+        assert len(list((tmp_path / "out").iterdir())) == 3
+    finally:
+        server.terminate()
+        server.wait(5)

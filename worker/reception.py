@@ -80,7 +80,7 @@ class Reception:
     def _record(
         self, session: Session, study: Study, instance: Instance, replaced: Instance | None, now: datetime
     ) -> None:
-        details = {
+        details: dict[str, object] = {
             "sop_instance_uid": instance.sop_instance_uid,
             "sop_class_uid": instance.sop_class_uid,
             "disposition": instance.disposition,

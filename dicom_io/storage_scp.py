@@ -21,10 +21,10 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
 
+from dicom_io.acceptance import RefusedError, checked_header
 from dicom_io.association_server import BoundedServer
-from dicom_io.encoded import NotADataSetError, TruncatedDataSetError
 from dicom_io.file_meta import encode_file_meta
-from dicom_io.header import parse_header, text
+from dicom_io.header import text
 from dicom_io.instance_store import StoreError
 from dicom_io.negotiation import VERIFICATION, rejection, storage_service_of_unknown_classes, supported_contexts
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -42,7 +42,6 @@ from dicom_io.receiving import (
     RefusedInstance,
     ScpSettings,
 )
-from dicom_io.uids import is_valid_uid
 
 __all__ = [
     "STATUS_CANNOT_UNDERSTAND",
@@ -61,16 +60,7 @@ __all__ = [
 
 LOGGER = logging.getLogger(__name__)
 ERROR_COMMENT_CHARACTERS = 64
-_IDENTIFYING_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _REFUSAL_STATUS = {ReasonCode.SOP_CLASS_MISMATCH: STATUS_SOP_CLASS_MISMATCH}
-
-
-class _RefusedError(Exception):
-    """The object cannot be accepted; becomes a status and a quarantined file."""
-
-    def __init__(self, reason_code: ReasonCode, reason: str) -> None:
-        super().__init__(reason)
-        self.reason_code = reason_code
 
 
 class StorageScp:
@@ -201,8 +191,8 @@ class StorageScp:
         sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax, calling), encoded)
         try:
-            header = _checked_header(encoded, syntax, sop_class_uid, sop_instance_uid)
-        except _RefusedError as error:
+            header = checked_header(encoded, syntax, sop_class_uid, sop_instance_uid)
+        except RefusedError as error:
             LOGGER.warning("instance from %s at %s refused (%s): %s", calling, address, error.reason_code, error)
             self._receiver.refuse(RefusedInstance(error.reason_code, str(error), calling, address, chunks))
             status = _REFUSAL_STATUS.get(error.reason_code, STATUS_CANNOT_UNDERSTAND)
@@ -235,22 +225,3 @@ class StorageScp:
 
 def _association_request(event: Event) -> A_ASSOCIATE:
     return cast(A_ASSOCIATE, event.assoc.requestor.primitive)
-
-
-def _checked_header(encoded: bytes, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    """Return the header of an acceptable instance, or say why it is none."""
-    try:
-        header = parse_header(encoded, transfer_syntax_uid)
-    except NotADataSetError as error:
-        raise _RefusedError(ReasonCode.UNREADABLE, str(error)) from error
-    except TruncatedDataSetError as error:
-        raise _RefusedError(ReasonCode.TRUNCATED, str(error)) from error
-    for keyword in _IDENTIFYING_UIDS:
-        if not is_valid_uid(text(header, keyword)):
-            problem = "is not a valid UID" if text(header, keyword) else "is missing"
-            raise _RefusedError(ReasonCode.INVALID_UID, f"{keyword} {problem}")
-    if text(header, "SOPClassUID") != sop_class_uid:
-        raise _RefusedError(ReasonCode.SOP_CLASS_MISMATCH, "SOPClassUID in the data set is not the one announced")
-    if text(header, "SOPInstanceUID") != sop_instance_uid:
-        raise _RefusedError(ReasonCode.SOP_INSTANCE_MISMATCH, "SOPInstanceUID is not the one announced")
-    return header

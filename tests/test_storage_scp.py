@@ -23,6 +23,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
 
 from dicom_io.instance_store import InstanceStore, StorageFull, StoredFile
+from dicom_io.peer import Peer, TlsFiles
 from dicom_io.reasons import ReasonCode
 from dicom_io.storage_scp import (
     ReceivedInstance,
@@ -32,6 +33,7 @@ from dicom_io.storage_scp import (
     ScpSettings,
     StorageScp,
 )
+from dicom_io.storage_scu import echo
 
 DX = DigitalXRayImageStorageForPresentation
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -441,3 +443,22 @@ def test_storescu_of_dcmtk_sends_a_folder(start, receiver, tmp_path):
 def test_echoscu_of_dcmtk_is_answered(start):
     host, port = start().address
     subprocess.run([_require_dcmtk("echoscu"), "-aec", "CXRAI", host, str(port)], check=True, timeout=30)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> TlsFiles:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed; it makes the test certificate")
+    key, pem = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run([*request, "-keyout", key, "-out", pem, "-days", "2", *subject], check=True, capture_output=True)
+    return TlsFiles(pem, key, pem)
+
+
+def test_tls_peers_are_served_and_plain_ones_are_not(start, certificate):
+    scp = start(tls=certificate)
+    host, port = scp.address
+    with socket.create_connection((host, port)):  # connects, says nothing, must not hold up the handshake of others
+        assert echo(Peer("CXRAI", host, port, certificate), "MODALITY") == ""
+    assert echo(Peer("CXRAI", host, port), "MODALITY") != ""

@@ -1,0 +1,51 @@
+"""May this object be accepted? Whole, with valid UIDs, and what was announced (PS3.4 B.2.3, PS3.5 9.1)."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+
+from dicom_io.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.header import parse_header, text
+from dicom_io.reasons import ReasonCode
+from dicom_io.uids import is_valid_uid
+
+_IDENTIFYING_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+class RefusedError(Exception):
+    """The object cannot be accepted; becomes a status and a quarantined file. The message names no patient."""
+
+    def __init__(self, reason_code: ReasonCode, reason: str) -> None:
+        super().__init__(reason)
+        self.reason_code = reason_code
+
+
+def checked_header(encoded: bytes, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """Return the header of an acceptable instance.
+
+    Parameters
+    ----------
+    encoded
+        The data set as received, without file meta.
+    sop_class_uid, sop_instance_uid
+        As announced in the C-STORE request.
+
+    Raises
+    ------
+    RefusedError
+    """
+    try:
+        header = parse_header(encoded, transfer_syntax_uid)
+    except NotADataSetError as error:
+        raise RefusedError(ReasonCode.UNREADABLE, str(error)) from error
+    except TruncatedDataSetError as error:
+        raise RefusedError(ReasonCode.TRUNCATED, str(error)) from error
+    for keyword in _IDENTIFYING_UIDS:
+        if not is_valid_uid(text(header, keyword)):
+            problem = "is not a valid UID" if text(header, keyword) else "is missing"
+            raise RefusedError(ReasonCode.INVALID_UID, f"{keyword} {problem}")
+    if text(header, "SOPClassUID") != sop_class_uid:
+        raise RefusedError(ReasonCode.SOP_CLASS_MISMATCH, "SOPClassUID in the data set is not the one announced")
+    if text(header, "SOPInstanceUID") != sop_instance_uid:
+        raise RefusedError(ReasonCode.SOP_INSTANCE_MISMATCH, "SOPInstanceUID is not the one announced")
+    return header

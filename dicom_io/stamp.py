@@ -82,17 +82,20 @@ def stamp_copy(
         dataset.SeriesInstanceUID = fresh_uid()
         dataset.SOPInstanceUID = fresh_uid()
         dataset.StudyInstanceUID = fresh_uid()
-    if not all(value is None or value.isascii() for value in replaced.values()):
-        dataset.decode()  # every text, before the character set changes under it
-        dataset.SpecificCharacterSet = _UTF_8
-    for keyword, value in replaced.items():
-        if value is not None:
-            setattr(dataset, keyword, value)
+    _replace_texts(dataset, {keyword: value for keyword, value in replaced.items() if value is not None})
     if study_datetime is not None:
         _set_dates(dataset, study_datetime)
     dataset.file_meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
     dataset.save_as(out_path, enforce_file_format=True)
     return dataset
+
+
+def _replace_texts(dataset: Dataset, texts: dict[str, str]) -> None:
+    if not all(text.isascii() for text in texts.values()):
+        dataset.decode()  # every text, before the character set changes under it
+        dataset.SpecificCharacterSet = _UTF_8
+    for keyword, text in texts.items():
+        setattr(dataset, keyword, text)
 
 
 def _set_dates(dataset: Dataset, moment: datetime) -> None:
@@ -147,21 +150,13 @@ def radiograph_from_pixels(
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 2:
         raise ValueError(f"pixels must be uint8 [H, W], are {pixels.dtype} with shape {pixels.shape}")
-    dataset = Dataset()
-    dataset.SpecificCharacterSet = _UTF_8
-    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = fresh_uid()
-    dataset.StudyInstanceUID = study_instance_uid or fresh_uid()
-    dataset.SeriesInstanceUID = fresh_uid()
+    dataset = _new_radiograph(study_instance_uid or fresh_uid())
     _set_dates(dataset, study_datetime)
     dataset.PatientName = patient_name
     dataset.PatientID = patient_id
     dataset.PatientSex = patient_sex
-    dataset.PatientAge = f"{patient_age_years:03d}Y"
-    dataset.PatientBirthDate = f"{study_datetime.year - patient_age_years:04d}0101"
+    _set_age(dataset, study_datetime.year, patient_age_years)
     dataset.AccessionNumber = accession_number
-    dataset.ReferringPhysicianName = ""
-    dataset.StudyID = ""
     dataset.StudyDescription = study_description
     dataset.InstanceNumber = instance_number
     dataset.ImageComments = comment
@@ -169,6 +164,23 @@ def radiograph_from_pixels(
     _add_pixels(dataset, pixels)
     dataset.file_meta = _file_meta(dataset)
     return dataset
+
+
+def _new_radiograph(study_instance_uid: str) -> Dataset:
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = _UTF_8
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = fresh_uid()
+    dataset.StudyInstanceUID = study_instance_uid
+    dataset.SeriesInstanceUID = fresh_uid()
+    dataset.ReferringPhysicianName = ""
+    dataset.StudyID = ""
+    return dataset
+
+
+def _set_age(dataset: Dataset, year: int, age_years: int) -> None:
+    dataset.PatientAge = f"{age_years:03d}Y"
+    dataset.PatientBirthDate = f"{year - age_years:04d}0101"
 
 
 def _add_chest_projection(dataset: Dataset, view: Literal["PA", "AP"]) -> None:

@@ -106,18 +106,10 @@ def build_structured_report(
     groups += [_finding_group(sources, report, finding) for finding in report.flagged]
     if include_negatives:
         groups += [_finding_group(sources, report, finding) for finding in report.unflagged]
-    tree = MeasurementReport(
-        observation_context=_observer(device_serial_number),
-        procedure_reported=IMAGING_PROCEDURE,
-        imaging_measurements=groups,
-        title=codes.DCM.ImagingMeasurementReport,
-        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(_ENGLISH),
-    )
-    content = tree[0].ContentSequence
-    content.insert(len(content) - 1, image_library(sources))  # before the Imaging Measurements
+    content = _tree(sources, groups, device_serial_number)
     document = SOP_CLASSES[sop_class_uid](
         evidence=[_reference(source) for source in sources],
-        content=tree[0],
+        content=content,
         series_instance_uid=result_uid(sources[0].StudyInstanceUID, report, "structured_report", "series"),
         series_number=SERIES_NUMBER,
         series_description=SERIES_DESCRIPTION,
@@ -132,6 +124,23 @@ def build_structured_report(
     add_equipment(document, report, device_serial_number)
     add_times(document, sources[0], report.created_at, site_zone)
     return Dataset(dict(document.items()))
+
+
+def _tree(
+    sources: Sequence[Dataset], groups: list[MeasurementsAndQualitativeEvaluations], device_serial_number: str
+) -> Dataset:
+    """Return the root container with everything in it."""
+    tree = MeasurementReport(
+        observation_context=_observer(device_serial_number),
+        procedure_reported=IMAGING_PROCEDURE,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(_ENGLISH),
+    )
+    root: Dataset = tree[0]
+    content = root.ContentSequence
+    content.insert(len(content) - 1, image_library(sources))  # before the Imaging Measurements
+    return root
 
 
 def _check(sources: Sequence[Dataset], report: Report, sop_class_uid: str) -> None:

@@ -185,8 +185,8 @@ def _associate(
         )
     except (OSError, RuntimeError) as error:
         return f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})"
-    if association.is_established:
-        return association
+    if association.is_established or association.rejected_contexts:
+        return association  # where every context was refused pynetdicom has aborted it, and each object says why
     if association.is_rejected:
         answer: Any = association.acceptor.primitive
         kind = _REJECTED_BY.get(answer.result, "")

@@ -8,26 +8,21 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from benches import Bench, dicom_bytes
 from bundles import FLAGGED, SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
-from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from sqlalchemy import select
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.receiving import ReceivedInstance
 from worker.completion import queue_run
 from worker.config import Settings
 from worker.database import SessionFactory
-from worker.intake import Intake
 from worker.leases import claim_run
 from worker.tables import (
     Delivery,
     DeliveryState,
-    Event,
     Instance,
     Prediction,
-    Result,
     ResultKind,
     Run,
     RunState,
@@ -35,79 +30,9 @@ from worker.tables import (
     Study,
 )
 from worker.triage import triage
-from worker.workplace import Workplace, load_model
+from worker.workplace import load_model
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
-
-
-class Bench:
-    """A database, a data folder and a workplace, without processes: what a run is given and what it leaves behind."""
-
-    def __init__(self, settings: Settings, sessions: SessionFactory) -> None:
-        self.settings = settings
-        self.sessions = sessions
-        instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
-        self.intake = Intake(settings, sessions, instances, lambda study_instance_uid, queue: None)
-        models = {"default": load_model(settings, "default")}
-        self.workplace = Workplace(settings, sessions, instances, results, "bench:1", models)
-
-    def receive(self, *datasets: Dataset) -> str:
-        """Take the images in over one association and return their study's UID."""
-        for dataset in datasets:
-            buffer = BytesIO()
-            pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-            header = pydicom.dcmread(BytesIO(buffer.getvalue()), stop_before_pixels=True)
-            self.intake.receive(
-                ReceivedInstance(
-                    header=header,
-                    study_instance_uid=str(header.StudyInstanceUID),
-                    series_instance_uid=str(header.SeriesInstanceUID),
-                    sop_instance_uid=str(header.SOPInstanceUID),
-                    sop_class_uid=str(header.SOPClassUID),
-                    transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-                    calling_ae_title="MODALITY",
-                    called_ae_title=self.settings.ae_title,
-                    peer_address="127.0.0.1",
-                    chunks=(buffer.getvalue(),),
-                )
-            )
-        uid = str(datasets[0].StudyInstanceUID)
-        self.intake.association_closed({uid}, False)
-        return uid
-
-    def triage(self, *datasets: Dataset) -> Study:
-        """Receive and analyse; return the study's row."""
-        uid = self.receive(*datasets)
-        triage(uid, self.workplace)
-        return self.study(uid)
-
-    def study(self, uid: str) -> Study:
-        with self.sessions() as session:
-            return session.get_one(Study, uid)
-
-    def runs(self, uid: str) -> list[Run]:
-        with self.sessions() as session:
-            return list(session.scalars(select(Run).where(Run.study_instance_uid == uid).order_by(Run.id)))
-
-    def results(self, run: Run) -> list[Result]:
-        with self.sessions() as session:
-            return list(session.scalars(select(Result).where(Result.run_id == run.id).order_by(Result.id)))
-
-    def datasets(self, run: Run) -> list[Dataset]:
-        return [pydicom.dcmread(self.workplace.results.open_path(result.path)) for result in self.results(run)]
-
-    def deliveries(self, run: Run) -> list[Delivery]:
-        with self.sessions() as session:
-            return list(session.scalars(select(Delivery).join(Result).where(Result.run_id == run.id)))
-
-    def instances(self, uid: str) -> list[Instance]:
-        with self.sessions() as session:
-            query = select(Instance).where(Instance.study_instance_uid == uid).order_by(Instance.id)
-            return list(session.scalars(query))
-
-    def event_kinds(self, uid: str) -> list[str]:
-        with self.sessions() as session:
-            return list(session.scalars(select(Event.kind).where(Event.study_instance_uid == uid).order_by(Event.id)))
 
 
 @pytest.fixture
@@ -201,7 +126,7 @@ def test_a_late_image_makes_a_new_run_that_supersedes_the_first_and_its_unsent_r
 def test_a_transcoded_copy_changes_nothing(bench: Bench, syntax: str) -> None:
     source = chest_radiograph()
     first = bench.triage(source)
-    copy = pydicom.dcmread(BytesIO(_bytes(source)))
+    copy = pydicom.dcmread(BytesIO(dicom_bytes(source)))
     copy.compress(syntax, generate_instance_uid=False)
     copy.PatientID = source.PatientID
     study = bench.triage(copy)
@@ -396,9 +321,3 @@ def test_a_repeated_attempt_makes_the_same_objects(bench: Bench, bench_settings:
         made.append([built.sop_instance_uid for built in build_results(claim, analysis, model, bench.workplace)])
     assert made[0] == made[1]
     assert len(set(made[0])) == 3
-
-
-def _bytes(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()

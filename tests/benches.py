@@ -1,0 +1,104 @@
+"""A database, a data folder and a workplace without processes: what a run is given and what it leaves behind."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+
+from dicom_io.instance_store import InstanceStore
+from dicom_io.receiving import ReceivedInstance
+from worker.config import Settings
+from worker.database import SessionFactory
+from worker.delivery import PostOffice
+from worker.intake import Intake
+from worker.tables import Delivery, Event, Instance, Result, Run, Study
+from worker.triage import triage
+from worker.workplace import Workplace, load_model
+
+
+class Bench:
+    """Takes images in, analyses and delivers in this process, and reads the rows back."""
+
+    def __init__(self, settings: Settings, sessions: SessionFactory) -> None:
+        self.settings = settings
+        self.sessions = sessions
+        instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
+        self.intake = Intake(settings, sessions, instances, lambda study_instance_uid, queue: None)
+        models = {"default": load_model(settings, "default")}
+        self.workplace = Workplace(settings, sessions, instances, results, "bench:1", models)
+        self.office = PostOffice(settings, sessions, results, "bench:1")
+
+    def receive(self, *datasets: Dataset) -> str:
+        """Take the images in over one association and return their study's UID."""
+        for dataset in datasets:
+            file_bytes = dicom_bytes(dataset)
+            header = pydicom.dcmread(BytesIO(file_bytes), stop_before_pixels=True)
+            self.intake.receive(
+                ReceivedInstance(
+                    header=header,
+                    study_instance_uid=str(header.StudyInstanceUID),
+                    series_instance_uid=str(header.SeriesInstanceUID),
+                    sop_instance_uid=str(header.SOPInstanceUID),
+                    sop_class_uid=str(header.SOPClassUID),
+                    transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+                    calling_ae_title="MODALITY",
+                    called_ae_title=self.settings.ae_title,
+                    peer_address="127.0.0.1",
+                    chunks=(file_bytes,),
+                )
+            )
+        uid = str(datasets[0].StudyInstanceUID)
+        self.intake.association_closed({uid}, False)
+        return uid
+
+    def triage(self, *datasets: Dataset) -> Study:
+        """Receive and analyse; return the study's row."""
+        uid = self.receive(*datasets)
+        triage(uid, self.workplace)
+        return self.study(uid)
+
+    def study(self, uid: str) -> Study:
+        """Return the study's row as it is now."""
+        with self.sessions() as session:
+            return session.get_one(Study, uid)
+
+    def runs(self, uid: str) -> list[Run]:
+        """Return the study's runs, oldest first."""
+        with self.sessions() as session:
+            return list(session.scalars(select(Run).where(Run.study_instance_uid == uid).order_by(Run.id)))
+
+    def results(self, run: Run) -> list[Result]:
+        """Return the run's results in the order in which they were written."""
+        with self.sessions() as session:
+            return list(session.scalars(select(Result).where(Result.run_id == run.id).order_by(Result.id)))
+
+    def datasets(self, run: Run) -> list[Dataset]:
+        """Return the run's results, read back from their files."""
+        return [pydicom.dcmread(self.workplace.results.open_path(result.path)) for result in self.results(run)]
+
+    def deliveries(self, run: Run) -> list[Delivery]:
+        """Return the run's outbox rows."""
+        with self.sessions() as session:
+            query = select(Delivery).join(Result).where(Result.run_id == run.id).order_by(Delivery.id)
+            return list(session.scalars(query))
+
+    def instances(self, uid: str) -> list[Instance]:
+        """Return every version of every instance of the study."""
+        with self.sessions() as session:
+            query = select(Instance).where(Instance.study_instance_uid == uid).order_by(Instance.id)
+            return list(session.scalars(query))
+
+    def event_kinds(self, uid: str) -> list[str]:
+        """Return the kinds of the study's events, oldest first."""
+        with self.sessions() as session:
+            return list(session.scalars(select(Event.kind).where(Event.study_instance_uid == uid).order_by(Event.id)))
+
+
+def dicom_bytes(dataset: Dataset) -> bytes:
+    """Return the data set as the bytes of a file."""
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()

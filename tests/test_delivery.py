@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from benches import Bench
+from bundles import write_test_bundle
+from factories import chest_radiograph
+from peers import StandInPacs, running_pacs
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+)
+from sqlalchemy import update
+
+from worker.config import Settings
+from worker.database import SessionFactory, database_now
+from worker.delivery import PostOffice, deliver
+from worker.outbox import due_destinations, retry_delay, take_due
+from worker.tables import Delivery, Study, StudyState
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def make_bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> MakeBench:
+    write_test_bundle(tmp_path / "bundle")
+
+    def make(*pacs: StandInPacs, **fields: object) -> Bench:
+        destinations = [
+            {"name": peer.ae_title.lower(), "ae_title": peer.ae_title, "host": "127.0.0.1", "port": peer.port}
+            for peer in pacs
+        ]
+        return Bench(
+            make_settings(
+                bundles={"default": tmp_path / "bundle"},
+                **{"destinations": destinations, "delivery_first_retry_seconds": 30.0} | fields,
+            ),
+            sessions,
+        )
+
+    return make
+
+
+@pytest.fixture
+def pacs() -> Iterator[StandInPacs]:
+    with running_pacs() as started:
+        yield started
+
+
+def delivered(bench: Bench) -> Study:
+    study = bench.triage(chest_radiograph())
+    deliver(study.study_instance_uid, bench.office)
+    return study
+
+
+def states(bench: Bench, study: Study) -> list[str]:
+    return [delivery.state for delivery in bench.deliveries(bench.runs(study.study_instance_uid)[-1])]
+
+
+def make_due(bench: Bench) -> None:
+    """Let the waiting time of every retry be over."""
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).values(next_attempt_at=None))
+
+
+def test_report_and_pictures_arrive_in_one_association_and_their_rows_say_sent(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    bench = make_bench(pacs)
+    study = delivered(bench)
+    assert pacs.associations == 1
+    assert sorted(arrival.sop_class_uid for arrival in pacs.stored) == sorted(
+        [Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SecondaryCaptureImageStorage]
+    )
+    assert {arrival.dataset.StudyInstanceUID for arrival in pacs.stored} == {study.study_instance_uid}
+    (run,) = bench.runs(study.study_instance_uid)
+    for delivery in bench.deliveries(run):
+        assert (delivery.state, delivery.last_status, delivery.attempts) == ("sent", 0, 1)
+        assert delivery.sent_at is not None
+        assert delivery.lease_until is None
+    assert bench.event_kinds(study.study_instance_uid).count("delivered") == 3
+
+
+def test_what_is_sent_is_the_kept_file_byte_for_byte(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    bench = make_bench(pacs)
+    study = delivered(bench)
+    sent = {arrival.sop_instance_uid: arrival.dataset for arrival in pacs.stored}
+    for kept in bench.datasets(bench.runs(study.study_instance_uid)[0]):
+        assert sent[kept.SOPInstanceUID] == kept
+
+
+def test_ringing_twice_sends_once(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    bench = make_bench(pacs)
+    study = delivered(bench)
+    deliver(study.study_instance_uid, bench.office)
+    assert len(pacs.arrivals) == 3
+
+
+def test_every_destination_gets_its_own_copy_and_a_dead_one_hurts_no_other(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    with running_pacs("ARCHIVE") as dead:
+        bench = make_bench(dead, pacs)
+    study = delivered(bench)
+    assert len(pacs.stored) == 3
+    by_destination = {
+        (delivery.destination, delivery.state) for delivery in bench.deliveries(bench.runs(study.study_instance_uid)[0])
+    }
+    assert by_destination == {("archive", "pending"), ("pacs", "sent")}
+
+
+def test_a_destination_may_do_without_pictures(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    destination = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+    delivered(make_bench(destinations=[destination | {"send_secondary_captures": False}]))
+    assert [arrival.sop_class_uid for arrival in pacs.stored] == [Comprehensive3DSRStorage]
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007])
+def test_a_warning_is_not_a_failure(make_bench: MakeBench, pacs: StandInPacs, status: int) -> None:
+    pacs.status = lambda sop_class_uid, sop_instance_uid: status
+    bench = make_bench(pacs)
+    study = delivered(bench)
+    deliveries = bench.deliveries(bench.runs(study.study_instance_uid)[0])
+    assert {(delivery.state, delivery.last_status) for delivery in deliveries} == {("sent", status)}
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA7FF, 0x0110])
+def test_a_full_archive_is_tried_again_later(make_bench: MakeBench, pacs: StandInPacs, status: int) -> None:
+    pacs.status = lambda sop_class_uid, sop_instance_uid: status
+    bench = make_bench(pacs)
+    study = delivered(bench)
+    with bench.sessions() as session:
+        now = database_now(session)
+    for delivery in bench.deliveries(bench.runs(study.study_instance_uid)[0]):
+        assert (delivery.state, delivery.last_status, delivery.attempts) == ("pending", status, 1)
+        assert delivery.next_attempt_at is not None
+        assert timedelta(seconds=20) < delivery.next_attempt_at - now <= timedelta(seconds=30)
+    arrived = len(pacs.arrivals)
+    deliver(study.study_instance_uid, bench.office)
+    assert len(pacs.arrivals) == arrived, "tried again before its time"
+    pacs.status = lambda sop_class_uid, sop_instance_uid: 0x0000
+    make_due(bench)
+    deliver(study.study_instance_uid, bench.office)
+    assert states(bench, study) == ["sent"] * 3
+
+
+@pytest.mark.parametrize("status", [0xA900, 0xC000, 0xC123, 0x0122])
+def test_a_refused_picture_is_visible_and_not_sent_again(make_bench: MakeBench, pacs: StandInPacs, status: int) -> None:
+    picture = SecondaryCaptureImageStorage
+    pacs.status = lambda sop_class_uid, sop_instance_uid: status if sop_class_uid == picture else 0x0000
+    bench = make_bench(pacs)
+    study = delivered(bench)
+    make_due(bench)
+    deliver(study.study_instance_uid, bench.office)
+    assert states(bench, study) == ["sent", "refused", "refused"]
+    assert len(pacs.arrivals) == 3
+    refused = bench.deliveries(bench.runs(study.study_instance_uid)[0])[1]
+    assert refused.last_status == status
+    assert "delivery_refused" in bench.event_kinds(study.study_instance_uid)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "stored"),
+    [
+        ([ComprehensiveSRStorage, EnhancedSRStorage], ComprehensiveSRStorage),
+        ([EnhancedSRStorage], EnhancedSRStorage),
+    ],
+)
+def test_an_older_archive_gets_the_same_tree_in_an_older_class(
+    make_bench: MakeBench, accepted: list[str], stored: str
+) -> None:
+    with running_pacs(sop_classes=[SecondaryCaptureImageStorage, *accepted]) as old:
+        bench = make_bench(old)
+        study = delivered(bench)
+    (report,) = [arrival.dataset for arrival in old.stored if arrival.sop_class_uid != SecondaryCaptureImageStorage]
+    assert report.SOPClassUID == stored
+    (run,) = bench.runs(study.study_instance_uid)
+    original = bench.datasets(run)[0]
+    assert report.ContentSequence == original.ContentSequence
+    assert report.SOPInstanceUID != original.SOPInstanceUID
+    by_class = {
+        result.sop_class_uid: delivery.state
+        for result in bench.results(run)
+        for delivery in bench.deliveries(run)
+        if delivery.result_id == result.id and result.finding is None
+    }
+    assert by_class[stored] == "sent"
+    assert {state for sop_class, state in by_class.items() if sop_class != stored} == {"superseded"}
+
+
+def test_an_archive_without_any_report_class_ends_refused(make_bench: MakeBench) -> None:
+    with running_pacs(sop_classes=[SecondaryCaptureImageStorage]) as pictures_only:
+        bench = make_bench(pictures_only)
+        study = delivered(bench)
+    assert sorted(states(bench, study)) == ["refused", "sent", "sent", "superseded", "superseded"]
+
+
+def test_a_dead_archive_drops_nothing_and_waits_longer_each_time(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    pacs.stop()
+    bench = make_bench(pacs)
+    study = delivered(bench)
+    for _ in range(3):
+        make_due(bench)
+        deliver(study.study_instance_uid, bench.office)
+    rows = bench.deliveries(bench.runs(study.study_instance_uid)[0])
+    assert {(row.state, row.attempts, row.last_status) for row in rows} == {("pending", 4, None)}
+    assert bench.event_kinds(study.study_instance_uid).count("delivery_delayed") == 3, (
+        "one event per result, not per try"
+    )
+    pacs.start()
+    make_due(bench)
+    deliver(study.study_instance_uid, bench.office)
+    assert states(bench, study) == ["sent"] * 3
+
+
+def test_waits_double_from_the_first_to_the_longest(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(delivery_first_retry_seconds=1, delivery_longest_retry_seconds=300)
+    waits = [retry_delay(attempts, settings).total_seconds() for attempts in (1, 2, 3, 9, 10, 500)]
+    assert waits == [1, 2, 4, 256, 300, 300]
+
+
+def test_a_held_study_sends_nothing_until_it_is_released(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    bench = make_bench(pacs)
+    study = bench.triage(chest_radiograph())
+    for state, arrived in ((StudyState.HELD, 0), (StudyState.TRIAGED, 3)):
+        with bench.sessions.begin() as session:
+            session.get_one(Study, study.study_instance_uid).state = state
+        deliver(study.study_instance_uid, bench.office)
+        assert len(pacs.arrivals) == arrived
+
+
+def test_a_parcel_in_hand_is_left_to_who_has_it_until_the_lease_lapses(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    bench = make_bench(pacs)
+    study = bench.triage(chest_radiograph())
+    with bench.sessions.begin() as session:
+        assert len(take_due(session, study.study_instance_uid, "pacs", bench.settings)) == 3
+    deliver(study.study_instance_uid, bench.office)
+    assert pacs.arrivals == []
+    with bench.sessions.begin() as session:  # its holder was killed and the lease lapsed
+        session.execute(update(Delivery).values(lease_until=database_now(session) - timedelta(seconds=1)))
+    deliver(study.study_instance_uid, bench.office)
+    assert states(bench, study) == ["sent"] * 3
+    assert {delivery.attempts for delivery in bench.deliveries(bench.runs(study.study_instance_uid)[0])} == {2}
+
+
+def test_a_slow_archive_does_not_lose_the_lease(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    pacs.delay_seconds = 0.5
+    bench = make_bench(pacs, lease_seconds=0.6, lease_renewal_seconds=0.1)
+    study = delivered(bench)
+    assert states(bench, study) == ["sent"] * 3
+    assert len(pacs.arrivals) == 3
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-2])])
+def test_a_missing_or_damaged_file_is_a_visible_failure_and_the_others_go(
+    make_bench: MakeBench, pacs: StandInPacs, damage: Callable[[Path], object]
+) -> None:
+    bench = make_bench(pacs)
+    study = bench.triage(chest_radiograph())
+    (run,) = bench.runs(study.study_instance_uid)
+    damage(bench.office.results.open_path(bench.results(run)[1].path))
+    deliver(study.study_instance_uid, bench.office)
+    assert states(bench, study) == ["sent", "failed", "sent"]
+    assert "delivery_failed" in bench.event_kinds(study.study_instance_uid)
+
+
+def test_a_destination_that_is_no_longer_configured_ends_visibly(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    bench = make_bench(pacs)
+    study = bench.triage(chest_radiograph())
+    without = bench.settings.model_copy(update={"destinations": ()})
+    deliver(study.study_instance_uid, PostOffice(without, bench.sessions, bench.office.results, "bench:2"))
+    assert states(bench, study) == ["failed"] * 3
+    with bench.sessions.begin() as session:
+        assert due_destinations(session, study.study_instance_uid) == []

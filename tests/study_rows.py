@@ -98,7 +98,9 @@ def add_triaged_study(
     flagged = sorted((label for label, p in probabilities.items() if p >= THRESHOLD), key=lambda k: -probabilities[k])
     priority = Priority.STAT if "Pneumothorax" in flagged else Priority.URGENT if flagged else Priority.ROUTINE
     top = flagged[0] if flagged else None
-    reason = f"{top} {probabilities[top]:.0%} (threshold {THRESHOLD:.0%})" if top else "No finding at or above threshold"
+    reason = (
+        f"{top} {probabilities[top]:.0%} (threshold {THRESHOLD:.0%})" if top else "No finding at or above threshold"
+    )
     study = add_study(
         session,
         minutes_ago=minutes_ago,
@@ -112,9 +114,13 @@ def add_triaged_study(
         threshold = None if probability is None else THRESHOLD
         session.add(
             Prediction(
-                run_id=run.id, instance_id=instance.id, finding=label, probability=probability, threshold=threshold,
+                run_id=run.id,
+                instance_id=instance.id,
+                finding=label,
+                probability=probability,
+                threshold=threshold,
                 flagged=label in flagged,
-            )  # fmt: skip
+            )
         )
     for finding in (None, *flagged):
         _add_result(session, run, finding, delivery_state)
@@ -126,12 +132,19 @@ def add_triaged_study(
 def _add_run(session: Session, study: Study) -> Run:
     started = study.first_received_at + timedelta(seconds=0.6)
     run = Run(
-        study_instance_uid=study.study_instance_uid, run_number=1, state=RunState.DONE, attempts=1,
-        worker_name="host:4711", model_version="0.1.0+weights.0a1b2c3d",
+        study_instance_uid=study.study_instance_uid,
+        run_number=1,
+        state=RunState.DONE,
+        attempts=1,
+        worker_name="host:4711",
+        model_version="0.1.0+weights.0a1b2c3d",
         timings_seconds={"decode": 0.112, "inference": 0.061, "build": 0.084, "total": 0.271},
-        outcome="triaged", priority=study.priority, queued_at=study.first_received_at, started_at=started,
+        outcome="triaged",
+        priority=study.priority,
+        queued_at=study.first_received_at,
+        started_at=started,
         finished_at=started + timedelta(seconds=0.271),
-    )  # fmt: skip
+    )
     session.add(run)
     session.flush()
     study.current_run_id = run.id
@@ -141,11 +154,17 @@ def _add_run(session: Session, study: Study) -> Run:
 def _add_result(session: Session, run: Run, finding: str | None, delivery_state: DeliveryState | None) -> None:
     kind = ResultKind.SECONDARY_CAPTURE if finding else ResultKind.STRUCTURED_REPORT
     result = Result(
-        run_id=run.id, kind=kind, finding=finding,
+        run_id=run.id,
+        kind=kind,
+        finding=finding,
         sop_class_uid="1.2.840.10008.5.1.4.1.1.7" if finding else "1.2.840.10008.5.1.4.1.1.88.34",
-        sop_instance_uid=fresh_uid(), series_instance_uid=fresh_uid(), path="nowhere.dcm", bytes=12_000,
-        sha256="0" * 64, created_at=run.queued_at,
-    )  # fmt: skip
+        sop_instance_uid=fresh_uid(),
+        series_instance_uid=fresh_uid(),
+        path="nowhere.dcm",
+        bytes=12_000,
+        sha256="0" * 64,
+        created_at=run.queued_at,
+    )
     session.add(result)
     session.flush()
     if delivery_state is None:
@@ -154,10 +173,14 @@ def _add_result(session: Session, run: Run, finding: str | None, delivery_state:
     status = 0x0000 if sent else 0xA700 if delivery_state == DeliveryState.REFUSED else None
     session.add(
         Delivery(
-            result_id=result.id, destination="pacs", state=delivery_state, attempts=1 if status is not None else 0,
-            last_status=status, last_comment=None if status in (0, None) else "out of resources",
+            result_id=result.id,
+            destination="pacs",
+            state=delivery_state,
+            attempts=1 if status is not None else 0,
+            last_status=status,
+            last_comment=None if status in (0, None) else "out of resources",
             sent_at=run.queued_at + timedelta(seconds=1) if sent else None,
-        )  # fmt: skip
+        )
     )
 
 
@@ -171,8 +194,14 @@ def _add_events(session: Session, study: Study, run: Run) -> None:
     for kind, actor, before, after, seconds in changes:
         session.add(
             Event(
-                at=study.first_received_at + timedelta(seconds=seconds), kind=kind, actor=actor, run_id=run.id,
-                study_instance_uid=study.study_instance_uid, from_state=before, to_state=after,
-                reason=study.priority_reason if kind == "triaged" else None, details={},
-            )  # fmt: skip
+                at=study.first_received_at + timedelta(seconds=seconds),
+                kind=kind,
+                actor=actor,
+                run_id=run.id,
+                study_instance_uid=study.study_instance_uid,
+                from_state=before,
+                to_state=after,
+                reason=study.priority_reason if kind == "triaged" else None,
+                details={},
+            )
         )

@@ -67,13 +67,13 @@ def test_a_study_analysed_again_keeps_its_place(sessions: SessionFactory) -> Non
     assert [line.group for line in listed(sessions)] == [Group.STAT]
 
 
-def test_findings_are_the_flagged_ones_of_the_current_run_surest_first(sessions: SessionFactory) -> None:
+def test_findings_are_the_flagged_ones_of_the_current_run_most_urgent_first(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
-        add_triaged_study(session, {"Effusion": 0.65, "Pneumothorax": 0.91, "Mass": 0.59})
+        add_triaged_study(session, {"Effusion": 0.95, "Pneumothorax": 0.91, "Mass": 0.59})
     (line,) = listed(sessions)
     assert [(item.finding, item.probability, item.threshold) for item in line.findings] == [
         ("Pneumothorax", 0.91, 0.6),
-        ("Effusion", 0.65, 0.6),
+        ("Effusion", 0.95, 0.6),
     ]
 
 

@@ -120,7 +120,7 @@ def test_not_analysed_study_page_never_looks_like_nothing_found(browser: Client,
         study = add_study(session, now=now(), state=StudyState.NOT_ANALYSED, reason_code="age", reason="Too young.")
         uid = study.study_instance_uid
     html = browser.get(f"/studies/{uid}").text
-    assert "nothing was found and nothing was ruled out" in html
+    assert "the worker says nothing about it" in html
     assert "Too young." in html
 
 
@@ -235,13 +235,11 @@ def test_session_key_is_private_and_stays_the_same(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def guarded(
-    make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path
-) -> Iterator[Client]:
+def guarded(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Iterator[Client]:
     password_file = tmp_path / "password"
     write_password_file(password_file, PASSWORD)
     settings = make_settings(
-        database_url=sqlite_url, worklist_host="0.0.0.0", worklist_password_hash_file=password_file
+        database_url=sqlite_url, worklist_host="192.0.2.1", worklist_password_hash_file=password_file
     )
     with served(settings) as url, Client(base_url=url, follow_redirects=True) as client:
         yield client
@@ -249,9 +247,7 @@ def guarded(
 
 def log_in(client: Client, password: str, next_path: str = "/") -> Any:
     token = csrf_of(client.get("/login").text)
-    return client.post(
-        "/login", data={"csrf": token, "password": password, "next": next_path}, follow_redirects=False
-    )
+    return client.post("/login", data={"csrf": token, "password": password, "next": next_path}, follow_redirects=False)
 
 
 def test_off_loopback_nothing_is_shown_without_login(guarded: Client, writing: SessionFactory) -> None:
@@ -267,9 +263,7 @@ def test_off_loopback_nothing_is_shown_without_login(guarded: Client, writing: S
     assert guarded.get("/healthz").status_code == 200
 
 
-def test_the_right_password_opens_the_page_and_logging_out_closes_it(
-    guarded: Client, writing: SessionFactory
-) -> None:
+def test_the_right_password_opens_the_page_and_logging_out_closes_it(guarded: Client, writing: SessionFactory) -> None:
     uid = triaged(writing, {"Pneumothorax": 0.91})
     answer = log_in(guarded, PASSWORD, f"/studies/{uid}")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{uid}")

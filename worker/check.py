@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Group as Stack
@@ -13,8 +15,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import EchoError, echo
+from dicom_io.storage_scu import echo
 from worker.config import Destination, Settings
 from worker.database import current_revision, open_engine, require_current_schema, safe_location
 from worker.errors import StartError
@@ -41,14 +42,14 @@ class CheckResult:
 def check_everything(settings: Settings) -> list[CheckResult]:
     """Try everything the worker will need; a failure never keeps the others from being tried."""
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("database", lambda: _database(settings)),
-        ("broker", lambda: _broker(settings)),
-        *((f"model bundle {name}", lambda name=name: _bundle(settings, name)) for name in settings.bundles),  # type: ignore[misc]
-        ("disk", lambda: _disk(settings)),
-        ("sources", lambda: _sources(settings)),
-        *((f"destination {item.name}", lambda item=item: _destination(settings, item)) for item in settings.destinations),  # type: ignore[misc]
-        ("listener", lambda: _listener(settings)),
-        ("worklist page", lambda: _page(settings)),
+        ("database", partial(_database, settings)),
+        ("broker", partial(_broker, settings)),
+        *((f"model bundle {name}", partial(_bundle, settings, name)) for name in settings.bundles),
+        ("disk", partial(_disk, settings)),
+        ("sources", partial(_sources, settings)),
+        *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
+        ("listener", partial(_listener, settings)),
+        ("worklist page", partial(_page, settings)),
     ]
     if not settings.destinations:
         checks.append(("destinations", _no_destination))
@@ -112,7 +113,7 @@ def _bundle(settings: Settings, name: str) -> str:
         raise CheckFailed(str(error)) from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
         raise CheckFailed(
-            f"{bundle.name} {bundle.model_version} is a demonstration trained on drawings and is refused outside the demo; "
+            f"{bundle.name} {bundle.model_version} is a demonstration trained on drawings, refused outside the demo; "
             f"set bundles.{name} to a real bundle"
         )
     mark = ", DEMONSTRATION" if bundle.demonstration else ""
@@ -147,25 +148,22 @@ def _sources(settings: Settings) -> str:
 
 def _destination(settings: Settings, destination: Destination) -> str:
     peer = destination.peer()
-    _echo(settings, peer)
-    return f"{peer.ae_title} at {peer.host}:{peer.port} answered C-ECHO"
+    place = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    try:
+        problem = echo(peer, settings.ae_title)
+    except OSError as error:
+        raise CheckFailed(f"{place}: a TLS file cannot be used ({error.strerror or type(error).__name__})") from error
+    if problem:
+        raise CheckFailed(f"{place}: {problem}; check its address and that it knows {settings.ae_title}")
+    return f"{place} answered C-ECHO"
 
 
 def _no_destination() -> str:
     raise CheckFailed("no destinations are configured, so results stay here; list the PACS under [[destinations]]")
 
 
-def _echo(settings: Settings, peer: Peer) -> None:
-    try:
-        echo(peer, settings.ae_title)
-    except EchoError as error:
-        raise CheckFailed(str(error)) from error
-
-
 def _listener(settings: Settings) -> str:
     """Say whether the listener runs; a port that nobody has is fine before the start."""
-    import socket
-
     host = "127.0.0.1" if settings.listen_host in ("", "0.0.0.0") else settings.listen_host  # noqa: S104
     place = f"{settings.ae_title} on {settings.listen_host}:{settings.listen_port}"
     try:

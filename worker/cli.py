@@ -25,7 +25,8 @@ PROCESSES = "Processes"
 TOOLS = "Setting up and trying out"
 
 app = typer.Typer(
-    help="Chest X-ray triage beside a PACS: DICOM in, a priority with its reason, a structured report and heat maps out.\n\n"
+    help="Chest X-ray triage beside a PACS: DICOM in; a priority with its reason, a structured report and heat maps out."
+    "\n\n"
     "NOT A MEDICAL DEVICE. NOT FOR DIAGNOSTIC USE.\n\n"
     "Start here: [bold]demo[/bold] shows everything on this machine; [bold]check[/bold] proves a configuration against "
     "the real peers; [bold]migrate[/bold] then [bold]up[/bold] run it.\n\n"
@@ -117,7 +118,8 @@ def check(json_output: JsonOption = False, config: ConfigOption = None) -> None:
 @app.command(rich_help_panel=TOOLS)
 def send(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATHS...", help="DICOM files, or folders that are searched with their subfolders.")
+        list[Path],
+        typer.Argument(metavar="PATHS...", help="DICOM files, or folders that are searched with their subfolders."),
     ],
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where to send, such as 127.0.0.1:11112.")],
     called: Annotated[str, typer.Option("--called", metavar="AET", help="AE title of the receiver.")] = "CXRAI",
@@ -139,13 +141,14 @@ def send(
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up afterwards, with the page, until Ctrl-C.")] = False,
     folder: Annotated[
-        Path, typer.Option("--folder", metavar="DIR", help="Fresh folder for the demonstration; an old one is replaced.")
+        Path,
+        typer.Option("--folder", metavar="DIR", help="Fresh folder for the demonstration; an old one is replaced."),
     ] = Path("demo-data"),
     deadline_seconds: Annotated[
         float, typer.Option("--deadline", metavar="SECONDS", min=10, help="Give up after this many seconds.")
     ] = 240.0,
 ) -> None:
-    """See it work on this machine: a stand-in PACS, a real chest radiograph and drawings sent to it, results back in it.
+    """See it work on this machine: a stand-in PACS, a real chest radiograph and drawings sent, results back in the PACS.
 
     Exit code 0 only if every study ended as it must.
     """

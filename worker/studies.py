@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.presentation import age_text, person_name
-from worker.tables import Delivery, DeliveryState, Prediction, Priority, Result, Study, StudyState
+from worker.study_summaries import DeliverySummary, FlaggedFinding, delivery_summaries, flagged_findings
+from worker.tables import Priority, Study, StudyState
 
 
 class Group(StrEnum):
@@ -34,28 +35,6 @@ class Group(StrEnum):
     HISTORICAL = "historical"
     READ = "read"
     OUT_OF_SCOPE = "out_of_scope"
-
-
-@dataclass(frozen=True)
-class FlaggedFinding:
-    """A finding at or above its threshold; ``probability`` and ``threshold`` in 0..1."""
-
-    finding: str
-    probability: float
-    threshold: float
-
-
-@dataclass(frozen=True)
-class DeliverySummary:
-    """How far the current results of a study have come, over all destinations.
-
-    ``state`` is ``none`` (no results to send), ``pending``, ``retrying``, ``delivered`` or ``failed``; the worst wins.
-    """
-
-    state: str
-    total: int = 0
-    delivered: int = 0
-    comment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,45 +171,6 @@ def study_lines(session: Session, studies: Sequence[Study], now: datetime, upper
         )
         for study in studies
     ]
-
-
-def flagged_findings(session: Session, run_ids: Sequence[int]) -> dict[int, tuple[FlaggedFinding, ...]]:
-    """Return the flagged findings by run, surest first; of several images the one with the highest probability."""
-    statement = (
-        select(Prediction.run_id, Prediction.finding, func.max(Prediction.probability), func.max(Prediction.threshold))
-        .where(Prediction.run_id.in_(run_ids), Prediction.flagged.is_(True))
-        .group_by(Prediction.run_id, Prediction.finding)
-        .order_by(func.max(Prediction.probability).desc(), Prediction.finding)
-    )
-    found: dict[int, tuple[FlaggedFinding, ...]] = {}
-    for run_id, finding, probability, threshold in session.execute(statement):
-        found[run_id] = (*found.get(run_id, ()), FlaggedFinding(finding, probability or 0.0, threshold or 0.0))
-    return found
-
-
-def delivery_summaries(session: Session, run_ids: Sequence[int]) -> dict[int, DeliverySummary]:
-    """Return how far the results of each run have come; superseded deliveries do not count."""
-    statement = (
-        select(Result.run_id, Delivery.state, Delivery.attempts, Delivery.last_comment)
-        .join(Delivery.result)
-        .where(Result.run_id.in_(run_ids), Delivery.state != DeliveryState.SUPERSEDED)
-    )
-    rows: dict[int, list[tuple[str, int, str | None]]] = {}
-    for run_id, state, attempts, comment in session.execute(statement):
-        rows.setdefault(run_id, []).append((state, attempts, comment))
-    return {run_id: _summary(of_run) for run_id, of_run in rows.items()}
-
-
-def _summary(rows: Sequence[tuple[str, int, str | None]]) -> DeliverySummary:
-    """Return the worst state of these deliveries (state, attempts, last comment) and how many arrived."""
-    delivered = sum(state in (DeliveryState.SENT, DeliveryState.COMMITTED) for state, _, _ in rows)
-    for state, _, comment in rows:
-        if state in (DeliveryState.REFUSED, DeliveryState.FAILED):
-            return DeliverySummary("failed", len(rows), delivered, comment)
-    if delivered == len(rows):
-        return DeliverySummary("delivered", len(rows), delivered)
-    retried = next((row for row in rows if row[0] == DeliveryState.PENDING and row[1] > 0), None)
-    return DeliverySummary("retrying" if retried else "pending", len(rows), delivered, retried[2] if retried else None)
 
 
 def _line(

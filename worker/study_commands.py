@@ -76,7 +76,8 @@ def resolve_study(session: Session, text: str) -> str:
 
 def studies(
     state: Annotated[
-        list[StudyState] | None, typer.Option("--state", help="Only studies in this state; may be repeated. Default: all.")
+        list[StudyState] | None,
+        typer.Option("--state", help="Only studies in this state; may be repeated. Default: all."),
     ] = None,
     priority: Annotated[
         list[Priority] | None, typer.Option("--priority", help="Only this priority; may be repeated. Default: all.")
@@ -109,7 +110,7 @@ def studies(
 
 
 def show(study: StudyArgument, json_output: JsonOption = False, config: ConfigOption = None) -> None:
-    """Everything about one study: objects and why each was or was not analysed, runs with times, results, deliveries."""
+    """Everything about one study: objects and why each was analysed or not, runs with times, results, deliveries."""
     settings = load_settings(config)
     with opened(settings) as session:
         uid = resolve_study(session, study)
@@ -123,7 +124,7 @@ def show(study: StudyArgument, json_output: JsonOption = False, config: ConfigOp
 
 
 def requeue(study: StudyArgument, json_output: JsonOption = False, config: ConfigOption = None) -> None:
-    """Analyse a study again as a new run, and try its refused or failed deliveries again; written to the audit trail."""
+    """Analyse a study again as a new run, and send its stopped deliveries again; written to the audit trail."""
     settings = load_settings(config)
     with opened(settings, read_only=False) as session:
         requeued = requeue_study(session, resolve_study(session, study), person())
@@ -155,5 +156,3 @@ def register(app: typer.Typer) -> None:
     panel = "Studies"
     for command in (studies, show, requeue):
         app.command(rich_help_panel=panel)(command)
-
-

@@ -1,0 +1,191 @@
+"""The page in a real Chromium: live refresh, stale banner, themes, reading; no console error, no foreign request."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from factories import chest_radiograph, drawn_chest, write_dicom
+from pages import served
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from study_rows import add_study, add_triaged_study
+from test_worklist import now
+
+from dicom_io.overlay import Caption, draw_overlay
+from worker.config import Settings
+from worker.database import SessionFactory, open_engine, session_factory
+from worker.tables import Instance, Result, ResultKind, Run, Study, StudyState
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        message = "no Chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("CXR_REQUIRE_SERVICES") == "1":
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_settings(make_settings: Callable[..., Settings], sqlite_url: str) -> Settings:
+    return make_settings(database_url=sqlite_url)
+
+
+@pytest.fixture
+def writing(page_settings: Settings) -> Iterator[SessionFactory]:
+    engine = open_engine(page_settings.effective_database_url)
+    yield session_factory(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A tab that fails the test on a console error or a request to another host."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+    tab = context.new_page()
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda request: complaints.append(request.url) if "//127.0.0.1:" not in request.url else None)
+    tab.set_default_timeout(20_000)
+    yield tab
+    context.close()
+    assert [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text] == []
+
+
+def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid: str) -> None:
+    """Give an analysed study a stored radiograph and a heat map per Secondary Capture result."""
+    stored = drawn_chest(1024, 900)
+    write_dicom(chest_radiograph(stored), settings.instances_dir / study_instance_uid / "image.dcm")
+    saliency = np.zeros((7, 7), np.float32)
+    saliency[1:3, 4:6] = [[0.5, 1.0], [0.3, 0.7]]
+    caption = Caption("STAT  Pneumothorax 91 %", "test 0.0.1, threshold 60 %", demonstration=True)
+    picture = draw_overlay((stored >> 4).astype(np.uint8), saliency, caption)
+    rows, columns = picture.shape[:2]
+    capture = chest_radiograph(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.7", PixelData=picture.tobytes() + b"\0" * (picture.size % 2), Rows=rows,
+        Columns=columns, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8,
+        BitsStored=8, HighBit=7, PresentationLUTShape=None,
+    )  # fmt: skip
+    write_dicom(capture, settings.results_dir / study_instance_uid / "capture.dcm")
+    with writing.begin() as session:
+        for instance in session.query(Instance).filter_by(study_instance_uid=study_instance_uid):
+            instance.path = f"{study_instance_uid}/image.dcm"
+        results = session.query(Result).join(Run, Result.run_id == Run.id).filter(
+            Run.study_instance_uid == study_instance_uid, Result.kind == ResultKind.SECONDARY_CAPTURE
+        )  # fmt: skip
+        for result in results:
+            result.path = f"{study_instance_uid}/capture.dcm"
+
+
+def test_a_new_study_climbs_to_its_place_without_reload_and_focus_stays(
+    page: Page, page_settings: Settings, writing: SessionFactory
+) -> None:
+    with writing.begin() as session:
+        add_triaged_study(session, {"Mass": 0.2}, now=now(), patient_name="ROUTINE^RITA", minutes_ago=10)
+    with served(page_settings) as url:
+        page.goto(url)
+        link = page.get_by_role("link", name="ROUTINE, RITA")
+        link.focus()
+        with writing.begin() as session:
+            add_triaged_study(session, {"Pneumothorax": 0.91}, now=now(), patient_name="STAT^STELLA")
+        expect(page.get_by_text("STAT, STELLA")).to_be_visible()
+        names = page.locator(".name").all_inner_texts()
+        assert names == ["STAT, STELLA", "ROUTINE, RITA"]
+        expect(link).to_be_focused()
+        expect(page).to_have_title("2 unread - CXR Triage")
+
+
+def test_an_opened_group_stays_open_over_a_refresh(
+    page: Page, page_settings: Settings, writing: SessionFactory
+) -> None:
+    with writing.begin() as session:
+        add_study(session, now=now(), state=StudyState.OUT_OF_SCOPE, patient_name="LEG^LEO")
+    with served(page_settings) as url:
+        page.goto(url)
+        expect(page.get_by_text("LEG, LEO")).to_be_hidden()
+        page.get_by_text("Out of scope").first.click()
+        expect(page.get_by_text("LEG, LEO")).to_be_visible()
+        with page.expect_response("**/partial/worklist"):
+            pass
+        expect(page.get_by_text("LEG, LEO")).to_be_visible()
+
+
+def test_a_list_that_cannot_be_refreshed_says_so(page: Page, page_settings: Settings) -> None:
+    with served(page_settings) as url:
+        page.clock.install()
+        page.goto(url)
+    banner = page.locator("#stale")
+    expect(banner).to_be_hidden()
+    page.clock.run_for(31_000)
+    expect(banner).to_be_visible()
+    expect(banner).to_contain_text("New studies are not shown")
+
+
+def test_reading_from_list_to_mark_with_the_keyboard(
+    page: Page, page_settings: Settings, writing: SessionFactory
+) -> None:
+    with writing.begin() as session:
+        study = add_triaged_study(session, {"Pneumothorax": 0.91}, now=now(), patient_name="STAT^STELLA")
+        uid = study.study_instance_uid
+    add_pictures(writing, page_settings, uid)
+    with served(page_settings) as url:
+        page.goto(url)
+        page.get_by_role("link", name="STAT, STELLA").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="STAT, STELLA")).to_be_visible()
+        for picture in page.locator("figure img").all():
+            expect(picture).to_have_js_property("complete", True)
+            assert picture.evaluate("element => element.naturalWidth") > 500
+        page.get_by_role("button", name="Mark read").press("Enter")
+        expect(page.get_by_role("button", name="Mark unread")).to_be_visible()
+        with writing() as session:
+            assert session.get_one(Study, uid).read_by == "local"
+
+
+def test_the_theme_is_dark_until_the_reader_chooses_another(page: Page, page_settings: Settings) -> None:
+    with served(page_settings) as url:
+        page.emulate_media(color_scheme="light")
+        page.goto(url)
+        root = page.locator("html")
+        expect(root).to_have_attribute("data-theme", "dark")
+        page.get_by_role("button", name="Colour theme").click()
+        expect(root).to_have_attribute("data-theme", "light")
+        page.reload()
+        expect(root).to_have_attribute("data-theme", "light")
+        page.get_by_role("button", name="Colour theme").click()
+        page.emulate_media(color_scheme="dark")
+        expect(root).to_have_attribute("data-theme", "dark")
+
+
+def test_nothing_overflows_on_a_narrow_screen(page: Page, page_settings: Settings, writing: SessionFactory) -> None:
+    with writing.begin() as session:
+        study = add_triaged_study(
+            session, {"Pneumothorax": 0.91, "Effusion": 0.8}, now=now(), patient_name=f"{'LONG' * 20}^NAME"
+        )
+        add_study(session, now=now(), state=StudyState.FAILED, reason_code="poison", reason="word" * 60)
+        uid = study.study_instance_uid
+    with served(page_settings) as url:
+        for width in (400, 1000, 1440):
+            page.set_viewport_size({"width": width, "height": 800})
+            for path in ("/", f"/studies/{uid}"):
+                page.goto(url + path)
+                overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                assert overflow <= 0, f"{path} is {overflow} px too wide at {width} px"

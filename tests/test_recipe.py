@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.recipe import Recipe, RecipeError, known_recipes, load_recipe, parse_recipe
+
+STAGE = {"size_px": 64, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "final_learning_rate": 1e-4}
+
+
+def test_every_recipe_that_comes_with_the_package_is_valid() -> None:
+    assert known_recipes() == ("densenet121", "phantom")
+    for name in known_recipes():
+        assert isinstance(load_recipe(name), Recipe)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"box_wieght": 1}, "box_wieght: unknown key, did you mean 'box_weight'?"),
+        ({"stages": [{**STAGE, "epoch": 2}]}, "stages.0.epoch: unknown key, did you mean 'epochs'?"),
+        ({"augmentation": {"rotation": 2}}, "augmentation.rotation: unknown key, did you mean 'rotation_degrees'?"),
+        ({"stages": [{**STAGE, "size_px": 100}]}, "stages.0.size_px: Input should be a multiple of 32"),
+        ({"init": "zeros"}, "init: Input should be 'imagenet' or 'random'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_would_be_right(values: dict[str, object], expected: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe({"bundle_name": "trial", "init": "random", "stages": [STAGE], **values}, "trial.toml")
+    assert expected in str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe({"bundle_name": "Trial", "init": "random", "stages": [], "sed": 1}, "trial.toml")
+    assert all(part in str(caught.value) for part in ("bundle_name", "stages", "did you mean 'seed'?"))
+
+
+def test_an_unknown_recipe_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="known: densenet121, phantom"):
+        load_recipe("resnet")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seed = = 1")
+    with pytest.raises(RecipeError, match="not TOML"):
+        load_recipe(str(broken))
+
+
+def test_any_changed_choice_changes_the_fingerprint() -> None:
+    recipe = parse_recipe({"bundle_name": "trial", "init": "random", "stages": [STAGE]}, "trial.toml")
+    assert recipe.fingerprint() != recipe.model_copy(update={"seed": 1}).fingerprint()

@@ -1,0 +1,168 @@
+"""The listener as a process of its own, with a real SCU: kill -9, second starts, taken ports, clean stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from arrivals import store
+from factories import chest_radiograph
+from services import free_port, wait_for_port
+from sqlalchemy import func, select
+
+from worker.config import Settings
+from worker.database import SessionFactory
+from worker.tables import Instance, Run, Study
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def start(database_url: str, settings: Settings, port: int) -> Iterator[Start]:
+    """Start ``python -m worker listen`` on this test's database and data folder."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(**extra: str) -> subprocess.Popen[str]:
+        environment = os.environ | {
+            "CXR_DATA_DIR": str(settings.data_dir),
+            "CXR_DATABASE_URL": database_url,
+            "CXR_LISTEN_PORT": str(port),
+            "CXR_ACCEPT_UNKNOWN_SOURCES": "true",
+            "CXR_MINIMUM_FREE_BYTES": "0",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", "listen"],
+            cwd=ROOT,
+            env=environment | extra,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def count(sessions: SessionFactory, table: type) -> int:
+    with sessions() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def files(settings: Settings) -> list[Path]:
+    return list(settings.instances_dir.glob("[0-9]*/*/*.dcm"))
+
+
+def stop(process: subprocess.Popen[str]) -> tuple[int, str]:
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, output
+
+
+def test_a_listener_killed_between_file_and_row_leaves_exactly_one_row_after_the_resend(
+    start: Start, port: int, sessions: SessionFactory, settings: Settings
+) -> None:
+    dataset = chest_radiograph()
+    first = start(CXR_FAILPOINT="after_file_before_row")
+    wait_for_port(port, START_SECONDS)
+    assert store(port, [dataset]) == [None]  # no answer: the sender keeps its copy
+    assert first.wait(20) == -signal.SIGKILL
+    assert count(sessions, Instance) == 0
+    assert len(files(settings)) == 1
+    start()
+    wait_for_port(port, START_SECONDS)
+    assert store(port, [dataset]) == [0x0000]
+    assert count(sessions, Instance) == count(sessions, Study) == 1
+    assert len(files(settings)) == 1
+
+
+def test_a_listener_killed_between_row_and_reply_has_the_instance_and_the_resend_adds_nothing(
+    start: Start, port: int, sessions: SessionFactory, settings: Settings
+) -> None:
+    dataset = chest_radiograph()
+    first = start(CXR_FAILPOINT="after_row_before_reply")
+    wait_for_port(port, START_SECONDS)
+    assert store(port, [dataset]) == [None]
+    assert first.wait(20) == -signal.SIGKILL
+    assert count(sessions, Instance) == 1
+    with sessions() as session:
+        assert session.scalars(select(Study.due_at)).one() is not None  # the sweeper will find it
+    start()
+    wait_for_port(port, START_SECONDS)
+    assert store(port, [dataset]) == [0x0000]
+    assert count(sessions, Instance) == 1
+    assert len(files(settings)) == 1
+
+
+def test_the_end_of_the_association_queues_the_run_and_a_stop_is_clean(
+    start: Start, port: int, sessions: SessionFactory, settings: Settings
+) -> None:
+    process = start()
+    wait_for_port(port, START_SECONDS)
+    assert store(port, [chest_radiograph(), chest_radiograph()]) == [0x0000, 0x0000]
+    status, output = stop(process)
+    assert status == 0, output
+    assert count(sessions, Run) == 2
+    messages = list((settings.data_dir / "queue" / "messages").glob("*.routine.msg"))
+    assert len(messages) == 2
+    assert "PHANTOM-1" not in output
+
+
+def test_a_broker_that_is_down_costs_no_association_and_no_study(
+    start: Start, port: int, sessions: SessionFactory
+) -> None:
+    process = start(CXR_BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
+    wait_for_port(port, START_SECONDS)
+    assert store(port, [chest_radiograph()]) == [0x0000]
+    assert store(port, [chest_radiograph()]) == [0x0000]
+    status, output = stop(process)
+    assert status == 0, output
+    assert count(sessions, Run) == 2  # queued in the database; the sweeper rings again
+    assert "the sweeper will" in output
+
+
+def test_a_second_listener_on_the_same_data_folder_says_who_has_it(start: Start, port: int) -> None:
+    first = start()
+    wait_for_port(port, START_SECONDS)
+    second = start(CXR_LISTEN_PORT=str(free_port()))
+    output, _ = second.communicate(timeout=START_SECONDS)
+    assert second.returncode == 1
+    assert f"pid {first.pid}" in output.replace("\n", " ")
+    assert "Traceback" not in output
+
+
+def test_an_occupied_port_is_named_and_nothing_is_left_running(start: Start, port: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        process = start()
+        output, _ = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 1
+    assert f"127.0.0.1:{port}" in output.replace("\n", "")
+    assert "Traceback" not in output
+
+
+def test_an_unmigrated_database_is_refused_with_the_command_that_helps(start: Start, tmp_path: Path) -> None:
+    process = start(CXR_DATABASE_URL=f"sqlite:///{tmp_path / 'empty.db'}")
+    output, _ = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 1
+    assert "python -m worker migrate" in " ".join(output.split())
+    assert "Traceback" not in output

@@ -10,17 +10,11 @@ PREAMBLE_BYTES = 128
 _LONG_LENGTH_REPRESENTATIONS = (b"OB",)
 
 
-def encode_file_meta(
-    sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae_title: str = ""
-) -> bytes:
+def encode_file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Return preamble, ``DICM`` and file meta in Explicit VR Little Endian; the data set follows byte for byte.
 
-    Written by hand, because it must also describe objects whose UIDs are wrong (they go to quarantine).
-
-    Parameters
-    ----------
-    source_ae_title
-        Calling AE title of the sender, kept in (0002,0016); empty = left out.
+    Written by hand, because it must also describe objects whose UIDs are wrong (they go to quarantine). The sender's
+    AE title is left out: the same object from two senders is then the same file, not two versions.
     """
     elements = [
         _element(0x0001, b"OB", b"\x00\x01"),
@@ -30,8 +24,6 @@ def encode_file_meta(
         _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
         _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
     ]
-    if source_ae_title:
-        elements.append(_element(0x0016, b"AE", source_ae_title.encode("ascii", "replace")))
     body = b"".join(elements)
     return b"\x00" * PREAMBLE_BYTES + b"DICM" + _element(0x0000, b"UL", struct.pack("<I", len(body))) + body
 

@@ -189,7 +189,7 @@ class StorageScp:
         syntax = str(event.context.transfer_syntax)
         calling, address = str(opening.calling_ae_title), str(association.requestor.address)
         sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax, calling), encoded)
+        chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax), encoded)
         try:
             header = checked_header(encoded, syntax, sop_class_uid, sop_instance_uid)
         except RefusedError as error:

@@ -6,13 +6,14 @@ import hashlib
 import re
 
 MAXIMUM_UID_CHARACTERS = 64
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 def is_valid_uid(text: object) -> bool:
-    """Say whether `text` is a UID by PS3.5 9.1: digits and dots, no leading zeros, at most 64 characters.
+    """Say whether `text` can be a UID: components of digits joined by dots, at most 64 characters (PS3.5 9.1).
 
-    Anything that passes is also safe as the name of a folder; ``../`` and the like never pass.
+    Leading zeros in a component, which PS3.5 forbids and some modalities send, pass: a study must not be lost over
+    them. Anything that passes is also safe as the name of a folder; ``../`` and the like never pass.
     """
     return isinstance(text, str) and len(text) <= MAXIMUM_UID_CHARACTERS and _UID.fullmatch(text) is not None
 

@@ -44,7 +44,7 @@ def received(dataset: Dataset, calling_ae_title: str = CALLING_AE_TITLE) -> Rece
         called_ae_title="CXRAI",
         peer_address="127.0.0.1",
         chunks=(
-            encode_file_meta(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), syntax, calling_ae_title),
+            encode_file_meta(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), syntax),
             body,
         ),
     )

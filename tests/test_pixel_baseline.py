@@ -46,7 +46,8 @@ def test_a_missing_picture_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_baseline_stays_below_the_toy_limit_on_a_small_phantom_set(tmp_path: Path) -> None:
-    write_phantom_dataset(tmp_path, images=80, seed=21, workers=2, test_fraction=0.5)
+    # this seed puts at least five pictures of every finding into both halves
+    write_phantom_dataset(tmp_path, images=80, seed=1, workers=2, test_fraction=0.5)
     scores = baseline_auroc(tmp_path, DRAWN_FINDINGS)
     assert np.mean(list(scores.values())) < TOY_LIMIT, scores
 

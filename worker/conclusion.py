@@ -69,7 +69,7 @@ def conclude_analysed(
         finish_run(session, claim, verdict)
         if results:
             session.get_one(Run, claim.run_id).result_revision = results[0].revision
-    logger.info("run %d: %s (%s)", claim.run_number, assessment.priority, assessment.reason)
+    logger.info("run %d: %s, %d results", claim.run_number, assessment.priority, len(results))
 
 
 def conclude_unchanged(

@@ -79,6 +79,6 @@ def configure_logging(level: int = logging.INFO) -> None:
     line_writer = logging.StreamHandler(sys.stderr)
     line_writer.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[line_writer], force=True)
-    for name in ("pynetdicom", "pydicom", "kombu", "amqp", "alembic"):
+    for name in ("pynetdicom", "pydicom", "kombu", "amqp", "alembic", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)

@@ -131,6 +131,7 @@ def finish_unchanged(session: Session, claim: Claim, timings_seconds: dict[str, 
         at=now,
     )
     study.state = StudyState.TRIAGED
+    study.reason_code = study.reason = None  # of an attempt that failed before this one
     return study
 
 

@@ -78,7 +78,7 @@ class Evaluation:
             return {}
         return {
             "protocol": "pointing game: centre of the strongest of the 7 x 7 cells inside a box of the finding",
-            "share_of_ceiling": round(self.pointing_of_ceiling, 4),
+            "share_of_ceiling": _rounded(self.pointing_of_ceiling),
             "findings": {label: _pointing_metrics(score) for label, score in scores.items()},
         }
 
@@ -113,6 +113,10 @@ def evaluate(
     )
 
 
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)
+
+
 def _finding_metrics(figures: FindingFigures) -> dict[str, Any]:
     return {
         "positives": figures.positives, "auroc": figures.auroc.rounded(),
@@ -126,6 +130,6 @@ def _pointing_metrics(score: PointingScore) -> dict[str, Any]:
     return {
         "cases": score.cases, "hit_rate": round(score.hits / score.cases, 4),
         "ceiling": round(score.ceiling_hits / score.cases, 4),
-        "share_of_ceiling": round(score.of_ceiling, 4) if score.ceiling_hits else None,
+        "share_of_ceiling": _rounded(score.of_ceiling),
         "random_point": round(score.random_rate, 4), "picture_centre": round(score.centre_hits / score.cases, 4),
     }

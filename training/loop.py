@@ -82,8 +82,14 @@ class Trainer:
 
     def run(self) -> bool:
         """Train to the end; return False when stopped early. A finished run returns at once."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask_to_stop)
+        earlier = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return self._run()
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> bool:
         while self.epoch_number < len(self.epochs):
             epoch = self.epochs[self.epoch_number]
             if not self._run_epoch(epoch):

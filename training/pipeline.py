@@ -17,6 +17,7 @@ from training.checkpoint import load_checkpoint
 from training.evaluate import evaluate
 from training.export import export_bundle
 from training.inference import Outputs, outputs_of
+from training.initial import initial_network
 from training.loop import train_member
 from training.operating_points import choose_operating_points
 from training.parallel import run_team
@@ -46,6 +47,7 @@ def train(prepared: Prepared) -> dict[str, Any]:
     if done is not None and done["finished"]:
         logger.info("training is finished already: %s", plan.checkpoint)
         return done
+    initial_network(plan.recipe, plan.init_file, plan.training.targets.mean(0))  # refuse here, in one sentence
     plan.out.mkdir(parents=True, exist_ok=True)
     logger.info("training with %d process(es)", prepared.processes)
     run_team(prepared.processes, partial(train_member, plan), plan.out)

@@ -73,7 +73,7 @@ def prepare(data: Path, out: Path, recipe: Recipe, init_file: Path | None, proce
                 len(parts.validation), len(parts.test))
     team = processes or _team_size(recipe)
     plan = TrainingPlan(
-        recipe, _fingerprint(recipe, parts, team), out / "cache", out / "training",
+        recipe, _fingerprint(recipe, parts, team, init_file), out / "cache", out / "training",
         examples_of(layout, parts.training), examples_of(layout, parts.validation), trained_findings(layout.phantom),
         init_file,
     )
@@ -88,8 +88,9 @@ def trained_findings(phantom: dict[str, Any] | None) -> tuple[bool, ...]:
     return tuple(label in drawn for label in LABELS)
 
 
-def _fingerprint(recipe: Recipe, parts: Parts, processes: int) -> str:
-    facts = (recipe.fingerprint(), list_hash(parts.training), list_hash(parts.validation), str(processes))
+def _fingerprint(recipe: Recipe, parts: Parts, processes: int, init_file: Path | None) -> str:
+    start = hashlib.sha256(init_file.read_bytes()).hexdigest() if init_file and init_file.exists() else recipe.init
+    facts = (recipe.fingerprint(), list_hash(parts.training), list_hash(parts.validation), str(processes), start)
     return hashlib.sha256(" ".join(facts).encode()).hexdigest()
 
 

@@ -66,10 +66,11 @@ def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: py
     upgrade(settings.effective_database_url)
     running = Site(settings, folder / "log.txt")
     try:
-        running.start_listening(("up",))
+        whole = running.start_listening(("up",))
         yield running
     finally:
         running.stop()
+    assert whole.returncode == 0, "a clean stop has exit status 0"
 
 
 def in_pacs(pacs: StandInPacs, study_instance_uid: str) -> list[Dataset]:

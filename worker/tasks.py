@@ -63,8 +63,14 @@ def deliver_study(task: Any, study_instance_uid: str) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _open_for_work(**_signal: Any) -> None:
-    """Load the network before the first study waits for it; a delivery worker needs none."""
-    if not {"stat", "routine"}.isdisjoint(app.amqp.queues.consume_from):
+    """Load what the first study would otherwise wait for; a delivery worker needs no network."""
+    queues = set(app.amqp.queues.consume_from)
+    if queues & {"stat", "routine"}:
+        import worker.triage  # noqa: F401 (loading it is the point)
         from worker.workplace import workplace
 
         workplace()
+    if DELIVERY_QUEUE in queues:
+        from worker.delivery import post_office
+
+        post_office()

@@ -125,7 +125,7 @@ class Site:
                 process.terminate()
         for process in self.processes:
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill(process)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,29 +93,52 @@ class Orthanc:
         return path
 
 
-@pytest.fixture(params=[ONLY_IMAGES, EVERYTHING], ids=["routes images", "routes everything"])
-def hospital(
-    request: pytest.FixtureRequest, make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path
-) -> Iterator[tuple[Orthanc, Site]]:
-    """An Orthanc with auto-routing and a running site that know each other."""
-    orthanc = Orthanc(free_port(), free_port())
+StartHospital = Callable[[str], tuple[Orthanc, Site]]
+
+
+@pytest.fixture
+def start_hospital(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Iterator[StartHospital]:
+    """Starter of an Orthanc with this route, and of a running site; the two know each other."""
+    with ExitStack() as stack:
+
+        def start(route: str) -> tuple[Orthanc, Site]:
+            orthanc = Orthanc(free_port(), free_port())
+            destination = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+            settings = make_settings(
+                database_url=sqlite_url,
+                listen_port=free_port(),
+                bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
+                destinations=[destination],
+                sources=[{"ae_title": "ORTHANC"}],
+                **{**QUICK, "accept_unknown_sources": False},
+            )
+            server = _start_orthanc(orthanc, settings.listen_port, route, tmp_path)
+            stack.callback(server.wait, 20)
+            stack.callback(server.terminate)
+            site = Site(settings, tmp_path / "log.txt")
+            stack.callback(site.stop)
+            site.start_listening()
+            return orthanc, site
+
+        yield start
+
+
+@pytest.fixture
+def lone_site(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
+    """A running site without a PACS that knows one modality."""
     settings = make_settings(
         database_url=sqlite_url,
         listen_port=free_port(),
         bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
-        destinations=[{"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}],
-        sources=[{"ae_title": "ORTHANC"}, {"ae_title": "MODALITY"}, {"ae_title": "STORESCU"}],
+        sources=[{"ae_title": "STORESCU"}],
         **{**QUICK, "accept_unknown_sources": False},
     )
     site = Site(settings, tmp_path / "log.txt")
-    server = _start_orthanc(orthanc, settings.listen_port, request.param, tmp_path)
     try:
         site.start_listening()
-        yield orthanc, site
+        yield site
     finally:
         site.stop()
-        server.terminate()
-        server.wait(20)
 
 
 def _start_orthanc(orthanc: Orthanc, listen_port: int, route: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -160,10 +184,11 @@ def drawn_radiograph(folder: Path) -> Path:
     return write_dicom(chest_radiograph(), folder / "drawn.dcm")
 
 
+@pytest.mark.parametrize("route", [ONLY_IMAGES, EVERYTHING], ids=["routes images", "routes everything"])
 def test_pushed_into_orthanc_report_and_pictures_appear_in_the_same_study_once(
-    hospital: tuple[Orthanc, Site], tmp_path: Path
+    start_hospital: StartHospital, tmp_path: Path, route: str
 ) -> None:
-    orthanc, site = hospital
+    orthanc, site = start_hospital(route)
     warm_up = orthanc.push(write_dicom(chest_radiograph(), tmp_path / "first.dcm"))  # the network is loaded by now
     wait_until(lambda: len(orthanc.results(orthanc.tag(warm_up, "StudyInstanceUID"))) == OBJECTS, "the first study")
     for source in (real_radiograph("RG1_UNCR.dcm", tmp_path), drawn_radiograph(tmp_path)):
@@ -191,9 +216,9 @@ def _require_valid(source: Path, result: Path) -> None:
 
 
 def test_the_projects_validation_script_accepts_what_lies_in_the_archive(
-    hospital: tuple[Orthanc, Site], shared: Path, tmp_path: Path
+    start_hospital: StartHospital, shared: Path, tmp_path: Path
 ) -> None:
-    orthanc, _site = hospital
+    orthanc, _site = start_hospital(ONLY_IMAGES)
     source = real_radiograph("RG1_J2KR.dcm", tmp_path)
     uid = str(pydicom.dcmread(source, stop_before_pixels=True).StudyInstanceUID)
     orthanc.push(source)
@@ -207,9 +232,9 @@ def test_the_projects_validation_script_accepts_what_lies_in_the_archive(
 
 
 def test_storescu_with_a_mixed_folder_gets_0x0000_for_every_object_and_show_says_why(
-    hospital: tuple[Orthanc, Site], tmp_path: Path
+    lone_site: Site, tmp_path: Path
 ) -> None:
-    _orthanc, site = hospital
+    site = lone_site
     folder = tmp_path / "mixed"
     chest = chest_radiograph()
     study = {"StudyInstanceUID": chest.StudyInstanceUID}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from bundles import write_test_bundle
 from services import free_port
 
 from worker.config import Settings, load_settings
-from worker.errors import AlreadyRunning, StartError, UnmigratedDatabase
+from worker.errors import AddressInUse, AlreadyRunning, StartError, UnmigratedDatabase
 from worker.service_lock import sole_process
 from worker.up import Service, ServiceGaveUp, Supervisor, services, settings_environment
 from worker.workplace import BundleUnusable
@@ -87,6 +88,14 @@ def test_a_listener_that_cannot_start_ends_the_whole_start(ready_to_start: Setti
 def test_a_second_start_on_the_same_data_folder_is_refused(ready_to_start: Settings) -> None:
     with sole_process("up", ready_to_start.data_dir), pytest.raises(AlreadyRunning, match="already runs on the data"):
         Supervisor(ready_to_start, []).run()
+
+
+def test_an_occupied_port_is_refused_before_anything_starts(ready_to_start: Settings) -> None:
+    with socket.socket() as occupant:
+        occupant.bind(("127.0.0.1", ready_to_start.listen_port))
+        occupant.listen()
+        with pytest.raises(AddressInUse, match="stop the program that uses it or change listen_port"):
+            Supervisor(ready_to_start, services(worklist=False)).run()
 
 
 def test_an_unmigrated_database_is_refused_before_anything_starts(

@@ -79,6 +79,16 @@ def configure_logging(level: int = logging.INFO) -> None:
     line_writer = logging.StreamHandler(sys.stderr)
     line_writer.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[line_writer], force=True)
-    for name in ("pynetdicom", "pydicom", "kombu", "amqp", "alembic", "celery.worker.strategy", "celery.app.trace"):
+    for name in (
+        "pynetdicom",
+        "pydicom",
+        "highdicom",
+        "kombu",
+        "amqp",
+        "alembic",
+        "celery.worker.strategy",
+        "celery.app.trace",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # warns that a broker of files has no host name
     logging.captureWarnings(True)

@@ -19,7 +19,7 @@ from types import FrameType
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import echo
 from worker.config import Settings
-from worker.errors import StartError
+from worker.errors import AddressInUse, StartError
 from worker.service_lock import sole_process
 from worker.work import require_usable
 
@@ -51,6 +51,8 @@ class Service:
     """Without it nothing else makes sense: a failure before it was ready ends the whole start."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
+    brings_work: bool = False
+    """Stopped before the others, so that nothing new comes in while they finish."""
     restarts: int = 0
     restart_at: float = 0.0
 
@@ -65,11 +67,15 @@ class Service:
         self.started_at = time.monotonic()
         logger.info("%s started (pid %d)", self.name, self.process.pid)
 
-    def stop(self) -> None:
-        """Ask the process to stop, wait, and end it if it does not."""
-        if self.process is None or self.process.poll() is not None:
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM if the process lives."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def wait_until_stopped(self) -> None:
+        """Wait for the end of a process that was asked to stop, and end it if it does not come."""
+        if self.process is None:
             return
-        self.process.terminate()
         try:
             self.process.wait(STOP_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -82,12 +88,21 @@ class Service:
 def services(*, worklist: bool) -> list[Service]:
     """Return the processes of one machine in the order in which they start."""
     chosen = [
-        Service("listener", ("worker", "listen"), essential=True),
-        Service("sweeper", ("worker", "sweep")),
+        Service("listener", ("worker", "listen"), essential=True, brings_work=True),
+        Service("sweeper", ("worker", "sweep"), brings_work=True),
         Service("triage worker", ("worker", "work", "--queues", "stat,routine")),
         Service("delivery worker", ("worker", "work", "--queues", "delivery")),
     ]
     return [*chosen, Service("worklist page", ("worklist",))] if worklist else chosen
+
+
+def stop_in_order(services: Sequence[Service]) -> None:
+    """Stop what brings work, then everything else; each group at once."""
+    for group in ([s for s in services if s.brings_work], [s for s in services if not s.brings_work]):
+        for service in group:
+            service.ask_to_stop()
+        for service in group:
+            service.wait_until_stopped()
 
 
 @dataclass
@@ -107,12 +122,13 @@ class Supervisor:
         Raises
         ------
         StartError
-            Another supervisor has this data folder, or something needed is missing; nothing was started.
+            Another supervisor has this data folder, the port is taken, or something is missing; nothing was started.
         ServiceGaveUp
             The listener ended before it ever answered.
         """
         with sole_process("up", self.settings.data_dir):
             require_usable(self.settings, ("stat", "routine", "delivery"))
+            require_free_port(self.settings.listen_host, self.settings.listen_port)
             self.environment = settings_environment(self.settings)
             try:
                 for service in self.services:
@@ -121,8 +137,7 @@ class Supervisor:
                     self._look_after_all()
                     time.sleep(LOOK_INTERVAL_SECONDS)
             finally:
-                for service in self.services:
-                    service.stop()
+                stop_in_order(self.services)
         return 0
 
     def ask_to_stop(self, signal_number: int = 0, frame: FrameType | None = None) -> None:
@@ -181,6 +196,24 @@ def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], 
     supervisor = Supervisor(settings, services(worklist=worklist), on_ready)
     with _asked_by_signals(supervisor):
         return supervisor.run()
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Refuse to start beside a program that has our port; its answers would pass for our listener's.
+
+    Raises
+    ------
+    AddressInUse
+        The address cannot be bound.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as the listener does: closing connections are no bar
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AddressInUse(host, port, error.strerror or str(error)) from error
 
 
 def answers(settings: Settings) -> bool:

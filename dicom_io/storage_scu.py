@@ -19,6 +19,7 @@ from pynetdicom.presentation import PresentationContext
 import dicom_io.closing  # noqa: F401 (its import is its effect)
 from dicom_io.peer import Peer
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.reactor_pause import reactor_held
 
 LOGGER = logging.getLogger(__name__)
 
@@ -126,7 +127,8 @@ def _send_batch(
     if isinstance(association, str):
         return [SendOutcome(item.path, None, association, False, permanent=False) for item in items]
     try:
-        return [_send_one(association, item) for item in items]
+        with reactor_held(association):
+            return [_send_one(association, item) for item in items]
     finally:
         _end(association)
 

@@ -1,0 +1,58 @@
+"""Keeps pynetdicom's association thread from taking the answers that a sender is waiting for.
+
+`Association.send_c_store` asks the association's own thread (the reactor) to pause, and reads "paused" off a flag that
+the thread also raises for a moment on every turn of its loop (pynetdicom 3.0.4, ``Association._run_reactor``). On a
+busy machine the sender then goes on while the thread does not pause, the thread takes the C-STORE response off the queue
+("Received unexpected C-STORE service message"), and the sender waits until the network timeout for an answer that has
+long come. Here the thread is held at its checkpoint for as long as objects are being sent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pynetdicom.association import Association
+
+LOOK_SECONDS = 0.05
+
+
+class _Gate(threading.Event):
+    """Stands in for the reactor's checkpoint; ``set`` has no effect until the gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+        self._opened = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Hold whoever comes, and note that somebody came."""
+        self.reached.set()
+        return super().wait(timeout)
+
+    def set(self) -> None:
+        """Let through what waits, once the gate is open."""
+        if self._opened:
+            super().set()
+
+    def open(self) -> None:
+        """Become an ordinary event that is set."""
+        self._opened = True
+        self.set()
+
+
+@contextmanager
+def reactor_held(association: Association) -> Iterator[None]:
+    """Hold the association's thread at its checkpoint for the length of the block; it goes on afterwards.
+
+    The block may send; it must not release the association, because that needs the thread.
+    """
+    gate = _Gate()
+    association._reactor_checkpoint = gate
+    while not gate.reached.wait(LOOK_SECONDS) and association.is_alive():
+        continue
+    try:
+        yield
+    finally:
+        gate.open()

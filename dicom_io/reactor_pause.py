@@ -2,9 +2,9 @@
 
 `Association.send_c_store` asks the association's own thread (the reactor) to pause, and reads "paused" off a flag that
 the thread also raises for a moment on every turn of its loop (pynetdicom 3.0.4, ``Association._run_reactor``). On a
-busy machine the sender then goes on while the thread does not pause, the thread takes the C-STORE response off the queue
-("Received unexpected C-STORE service message"), and the sender waits until the network timeout for an answer that has
-long come. Here the thread is held at its checkpoint for as long as objects are being sent.
+busy machine the sender then goes on while the thread does not pause; the thread takes the C-STORE response off the
+queue ("Received unexpected C-STORE service message"), and the sender waits until the network timeout for an answer
+that has long come. Here the thread is held at its checkpoint for as long as objects are being sent.
 """
 
 from __future__ import annotations

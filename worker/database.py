@@ -128,6 +128,9 @@ def current_revision(engine: Engine) -> str | None:
     DatabaseUnavailable
         The database does not answer.
     """
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and file not in (None, "", ":memory:") and not Path(str(file)).exists():
+        return None  # looking must not make an empty file, nor fail because its folder is not there yet
     with connect_or_explain(engine) as connection:
         return MigrationContext.configure(connection).get_current_revision()
 

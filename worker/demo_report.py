@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Group as Stack
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +15,7 @@ from rich.text import Text
 from worker.config import Settings
 from worker.demo_pacs import StoredObject
 from worker.demo_studies import DemoStudy
-from worker.presentation import finding_text, percent_text
+from worker.presentation import finding_text
 from worker.rendering import NOTICE, badge, escape, why
 from worker.study_detail import ResultDetail, StudyDetail
 from worker.tables import ResultKind, StudyState
@@ -79,14 +78,23 @@ def _violations(outcome: Outcome) -> list[str]:
     return wrong
 
 
-def outcome_tables(outcomes: Sequence[Outcome]) -> list[RenderableType]:
-    """Return the worklist in reading order, the times, and where each result lies."""
-    return [_worklist(outcomes), _times(outcomes), _places(outcomes)]
+def wide_console() -> Console:
+    """Return a console as wide as the terminal, or 140 characters where the output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Print the worklist in reading order, the times, and where each result lies."""
+    console.print(_worklist(outcomes), _times(outcomes))
+    console.print("[bold]Results in the PACS[/bold]")
+    for place in _places(outcomes):
+        console.print(place, soft_wrap=True, highlight=False)  # a broken URL cannot be clicked
 
 
 def _worklist(outcomes: Sequence[Outcome]) -> Table:
     table = Table(title="Worklist", header_style="bold", caption=NOTICE)
-    for title in ("Priority", "Study", "Flagged", "Why", "As it must be"):
+    for title in ("Priority", "Study", "Why", "As it must be"):
         table.add_column(title, overflow="fold")
     order = ["STAT", "URGENT", "ROUTINE"]
     known = [outcome for outcome in outcomes if outcome.detail]
@@ -95,9 +103,8 @@ def _worklist(outcomes: Sequence[Outcome]) -> Table:
         if outcome.detail is None:
             continue
         line = outcome.detail.line
-        flagged = ", ".join(f"{finding_text(item.finding)} {percent_text(item.probability)}" for item in line.findings)
         verdict = Text("no", style="bold red") if _violations(outcome) else Text("yes", style="green")
-        table.add_row(badge(line), escape(outcome.study.title), escape(flagged or "-"), escape(why(line)), verdict)
+        table.add_row(badge(line), escape(outcome.study.title), escape(why(line)), verdict)
     return table
 
 
@@ -118,9 +125,11 @@ def _times(outcomes: Sequence[Outcome]) -> Table:
         timings.append(timing)
         stages += [name for name in timing if name not in stages]
     table = Table(
-        title="Seconds from the last C-STORE response to the results in the PACS, and per stage", header_style="bold"
+        title="Seconds from the last C-STORE response to the results in the PACS, and per stage",
+        caption="The first study also waited for the network to be loaded.",
+        header_style="bold",
     )
-    table.add_column("Study", overflow="fold")
+    table.add_column("Study", overflow="fold", min_width=26)
     for title in ("C-STORE to PACS", *(stage.replace("_", " ") for stage in stages)):
         table.add_column(title, justify="right")
     for outcome, timing in zip(outcomes, timings, strict=True):
@@ -134,17 +143,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _places(outcomes: Sequence[Outcome]) -> Table:
-    table = Table(title="Results in the PACS", header_style="bold")
-    table.add_column("Study", overflow="fold")
-    table.add_column("Object", overflow="fold")
-    table.add_column("Where", overflow="fold")
+def _places(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return a line per study and per result with its place in the PACS."""
+    lines = []
     for outcome in outcomes:
         places = {item.sop_instance_uid: item.place for item in outcome.in_pacs}
+        lines += [f"  {escape(outcome.study.title)}"] if outcome.results else []
         for result in outcome.results:
-            name = f"{KIND_TEXTS[ResultKind(result.kind)]} {finding_text(result.finding) if result.finding else ''}"
-            table.add_row(escape(outcome.study.title), name.strip(), places.get(result.sop_instance_uid, "NOT THERE"))
-    return table
+            name = f"{KIND_TEXTS[ResultKind(result.kind)]} {finding_text(result.finding or '')}".strip()
+            lines.append(f"    {name:<18} {escape(places.get(result.sop_instance_uid, 'NOT THERE'))}")
+    return lines
 
 
 def closing_words(wrong: Sequence[str], settings: Settings, folder: Path, *, keep: bool) -> RenderableType:
@@ -162,4 +170,4 @@ def closing_words(wrong: Sequence[str], settings: Settings, folder: Path, *, kee
         words = [*(f"- {sentence}" for sentence in wrong), "", *words]
     else:
         title, style = "Every study ended as it must", "green"
-    return Stack(Panel(Text("\n".join(words)), title=title, border_style=style))
+    return Panel(Text("\n".join(words)), title=title, border_style=style)

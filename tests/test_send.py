@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from factories import chest_radiograph, write_dicom
+from peers import StandInPacs
+from pydicom.uid import generate_uid
+from typer.testing import CliRunner
+
+from worker.cli import app
+from worker.send import MissingPath, NothingToSend, by_study, find_dicom_files, parse_address, send_files
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two studies in subfolders, three objects, and a text file."""
+    study = generate_uid()
+    for name in ("a/1.dcm", "a/deep/2"):
+        write_dicom(chest_radiograph(StudyInstanceUID=study), tmp_path / "in" / name)
+    write_dicom(chest_radiograph(), tmp_path / "in" / "b" / "3.dcm")
+    (tmp_path / "in" / "readme.txt").write_text("no DICOM")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:11112", "127.0.0.1", 11112), ("[::1]:104", "::1", 104), ("pacs:1", "pacs", 1)],
+)
+def test_addresses_are_host_and_port(text: str, host: str, port: int) -> None:
+    peer = parse_address(text, "PACS")
+    assert (peer.host, peer.port, peer.ae_title) == (host, port, "PACS")
+
+
+@pytest.mark.parametrize("text", ["pacs", ":104", "pacs:", "pacs:0", "pacs:65536", "pacs:dicom"])
+def test_other_addresses_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="HOST:PORT"):
+        parse_address(text, "PACS")
+
+
+def test_folders_are_searched_for_dicom_files_only(folder: Path) -> None:
+    assert [path.name for path in find_dicom_files([folder])] == ["1.dcm", "2", "3.dcm"]
+
+
+def test_a_missing_path_is_named(folder: Path) -> None:
+    with pytest.raises(MissingPath, match="nowhere"):
+        list(find_dicom_files([folder, folder / "nowhere"]))
+
+
+def test_a_folder_without_dicom_is_an_error(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    pacs = StandInPacs()
+    with pytest.raises(NothingToSend):
+        send_files([tmp_path / "empty"], pacs.peer, "TEST", fresh=False, json_output=False)
+
+
+def test_everything_arrives_unchanged_in_one_association_per_study(folder: Path) -> None:
+    pacs = StandInPacs()
+    pacs.start()
+    try:
+        assert send_files([folder], pacs.peer, "TEST", fresh=False, json_output=False)
+    finally:
+        pacs.stop()
+    assert pacs.associations == 2
+    assert {arrival.calling_ae_title for arrival in pacs.stored} == {"TEST"}
+    sent = {str(uid) for uid in by_study(find_dicom_files([folder]))}
+    assert {str(arrival.dataset.StudyInstanceUID) for arrival in pacs.stored} == sent
+
+
+def test_fresh_sends_new_studies_of_the_same_shape_and_pixels(folder: Path) -> None:
+    pacs = StandInPacs()
+    pacs.start()
+    try:
+        assert send_files([folder], pacs.peer, "TEST", fresh=True, json_output=False)
+    finally:
+        pacs.stop()
+    before = by_study(find_dicom_files([folder]))
+    datasets = [arrival.dataset for arrival in pacs.stored]
+    after = [str(dataset.StudyInstanceUID) for dataset in datasets]
+    assert sorted(after.count(uid) for uid in set(after)) == [1, 2]
+    assert set(after).isdisjoint(before)
+    assert len({dataset.SOPInstanceUID for dataset in datasets}) == 3
+    assert len({dataset.PixelData for dataset in datasets}) == 1
+
+
+def test_the_command_exits_1_and_names_what_was_not_accepted(folder: Path) -> None:
+    pacs = StandInPacs(status=lambda sop_class_uid, sop_instance_uid: 0xA700)
+    pacs.start()
+    try:
+        result = run(app, ["send", str(folder), f"127.0.0.1:{pacs.port}", "--called", "PACS"])
+    finally:
+        pacs.stop()
+    assert result.exit_code == 1
+    assert "0xA700" in result.stderr
+    assert "0 of 3 objects" in result.stdout
+
+
+def test_nobody_listening_is_told_and_no_stack_trace(folder: Path, unused_port: int) -> None:
+    result = run(app, ["send", str(folder), f"127.0.0.1:{unused_port}"])
+    assert result.exit_code == 1
+    assert "not accepted" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def unused_port() -> int:
+    from services import free_port
+
+    return free_port()
+
+
+def test_a_file_that_is_no_dicom_is_reported_and_the_others_are_sent(folder: Path) -> None:
+    pacs = StandInPacs()
+    pacs.start()
+    try:
+        accepted = send_files([folder / "readme.txt", folder], pacs.peer, "TEST", fresh=True, json_output=False)
+    finally:
+        pacs.stop()
+    assert not accepted
+    assert len(pacs.stored) == 3

@@ -15,7 +15,8 @@ from services import free_port
 from worker.config import Settings, load_settings
 from worker.errors import AddressInUse, AlreadyRunning, StartError, UnmigratedDatabase
 from worker.service_lock import sole_process
-from worker.up import Service, ServiceGaveUp, Supervisor, services, settings_environment
+from worker.service_process import Service
+from worker.up import ServiceGaveUp, Supervisor, services, settings_environment
 from worker.workplace import BundleUnusable
 
 

@@ -1,0 +1,78 @@
+"""One supervised process: started so that it goes with its supervisor, asked to stop, waited for."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE_SECONDS = 40.0
+"""A stopping process may finish what it has in hand this long (Celery's own soft shutdown takes 30 s)."""
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Service:
+    """One supervised process."""
+
+    name: str
+    module_arguments: Sequence[str]
+    """What follows ``python -m``."""
+    essential: bool = False
+    """Without it nothing else makes sense: a failure before it was ready ends the whole start."""
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    brings_work: bool = False
+    """Stopped before the others, so that nothing new comes in while they finish."""
+    restarts: int = 0
+    restart_at: float = 0.0
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start the process; it is told to stop when the supervisor dies."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *self.module_arguments],
+            env=dict(environment),
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops the others in order
+            preexec_fn=_stop_with_parent,
+        )
+        self.started_at = time.monotonic()
+        logger.info("%s started (pid %d)", self.name, self.process.pid)
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM if the process lives."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def wait_until_stopped(self) -> None:
+        """Wait for the end of a process that was asked to stop, and end it if it does not come."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(STOP_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.warning("%s did not stop within %.0f s and is killed", self.name, STOP_GRACE_SECONDS)
+            self.process.kill()
+            self.process.wait()
+        logger.info("%s stopped", self.name)
+
+
+def stop_in_order(services: Sequence[Service]) -> None:
+    """Stop what brings work, then everything else; each group at once."""
+    for group in ([s for s in services if s.brings_work], [s for s in services if not s.brings_work]):
+        for service in group:
+            service.ask_to_stop()
+        for service in group:
+            service.wait_until_stopped()
+
+
+def _stop_with_parent() -> None:
+    """Have the kernel send SIGTERM when the supervisor dies, so that kill -9 of it leaves no orphans (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -81,6 +81,13 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.M
         load_settings()
 
 
+def test_a_time_zone_must_be_known() -> None:
+    assert load_settings(time_zone="Europe/Berlin").time_zone == "Europe/Berlin"
+    for wrong in ("Mars/Olympus", "../etc/passwd", ""):
+        with pytest.raises(ConfigurationError, match="time_zone"):
+            load_settings(time_zone=wrong)
+
+
 def test_settings_cannot_be_changed_after_loading() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):

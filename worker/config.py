@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -130,6 +131,8 @@ class Settings(BaseSettings):
     runtime: str = Field("auto", pattern="^(auto|openvino|torch)$")
     site_name: str = ""
     """Institution shown on the worklist."""
+    time_zone: str = "UTC"
+    """IANA name of the site's zone; dates and times in our results use it when the source states no offset."""
     device_serial_number: str = "0001"
     """DeviceSerialNumber in our results; with the model name it marks them as ours."""
 
@@ -175,6 +178,15 @@ class Settings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError("each name may stand once")
         return destinations
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone_is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{name!r} is no time zone of this machine; use a name such as Europe/Berlin") from error
+        return name
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Settings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def _objects(
     analysis: Analysis, report: Report, workplace: Workplace
 ) -> Iterator[tuple[ResultKind, str | None, Dataset]]:
     headers = [picture.header for picture in analysis.pictures]
-    serial_number = workplace.settings.device_serial_number
+    serial_number, zone = workplace.settings.device_serial_number, ZoneInfo(workplace.settings.time_zone)
     yield (
         ResultKind.STRUCTURED_REPORT,
         None,
@@ -83,6 +84,7 @@ def _objects(
             headers,
             report,
             include_negatives=workplace.settings.include_negatives,
+            site_zone=zone,
             device_serial_number=serial_number,
         ),
     )
@@ -91,7 +93,9 @@ def _objects(
         yield (
             ResultKind.SECONDARY_CAPTURE,
             finding.label,
-            build_secondary_capture(header, report, finding, overlay, device_serial_number=serial_number),
+            build_secondary_capture(
+                header, report, finding, overlay, site_zone=zone, device_serial_number=serial_number
+            ),
         )
 
 

@@ -30,6 +30,10 @@ class BoxBatch:
     edges: Tensor
     """float32 [M, 4]: left, top, right, bottom in -1..1 of the source picture."""
 
+    def to(self, device: torch.device) -> BoxBatch:
+        """Return the same boxes on a device."""
+        return BoxBatch(self.picture.to(device), self.label.to(device), self.edges.to(device))
+
 
 def random_matrices(count: int, choices: Augmentation, generator: torch.Generator) -> Tensor:
     """Return float32 [count, 2, 3], result -> source."""
@@ -55,7 +59,7 @@ def warp(pictures: Tensor, matrices: Tensor, size_px: int) -> Tensor:
 
 def jitter(levels: Tensor, choices: Augmentation, generator: torch.Generator) -> Tensor:
     """Return the levels with random contrast (around mid grey) and brightness, kept in 0..1."""
-    draw = torch.rand((2, levels.shape[0], 1, 1, 1), generator=generator) * 2 - 1
+    draw = (torch.rand((2, levels.shape[0], 1, 1, 1), generator=generator) * 2 - 1).to(levels.device)
     changed = (levels - 0.5) * (1 + draw[0] * choices.contrast) + 0.5 + draw[1] * choices.brightness
     return changed.clamp(0, 1)
 
@@ -68,7 +72,7 @@ def normalised(levels: Tensor) -> Tensor:
 def box_shares(boxes: BoxBatch, matrices: Tensor, cells: int) -> Tensor:
     """Return float32 [M, cells, cells]: the share of each cell of the result that the box covers, 0..1."""
     if len(boxes.picture) == 0:
-        return torch.zeros((0, cells, cells))
+        return boxes.edges.new_zeros((0, cells, cells))
     side = cells * _SAMPLES_PER_CELL
     grid = functional.affine_grid(matrices[boxes.picture], [len(boxes.picture), 1, side, side], align_corners=False)
     left, top, right, bottom = (edge[:, None, None] for edge in boxes.edges.unbind(1))

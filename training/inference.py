@@ -36,16 +36,17 @@ def outputs_of(
     At the cache's own size the pictures reach the network exactly as in serving.
     """
     network.eval()
+    device = network.classifier.weight.device
     mine = [part.tolist() for part in np.array_split(np.arange(len(names)), team.size)][team.rank]
     logits, maps = [torch.zeros(0, 14)], []
     with torch.inference_mode():
         for start in range(0, len(mine), _BATCH):
             chosen = tuple(names[i] for i in mine[start : start + _BATCH])
-            pictures = torch.from_numpy(cache.gather(chosen))
-            levels = warp(pictures, _IDENTITY.expand(len(chosen), 2, 3), size_px)
+            pictures = torch.from_numpy(cache.gather(chosen)).to(device)
+            levels = warp(pictures, _IDENTITY.to(device).expand(len(chosen), 2, 3), size_px)
             some_logits, some_maps = network(normalised(levels).contiguous(memory_format=torch.channels_last))
-            logits.append(some_logits.float())
-            maps.append(some_maps.float())
+            logits.append(some_logits.float().cpu())
+            maps.append(some_maps.float().cpu())
     cells = size_px // 32
     all_maps = torch.cat(maps) if maps else torch.zeros(0, 14, cells, cells)
     return Outputs(team.collect(torch.cat(logits)).numpy(), team.collect(all_maps).numpy())

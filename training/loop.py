@@ -24,7 +24,7 @@ from training.cache import open_cache
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.initial import initial_network
 from training.losses import finding_loss, place_loss
-from training.parallel import Team
+from training.parallel import Team, training_device
 from training.recipe import Recipe
 from training.schedule import Epoch, learning_rate, plan_epochs
 from training.selection import ValidationScore, validation_score
@@ -69,11 +69,12 @@ class Trainer:
         self.plan, self.team, self.recipe = plan, team, plan.recipe
         self.cache = open_cache(plan.cache)
         prevalence = plan.training.targets.mean(0)
-        self.network = initial_network(plan.recipe, plan.init_file, prevalence)
+        self.device = training_device()
+        self.network = initial_network(plan.recipe, plan.init_file, prevalence).to(self.device)
         self.averaged = copy.deepcopy(self.network)
         self.optimiser = _optimiser(self.network, plan.recipe.weight_decay)
         self.epochs = plan_epochs(plan.recipe, len(plan.training.names))
-        self.trained = torch.tensor(plan.trained)
+        self.trained = torch.tensor(plan.trained, device=self.device)
         self.epoch_number, self.step, self.steps_done = 0, 0, 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"auroc": -1.0, "epoch": -1, "weights": {}}
@@ -131,15 +132,18 @@ class Trainer:
         place = (self.recipe.seed, epoch.number, self.step)
         rows = batch_rows(len(examples.names), epoch.stage.batch_size, *place, self.team)
         generator = torch.Generator().manual_seed(_mixed(self.recipe.seed, self.steps_done, self.team.rank))
-        pictures = torch.from_numpy(self.cache.gather(tuple(examples.names[row] for row in rows)))
-        matrices = random_matrices(len(rows), choices, generator)
+        pictures = torch.from_numpy(self.cache.gather(tuple(examples.names[row] for row in rows))).to(self.device)
+        matrices = random_matrices(len(rows), choices, generator).to(self.device)
         levels = jitter(warp(pictures, matrices, epoch.stage.size_px), choices, generator)
-        logits, maps = self.network(normalised(levels).contiguous(memory_format=torch.channels_last))
-        finding = finding_loss(logits, torch.from_numpy(examples.targets[rows]), self.trained)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits, maps = self.network(normalised(levels).contiguous(memory_format=torch.channels_last))
+        targets = torch.from_numpy(examples.targets[rows]).to(self.device)
+        finding = finding_loss(logits.float(), targets, self.trained)
         if self.recipe.box_weight == 0:
-            return finding, torch.zeros(())
-        boxes = box_batch(examples, rows, self.plan.trained)
-        return finding, place_loss(maps, boxes, box_shares(boxes, matrices, maps.shape[-1]), self.recipe.box_sharpness)
+            return finding, finding.detach() * 0
+        boxes = box_batch(examples, rows, self.plan.trained).to(self.device)
+        shares = box_shares(boxes, matrices, maps.shape[-1])
+        return finding, place_loss(maps.float(), boxes, shares, self.recipe.box_sharpness)
 
     def _average_weights(self) -> None:
         decay = min(self.recipe.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))

@@ -31,6 +31,11 @@ class TrainingFailedError(Exception):
     """A training process ended with an error, which it printed."""
 
 
+def training_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass(frozen=True)
 class Team:
     """This process among those of the run."""

@@ -20,7 +20,7 @@ from training.inference import Outputs, outputs_of
 from training.initial import initial_network
 from training.loop import train_member
 from training.operating_points import choose_operating_points
-from training.parallel import run_team
+from training.parallel import run_team, training_device
 from training.prepare import Prepared, prepare
 from training.recipe import Recipe
 from training.report import ReportMaterial, write_report
@@ -63,7 +63,8 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Bundl
     chosen = DenseNet121Cam(architecture=recipe.architecture)
     chosen.load_state_dict(checkpoint["best"]["weights"])
     weights = weights_of(chosen)
-    network = network_with(weights, architecture=recipe.architecture).to(memory_format=torch.channels_last)
+    network = network_with(weights, architecture=recipe.architecture)
+    network = network.to(training_device()).to(memory_format=torch.channels_last)
     validation = _outputs(network, prepared, prepared.parts.validation)
     calibration = fit_platt(validation.logits, plan.validation.targets, plan.trained)
     points = choose_operating_points(

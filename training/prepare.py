@@ -17,6 +17,7 @@ from training.batches import Examples
 from training.cache import PictureCache, build_cache
 from training.chestxray14 import ChestXray14, list_hash, read_layout
 from training.loop import TrainingPlan
+from training.parallel import training_device
 from training.recipe import Recipe
 from training.split import Parts, cut_parts
 
@@ -96,6 +97,8 @@ def _fingerprint(recipe: Recipe, parts: Parts, processes: int, init_file: Path |
 
 def _team_size(recipe: Recipe) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if training_device().type == "cuda":
+        return 1  # one process keeps one GPU busy
     sizes = [stage.batch_size for stage in recipe.stages]
     return max(n for n in range(1, min(cores, 16) + 1) if all(s % n == 0 and s // n >= 8 for s in sizes) or n == 1)
 

@@ -36,11 +36,11 @@ class StoreError(Exception):
         self.path = path
 
 
-class StorageFull(StoreError):  # noqa: N818 (reads as what happened)
+class StorageFull(StoreError):
     """The disk is full, or fuller than the configured headroom allows."""
 
 
-class UnsafePath(StoreError):  # noqa: N818
+class UnsafePath(StoreError):
     """A name would leave the store's folder."""
 
 

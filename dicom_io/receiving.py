@@ -82,7 +82,7 @@ class ReceiveOutcome:
     """ErrorComment (0000,0902); cut to 64 characters."""
 
 
-class ReceiverUnavailable(Exception):  # noqa: N818 (reads as what happened)
+class ReceiverUnavailable(Exception):
     """The receiver cannot make instances durable now (database gone, say); the sender should try again later."""
 
 

@@ -21,7 +21,12 @@ def picture_name(patient: int, follow_up: int = 0) -> str:
 
 
 def write_layout(
-    root: Path, *, patients: int = 10, test_patients: int = 3, size_px: int = 64, header: str = HEADER_V2020,
+    root: Path,
+    *,
+    patients: int = 10,
+    test_patients: int = 3,
+    size_px: int = 64,
+    header: str = HEADER_V2020,
     labels: str = "Effusion|Mass",
 ) -> list[str]:
     """Write one noisy picture for each patient, every second with the labels; return the names."""

@@ -25,9 +25,7 @@ def normal() -> tuple[Chest, Thickness]:
     return chest, draw_anatomy(chest, rng)
 
 
-def drawn(
-    normal: tuple[Chest, Thickness], label: str, seed: int
-) -> tuple[list[Lesion], NDArray[np.float32]]:
+def drawn(normal: tuple[Chest, Thickness], label: str, seed: int) -> tuple[list[Lesion], NDArray[np.float32]]:
     """Return the lesions and the change of thickness they made, float32 [H, W]."""
     chest, before = normal
     after = copy.deepcopy(before)
@@ -57,9 +55,7 @@ def test_a_finding_changes_the_picture_in_its_boxes_and_hardly_elsewhere(
 
 
 @pytest.mark.parametrize("label", ["Nodule", "Mass"])
-def test_round_lesions_stand_out_from_their_surroundings_at_112_px(
-    normal: tuple[Chest, Thickness], label: str
-) -> None:
+def test_round_lesions_stand_out_from_their_surroundings_at_112_px(normal: tuple[Chest, Thickness], label: str) -> None:
     chest, before = normal
     for seed in range(6):
         lesions, change = drawn(normal, label, seed)

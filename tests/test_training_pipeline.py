@@ -98,8 +98,16 @@ def test_the_bundle_says_what_it_is_and_proves_itself_when_served(reduced_run: P
 def test_the_finished_command_run_again_concludes_from_the_same_weights(reduced_run: Path) -> None:
     folder = reduced_run / "bundle" / "reduced"
     before = (folder / "bundle.json").read_bytes()
-    again = _training("--data", reduced_run.parent / "data", "--out", reduced_run, "--recipe",
-                      reduced_run.parent / "reduced.toml", "--processes", "1")
+    again = _training(
+        "--data",
+        reduced_run.parent / "data",
+        "--out",
+        reduced_run,
+        "--recipe",
+        reduced_run.parent / "reduced.toml",
+        "--processes",
+        "1",
+    )
     assert again.returncode == 0, again.stderr
     assert "training is finished already" in again.stderr
     assert (folder / "bundle.json").read_bytes() == before
@@ -141,8 +149,9 @@ def test_refusals_are_one_sentence_and_exit_status_one(tmp_path: Path) -> None:
 def test_the_two_commands_reproduce_the_metrics_of_the_bundle_in_the_repository(tmp_path: Path) -> None:
     """About forty minutes on two idle cores, and a few for drawing; other CPUs round differently, hence intervals."""
     assert _training("phantom", tmp_path / "data", timeout_seconds=3600).returncode == 0
-    result = _training("--data", tmp_path / "data", "--out", tmp_path / "run", "--processes", "2",
-                       timeout_seconds=3 * 3600)
+    result = _training(
+        "--data", tmp_path / "data", "--out", tmp_path / "run", "--processes", "2", timeout_seconds=3 * 3600
+    )
     assert result.returncode == 0, result.stderr
     made = load_bundle(tmp_path / "run" / "bundle" / "phantom-densenet121")
     shipped = load_bundle(ROOT / "model" / "bundles" / "phantom-densenet121")

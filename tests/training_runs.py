@@ -20,8 +20,12 @@ def tiny_run(tmp_path: Path, *, processes: int = 1, **choices: Any) -> Prepared:
         write_layout(tmp_path / "data", patients=24, test_patients=4, size_px=48)
     stage = {"batch_size": 4, "learning_rate": 1e-3, "final_learning_rate": 1e-4}
     values = {
-        "bundle_name": "trial", "architecture": "densenet-tiny", "init": "random", "box_weight": 0.2,
-        "validation_share": 0.2, "bootstrap_samples": 100,
+        "bundle_name": "trial",
+        "architecture": "densenet-tiny",
+        "init": "random",
+        "box_weight": 0.2,
+        "validation_share": 0.2,
+        "bootstrap_samples": 100,
         "stages": [{**stage, "size_px": 32, "epochs": 2}, {**stage, "size_px": 64, "epochs": 1}],
         "augmentation": {"flip_probability": 0.5, "rotation_degrees": 10.0, "brightness": 0.1},
     }

@@ -14,7 +14,7 @@ from worker.events import record
 from worker.tables import Delivery, DeliveryState, Result, RunTrigger, Study
 
 
-class UnknownStudy(WorkerError):  # noqa: N818 (reads as what happened)
+class UnknownStudy(WorkerError):
     """No study with this Study Instance UID was ever received."""
 
     def __init__(self, study_instance_uid: str) -> None:

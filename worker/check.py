@@ -25,7 +25,7 @@ from worker.rendering import escape
 BROKER_TIMEOUT_SECONDS = 5.0
 
 
-class CheckFailed(Exception):  # noqa: N818 (reads as what happened)
+class CheckFailed(Exception):
     """One check did not pass; the message says what is wrong and what to do."""
 
 

@@ -29,7 +29,7 @@ STOP_SECONDS = 60
 POLL_SECONDS = 0.3
 
 
-class DemoFailed(StartError):  # noqa: N818 (reads as what happened)
+class DemoFailed(StartError):
     """The demonstration could not be shown."""
 
 

@@ -27,7 +27,7 @@ REAL_RADIOGRAPHS = (
 LEG = ("RG3_UNCR.dcm", "Real leg CR", "DEMO-0003", "LEG^REAL")
 
 
-class SampleMissing(StartError):  # noqa: N818 (reads as what happened)
+class SampleMissing(StartError):
     """A picture of the demonstration is not there."""
 
 

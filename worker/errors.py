@@ -29,7 +29,7 @@ class StartError(WorkerError):
     """A process cannot start."""
 
 
-class UnmigratedDatabase(StartError):  # noqa: N818 (reads as what happened)
+class UnmigratedDatabase(StartError):
     """The database does not have the schema this version needs."""
 
     def __init__(self, location: str, found: str | None, expected: str) -> None:
@@ -41,14 +41,14 @@ class UnmigratedDatabase(StartError):  # noqa: N818 (reads as what happened)
         )
 
 
-class DatabaseUnavailable(StartError):  # noqa: N818 (reads as what happened)
+class DatabaseUnavailable(StartError):
     """The database does not answer."""
 
     def __init__(self, location: str, cause: str) -> None:
         super().__init__(f"cannot reach the database {location}: {cause}; check database_url and that the server runs")
 
 
-class MigrationBusy(StartError):  # noqa: N818 (reads as what happened)
+class MigrationBusy(StartError):
     """Another process holds the migration lock."""
 
     def __init__(self, location: str, waited_seconds: float) -> None:
@@ -58,7 +58,7 @@ class MigrationBusy(StartError):  # noqa: N818 (reads as what happened)
         )
 
 
-class AlreadyRunning(StartError):  # noqa: N818 (reads as what happened)
+class AlreadyRunning(StartError):
     """A second start of the same service on the same data folder."""
 
     def __init__(self, service: str, data_dir: Path, holder: str) -> None:
@@ -68,7 +68,7 @@ class AlreadyRunning(StartError):  # noqa: N818 (reads as what happened)
         )
 
 
-class AddressInUse(StartError):  # noqa: N818 (reads as what happened)
+class AddressInUse(StartError):
     """The listening address cannot be bound."""
 
     def __init__(self, host: str, port: int, cause: str) -> None:
@@ -109,7 +109,7 @@ class RetryableRunError(RunError):
     retryable = True
 
 
-class LeaseLost(WorkerError):  # noqa: N818 (reads as what happened)
+class LeaseLost(WorkerError):
     """The run is no longer ours: its fencing token moved on or it is not running any more."""
 
     def __init__(self, run_id: int, fencing_token: int) -> None:
@@ -118,7 +118,7 @@ class LeaseLost(WorkerError):  # noqa: N818 (reads as what happened)
         super().__init__(f"run {run_id} is no longer held under fencing token {fencing_token}; its work is thrown away")
 
 
-class RunRefused(WorkerError):  # noqa: N818 (reads as what happened)
+class RunRefused(WorkerError):
     """No run can be queued for this study now."""
 
     def __init__(self, study_instance_uid: str, cause: str) -> None:

@@ -27,14 +27,14 @@ MAGIC = b"DICM"
 Studies = dict[str, list[Path]]
 
 
-class NothingToSend(WorkerError):  # noqa: N818 (reads as what happened)
+class NothingToSend(WorkerError):
     """No DICOM file was found."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__(f"no DICOM file in {', '.join(str(path) for path in paths)}; nothing was sent")
 
 
-class MissingPath(WorkerError):  # noqa: N818 (reads as what happened)
+class MissingPath(WorkerError):
     """A named file or folder does not exist."""
 
     def __init__(self, path: Path) -> None:

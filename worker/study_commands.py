@@ -25,7 +25,7 @@ from worker.study_detail import study_detail
 from worker.tables import Priority, Study, StudyState
 
 
-class AmbiguousStudy(WorkerError):  # noqa: N818 (reads as what happened)
+class AmbiguousStudy(WorkerError):
     """Several studies carry this accession number."""
 
     def __init__(self, accession_number: str, uids: list[str]) -> None:

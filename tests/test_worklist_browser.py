@@ -182,6 +182,7 @@ def test_nothing_overflows_on_a_narrow_screen(page: Page, page_settings: Setting
         )
         add_study(session, now=now(), state=StudyState.FAILED, reason_code="poison", reason="word" * 60)
         uid = study.study_instance_uid
+    add_pictures(writing, page_settings, uid)
     with served(page_settings) as url:
         for width in (400, 1000, 1440):
             page.set_viewport_size({"width": width, "height": 800})

@@ -158,6 +158,14 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
 
 
 def test_a_sqlite_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'absent' / 'triage.db'}")
-    with pytest.raises(DatabaseUnavailable, match=r"absent/triage\.db"):
+    (tmp_path / "triage.db").mkdir()
+    engine = open_engine(f"sqlite:///{tmp_path / 'triage.db'}")
+    with pytest.raises(DatabaseUnavailable, match=r"triage\.db"):
         require_current_schema(engine)
+
+
+def test_a_sqlite_file_that_does_not_exist_yet_is_unmigrated_and_not_made_by_looking(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'absent' / 'triage.db'}")
+    with pytest.raises(UnmigratedDatabase, match="python -m worker migrate"):
+        require_current_schema(engine)
+    assert not (tmp_path / "absent").exists()

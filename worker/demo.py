@@ -6,11 +6,13 @@ worker, as a modality would send them; the worker's results come back into the s
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -60,6 +62,7 @@ def run_demo(folder: Path, *, keep: bool, deadline_seconds: float) -> int:
     DemoFailed, StartError
         Something needed is missing or did not start.
     """
+    signal.signal(signal.SIGTERM, _leave)
     console = wide_console()
     bundle = demonstration_bundle()
     prepare_folder(folder)
@@ -80,6 +83,11 @@ def run_demo(folder: Path, *, keep: bool, deadline_seconds: float) -> int:
         if keep:
             stay(worker, console)
     return 1 if wrong else 0
+
+
+def _leave(signal_number: int, frame: FrameType | None) -> None:
+    """Turn SIGTERM into an orderly end, so that neither the PACS nor the worker outlives the demonstration."""
+    raise SystemExit(128 + signal_number)
 
 
 def show_studies(

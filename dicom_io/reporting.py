@@ -54,6 +54,8 @@ class ReportedFinding:
     """Operating point, 0..1; at or above it the finding is flagged."""
     source_index: int = 0
     """Index into `Report.images`."""
+    rank: float = 0.0
+    """Urgency by the site's policy; of two flagged findings the one with the higher rank is named first."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -70,8 +72,8 @@ class ReportedFinding:
 
     @property
     def percent(self) -> int:
-        """Probability in whole percent, 0..100, as people read it."""
-        return round(100.0 * self.probability)
+        """Probability in whole percent, 1..99, as people read it: a model is never so sure as 0 or 100."""
+        return min(99, max(1, round(100.0 * self.probability)))
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ class Report:
 
     @property
     def flagged(self) -> tuple[ReportedFinding, ...]:
-        """Findings at or above their threshold, the most probable first."""
-        return tuple(sorted((f for f in self.findings if f.flagged), key=lambda f: (-f.probability, f.label)))
+        """Findings at or above their threshold, the most urgent first, then the most probable."""
+        return tuple(sorted((f for f in self.findings if f.flagged), key=lambda f: (-f.rank, -f.probability, f.label)))
 
     @property
     def unflagged(self) -> tuple[ReportedFinding, ...]:

@@ -25,7 +25,7 @@ MAXIMUM_SIDE_PX = 1024
 
 
 def series_description(report: Report) -> str:
-    """Return ``AI CXR <priority> <most probable flagged finding> <percent>%``, at most 64 characters.
+    """Return ``AI CXR <priority> <most urgent flagged finding> <percent>%``, at most 64 characters.
 
     Worklists and routing rules filter on the beginning. One series holds the pictures of all findings of a run.
     """

@@ -116,6 +116,6 @@ def test_a_threshold_for_a_finding_that_does_not_exist_is_refused_by_name(tmp_pa
         Policy.of_bundle(bundle, {"Pneumotorax": 0.5})
 
 
-def test_small_and_near_certain_percentages_keep_a_decimal() -> None:
+def test_small_percentages_keep_a_decimal_and_none_claims_certainty() -> None:
     finding = Policy({**dict.fromkeys(LABELS), "Pleural_Thickening": 0.035}).assess([image(Pleural_Thickening=0.996)])
-    assert finding_in_words(finding.flagged[0]) == "Pleural thickening 99.6 % (threshold 3.5 %)"
+    assert finding_in_words(finding.flagged[0]) == "Pleural thickening > 99 % (threshold 3.5 %)"

@@ -12,9 +12,9 @@ from pydicom import Dataset, dcmread
 from reports import CREATED_AT, QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors
 
-from dicom_io.reporting import DEMONSTRATION_NOTICE, InvalidReportError
+from dicom_io.reporting import DEMONSTRATION_NOTICE, InvalidReportError, ReportedFinding
 from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture
+from dicom_io.secondary_capture import build_secondary_capture, series_description
 
 PICTURE = np.arange(61 * 45 * 3, dtype=np.uint32).reshape(61, 45, 3).astype(np.uint8)  # an odd number of bytes
 
@@ -118,3 +118,12 @@ def test_a_picture_that_cannot_be_is_refused() -> None:
         build_secondary_capture(source, report, finding, PICTURE[..., 0])
     with pytest.raises(InvalidReportError, match="1024"):
         build_secondary_capture(source, report, finding, np.zeros((1025, 10, 3), np.uint8))
+
+
+def test_the_series_names_the_finding_that_made_it_urgent_not_the_surest_one() -> None:
+    source = source_radiograph()
+    urgent = ReportedFinding("Pneumothorax", 0.55, 0.5, rank=0.9)
+    sure = ReportedFinding("Nodule", 0.999, 0.5, rank=0.2)
+    report = report_on(source, findings=(sure, urgent))
+    assert series_description(report) == "AI CXR STAT Pneumothorax 55%"
+    assert sure.percent == 99  # never "100 %"

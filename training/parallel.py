@@ -104,13 +104,15 @@ def _wait(members: list[BaseProcess], signals_seen: set[int]) -> None:
     waiting = list(members)
     while waiting:
         waiting[0].join(timeout=1)
-        stopped = {INTERRUPTED_EXIT_STATUS} | signals_seen
-        failed = [m.exitcode for m in members if m.exitcode not in {None, 0} | stopped]
-        if failed:
+        unremarkable = {None, 0, INTERRUPTED_EXIT_STATUS} | signals_seen
+        if any(member.exitcode not in unremarkable for member in members):
+            for member in members:
+                member.join(timeout=2)  # one failure takes the others along; their statuses together tell which
+            failed = sorted({str(m.exitcode) for m in members if m.exitcode not in unremarkable})
             for member in members:
                 member.terminate()
                 member.join(timeout=10)
-            raise TrainingFailedError(f"a training process ended with status {failed[0]}; its error stands above")
+            raise TrainingFailedError(f"training ended with status {' and '.join(failed)}; the errors stand above")
         waiting = [member for member in waiting if member.exitcode is None]
     if any(member.exitcode in {INTERRUPTED_EXIT_STATUS} | signals_seen for member in members):
         raise TrainingInterruptedError("stopped; the same command continues from the last checkpoint")

@@ -155,10 +155,12 @@ def finding_in_words(finding: AssessedFinding) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """Return a fraction 0..1 as per cent; with one decimal near the ends, where whole numbers would mislead."""
+    """Return a fraction 0..1 as per cent: one decimal below ten, and never "100 %", for a model is not that sure."""
     if fraction is None:
         return "unknown"
-    return f"{fraction:.1%}".replace("%", " %") if not 0.1 <= fraction <= 0.99 else f"{fraction:.0%}".replace("%", " %")
+    if fraction > 0.99:
+        return "> 99 %"
+    return f"{100 * fraction:.{0 if fraction >= 0.1 else 1}f} %"
 
 
 def unflagged(assessment: Assessment, why: str) -> Assessment:

@@ -72,9 +72,9 @@ def test_a_reduced_run_makes_a_bundle_whose_maps_point_far_better_than_chance(re
     assert {label for label, trained in zip(LABELS, bundle.trained, strict=True) if trained} == set(DRAWN_FINDINGS)
     assert set(bundle.operating_points) == set(DRAWN_FINDINGS)
     value, low, high = bundle.metrics["mean_auroc"]
-    assert 0.4 < value
+    assert value > 0.4
     assert low <= value <= high
-    # Measured with these seeds: maps 0.61 of the ceiling, where a random point reaches 0.09. The AUROC, 0.53, says
+    # Measured with these seeds: maps 0.61 of the ceiling, where a random point reaches 0.07. The AUROC, 0.53, says
     # nothing yet: 153 pictures teach this small network where to look, not to tell; that needs the full size.
     assert bundle.localisation["share_of_ceiling"] > 0.35
 

@@ -20,6 +20,7 @@ from worker.rendering import NOTICE, badge, escape, why
 from worker.study_detail import ResultDetail, StudyDetail
 from worker.tables import ResultKind, StudyState
 
+DRAWINGS = "The demonstration model was trained on drawings: what it says about the real radiographs means nothing."
 KIND_TEXTS = {ResultKind.STRUCTURED_REPORT: "SR", ResultKind.SECONDARY_CAPTURE: "SC"}
 
 
@@ -93,7 +94,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
 
 
 def _worklist(outcomes: Sequence[Outcome]) -> Table:
-    table = Table(title="Worklist", header_style="bold", caption=NOTICE)
+    table = Table(title="Worklist", header_style="bold", caption=f"{NOTICE}\n{DRAWINGS}")
     for title in ("Priority", "Study", "Why", "As it must be"):
         table.add_column(title, overflow="fold")
     order = ["STAT", "URGENT", "ROUTINE"]

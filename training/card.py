@@ -52,7 +52,7 @@ def _training(facts: BundleFacts, recipe: Recipe, pictures_seen: int) -> str:
         f"## How it was made\n\n{facts.architecture}, from {recipe.init} weights, seed {recipe.seed}; {stages}{boxes}. "
         f"{facts.trained_on.description} ({pictures_seen} in all, {recipe.validation_share:.0%} of the patients kept "
         f"for validation; list sha256 `{facts.trained_on.list_sha256}`). Selection, calibration (Platt) and thresholds "
-        "used validation only; the test list was used once.\n\n"
+        f"used validation only, never the test list. {recipe.remark}\n\n"
         + ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     )
 

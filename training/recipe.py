@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 RECIPES_DIRECTORY = Path(__file__).resolve().parent / "recipes"
 
-_AFTER_TRAINING = ("bundle_name", "version", "operating_point", "operating_target", "bootstrap_samples")
+_AFTER_TRAINING = ("bundle_name", "version", "operating_point", "operating_target", "bootstrap_samples", "remark")
 
 
 class RecipeError(Exception):
@@ -93,6 +93,8 @@ class Recipe(BaseModel):
     """The sensitivity or specificity aimed at; not used by ``youden``."""
     bootstrap_samples: int = Field(default=1000, ge=100)
     """Patient resamples behind every 95 % interval."""
+    remark: str = ""
+    """A sentence for the model card: what a reader of its figures must know of how this recipe came about."""
 
     def fingerprint(self) -> str:
         """Return the sha256 of every choice that training depends on, so that no other run's checkpoint is continued.

@@ -18,7 +18,7 @@ def test_two_processes_hold_the_same_average_and_all_parts_in_order(tmp_path: Pa
 
 
 def test_a_process_that_fails_fails_the_run_and_an_early_stop_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailedError, match="status (1 and )?3;"):
+    with pytest.raises(TrainingFailedError, match=r"status (1 and )?3;"):
         run_team(2, fail_in_second, tmp_path)
     with pytest.raises(TrainingInterruptedError, match="the same command continues"):
         run_team(1, stop_early, tmp_path)

@@ -86,8 +86,11 @@ def build_cache(
     names = layout.train_val + layout.test
     bytes_total = sum(layout.paths[name].stat().st_size for name in names if name in layout.paths)
     settings = {
-        "list_sha256": list_hash(names), "size_px": size_px, "preprocessing": PREPROCESSING_ID,
-        "pillow": PIL.__version__, "bytes_total": bytes_total,
+        "list_sha256": list_hash(names),
+        "size_px": size_px,
+        "preprocessing": PREPROCESSING_ID,
+        "pillow": PIL.__version__,
+        "bytes_total": bytes_total,
     }
     manifest_path = folder / "index.json"
     if manifest_path.exists() and json.loads(manifest_path.read_text(encoding="utf-8"))["settings"] == settings:

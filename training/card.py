@@ -37,11 +37,16 @@ def model_card(facts: BundleFacts, evaluation: Evaluation, recipe: Recipe, pictu
         _localisation(evaluation),
     ]
     if untrained:
-        parts.append("## Findings it was never taught\n\n" + ", ".join(untrained)
-                     + ". They have no probability (null) and never flag.")
-    parts.append("## Limits\n\nClass activation maps show where the evidence for a finding lies at a resolution of "
-                 "7 x 7 cells; they are not outlines. Calibration and thresholds hold for the population they were "
-                 "chosen on.")
+        parts.append(
+            "## Findings it was never taught\n\n"
+            + ", ".join(untrained)
+            + ". They have no probability (null) and never flag."
+        )
+    parts.append(
+        "## Limits\n\nClass activation maps show where the evidence for a finding lies at a resolution of "
+        "7 x 7 cells; they are not outlines. Calibration and thresholds hold for the population they were "
+        "chosen on."
+    )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -65,19 +70,26 @@ def _figures(evaluation: Evaluation) -> str:
         "|---|---|---|---|---|",
     ]
     for label, f in evaluation.findings.items():
-        lines.append(f"| {label} | {f.positives} | {_text(f.auroc)} | {_text(f.average_precision)} | "
-                     f"{f.ece_before:.3f} -> {f.ece_after:.3f} |")
+        lines.append(
+            f"| {label} | {f.positives} | {_text(f.auroc)} | {_text(f.average_precision)} | "
+            f"{f.ece_before:.3f} -> {f.ece_after:.3f} |"
+        )
     lines.append(f"| **mean** | | **{_text(evaluation.mean_auroc)}** | {_text(evaluation.mean_average_precision)} | |")
     return "\n".join(lines)
 
 
 def _operating_points(facts: BundleFacts) -> str:
-    lines = ["## Operating points\n", "| finding | threshold | chosen by | validation sens / spec | test sens / spec |",
-             "|---|---|---|---|---|"]
+    lines = [
+        "## Operating points\n",
+        "| finding | threshold | chosen by | validation sens / spec | test sens / spec |",
+        "|---|---|---|---|---|",
+    ]
     for label, point in facts.operating_points.items():
         test = facts.metrics["findings"][label]
-        lines.append(f"| {label} | {point.threshold:.4f} | {point.chosen_by} | {_rate(point.sensitivity)} / "
-                     f"{_rate(point.specificity)} | {_rate(test['sensitivity'])} / {_rate(test['specificity'])} |")
+        lines.append(
+            f"| {label} | {point.threshold:.4f} | {point.chosen_by} | {_rate(point.sensitivity)} / "
+            f"{_rate(point.specificity)} | {_rate(test['sensitivity'])} / {_rate(test['specificity'])} |"
+        )
     return "\n".join(lines)
 
 
@@ -92,8 +104,10 @@ def _localisation(evaluation: Evaluation) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for label, s in rows:
-        lines.append(f"| {label} | {s.cases} | {s.hits / s.cases:.3f} | {s.ceiling_hits / s.cases:.3f} | "
-                     f"{_rate(s.of_ceiling)} | {s.random_rate:.3f} | {s.centre_hits / s.cases:.3f} |")
+        lines.append(
+            f"| {label} | {s.cases} | {s.hits / s.cases:.3f} | {s.ceiling_hits / s.cases:.3f} | "
+            f"{_rate(s.of_ceiling)} | {s.random_rate:.3f} | {s.centre_hits / s.cases:.3f} |"
+        )
     lines.append(f"\nAll cases together reach {_rate(evaluation.pointing_of_ceiling)} of the ceiling.")
     return "\n".join(lines)
 

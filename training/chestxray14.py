@@ -129,8 +129,10 @@ def _entry_file(root: Path) -> Path:
         for candidate in (root / name, root / f"{name}.gz"):
             if candidate.exists():
                 return candidate
-    raise LayoutError(f"{root}: no {' or '.join(_ENTRY_FILES)}; --data takes the folder of the NIH download, "
-                      "or one made by `python -m training phantom`")
+    raise LayoutError(
+        f"{root}: no {' or '.join(_ENTRY_FILES)}; --data takes the folder of the NIH download, "
+        "or one made by `python -m training phantom`"
+    )
 
 
 def _rows(path: Path) -> Iterator[list[str]]:

@@ -64,7 +64,9 @@ class Evaluation:
     def metrics(self) -> dict[str, Any]:
         """Return plain values for the bundle."""
         return {
-            "part": "official test list", "pictures": self.pictures, "patients": self.patients,
+            "part": "official test list",
+            "pictures": self.pictures,
+            "patients": self.patients,
             "interval": "95 %, patients resampled",
             "mean_auroc": self.mean_auroc.rounded(),
             "mean_average_precision": self.mean_average_precision.rounded(),
@@ -84,8 +86,13 @@ class Evaluation:
 
 
 def evaluate(
-    outputs: Outputs, examples: Examples, patients: NDArray[np.str_], calibration: Calibration,
-    points: dict[str, OperatingPoint], bootstrap_samples: int, seed: int,
+    outputs: Outputs,
+    examples: Examples,
+    patients: NDArray[np.str_],
+    calibration: Calibration,
+    points: dict[str, OperatingPoint],
+    bootstrap_samples: int,
+    seed: int,
 ) -> Evaluation:
     """Compute every figure of the trained findings, those with an operating point."""
     weights = patient_weights(patients, bootstrap_samples, seed)
@@ -99,14 +106,19 @@ def evaluate(
         truth, probability = examples.targets[:, column], probabilities[:, column]
         sensitivity, specificity = rates_at(probability, truth, point.threshold)
         figures[label] = FindingFigures(
-            int(truth.sum()), with_interval(auroc, truth, outputs.logits[:, column], weights),
+            int(truth.sum()),
+            with_interval(auroc, truth, outputs.logits[:, column], weights),
             with_interval(average_precision, truth, outputs.logits[:, column], weights),
-            expected_calibration_error(truth, raw[:, column]), expected_calibration_error(truth, probability),
-            sensitivity, specificity, pointing.get(label),
+            expected_calibration_error(truth, raw[:, column]),
+            expected_calibration_error(truth, probability),
+            sensitivity,
+            specificity,
+            pointing.get(label),
         )
     columns = [LABELS.index(label) for label, f in figures.items() if not np.isnan(f.auroc.value)]
     return Evaluation(
-        len(examples.names), len(np.unique(patients)),
+        len(examples.names),
+        len(np.unique(patients)),
         mean_with_interval(auroc, examples.targets, outputs.logits, columns, weights),
         mean_with_interval(average_precision, examples.targets, outputs.logits, columns, weights),
         figures,
@@ -119,17 +131,22 @@ def _rounded(value: float) -> float | None:
 
 def _finding_metrics(figures: FindingFigures) -> dict[str, Any]:
     return {
-        "positives": figures.positives, "auroc": figures.auroc.rounded(),
+        "positives": figures.positives,
+        "auroc": figures.auroc.rounded(),
         "average_precision": figures.average_precision.rounded(),
-        "ece_before_calibration": round(figures.ece_before, 4), "ece": round(figures.ece_after, 4),
-        "sensitivity": figures.sensitivity, "specificity": figures.specificity,
+        "ece_before_calibration": round(figures.ece_before, 4),
+        "ece": round(figures.ece_after, 4),
+        "sensitivity": figures.sensitivity,
+        "specificity": figures.specificity,
     }
 
 
 def _pointing_metrics(score: PointingScore) -> dict[str, Any]:
     return {
-        "cases": score.cases, "hit_rate": round(score.hits / score.cases, 4),
+        "cases": score.cases,
+        "hit_rate": round(score.hits / score.cases, 4),
         "ceiling": round(score.ceiling_hits / score.cases, 4),
         "share_of_ceiling": _rounded(score.of_ceiling),
-        "random_point": round(score.random_rate, 4), "picture_centre": round(score.centre_hits / score.cases, 4),
+        "random_point": round(score.random_rate, 4),
+        "picture_centre": round(score.centre_hits / score.cases, 4),
     }

@@ -32,8 +32,13 @@ Golden = tuple[str, NDArray[np.uint8]]
 
 
 def export_bundle(
-    prepared: Prepared, weights: Mapping[str, NDArray[np.float16]], calibration: Calibration,
-    points: dict[str, OperatingPoint], evaluation: Evaluation, probabilities: NDArray[np.floating], folder: Path,
+    prepared: Prepared,
+    weights: Mapping[str, NDArray[np.float16]],
+    calibration: Calibration,
+    points: dict[str, OperatingPoint],
+    evaluation: Evaluation,
+    probabilities: NDArray[np.floating],
+    folder: Path,
 ) -> Bundle:
     """Write the bundle folder and return it as loaded again.
 
@@ -46,12 +51,18 @@ def export_bundle(
     seen = parts.training + parts.validation
     kind = "drawn chests, no radiographs of people" if prepared.demonstration else "ChestX-ray14, official lists"
     facts = BundleFacts(
-        name=recipe.bundle_name, version=recipe.version, demonstration=prepared.demonstration,
-        trained=prepared.plan.trained, calibration=calibration, operating_points=points,
+        name=recipe.bundle_name,
+        version=recipe.version,
+        demonstration=prepared.demonstration,
+        trained=prepared.plan.trained,
+        calibration=calibration,
+        operating_points=points,
         trained_on=TrainedOn(
             description=f"{len(seen)} pictures of train_val_list.txt: {kind}", list_sha256=list_hash(seen)
         ),
-        metrics=evaluation.metrics(), localisation=evaluation.localisation(), versions=_versions(),
+        metrics=evaluation.metrics(),
+        localisation=evaluation.localisation(),
+        versions=_versions(),
         architecture=recipe.architecture,
     )
     golden = [

@@ -43,8 +43,10 @@ def initial_network(recipe: Recipe, init_file: Path | None, prevalence: NDArray[
 
 def _from_file(path: Path) -> dict[str, Tensor]:
     if not path.exists():
-        raise InitError(f"--init {path}: no such file. Give torchvision's densenet121 weights (.pth or .safetensors), "
-                        "or --init random to train from scratch")
+        raise InitError(
+            f"--init {path}: no such file. Give torchvision's densenet121 weights (.pth or .safetensors), "
+            "or --init random to train from scratch"
+        )
     if path.suffix == ".safetensors":
         return dict(load_file(path))
     loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

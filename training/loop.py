@@ -167,12 +167,21 @@ class Trainer:
     def _save(self) -> None:
         if self.team.rank != 0:
             return
-        save_checkpoint(self.plan.checkpoint, {
-            "fingerprint": self.plan.fingerprint, "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "epoch_number": self.epoch_number, "step": self.step, "steps_done": self.steps_done,
-            "history": self.history, "best": self.best, "finished": self.epoch_number == len(self.epochs),
-        })
+        save_checkpoint(
+            self.plan.checkpoint,
+            {
+                "fingerprint": self.plan.fingerprint,
+                "network": self.network.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "epoch_number": self.epoch_number,
+                "step": self.step,
+                "steps_done": self.steps_done,
+                "history": self.history,
+                "best": self.best,
+                "finished": self.epoch_number == len(self.epochs),
+            },
+        )
         logger.info("checkpoint at epoch %d, step %d: %s", self.epoch_number + 1, self.step, self.plan.checkpoint)
 
     def _restore(self) -> None:

@@ -54,8 +54,10 @@ def _choose(probability: NDArray[np.floating], truth: NDArray[np.floating], reci
     place = _place(sensitivity, specificity, recipe)
     rule = "Youden's J" if recipe.operating_point == "youden" else f"{recipe.operating_point} {recipe.operating_target}"
     return OperatingPoint(
-        threshold=float(cuts[place]), chosen_by=f"{rule} on the validation part",
-        sensitivity=float(sensitivity[place]), specificity=float(specificity[place]),
+        threshold=float(cuts[place]),
+        chosen_by=f"{rule} on the validation part",
+        sensitivity=float(sensitivity[place]),
+        specificity=float(specificity[place]),
     )
 
 

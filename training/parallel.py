@@ -123,8 +123,9 @@ def _member(work: Callable[[Team], bool], team: Team, meeting_point: str) -> Non
     if team.size > 1:
         if Path("/sys/class/net/lo").exists():
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # works without a network, and never leaves the machine
-        distributed.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=team.rank,
-                                       world_size=team.size)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting_point}", rank=team.rank, world_size=team.size
+        )
     finished = work(team)
     if team.size > 1:
         distributed.destroy_process_group()

@@ -78,11 +78,14 @@ class Chest:
         """Return the closed outline [N, 2] of one lung."""
         medial = self.midline_x + side * self.mediastinum_half_width
         dome = self.dome(side)
-        back = np.array([
-            [medial, dome[-1, 1]], [medial, self.apex_y + 0.25 * self.height],
-            [medial + side * 4, self.apex_y + 0.12 * self.height],
-            [self.midline_x + side * 0.30 * self._of(self.half_width, side), self.apex_y + 0.03 * self.height],
-        ])
+        back = np.array(
+            [
+                [medial, dome[-1, 1]],
+                [medial, self.apex_y + 0.25 * self.height],
+                [medial + side * 4, self.apex_y + 0.12 * self.height],
+                [self.midline_x + side * 0.30 * self._of(self.half_width, side), self.apex_y + 0.03 * self.height],
+            ]
+        )
         return np.concatenate([self.wall(side, np.linspace(0, 1, 48) ** 2), dome, back])
 
     def heart(self) -> Points:
@@ -90,8 +93,9 @@ class Chest:
         width = self.cardiothoracic_ratio * sum(self.half_width)
         angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
         shape = np.stack([np.cos(angle), 0.72 * np.sin(angle)], 1)
-        turn = np.array([[np.cos(self.heart_tilt), np.sin(self.heart_tilt)],
-                         [-np.sin(self.heart_tilt), np.cos(self.heart_tilt)]])
+        turn = np.array(
+            [[np.cos(self.heart_tilt), np.sin(self.heart_tilt)], [-np.sin(self.heart_tilt), np.cos(self.heart_tilt)]]
+        )
         shape = shape @ turn
         shape = (shape - shape.min(0)) / np.ptp(shape, axis=0)
         left = self.midline_x - (1 - self.heart_offset) * width

@@ -83,8 +83,13 @@ class Strokes:
     def line(self, points: Points, width_px: float, strength: float) -> None:
         """Draw an open line of `width_px` canvas px through `points` [N, 2] with `strength` 0..1."""
         cv2.polylines(
-            self._sheet, [_fixed_point(points)], False, int(np.clip(strength, 0, 1) * 255),
-            max(1, round(width_px)), cv2.LINE_AA, _SUBPIXEL_BITS,
+            self._sheet,
+            [_fixed_point(points)],
+            False,
+            int(np.clip(strength, 0, 1) * 255),
+            max(1, round(width_px)),
+            cv2.LINE_AA,
+            _SUBPIXEL_BITS,
         )
 
     def area(self, points: Points, strength: float) -> None:

@@ -80,11 +80,18 @@ def plan_pictures(images: int, seed: int, test_fraction: float) -> list[PlannedP
     for patient, count in enumerate(counts):
         age, gender = int(np.clip(rng.normal(48, 16), 18, 94)), str(rng.choice(["M", "F"]))
         for follow_up in range(count):
-            pictures.append(PlannedPicture(
-                index=len(pictures), name=f"{patient + 1:08d}_{follow_up:03d}.png", patient=patient + 1,
-                follow_up=follow_up, age_years=min(age + follow_up // 2, 95), gender=gender,
-                anteroposterior=bool(rng.random() < ANTEROPOSTERIOR_SHARE), test=patient in test_patients,
-            ))
+            pictures.append(
+                PlannedPicture(
+                    index=len(pictures),
+                    name=f"{patient + 1:08d}_{follow_up:03d}.png",
+                    patient=patient + 1,
+                    follow_up=follow_up,
+                    age_years=min(age + follow_up // 2, 95),
+                    gender=gender,
+                    anteroposterior=bool(rng.random() < ANTEROPOSTERIOR_SHARE),
+                    test=patient in test_patients,
+                )
+            )
     return pictures
 
 
@@ -93,9 +100,16 @@ def _draw_one(task: tuple[PlannedPicture, int, Path]) -> DrawnPicture:
     cv2.setNumThreads(1)
     rng = np.random.default_rng([seed, _PICTURE_STREAM, plan.index])
     phantom = draw_phantom(draw_findings(rng), plan.anteroposterior, rng)
-    written, encoded = cv2.imencode(".png", phantom.pixels, [
-        cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
-    ])
+    written, encoded = cv2.imencode(
+        ".png",
+        phantom.pixels,
+        [
+            cv2.IMWRITE_PNG_COMPRESSION,
+            1,
+            cv2.IMWRITE_PNG_STRATEGY,
+            cv2.IMWRITE_PNG_STRATEGY_RLE,
+        ],
+    )
     if not written:
         raise PhantomDatasetError(f"{plan.name}: OpenCV could not encode the picture as PNG; check the installation")
     (folder / "images" / plan.name).write_bytes(encoded.tobytes())
@@ -118,11 +132,21 @@ def _write_tables(folder: Path, drawn: list[DrawnPicture]) -> None:
         entries = csv.writer(stream, lineterminator="\n")
         for picture in drawn:
             plan = picture.plan
-            entries.writerow([
-                plan.name, "|".join(sorted(picture.labels)) or "No Finding", plan.follow_up, plan.patient,
-                plan.age_years, plan.gender, "AP" if plan.anteroposterior else "PA", PICTURE_PX, PICTURE_PX,
-                "0.400000", "0.400000",
-            ])
+            entries.writerow(
+                [
+                    plan.name,
+                    "|".join(sorted(picture.labels)) or "No Finding",
+                    plan.follow_up,
+                    plan.patient,
+                    plan.age_years,
+                    plan.gender,
+                    "AP" if plan.anteroposterior else "PA",
+                    PICTURE_PX,
+                    PICTURE_PX,
+                    "0.400000",
+                    "0.400000",
+                ]
+            )
     with (folder / "BBox_List_2017.csv").open("w", newline="", encoding="utf-8") as stream:
         stream.write(BOX_HEADER + "\n")
         boxes = csv.writer(stream, lineterminator="\n")
@@ -135,9 +159,7 @@ def _write_tables(folder: Path, drawn: list[DrawnPicture]) -> None:
         (folder / name).write_text("".join(f"{line}\n" for line in names), encoding="utf-8")
 
 
-def write_phantom_dataset(
-    folder: Path, *, images: int, seed: int, workers: int, test_fraction: float = 0.2
-) -> None:
+def write_phantom_dataset(folder: Path, *, images: int, seed: int, workers: int, test_fraction: float = 0.2) -> None:
     """Draw a data set of phantoms into `folder`.
 
     The same `images`, `seed` and `test_fraction` give the same bytes whatever the number of `workers`: every picture
@@ -174,8 +196,12 @@ def write_phantom_dataset(
     description = {
         "demonstration": True,
         "statement": "Procedural drawings of chests, not radiographs of people. NOT FOR DIAGNOSTIC USE.",
-        "generator": "training.phantom_dataset", "generator_version": GENERATOR_VERSION, "seed": seed,
-        "images": images, "test_fraction": test_fraction, "drawn_findings": list(DRAWN_FINDINGS),
+        "generator": "training.phantom_dataset",
+        "generator_version": GENERATOR_VERSION,
+        "seed": seed,
+        "images": images,
+        "test_fraction": test_fraction,
+        "drawn_findings": list(DRAWN_FINDINGS),
     }
     (folder / "PHANTOM.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

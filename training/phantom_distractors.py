@@ -38,8 +38,10 @@ def _draw_nipples(chest: Chest, layers: Thickness, rng: np.random.Generator) -> 
 
 def _draw_hila(chest: Chest, layers: Thickness, rng: np.random.Generator) -> None:
     for side in SIDES:
-        centre = (chest.midline_x + side * chest.mediastinum_half_width * rng.uniform(0.9, 1.2),
-                  chest.apex_y + chest.height * rng.uniform(0.40, 0.50))
+        centre = (
+            chest.midline_x + side * chest.mediastinum_half_width * rng.uniform(0.9, 1.2),
+            chest.apex_y + chest.height * rng.uniform(0.40, 0.50),
+        )
         radii = (rng.uniform(12, 24), rng.uniform(22, 42))
         layers.body += fill_outline(wobbly_ellipse(centre, radii, 0.25, rng), 6) * np.float32(rng.uniform(0.04, 0.20))
 
@@ -49,8 +51,9 @@ def _draw_skin_folds(chest: Chest, layers: Thickness, rng: np.random.Generator) 
     side = SIDES[int(rng.integers(2))]
     half = chest.half_width[0]
     top = np.array([chest.midline_x + side * half * rng.uniform(0.5, 0.8), chest.apex_y - rng.uniform(30, 70)])
-    low = np.array([chest.midline_x + side * half * rng.uniform(0.75, 1.15),
-                    chest.apex_y + chest.height * rng.uniform(0.5, 1)])
+    low = np.array(
+        [chest.midline_x + side * half * rng.uniform(0.75, 1.15), chest.apex_y + chest.height * rng.uniform(0.5, 1)]
+    )
     curve = bezier(top, (top + low) / 2 + np.array([side * rng.uniform(-14, 30), 0]), low)
     shade = np.concatenate([curve, curve[::-1] - np.array([side * rng.uniform(16, 40), 0])])
     layers.body += fill_outline(shade, 4.0) * np.float32(rng.uniform(0.05, 0.12))
@@ -62,14 +65,17 @@ def _draw_skin_folds(chest: Chest, layers: Thickness, rng: np.random.Generator) 
 def _draw_patches(chest: Chest, layers: Thickness, rng: np.random.Generator) -> None:
     """Shift the brightness of broad regions (scatter, muscle, grid cut-off), so that brightness says little."""
     for side, strength in ((4, rng.uniform(0.02, 0.09)), (8, rng.uniform(0.02, 0.07))):
-        field = cv2.resize(rng.standard_normal((side, side), dtype=np.float32), (CANVAS_PX, CANVAS_PX),
-                           interpolation=cv2.INTER_CUBIC)
+        field = cv2.resize(
+            rng.standard_normal((side, side), dtype=np.float32), (CANVAS_PX, CANVAS_PX), interpolation=cv2.INTER_CUBIC
+        )
         layers.body += field * np.float32(strength)
     for lung in layers.lungs:
         layers.body += lung * np.float32(rng.normal(0, 0.07))
     for _ in range(int(rng.integers(0, 4))):
-        centre = (chest.midline_x + rng.uniform(-1.1, 1.1) * chest.half_width[0],
-                  chest.apex_y + rng.uniform(0.0, 1.1) * chest.height)
+        centre = (
+            chest.midline_x + rng.uniform(-1.1, 1.1) * chest.half_width[0],
+            chest.apex_y + rng.uniform(0.0, 1.1) * chest.height,
+        )
         pad = wobbly_ellipse(centre, (rng.uniform(30, 90), rng.uniform(30, 90)), 0.15, rng)
         layers.body += fill_outline(pad, rng.uniform(16, 28)) * np.float32(rng.uniform(0.06, 0.22))
 
@@ -88,8 +94,12 @@ def _wander(start: Points, end: Points, spread: float, rng: np.random.Generator)
 def _draw_leads(chest: Chest, layers: Thickness, rng: np.random.Generator) -> None:
     metal, wire = Strokes(), Strokes()
     for _ in range(int(rng.integers(2, 6))):
-        spot = np.array([chest.midline_x + rng.uniform(-1.1, 1.1) * chest.half_width[0],
-                         chest.apex_y + rng.uniform(0.02, 1.0) * chest.height])
+        spot = np.array(
+            [
+                chest.midline_x + rng.uniform(-1.1, 1.1) * chest.half_width[0],
+                chest.apex_y + rng.uniform(0.02, 1.0) * chest.height,
+            ]
+        )
         radius = rng.uniform(4, 6)
         metal.area(wobbly_ellipse((spot[0], spot[1]), (radius, radius), 0.0, rng), 1.0)
         edge = np.array([rng.choice([10.0, CANVAS_PX - 10.0]), spot[1] + rng.uniform(-150, 200)])
@@ -127,8 +137,9 @@ def _draw_tubes(chest: Chest, layers: Thickness, rng: np.random.Generator) -> No
     if rng.random() < 0.25:
         side = SIDES[int(rng.integers(2))]
         entry = np.array([x + side * chest.half_width[0] * 1.3, top + chest.height * rng.uniform(0.5, 0.9)])
-        tip = np.array([x + side * chest.half_width[0] * rng.uniform(0.4, 0.8),
-                        top + chest.height * rng.uniform(0.1, 0.8)])
+        tip = np.array(
+            [x + side * chest.half_width[0] * rng.uniform(0.4, 0.8), top + chest.height * rng.uniform(0.1, 0.8)]
+        )
         sheet.line(_wander(entry, tip, 30, rng), 6, 0.7)
     layers.body += sheet.layer(0.7) * np.float32(rng.uniform(0.2, 0.4))
 

@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _COLOURS = {
-    "Cardiomegaly": (80, 80, 255), "Effusion": (255, 160, 60), "Mass": (60, 220, 255), "Nodule": (80, 255, 80),
-    "Pneumothorax": (255, 80, 255), "Consolidation": (255, 255, 80),
+    "Cardiomegaly": (80, 80, 255),
+    "Effusion": (255, 160, 60),
+    "Mass": (60, 220, 255),
+    "Nodule": (80, 255, 80),
+    "Pneumothorax": (255, 80, 255),
+    "Consolidation": (255, 255, 80),
 }
 _TILE_PX = 360
 _COLUMNS = 6

@@ -40,8 +40,17 @@ def _body_outline(chest: Chest, flank: float) -> Points:
     """Return the skin's outline [N, 2]: neck, shoulders and arms, flanks."""
     half = max(chest.half_width)
     top = chest.apex_y
-    right = np.array([[0.30 * half, 0], [0.33 * half, top - 50], [0.62 * half, top - 22], [1.25 * half, top - 2],
-                      [1.62 * half, top + 40], [1.75 * half, top + 130], [1.66 * half, top + 240]])
+    right = np.array(
+        [
+            [0.30 * half, 0],
+            [0.33 * half, top - 50],
+            [0.62 * half, top - 22],
+            [1.25 * half, top - 2],
+            [1.62 * half, top + 40],
+            [1.75 * half, top + 130],
+            [1.66 * half, top + 240],
+        ]
+    )
     lower = np.array([[half + flank, top + 200], [half + flank + 3, top + 330], [half + flank + 10, CANVAS_PX]])
     outline = np.concatenate([right, lower])
     mirrored = outline[::-1] * np.array([-1, 1])
@@ -50,8 +59,9 @@ def _body_outline(chest: Chest, flank: float) -> Points:
 
 def _abdomen_outline(chest: Chest) -> Points:
     right, left = chest.dome(-1), chest.dome(1)
-    bottom = np.array([[chest.midline_x + 2 * chest.half_width[1], CANVAS_PX],
-                       [chest.midline_x - 2 * chest.half_width[0], CANVAS_PX]])
+    bottom = np.array(
+        [[chest.midline_x + 2 * chest.half_width[1], CANVAS_PX], [chest.midline_x - 2 * chest.half_width[0], CANVAS_PX]]
+    )
     flank_left = left[0] + np.array([[60, 50]])
     flank_right = right[0] + np.array([[-60, 50]])
     return np.concatenate([right, left[::-1], flank_left, bottom, flank_right])
@@ -132,8 +142,9 @@ def _vessels(chest: Chest, rng: np.random.Generator) -> Layer:
     """Return the branching vessels of both lungs, strongest at the hila."""
     sheet = Strokes()
     for side in SIDES:
-        hilum = np.array([chest.midline_x + side * chest.mediastinum_half_width * 1.1,
-                          chest.apex_y + 0.45 * chest.height])
+        hilum = np.array(
+            [chest.midline_x + side * chest.mediastinum_half_width * 1.1, chest.apex_y + 0.45 * chest.height]
+        )
         for _ in range(int(rng.integers(8, 13))):
             heading = rng.uniform(-1.45, 1.45)
             _branch(sheet, hilum, heading, side, rng.uniform(3.0, 5.0), chest.height * 0.17, rng)
@@ -165,4 +176,3 @@ def draw_anatomy(chest: Chest, rng: np.random.Generator) -> Thickness:
     open_lung = both * (1 - heart)
     bones = _ribs(chest, rng) * (0.4 + np.float32(0.6) * both) + _spine_and_shoulders(chest, rng)
     return Thickness(body, lungs, open_lung, texture * (both * (1 - np.float32(0.75) * heart)), bones)
-

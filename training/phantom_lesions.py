@@ -195,9 +195,7 @@ _DRAWINGS: dict[str, Callable[[Chest, Thickness, np.random.Generator], list[Lesi
 }
 
 
-def draw_lesions(
-    labels: tuple[str, ...], chest: Chest, layers: Thickness, rng: np.random.Generator
-) -> list[Lesion]:
+def draw_lesions(labels: tuple[str, ...], chest: Chest, layers: Thickness, rng: np.random.Generator) -> list[Lesion]:
     """Draw the findings `labels` into `layers` (changed in place) and return every lesion drawn."""
     lesions: list[Lesion] = []
     for label, draw in _DRAWINGS.items():

@@ -98,7 +98,8 @@ def draw_phantom(labels: tuple[str, ...], anteroposterior: bool, rng: np.random.
     thickness = layers.body + layers.bones + layers.texture
     blur_px = rng.uniform(0.4, 0.9) if anteroposterior else rng.uniform(0.2, 0.6)
     blurred = cv2.GaussianBlur(thickness, (3, 3), blur_px)
-    wide = cv2.warpAffine(blurred, pose, (PICTURE_PX, PICTURE_PX), flags=cv2.INTER_LINEAR,
-                          borderMode=cv2.BORDER_REPLICATE)
+    wide = cv2.warpAffine(
+        blurred, pose, (PICTURE_PX, PICTURE_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     pixels = _expose(np.asarray(wide), rng)
     return Phantom(pixels, labels, tuple(_posed_box(lesion.label, lesion.outline, pose) for lesion in lesions))

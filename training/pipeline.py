@@ -78,10 +78,15 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Bundl
     bundle = export_bundle(
         prepared, weights, calibration, points, evaluation, calibration.probabilities(test.logits), folder
     )
-    write_report(ReportMaterial(bundle, evaluation, checkpoint["history"], examples, test, prepared.cache),
-                 out / "report.html")
-    logger.info("test: mean AUROC %s, maps reach %.3f of the pointing ceiling; report: %s",
-                evaluation.mean_auroc.rounded(), evaluation.pointing_of_ceiling, out / "report.html")
+    write_report(
+        ReportMaterial(bundle, evaluation, checkpoint["history"], examples, test, prepared.cache), out / "report.html"
+    )
+    logger.info(
+        "test: mean AUROC %s, maps reach %.3f of the pointing ceiling; report: %s",
+        evaluation.mean_auroc.rounded(),
+        evaluation.pointing_of_ceiling,
+        out / "report.html",
+    )
     return bundle
 
 

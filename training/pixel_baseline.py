@@ -82,7 +82,9 @@ def baseline_auroc(folder: Path, findings: Sequence[str], *, folds: int = 3) -> 
     for finding in findings:
         model = GridSearchCV(
             make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
-            {"logisticregression__C": list(_STRENGTHS)}, scoring="roc_auc", cv=folds,
+            {"logisticregression__C": list(_STRENGTHS)},
+            scoring="roc_auc",
+            cv=folds,
         )
         model.fit(train_features, np.array([finding in labels[name] for name in train]))
         chance = model.predict_proba(test_features)[:, 1]

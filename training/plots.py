@@ -99,10 +99,15 @@ def map_plots(
         scale = side / BOX_FRAME_PX
         for box in examples.boxes[row]:
             if box.label == label:
-                axis.add_patch(mpl.patches.Rectangle(
-                    (box.x_px * scale, box.y_px * scale), box.width_px * scale, box.height_px * scale,
-                    fill=False, edgecolor="cyan",
-                ))
+                axis.add_patch(
+                    mpl.patches.Rectangle(
+                        (box.x_px * scale, box.y_px * scale),
+                        box.width_px * scale,
+                        box.height_px * scale,
+                        fill=False,
+                        edgecolor="cyan",
+                    )
+                )
         axis.set_title(label, fontsize=8)
         axis.set_axis_off()
     return _png(figure)

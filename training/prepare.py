@@ -65,17 +65,32 @@ def prepare(data: Path, out: Path, recipe: Recipe, init_file: Path | None, proce
         The folder cannot be used.
     """
     layout = read_layout(data)
-    logger.info("%s: %d rows, %d train_val and %d test pictures, %d with boxes", data, len(layout.entries),
-                len(layout.train_val), len(layout.test), len(layout.boxes))
+    logger.info(
+        "%s: %d rows, %d train_val and %d test pictures, %d with boxes",
+        data,
+        len(layout.entries),
+        len(layout.train_val),
+        len(layout.test),
+        len(layout.boxes),
+    )
     cache = _cached(layout, out / "cache")
     _name_unreadable(cache.unreadable)
     parts = cut_parts(layout, recipe.validation_share, recipe.seed, frozenset(cache.unreadable))
-    logger.info("training %d, validation %d, test %d pictures; no patient in two parts", len(parts.training),
-                len(parts.validation), len(parts.test))
+    logger.info(
+        "training %d, validation %d, test %d pictures; no patient in two parts",
+        len(parts.training),
+        len(parts.validation),
+        len(parts.test),
+    )
     team = processes or _team_size(recipe)
     plan = TrainingPlan(
-        recipe, _fingerprint(recipe, parts, team, init_file), out / "cache", out / "training",
-        examples_of(layout, parts.training), examples_of(layout, parts.validation), trained_findings(layout.phantom),
+        recipe,
+        _fingerprint(recipe, parts, team, init_file),
+        out / "cache",
+        out / "training",
+        examples_of(layout, parts.training),
+        examples_of(layout, parts.validation),
+        trained_findings(layout.phantom),
         init_file,
     )
     return Prepared(layout, parts, cache, plan, team)

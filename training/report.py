@@ -60,9 +60,12 @@ def write_report(material: ReportMaterial, path: Path) -> None:
         f"<p>{evaluation.pictures} test pictures of {evaluation.patients} patients. Mean AUROC "
         f"{_text(evaluation.mean_auroc)}; intervals are 95 %, patients resampled.</p>",
         _table(evaluation),
-        "<h2>Training</h2>", _image(history_plot(material.history), "validation by epoch"),
-        "<h2>ROC and precision-recall, test part</h2>", _image(curve_plots(after, targets, labels), "curves"),
-        "<h2>Calibration, test part</h2>", _image(reliability_plot(before, after, targets, labels), "reliability"),
+        "<h2>Training</h2>",
+        _image(history_plot(material.history), "validation by epoch"),
+        "<h2>ROC and precision-recall, test part</h2>",
+        _image(curve_plots(after, targets, labels), "curves"),
+        "<h2>Calibration, test part</h2>",
+        _image(reliability_plot(before, after, targets, labels), "reliability"),
         *_maps(material),
     ]
     text = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(bundle.name)}</title>"
@@ -70,13 +73,31 @@ def write_report(material: ReportMaterial, path: Path) -> None:
 
 
 def _table(evaluation: Evaluation) -> str:
-    head = ("finding", "positives", "AUROC", "average precision", "ECE", "sensitivity", "specificity",
-            "pointing hit rate", "ceiling", "random point", "centre")
+    head = (
+        "finding",
+        "positives",
+        "AUROC",
+        "average precision",
+        "ECE",
+        "sensitivity",
+        "specificity",
+        "pointing hit rate",
+        "ceiling",
+        "random point",
+        "centre",
+    )
     rows = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
     for label, figures in evaluation.findings.items():
-        cells = (label, str(figures.positives), _text(figures.auroc), _text(figures.average_precision),
-                 f"{figures.ece_after:.3f}", _rate(figures.sensitivity), _rate(figures.specificity),
-                 *_pointing(figures))
+        cells = (
+            label,
+            str(figures.positives),
+            _text(figures.auroc),
+            _text(figures.average_precision),
+            f"{figures.ece_after:.3f}",
+            _rate(figures.sensitivity),
+            _rate(figures.specificity),
+            *_pointing(figures),
+        )
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     return f"<table>{''.join(rows)}</table>"
 
@@ -85,8 +106,12 @@ def _pointing(figures: FindingFigures) -> tuple[str, str, str, str]:
     score = figures.pointing
     if score is None:
         return ("-", "-", "-", "-")
-    return (_rate(score.hits / score.cases), _rate(score.ceiling_hits / score.cases), _rate(score.random_rate),
-            _rate(score.centre_hits / score.cases))
+    return (
+        _rate(score.hits / score.cases),
+        _rate(score.ceiling_hits / score.cases),
+        _rate(score.random_rate),
+        _rate(score.centre_hits / score.cases),
+    )
 
 
 def _maps(material: ReportMaterial) -> list[str]:

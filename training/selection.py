@@ -33,8 +33,11 @@ class ValidationScore:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the checkpoint and the report."""
-        return {"mean_auroc": self.mean_auroc, "auroc": self.aurocs,
-                "pointing": {label: list(counts) for label, counts in self.pointing.items()}}
+        return {
+            "mean_auroc": self.mean_auroc,
+            "auroc": self.aurocs,
+            "pointing": {label: list(counts) for label, counts in self.pointing.items()},
+        }
 
     def __str__(self) -> str:
         parts = [f"mean AUROC {self.mean_auroc:.3f}", *(f"{k} {v:.3f}" for k, v in self.aurocs.items())]
@@ -43,7 +46,11 @@ class ValidationScore:
 
 
 def validation_score(
-    network: DenseNet121Cam, cache: PictureCache, examples: Examples, size_px: int, trained: tuple[bool, ...],
+    network: DenseNet121Cam,
+    cache: PictureCache,
+    examples: Examples,
+    size_px: int,
+    trained: tuple[bool, ...],
     team: Team,
 ) -> ValidationScore:
     """Evaluate on validation; the pictures are shared out over the team."""

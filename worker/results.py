@@ -132,9 +132,7 @@ def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedMod
             AnalysedImage(picture.sop_instance_uid, picture.radiograph.pixel_sha256) for picture in analysis.pictures
         ),
         findings=tuple(
-            ReportedFinding(
-                finding.label, finding.probability, finding.threshold, finding.source_index, finding.rank
-            )
+            ReportedFinding(finding.label, finding.probability, finding.threshold, finding.source_index, finding.rank)
             for finding in assessment.findings
             if finding.probability is not None and finding.threshold is not None
         ),

@@ -34,7 +34,7 @@ app = typer.Typer(
 )
 
 
-class PageAddressInUse(StartError):  # noqa: N818 (reads as what happened)
+class PageAddressInUse(StartError):
     """The page's address cannot be bound."""
 
     def __init__(self, host: str, port: int, cause: str) -> None:

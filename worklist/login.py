@@ -31,11 +31,11 @@ MINIMUM_PASSWORD_LENGTH = 12
 SECRET_FILE = "worklist-session.key"  # noqa: S105 (a file's name)
 
 
-class LoginRequired(Exception):  # noqa: N818 (reads as what is needed)
+class LoginRequired(Exception):
     """Nobody is logged in."""
 
 
-class ForgedRequest(Exception):  # noqa: N818 (reads as what it is)
+class ForgedRequest(Exception):
     """A changing request did not come from a page of ours."""
 
 

@@ -160,7 +160,7 @@ def percent(fraction: float | None) -> str:
         return "unknown"
     if fraction > 0.99:
         return "> 99 %"
-    return f"{100 * fraction:.{0 if fraction >= 0.1 else 1}f} %"
+    return f"{100 * fraction:.{0 if fraction >= 0.0995 else 1}f} %"
 
 
 def unflagged(assessment: Assessment, why: str) -> Assessment:

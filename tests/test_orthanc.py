@@ -16,22 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pydicom
 import pytest
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, write_dicom
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import ComprehensiveSRStorage, EncapsulatedPDFStorage, UltrasoundImageStorage, generate_uid
 from services import free_port, wait_for_port
 from sites import QUICK, Site, wait_until
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
-from dicom_io.stamp import stamp_copy
-from worker.config import Settings
+from dicom_io.stamp import radiograph_from_pixels, stamp_copy
+from worker.config import DEFAULT_BUNDLE, Settings
 from worker.up import settings_environment
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)
+CLOSED = {**QUICK, "accept_unknown_sources": False}
 ONLY_IMAGES = """
 function OnStoredInstance(instanceId, tags, metadata, origin)
   if origin.RequestOrigin == 'DicomProtocol' and origin.RemoteAet == 'CXRAI' then return end
@@ -93,7 +96,7 @@ class Orthanc:
         return path
 
 
-StartHospital = Callable[[str], tuple[Orthanc, Site]]
+StartHospital = Callable[..., tuple[Orthanc, Site]]
 
 
 @pytest.fixture
@@ -101,16 +104,15 @@ def start_hospital(make_settings: Callable[..., Settings], sqlite_url: str, tmp_
     """Starter of an Orthanc with this route, and of a running site; the two know each other."""
     with ExitStack() as stack:
 
-        def start(route: str) -> tuple[Orthanc, Site]:
+        def start(route: str, **fields: Any) -> tuple[Orthanc, Site]:
             orthanc = Orthanc(free_port(), free_port())
             destination = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
             settings = make_settings(
                 database_url=sqlite_url,
                 listen_port=free_port(),
-                bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
                 destinations=[destination],
                 sources=[{"ae_title": "ORTHANC"}],
-                **{**QUICK, "accept_unknown_sources": False},
+                **({"bundles": {"default": write_test_bundle(tmp_path / "bundle").folder}, **CLOSED} | fields),
             )
             server = _start_orthanc(orthanc, settings.listen_port, route, tmp_path)
             stack.callback(server.wait, 20)
@@ -131,7 +133,7 @@ def lone_site(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path:
         listen_port=free_port(),
         bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
         sources=[{"ae_title": "STORESCU"}],
-        **{**QUICK, "accept_unknown_sources": False},
+        **CLOSED,
     )
     site = Site(settings, tmp_path / "log.txt")
     try:
@@ -213,6 +215,40 @@ def _require_valid(source: Path, result: Path) -> None:
     if pydicom.dcmread(result, stop_before_pixels=True).Modality == "SR":
         assert "Imaging Measurement Report" in dsrdump(result)
         assert pixelmed_complaints(result) == []
+
+
+def test_the_demonstration_bundle_answers_into_the_archive_within_ten_seconds(
+    start_hospital: StartHospital, tmp_path: Path
+) -> None:
+    orthanc, site = start_hospital(
+        ONLY_IMAGES,
+        bundles={"default": DEFAULT_BUNDLE},
+        allow_demonstration_bundle=True,
+        **{name: Settings.model_fields[name].default for name in QUICK if name != "minimum_free_bytes"},  # as on a site
+    )
+    with Image.open(DEFAULT_BUNDLE / "golden" / "pneumothorax.png") as drawing:
+        phantom = radiograph_from_pixels(
+            np.asarray(drawing), study_datetime=datetime.now(), patient_id="P1", patient_name="Phantom"
+        )
+    phantom.save_as(tmp_path / "phantom.dcm", enforce_file_format=True)
+    for source in (tmp_path / "phantom.dcm", real_radiograph("RG1_UNCR.dcm", tmp_path)):
+        uid = str(pydicom.dcmread(source, stop_before_pixels=True).StudyInstanceUID)
+        pushed = time.monotonic()
+        orthanc.push(source)
+        wait_until(lambda uid=uid: "SR" in modalities(orthanc, uid), f"report of {uid} in the archive")
+        site.wait_for_delivery(uid, "sent")
+        assert time.monotonic() - pushed < 10.0
+        expected = {result.sop_instance_uid for result in site.current_results(uid)}
+        assert {orthanc.tag(result, "SOPInstanceUID") for result in orthanc.results(uid)} == expected
+    study = site.study(str(phantom.StudyInstanceUID))
+    assert study is not None
+    assert study.priority == "STAT"
+    assert modalities(orthanc, str(phantom.StudyInstanceUID)) == ["OT", "SR"]
+
+
+def modalities(orthanc: Orthanc, study_instance_uid: str) -> list[str]:
+    """Return the modality of each object of ours in the study, sorted."""
+    return sorted(orthanc.tag(result, "Modality") for result in orthanc.results(study_instance_uid))
 
 
 def test_the_projects_validation_script_accepts_what_lies_in_the_archive(

@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 UV_VERSION = 0.13.8
 
+# Dozens of processes import the same large libraries: let Python keep what it has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test slow lint check clean
 
 # One environment for running, a second stamp on top of it for testing; both pinned by requirements.lock.

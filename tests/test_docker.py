@@ -43,13 +43,22 @@ def test_image_copies_every_package() -> None:
     assert copied == {"dicom_io", "migrations", "model", "training", "worker", "worklist"}
 
 
-@pytest.mark.parametrize("service", ["migrate", "listen", "work", "sweep"])
+@pytest.mark.parametrize("service", ["migrate", "listen", "work", "deliver", "sweep"])
 def test_each_service_runs_a_command_that_the_worker_has(service: str) -> None:
     from worker.cli import app
 
-    package, command = yaml.safe_load(COMPOSE.read_text())["services"][service]["command"]
+    package, *command = yaml.safe_load(COMPOSE.read_text())["services"][service]["command"]
     assert package == "worker"
-    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+    assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0
+
+
+def test_every_queue_is_served_by_some_service_and_by_some_line_of_the_readme() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"].values()
+    in_compose = [" ".join(service.get("command", ())) for service in services]
+    in_readme = re.findall(r"^python -m (worker work.*?) --config", (ROOT / "README.md").read_text(), re.MULTILINE)
+    for commands in (in_compose, in_readme):
+        works = [command for command in commands if command.startswith("worker work")]
+        assert sorted(works) == ["worker work", "worker work --queues delivery"]  # the first serves stat and routine
 
 
 def test_compose_sets_only_variables_that_the_configuration_knows() -> None:

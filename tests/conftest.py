@@ -145,3 +145,17 @@ def _administer(url: str, statement: str) -> None:
 
 def _with_database(url: str, name: str) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Give each test an environment without our settings, and take back what it sets (``--config`` sets CXR_CONFIG)."""
+    kept = ("CXR_TEST_", "CXR_REQUIRE_SERVICES", "CXR_SHARED")
+
+    def forget() -> None:
+        for name in [name for name in os.environ if name.startswith("CXR_") and not name.startswith(kept)]:
+            del os.environ[name]
+
+    forget()
+    yield
+    forget()

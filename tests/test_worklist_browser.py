@@ -106,7 +106,7 @@ def test_a_new_study_climbs_to_its_place_without_reload_and_focus_stays(
         link.focus()
         with writing.begin() as session:
             add_triaged_study(session, {"Pneumothorax": 0.91}, now=now(), patient_name="STAT^STELLA")
-        expect(page.get_by_text("STAT, STELLA")).to_be_visible()
+        expect(page.get_by_text("STAT, STELLA")).to_be_visible(timeout=30_000)  # the page asks every 5 s
         names = page.locator(".name").all_inner_texts()
         assert names == ["STAT, STELLA", "ROUTINE, RITA"]
         expect(link).to_be_focused()

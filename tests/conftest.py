@@ -26,11 +26,16 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session", autouse=True)
 def _no_outside_configuration() -> Iterator[None]:
     """Keep the ``CXR_*`` variables of whoever runs the tests away from the code under test."""
-    ours = ("CXR_TEST_", "CXR_REQUIRE_SERVICES", "CXR_SHARED")
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("CXR_") and not name.startswith(ours)]:
+        for name in _setting_variables():
             patch.delenv(name)
         yield
+
+
+def _setting_variables() -> list[str]:
+    """Return the ``CXR_*`` variables that configure the worker; those that steer the tests are not among them."""
+    ours = ("CXR_TEST_", "CXR_REQUIRE_SERVICES", "CXR_SHARED")
+    return [name for name in os.environ if name.startswith("CXR_") and not name.startswith(ours)]
 
 
 def _service(stack: ExitStack, make: Callable[[], Any]) -> str:
@@ -150,10 +155,9 @@ def _with_database(url: str, name: str) -> str:
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
     """Give each test an environment without our settings, and take back what it sets (``--config`` sets CXR_CONFIG)."""
-    kept = ("CXR_TEST_", "CXR_REQUIRE_SERVICES", "CXR_SHARED")
 
     def forget() -> None:
-        for name in [name for name in os.environ if name.startswith("CXR_") and not name.startswith(kept)]:
+        for name in _setting_variables():
             del os.environ[name]
 
     forget()

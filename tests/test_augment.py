@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.preprocess import normalise
-from training.augment import BoxBatch, box_shares, jitter, normalised, random_matrices, warp
+from training.data.augment import BoxBatch, box_shares, jitter, normalised, random_matrices, warp
 from training.recipe import Augmentation
 
 STRONG = Augmentation(

@@ -8,8 +8,8 @@ from layouts import write_layout
 from PIL import Image
 
 from model.preprocess import to_uint8_224
-from training.cache import build_cache, read_grey
-from training.chestxray14 import LayoutError, read_layout
+from training.data.cache import build_cache, read_grey
+from training.data.chestxray14 import LayoutError, read_layout
 
 
 def _ignore(done: int, total: int) -> None:

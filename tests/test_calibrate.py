@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from model.labels import LABELS
-from training.calibrate import fit_platt
-from training.metrics import expected_calibration_error
+from training.evaluation.calibrate import fit_platt
+from training.evaluation.metrics import expected_calibration_error
 
 TRAINED = (True, *(False,) * 13)
 

@@ -8,7 +8,7 @@ import pytest
 from layouts import BOX_HEADER, HEADER_2017, HEADER_V2020, picture_name, write_layout
 
 from model.labels import LABELS
-from training.chestxray14 import Box, LayoutError, list_hash, read_layout
+from training.data.chestxray14 import Box, LayoutError, list_hash, read_layout
 
 
 @pytest.mark.parametrize("header", [HEADER_V2020, HEADER_2017])

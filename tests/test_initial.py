@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import densenet121
 
-from training.initial import InitError, initial_network
+from training.fitting.initial import InitError, initial_network
 from training.recipe import load_recipe
 
 PREVALENCE = np.full(14, 0.1, np.float32)

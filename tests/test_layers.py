@@ -59,17 +59,31 @@ def test_an_import_against_the_layers_is_found(tmp_path: Path) -> None:
     assert violations("dicom_io", bad) == ["bad.py:4: dicom_io imports worker", "bad.py:5: dicom_io imports torch"]
 
 
-def test_no_circles_between_the_files_of_a_package() -> None:
-    for package in ALLOWED:
-        edges: dict[str, set[str]] = {}
-        for path in (ROOT / package).glob("*.py"):
-            tree = ast.parse(path.read_text())
-            edges[path.stem] = {
-                node.module.split(".")[1]
-                for node in tree.body
-                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{package}.")
-            }
-        assert circle_in(edges) is None, f"{package}: {circle_in(edges)}"
+def edges_of(package: str, depth: int | None = None) -> dict[str, set[str]]:
+    """Return what each file imports inside its package by dotted names, cut to ``depth`` parts (2: rooms)."""
+    edges: dict[str, set[str]] = {}
+    for path in (ROOT / package).rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts[:depth])
+        imported = {
+            ".".join(node.module.split(".")[:depth])
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{package}.")
+        }
+        edges[name] = edges.get(name, set()) | (imported - {name})
+    return edges
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_no_circles_between_the_files_of_a_package_nor_between_its_rooms(package: str) -> None:
+    assert circle_in(edges_of(package)) is None
+    assert circle_in(edges_of(package, depth=2)) is None
+
+
+def test_the_rooms_of_training_import_downwards() -> None:
+    edges = edges_of("training", depth=2)
+    floors = ["training.data", "training.evaluation", "training.fitting", "training.reporting"]
+    for number, floor in enumerate(floors):
+        assert edges[floor].isdisjoint(floors[number + 1 :]), floor
 
 
 def circle_in(edges: dict[str, set[str]]) -> list[str] | None:

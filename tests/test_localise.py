@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from model.labels import LABELS
-from training.chestxray14 import Box
-from training.localise import pointing_game
+from training.data.chestxray14 import Box
+from training.evaluation.localise import pointing_game
 
 TRAINED = (True,) * 14
 MASS = LABELS.index("Mass")

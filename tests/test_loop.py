@@ -8,9 +8,9 @@ import pytest
 import torch
 from training_runs import tiny_run
 
-from training.checkpoint import CheckpointError, load_checkpoint
-from training.inference import outputs_of
-from training.loop import Trainer
+from training.evaluation.inference import outputs_of
+from training.fitting.checkpoint import CheckpointError, load_checkpoint
+from training.fitting.loop import Trainer
 from training.parallel import Team
 from training.prepare import Prepared
 

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from training.augment import BoxBatch
-from training.losses import finding_loss, place_loss
+from training.data.augment import BoxBatch
+from training.fitting.losses import finding_loss, place_loss
 
 
 def _box(label: int) -> BoxBatch:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from model.labels import LABELS
-from training.metrics import (
+from training.evaluation.metrics import (
     auroc,
     average_precision,
     expected_calibration_error,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.operating_points import choose_operating_points, rates_at
+from training.evaluation.operating_points import choose_operating_points, rates_at
 from training.recipe import Recipe, load_recipe
 
 TRAINED = (True, *(False,) * 13)

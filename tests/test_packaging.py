@@ -12,23 +12,23 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_every_package_on_disk_is_listed_and_the_other_way_round() -> None:
-    on_disk = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    on_disk = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in ROOT.glob("*/__init__.py")
+        for path in package.parent.rglob("__init__.py")
+    }
     assert on_disk == set(PROJECT["tool"]["setuptools"]["packages"])
 
 
-def test_packages_are_flat_apart_from_listed_data() -> None:
-    data = PROJECT["tool"]["setuptools"]["package-data"]
-    for package in PROJECT["tool"]["setuptools"]["packages"]:
-        for path in (ROOT / package).rglob("*"):
-            inside = path.relative_to(ROOT / package)
-            if (
-                path.is_file()
-                and "__pycache__" not in inside.parts
-                and not (len(inside.parts) == 1 and path.suffix == ".py")
-            ):
-                assert any(fnmatch(inside.as_posix(), pattern) for pattern in data.get(package, ())), (
-                    f"{path} is not packaged"
-                )
+def test_every_file_of_a_package_is_packaged() -> None:
+    packages, data = PROJECT["tool"]["setuptools"]["packages"], PROJECT["tool"]["setuptools"]["package-data"]
+    for top in {package.split(".")[0] for package in packages}:
+        for path in (ROOT / top).rglob("*"):
+            if not path.is_file() or "__pycache__" in path.parts:
+                continue
+            module = path.suffix == ".py" and ".".join(path.parent.relative_to(ROOT).parts) in packages
+            inside = path.relative_to(ROOT / top).as_posix()
+            assert module or any(fnmatch(inside, pattern) for pattern in data.get(top, ())), f"{path} is not packaged"
 
 
 def test_lock_pins_every_dependency_and_names_no_address() -> None:

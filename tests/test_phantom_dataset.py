@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.phantom_dataset import (
+from training.phantoms.dataset import (
     BOX_HEADER,
     DATA_ENTRY_HEADER,
     PhantomDatasetError,
@@ -20,7 +20,7 @@ from training.phantom_dataset import (
     plot_examples,
     write_phantom_dataset,
 )
-from training.phantom_statistics import DRAWN_FINDINGS
+from training.phantoms.statistics import DRAWN_FINDINGS
 
 IMAGES = 20
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.phantom_anatomy import Chest, draw_chest
-from training.phantom_layers import Thickness, draw_anatomy
-from training.phantom_lesions import Lesion, draw_lesions
-from training.phantom_picture import draw_phantom
-from training.phantom_statistics import BOX_SUMMARIES, DRAWN_FINDINGS
+from training.phantoms.anatomy import Chest, draw_chest
+from training.phantoms.layers import Thickness, draw_anatomy
+from training.phantoms.lesions import Lesion, draw_lesions
+from training.phantoms.picture import draw_phantom
+from training.phantoms.statistics import BOX_SUMMARIES, DRAWN_FINDINGS
 
 LOCAL_FINDINGS = [label for label in DRAWN_FINDINGS if label != "Cardiomegaly"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_phantom_dataset import official_metadata
 
-from training.phantom_statistics import (
+from training.phantoms.statistics import (
     BOX_SUMMARIES,
     DRAWN_FINDINGS,
     NO_FINDING_SHARE,

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from training.phantom_dataset import write_phantom_dataset
-from training.phantom_statistics import DRAWN_FINDINGS
-from training.pixel_baseline import TOY_LIMIT, baseline_auroc, pixel_features
+from training.evaluation.pixel_baseline import TOY_LIMIT, baseline_auroc, pixel_features
+from training.phantoms.dataset import write_phantom_dataset
+from training.phantoms.statistics import DRAWN_FINDINGS
 
 
 def test_a_toy_set_whose_finding_is_brightness_is_found_out(tmp_path: Path) -> None:

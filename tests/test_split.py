@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from layouts import picture_name, write_layout
 
-from training.chestxray14 import LayoutError, read_layout
-from training.split import cut_parts
+from training.data.chestxray14 import LayoutError, read_layout
+from training.data.split import cut_parts
 
 
 def _two_pictures_each(root: Path) -> None:

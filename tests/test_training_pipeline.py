@@ -16,7 +16,7 @@ from model.bundle import load_bundle
 from model.classifier import Classifier
 from model.golden import verify_golden
 from model.labels import LABELS
-from training.phantom_statistics import DRAWN_FINDINGS
+from training.phantoms.statistics import DRAWN_FINDINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 REDUCED_RECIPE = """

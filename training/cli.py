@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.checkpoint import CheckpointError
-from training.chestxray14 import LayoutError
-from training.initial import InitError
+from training.data.chestxray14 import LayoutError
+from training.fitting.checkpoint import CheckpointError
+from training.fitting.initial import InitError
 from training.parallel import TrainingFailedError, TrainingInterruptedError
-from training.phantom_dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
+from training.phantoms.dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
 from training.pipeline import run_pipeline
 from training.recipe import Recipe, RecipeError, load_recipe
 

@@ -15,13 +15,13 @@ from model.calibration import Calibration
 from model.golden import expected_probabilities
 from model.labels import LABELS
 from model.preprocess import resize_uint8
-from training.cache import read_grey
-from training.card import model_card
-from training.chestxray14 import list_hash
-from training.evaluate import Evaluation
-from training.phantom_picture import draw_phantom
-from training.phantom_statistics import DRAWN_FINDINGS
+from training.data.cache import read_grey
+from training.data.chestxray14 import list_hash
+from training.evaluation.evaluate import Evaluation
+from training.phantoms.picture import draw_phantom
+from training.phantoms.statistics import DRAWN_FINDINGS
 from training.prepare import Prepared
+from training.reporting.card import model_card
 
 _GOLDEN_PX = 384  # small enough for the bundle, larger than the network's input so that resizing is proven too
 _NORMAL_PICTURES = 2

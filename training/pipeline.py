@@ -12,18 +12,18 @@ import torch
 from model.bundle import Bundle
 from model.densenet import DenseNet121Cam, network_with, weights_of
 from model.preprocess import INPUT_SIZE_PX
-from training.calibrate import fit_platt
-from training.checkpoint import load_checkpoint
-from training.evaluate import evaluate
+from training.evaluation.calibrate import fit_platt
+from training.evaluation.evaluate import evaluate
+from training.evaluation.inference import Outputs, outputs_of
+from training.evaluation.operating_points import choose_operating_points
 from training.export import export_bundle
-from training.inference import Outputs, outputs_of
-from training.initial import initial_network
-from training.loop import train_member
-from training.operating_points import choose_operating_points
+from training.fitting.checkpoint import load_checkpoint
+from training.fitting.initial import initial_network
+from training.fitting.loop import train_member
 from training.parallel import run_team, training_device
 from training.prepare import Prepared, prepare
 from training.recipe import Recipe
-from training.report import ReportMaterial, write_report
+from training.reporting.report import ReportMaterial, write_report
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.labels import LABELS
-from training.batches import Examples
-from training.cache import PictureCache, build_cache
-from training.chestxray14 import ChestXray14, list_hash, read_layout
-from training.loop import TrainingPlan
+from training.data.batches import Examples
+from training.data.cache import PictureCache, build_cache
+from training.data.chestxray14 import ChestXray14, list_hash, read_layout
+from training.data.split import Parts, cut_parts
+from training.fitting.loop import TrainingPlan
 from training.parallel import training_device
 from training.recipe import Recipe
-from training.split import Parts, cut_parts
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.labels import LABELS
-from training.augment import BoxBatch
-from training.chestxray14 import BOX_FRAME_PX, Box
+from training.data.augment import BoxBatch
+from training.data.chestxray14 import BOX_FRAME_PX, Box
 from training.parallel import Team
 
 
@@ -41,7 +41,7 @@ def batch_rows(count: int, batch_size: int, seed: int, epoch: int, step: int, te
 
 
 def box_batch(examples: Examples, rows: NDArray[np.int64], trained: tuple[bool, ...]) -> BoxBatch:
-    """Return the boxes of the rows whose finding is trained, in the coordinates of ``training.augment``."""
+    """Return the boxes of the rows whose finding is trained, in the coordinates of ``training.data.augment``."""
     picture, label, edges = [], [], []
     for place, row in enumerate(rows):
         for box in examples.boxes[row]:

@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from training.schedule import Epoch
+from training.fitting.schedule import Epoch
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.calibration import Calibration
-from training.batches import Examples
-from training.cache import PictureCache
-from training.evaluate import Evaluation, FindingFigures
-from training.inference import Outputs
-from training.metrics import Interval
-from training.plots import curve_plots, history_plot, map_plots, reliability_plot
+from training.data.batches import Examples
+from training.data.cache import PictureCache
+from training.evaluation.evaluate import Evaluation, FindingFigures
+from training.evaluation.inference import Outputs
+from training.evaluation.metrics import Interval
+from training.reporting.plots import curve_plots, history_plot, map_plots, reliability_plot
 
 _MAPS_PER_FINDING = 4
 

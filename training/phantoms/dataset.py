@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from training.phantom_gallery import plot_examples
-from training.phantom_picture import PICTURE_PX, LesionBox, draw_phantom
-from training.phantom_statistics import DRAWN_FINDINGS, draw_findings
+from training.phantoms.gallery import plot_examples
+from training.phantoms.picture import PICTURE_PX, LesionBox, draw_phantom
+from training.phantoms.statistics import DRAWN_FINDINGS, draw_findings
 
 GENERATOR_VERSION = "1"
 """Raised whenever the same seed no longer gives the same bytes."""
@@ -196,7 +196,7 @@ def write_phantom_dataset(folder: Path, *, images: int, seed: int, workers: int,
     description = {
         "demonstration": True,
         "statement": "Procedural drawings of chests, not radiographs of people. NOT FOR DIAGNOSTIC USE.",
-        "generator": "training.phantom_dataset",
+        "generator": "training.phantoms.dataset",
         "generator_version": GENERATOR_VERSION,
         "seed": seed,
         "images": images,

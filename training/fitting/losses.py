@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from training.augment import BoxBatch
+from training.data.augment import BoxBatch
 
 
 def finding_loss(logits: Tensor, targets: Tensor, trained: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.chestxray14 import ChestXray14, LayoutError
+from training.data.chestxray14 import ChestXray14, LayoutError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID, resize_uint8
-from training.chestxray14 import ChestXray14, LayoutError, list_hash
+from training.data.chestxray14 import ChestXray14, LayoutError, list_hash
 
 ReportProgress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""

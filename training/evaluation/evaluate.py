@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from model.bundle import OperatingPoint
 from model.calibration import Calibration
 from model.labels import LABELS
-from training.batches import Examples
-from training.inference import Outputs
-from training.localise import PointingScore, pointing_game
-from training.metrics import (
+from training.data.batches import Examples
+from training.evaluation.inference import Outputs
+from training.evaluation.localise import PointingScore, pointing_game
+from training.evaluation.metrics import (
     Interval,
     auroc,
     average_precision,
@@ -23,7 +23,7 @@ from training.metrics import (
     patient_weights,
     with_interval,
 )
-from training.operating_points import rates_at
+from training.evaluation.operating_points import rates_at
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from model.bundle import BundleFacts
-from training.evaluate import Evaluation
-from training.metrics import Interval
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.metrics import Interval
 from training.recipe import Recipe
 
 _DEMONSTRATION = """\

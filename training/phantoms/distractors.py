@@ -9,9 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.phantom_anatomy import SIDES, Chest
-from training.phantom_canvas import CANVAS_PX, Points, Strokes, bezier, fill_outline, wobbly_ellipse
-from training.phantom_layers import Thickness
+from training.phantoms.anatomy import SIDES, Chest
+from training.phantoms.canvas import CANVAS_PX, Points, Strokes, bezier, fill_outline, wobbly_ellipse
+from training.phantoms.layers import Thickness
 
 
 def _draw_breasts(chest: Chest, layers: Thickness, rng: np.random.Generator) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 
 from model.densenet import DenseNet121Cam
 from model.labels import LABELS
-from training.batches import Examples
-from training.cache import PictureCache
-from training.inference import outputs_of
-from training.localise import pointing_game
-from training.metrics import auroc
+from training.data.batches import Examples
+from training.data.cache import PictureCache
+from training.evaluation.inference import outputs_of
+from training.evaluation.localise import pointing_game
+from training.evaluation.metrics import auroc
 from training.parallel import Team
 
 

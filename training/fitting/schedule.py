@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from training.batches import steps_per_epoch
+from training.data.batches import steps_per_epoch
 from training.recipe import Recipe, Stage
 
 

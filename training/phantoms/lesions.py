@@ -1,7 +1,7 @@
 """The drawn findings: each changes the phantom's thickness layers and gives the outline its box is taken from.
 
 Signs are local (an edge, a texture, a line), never a shift of the whole picture's brightness. Sizes and places follow
-`training.phantom_statistics`.
+`training.phantoms.statistics`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training.phantom_anatomy import SIDES, Chest
-from training.phantom_canvas import (
+from training.phantoms.anatomy import SIDES, Chest
+from training.phantoms.canvas import (
     PICTURE_PX_PER_CANVAS_PX,
     Layer,
     Points,
@@ -24,8 +24,8 @@ from training.phantom_canvas import (
     soften,
     wobbly_ellipse,
 )
-from training.phantom_layers import Thickness
-from training.phantom_statistics import BOX_SUMMARIES, NOMINAL_LUNG_HALF_WIDTH_PX, SUMMARY_LEVELS, draw_from_summary
+from training.phantoms.layers import Thickness
+from training.phantoms.statistics import BOX_SUMMARIES, NOMINAL_LUNG_HALF_WIDTH_PX, SUMMARY_LEVELS, draw_from_summary
 
 _PLACING_TRIES = 60
 
@@ -37,7 +37,7 @@ class Lesion:
     Attributes
     ----------
     label
-        One of `training.phantom_statistics.DRAWN_FINDINGS`.
+        One of `training.phantoms.statistics.DRAWN_FINDINGS`.
     outline
         Float [N, 2] points (x, y), canvas px, whose bounds are the lesion's box.
     """
@@ -180,7 +180,7 @@ def _draw_pneumothorax(chest: Chest, layers: Thickness, rng: np.random.Generator
 
 
 def _draw_cardiomegaly(chest: Chest, layers: Thickness, rng: np.random.Generator) -> list[Lesion]:
-    """Give the outline of the heart, which `training.phantom_anatomy.draw_chest` has drawn large."""
+    """Give the outline of the heart, which `training.phantoms.anatomy.draw_chest` has drawn large."""
     del layers, rng
     return [Lesion("Cardiomegaly", chest.heart())]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training.phantom_anatomy import SIDES, Chest
-from training.phantom_canvas import CANVAS_PX, Layer, Points, Strokes, bezier, fill_outline
+from training.phantoms.anatomy import SIDES, Chest
+from training.phantoms.canvas import CANVAS_PX, Layer, Points, Strokes, bezier, fill_outline
 
 
 @dataclass

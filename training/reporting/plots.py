@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from model.cam import saliency
 from model.labels import LABELS
-from training.batches import Examples
-from training.chestxray14 import BOX_FRAME_PX
+from training.data.batches import Examples
+from training.data.chestxray14 import BOX_FRAME_PX
 
 _BINS = 10
 _COLUMNS = 4

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom_anatomy import draw_chest
-from training.phantom_canvas import CANVAS_PX, PICTURE_PX_PER_CANVAS_PX, Layer, Points
-from training.phantom_distractors import draw_distractors
-from training.phantom_layers import draw_anatomy
-from training.phantom_lesions import draw_lesions
+from training.phantoms.anatomy import draw_chest
+from training.phantoms.canvas import CANVAS_PX, PICTURE_PX_PER_CANVAS_PX, Layer, Points
+from training.phantoms.distractors import draw_distractors
+from training.phantoms.layers import draw_anatomy
+from training.phantoms.lesions import draw_lesions
 
 PICTURE_PX = 1024
 _EXPOSURE_STEPS = 4096
@@ -84,7 +84,7 @@ def draw_phantom(labels: tuple[str, ...], anteroposterior: bool, rng: np.random.
     Parameters
     ----------
     labels
-        Subset of `training.phantom_statistics.DRAWN_FINDINGS`.
+        Subset of `training.phantoms.statistics.DRAWN_FINDINGS`.
     anteroposterior
         True for a bedside film: shallower breath, larger heart shadow, more blur and devices.
     rng

@@ -1,7 +1,7 @@
 """Geometry of the chest phantom: chest wall, lungs, diaphragm and heart as outlines.
 
 A side is -1 for the viewer's left (the patient's right) and +1 for the viewer's right. Lengths are canvas px (see
-`training.phantom_canvas`). Proportions are plain anatomy drawn by eye, not measured from any film.
+`training.phantoms.canvas`). Proportions are plain anatomy drawn by eye, not measured from any film.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.phantom_canvas import CANVAS_PX, Points
+from training.phantoms.canvas import CANVAS_PX, Points
 
 SIDES = (-1, 1)
 

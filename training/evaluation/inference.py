@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.densenet import DenseNet121Cam
-from training.augment import normalised, warp
-from training.cache import PictureCache
+from training.data.augment import normalised, warp
+from training.data.cache import PictureCache
 from training.parallel import Team
 
 ALONE = Team(0, 1)

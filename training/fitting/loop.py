@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.augment import box_shares, jitter, normalised, random_matrices, warp
-from training.batches import Examples, batch_rows, box_batch
-from training.cache import open_cache
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.initial import initial_network
-from training.losses import finding_loss, place_loss
+from training.data.augment import box_shares, jitter, normalised, random_matrices, warp
+from training.data.batches import Examples, batch_rows, box_batch
+from training.data.cache import open_cache
+from training.evaluation.selection import ValidationScore, validation_score
+from training.fitting.checkpoint import load_checkpoint, save_checkpoint
+from training.fitting.initial import initial_network
+from training.fitting.losses import finding_loss, place_loss
+from training.fitting.schedule import Epoch, learning_rate, plan_epochs
+from training.fitting.speedometer import Speedometer
 from training.parallel import Team, training_device
 from training.recipe import Recipe
-from training.schedule import Epoch, learning_rate, plan_epochs
-from training.selection import ValidationScore, validation_score
-from training.speedometer import Speedometer
 
 logger = logging.getLogger(__name__)
 

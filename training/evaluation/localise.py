@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.labels import LABELS
-from training.chestxray14 import BOX_FRAME_PX, Box
+from training.data.chestxray14 import BOX_FRAME_PX, Box
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Data sets: reading and checking a folder, the picture cache, the parts, batches."""

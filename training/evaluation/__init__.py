@@ -1,0 +1,1 @@
+"""What weights are worth: metrics, calibration, operating points, localisation, baselines."""

@@ -1,0 +1,1 @@
+"""What people read of a run: plots, the HTML report, the model card."""

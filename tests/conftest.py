@@ -154,7 +154,7 @@ def _with_database(url: str, name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Give each test an environment without our settings, and take back what it sets (``--config`` sets CXR_CONFIG)."""
+    """Give each test an environment without our settings, and take back what it sets."""
 
     def forget() -> None:
         for name in _setting_variables():

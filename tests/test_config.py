@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import ConfigurationError, load_settings
+from worker.config import ConfigurationError, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,11 @@ def test_environment_wins_over_the_file_and_arguments_win_over_both(
     monkeypatch.setenv("CXR_LISTEN_PORT", "105")
     assert (load_settings().listen_port, load_settings().ae_title) == (105, "FILE")
     assert load_settings(listen_port=106).listen_port == 106
+
+
+def test_a_file_that_is_handed_over_is_read_and_stays_this_calls_own(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path / "site.toml", "listen_port = 104\n")).listen_port == 104
+    assert load_settings().listen_port == Settings().listen_port != 104
 
 
 def test_a_secret_is_read_from_the_file_its_variable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

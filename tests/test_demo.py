@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from study_rows import add_triaged_study
 from dicom_io.storage_scu import send
 from model.bundle import Bundle
 from model.labels import LABELS
-from worker import demo_pacs
 from worker.config import load_settings
 from worker.database import SessionFactory
 from worker.demo import is_over, send_study
@@ -62,11 +62,10 @@ def test_an_old_demonstration_is_replaced(tmp_path: Path) -> None:
 def test_the_configuration_stays_on_loopback_and_knows_its_sender(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CXR_CONFIG", raising=False)
     monkeypatch.setenv("CXR_LISTEN_HOST", "192.0.2.1")
     ports = free_ports()
     settings = demo_settings(tmp_path, ports, bundle)
-    monkeypatch.delenv("CXR_CONFIG")
+    assert "CXR_CONFIG" not in os.environ
     assert (settings.listen_host, settings.worklist_host) == ("127.0.0.1", "127.0.0.1")
     assert not settings.accept_unknown_sources
     assert settings.source("DEMOMODALITY") is not None
@@ -104,11 +103,10 @@ def test_a_bundle_without_a_pneumothorax_cannot_be_shown(bundle: Bundle, tmp_pat
         phantom_studies(bundle, tmp_path, NOW)
 
 
-def test_the_archive_of_our_own_keeps_what_it_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_pacs.shutil, "which", lambda *arguments, **options: None)
+def test_the_archive_of_our_own_keeps_what_it_gets(tmp_path: Path) -> None:
     dataset = chest_radiograph()
     file = write_dicom(dataset, tmp_path / "one.dcm")
-    with stand_in_pacs(tmp_path / "pacs", free_port(), free_port(), {}) as pacs:
+    with stand_in_pacs(tmp_path / "pacs", free_port(), free_port(), {}, orthanc=None) as pacs:
         (outcome,) = send(pacs.peer, [file], "TEST")
         assert outcome.status == 0
         (held,) = pacs.objects(dataset.StudyInstanceUID)

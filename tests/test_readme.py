@@ -59,7 +59,6 @@ def test_command_and_options_exist(line: str, tmp_path: Path, monkeypatch: pytes
         (tmp_path / folder).mkdir()
     (tmp_path / "model").symlink_to(ROOT / "model")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CXR_CONFIG", raising=False)
     package, *arguments = shlex.split(line)[2:]
     parse(command_tree(package), arguments, package)
 

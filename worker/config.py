@@ -8,6 +8,7 @@ once.
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,6 +28,7 @@ DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_config_file: ContextVar[Path | None] = ContextVar("_config_file", default=None)
 
 
 class ConfigurationError(Exception):
@@ -241,8 +243,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then the TOML file."""
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
-        if path := os.environ.get("CXR_CONFIG"):
-            sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
+        if path := _config_file.get():
+            sources += (TomlConfigSettingsSource(settings_cls, path),)
         return sources
 
 
@@ -261,19 +263,13 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
     ConfigurationError
         Listing every mistake by field.
     """
-    if config_file is not None:
-        os.environ["CXR_CONFIG"] = str(config_file)  # also read by child processes
-    path = os.environ.get("CXR_CONFIG")
-    if path and not Path(path).is_file():
+    named = os.environ.get("CXR_CONFIG")
+    path = config_file or (Path(named) if named else None)
+    if path is not None and not path.is_file():
         raise ConfigurationError(f"configuration file {path} does not exist; create it or unset CXR_CONFIG")
-    for name in ("database_url", "broker_url"):
-        if (secret := os.environ.get(f"CXR_{name.upper()}_FILE")) and name not in overrides:
-            try:
-                overrides[name] = Path(secret).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise ConfigurationError(f"CXR_{name.upper()}_FILE: cannot read {secret}: {error.strerror}") from error
+    reading = _config_file.set(path)
     try:
-        return Settings(**overrides)
+        return Settings(**_secrets_from_files(overrides))
     except ValidationError as error:
         lines = [
             f"  {'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}"
@@ -282,3 +278,17 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
         raise ConfigurationError("the configuration has mistakes:\n" + "\n".join(lines)) from error
     except ValueError as error:  # TOML syntax
         raise ConfigurationError(f"configuration file {path} is not valid TOML: {error}") from error
+    finally:
+        _config_file.reset(reading)
+
+
+def _secrets_from_files(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return the overrides with the secrets that ``CXR_<NAME>_FILE`` points to, where nothing stronger is given."""
+    found = dict(overrides)
+    for name in ("database_url", "broker_url"):
+        if (secret := os.environ.get(f"CXR_{name.upper()}_FILE")) and name not in found:
+            try:
+                found[name] = Path(secret).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigurationError(f"CXR_{name.upper()}_FILE: cannot read {secret}: {error.strerror}") from error
+    return found

@@ -23,7 +23,7 @@ from dicom_io.storage_scu import send
 from model.bundle import Bundle
 from worker.config import Settings
 from worker.database import database_now, open_engine, session_factory
-from worker.demo_pacs import StandInPacs, stand_in_pacs
+from worker.demo_pacs import StandInPacs, installed_orthanc, stand_in_pacs
 from worker.demo_report import Outcome, closing_words, print_outcomes, violations, wide_console
 from worker.demo_setup import (
     MODALITY_AE_TITLE,
@@ -71,7 +71,8 @@ def run_demo(folder: Path, *, keep: bool, deadline_seconds: float) -> int:
     upgrade(settings.effective_database_url)
     deadline = time.monotonic() + deadline_seconds
     known = {OUR_AE_TITLE: ports.listener, MODALITY_AE_TITLE: 0}
-    with stand_in_pacs(folder / "pacs", ports.pacs, ports.pacs_web, known) as pacs, running_worker(folder) as worker:
+    archive = stand_in_pacs(folder / "pacs", ports.pacs, ports.pacs_web, known, installed_orthanc())
+    with archive as pacs, running_worker(folder) as worker:
         console.print(
             f"[bold]PACS[/bold] {pacs.name} on port {ports.pacs}, [bold]worker[/bold] on port {ports.listener}"
         )

@@ -53,8 +53,15 @@ class StandInPacs(Protocol):
         """Return what the PACS holds of a study."""
 
 
+def installed_orthanc() -> str | None:
+    """Return Orthanc's program, or None where it is not installed."""
+    return shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
+
+
 @contextmanager
-def stand_in_pacs(folder: Path, dicom_port: int, http_port: int, known: dict[str, int]) -> Iterator[StandInPacs]:
+def stand_in_pacs(
+    folder: Path, dicom_port: int, http_port: int, known: dict[str, int], orthanc: str | None
+) -> Iterator[StandInPacs]:
     """Run a PACS for the length of the block.
 
     Parameters
@@ -65,15 +72,16 @@ def stand_in_pacs(folder: Path, dicom_port: int, http_port: int, known: dict[str
         Free loopback ports; the second is used by Orthanc only.
     known
         AE titles that may store, with the ports they listen on (0 = they only send).
+    orthanc
+        Orthanc's program; None runs a small archive of our own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
+    if orthanc is None:
         with _archive(folder, dicom_port) as archive:
             yield archive
     else:
-        with _orthanc(program, folder, dicom_port, http_port, known) as orthanc:
-            yield orthanc
+        with _orthanc(orthanc, folder, dicom_port, http_port, known) as running:
+            yield running
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,43 @@ def test_pictures_in_numbered_folders_are_found(tmp_path: Path) -> None:
     assert layout.missing() == (names[4],)
 
 
+def test_a_resized_copy_behind_links_is_matched_by_stem_and_the_listed_name_wins(tmp_path: Path) -> None:
+    names = write_layout(tmp_path / "download")
+    copy, pictures = tmp_path / "copy", tmp_path / "elsewhere"
+    pictures.mkdir()
+    copy.mkdir()
+    for name in names[:4]:
+        (pictures / name).with_suffix(".jpg").write_bytes((tmp_path / "download" / "images" / name).read_bytes())
+    (pictures / names[0]).write_bytes((tmp_path / "download" / "images" / names[0]).read_bytes())
+    (pictures / "notes.jpg").write_bytes(b"")
+    (pictures / "round").symlink_to(pictures)
+    (copy / "images").symlink_to(pictures)
+    for table in ("Data_Entry_2017.csv", "BBox_List_2017.csv"):
+        (copy / f"{table}.gz").write_bytes(gzip.compress((tmp_path / "download" / table).read_bytes()))
+    for part in ("train_val_list.txt", "test_list.txt"):
+        (copy / part).symlink_to(tmp_path / "download" / part)
+    layout = read_layout(copy)
+    assert {name: path.name for name, path in layout.paths.items()} == {
+        names[0]: names[0],
+        **{name: Path(name).stem + ".jpg" for name in names[1:4]},
+    }
+    assert layout.missing() == tuple(names[4:])
+    assert list(layout.boxes) == [names[0]]
+
+
+def test_lists_are_cut_to_the_pictures_at_hand(tmp_path: Path) -> None:
+    names = write_layout(tmp_path, patients=6, test_patients=2)
+    for name in (names[0], names[5]):
+        (tmp_path / "images" / name).unlink()
+    layout = read_layout(tmp_path)
+    assert (layout.train_val, layout.test) == (tuple(names[:4]), tuple(names[4:]))
+    cut = layout.at_hand()
+    assert (cut.train_val, cut.test) == (tuple(names[1:4]), (names[4],))
+    assert list(cut.entries) == names[1:5]
+    assert cut.boxes == {}  # the one box was on the first picture
+    assert cut.missing() == ()
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
@@ -96,4 +133,16 @@ def test_the_real_lists_of_all_112120_pictures_are_read_with_their_published_cou
     assert len({entry.patient_id for entry in layout.entries.values()}) == 30_805
     counts = dict(zip(LABELS, layout.targets(tuple(layout.entries)).sum(0).astype(int).tolist(), strict=True))
     assert (counts["Hernia"], counts["Infiltration"], counts["Pneumothorax"]) == (227, 19_894, 5_302)
+    assert set(layout.boxes) <= set(layout.test)
+
+
+def test_the_resized_real_part_is_a_data_set_of_its_own(tmp_path: Path, shared: Path) -> None:
+    metadata = shared / "data" / "nih_metadata"
+    (tmp_path / "images").symlink_to(shared / "data" / "nih256" / "images")
+    for file in metadata.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    layout = read_layout(tmp_path).at_hand()
+    # Counts: the description of that copy, made when it was cut out of the download.
+    assert (len(layout.train_val), len(layout.test)) == (2_605, 1_366)
+    assert len(layout.boxes) == 832
     assert set(layout.boxes) <= set(layout.test)

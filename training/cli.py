@@ -40,6 +40,9 @@ def train(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Training processes; default: one for each core.")
     ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on with the pictures at hand when listed ones have no file.")
+    ] = False,
 ) -> None:
     """Train on a folder and write a model bundle with its report. Run it again to continue after an interruption."""
     if context.invoked_subcommand is not None:
@@ -49,7 +52,7 @@ def train(
         raise typer.Exit(2)
     chosen = _with_init(load_recipe(recipe or _recipe_for(data)), init)
     init_file = Path(init) if init not in (None, "random") else None
-    bundle = run_pipeline(data, out, chosen, init_file, processes)
+    bundle = run_pipeline(data, out, chosen, init_file, processes, allow_missing=allow_missing)
     _console.print(f"bundle: {bundle.folder}")
 
 

@@ -28,14 +28,22 @@ from training.reporting.report import ReportMaterial, write_report
 logger = logging.getLogger(__name__)
 
 
-def run_pipeline(data: Path, out: Path, recipe: Recipe, init_file: Path | None, processes: int | None) -> Bundle:
+def run_pipeline(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    init_file: Path | None,
+    processes: int | None,
+    *,
+    allow_missing: bool = False,
+) -> Bundle:
     """Do everything and return the bundle; the same call continues an interrupted run.
 
     Raises
     ------
     LayoutError, InitError, CheckpointError, TrainingFailedError, TrainingInterruptedError
     """
-    prepared = prepare(data, out, recipe, init_file, processes)
+    prepared = prepare(data, out, recipe, init_file, processes, allow_missing=allow_missing)
     checkpoint = train(prepared)
     return conclude(prepared, checkpoint, out)
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model.labels import LABELS
 from training.data.batches import Examples
 from training.data.cache import PictureCache, build_cache
-from training.data.chestxray14 import ChestXray14, list_hash, read_layout
+from training.data.chestxray14 import ChestXray14, LayoutError, list_hash, read_layout
 from training.data.split import Parts, cut_parts
 from training.fitting.loop import TrainingPlan
 from training.parallel import training_device
@@ -51,20 +51,30 @@ def examples_of(layout: ChestXray14, names: tuple[str, ...]) -> Examples:
     return Examples(names, layout.targets(names), tuple(layout.boxes.get(name, ()) for name in names))
 
 
-def prepare(data: Path, out: Path, recipe: Recipe, init_file: Path | None, processes: int | None) -> Prepared:
+def prepare(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    init_file: Path | None,
+    processes: int | None,
+    *,
+    allow_missing: bool = False,
+) -> Prepared:
     """Read, check, cache and cut a data set.
 
     Parameters
     ----------
     processes
         Training processes; None: one for each CPU core, as far as the batches can be shared evenly.
+    allow_missing
+        Go on with the pictures at hand when listed ones have no file.
 
     Raises
     ------
     LayoutError
-        The folder cannot be used.
+        The folder cannot be used, or pictures are missing.
     """
-    layout = read_layout(data)
+    layout = read_complete_layout(data, allow_missing=allow_missing)
     logger.info(
         "%s: %d rows, %d train_val and %d test pictures, %d with boxes",
         data,
@@ -94,6 +104,33 @@ def prepare(data: Path, out: Path, recipe: Recipe, init_file: Path | None, proce
         init_file,
     )
     return Prepared(layout, parts, cache, plan, team)
+
+
+def read_complete_layout(data: Path, *, allow_missing: bool) -> ChestXray14:
+    """Read a folder's lists and insist on every picture, or cut the lists to the pictures at hand.
+
+    A picture left out in silence would make figures on the official test list look comparable when they are not, so
+    leaving out is asked for.
+
+    Raises
+    ------
+    LayoutError
+        The folder cannot be used, or pictures are missing and ``allow_missing`` is False.
+    """
+    layout = read_layout(data)
+    missing = layout.missing()
+    if not missing:
+        return layout
+    listed = len(layout.train_val) + len(layout.test)
+    named = ", ".join(missing[:_NAMED_AT_MOST])
+    if not allow_missing:
+        raise LayoutError(
+            f"{data}: {len(missing)} of {listed} listed pictures have no file: {named}"
+            f"{' ...' if len(missing) > _NAMED_AT_MOST else ''}. Unpack every archive of the download; "
+            "--allow-missing goes on with the pictures at hand"
+        )
+    logger.warning("%d of %d listed pictures have no file and are left out", len(missing), listed)
+    return layout.at_hand()
 
 
 def trained_findings(phantom: dict[str, Any] | None) -> tuple[bool, ...]:

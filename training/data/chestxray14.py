@@ -1,7 +1,8 @@
 """Reader of a folder laid out like the NIH ChestX-ray14 download (Wang et al., CVPR 2017).
 
-The layout: PNG pictures anywhere below the folder (``images/``, ``images_001/images/`` ...), ``Data_Entry_2017.csv`` or
-``Data_Entry_2017_v2020.csv``, ``BBox_List_2017.csv`` (optional), ``train_val_list.txt`` and ``test_list.txt``.
+The layout: pictures anywhere below the folder (``images/``, ``images_001/images/`` ...), ``Data_Entry_2017.csv`` or
+``Data_Entry_2017_v2020.csv``, ``BBox_List_2017.csv`` (optional), ``train_val_list.txt`` and ``test_list.txt``. Tables
+may be gzipped; anything may be a link, so a partial or resized copy of the download is a folder of links.
 
 Traps of the real files, all handled here: header cells that contain commas split into more columns than the rows have
 (so columns are found by name up to there and boxes by position); ages written ``058Y`` in the first release; a trailing
@@ -15,7 +16,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.labels import LABELS
+from training.data.picture_files import find_pictures
 
 BOX_FRAME_PX = 1024
 """Boxes are given in a frame of this side, whatever size the picture file has."""
@@ -74,13 +76,23 @@ class ChestXray14:
     train_val: tuple[str, ...]
     test: tuple[str, ...]
     paths: dict[str, Path]
-    """Picture files found, by name."""
+    """Picture file of each listed picture that has one, by the picture's name."""
     phantom: dict[str, Any] | None
     """What ``PHANTOM.json`` says; None for real pictures."""
 
     def missing(self) -> tuple[str, ...]:
         """Return listed pictures that have no file."""
         return tuple(name for name in (*self.train_val, *self.test) if name not in self.paths)
+
+    def at_hand(self) -> ChestXray14:
+        """Return the same lists cut to the pictures that have a file, as for a partial copy of the download."""
+        return replace(
+            self,
+            entries={name: entry for name, entry in self.entries.items() if name in self.paths},
+            boxes={name: boxes for name, boxes in self.boxes.items() if name in self.paths},
+            train_val=tuple(name for name in self.train_val if name in self.paths),
+            test=tuple(name for name in self.test if name in self.paths),
+        )
 
     def targets(self, names: tuple[str, ...]) -> NDArray[np.float32]:
         """Return float32 [N, 14] of 0 and 1."""
@@ -104,7 +116,7 @@ def read_layout(root: Path) -> ChestXray14:
         A list is missing or does not fit the others, a label is unknown, or a patient is in both parts.
     """
     entries = _read_entries(_entry_file(root))
-    boxes = _read_boxes(root / "BBox_List_2017.csv", entries)
+    boxes = _read_boxes(_plain_or_gzipped(root / "BBox_List_2017.csv"), entries)
     train_val = _read_list(root / "train_val_list.txt", entries)
     test = _read_list(root / "test_list.txt", entries)
     shared = {entries[name].patient_id for name in train_val} & {entries[name].patient_id for name in test}
@@ -113,7 +125,7 @@ def read_layout(root: Path) -> ChestXray14:
             f"{root}: {len(shared)} patients are in train_val_list.txt and in test_list.txt, e.g. patient "
             f"{min(shared)}; every number on the test part would be too good. Cut the lists by patient"
         )
-    paths = {path.name: path for path in sorted(root.rglob("*.png"))}
+    paths = find_pictures(root, (*train_val, *test))
     phantom_file = root / "PHANTOM.json"
     phantom = json.loads(phantom_file.read_text(encoding="utf-8")) if phantom_file.exists() else None
     return ChestXray14(root, entries, boxes, train_val, test, paths, phantom)
@@ -126,13 +138,18 @@ def list_hash(names: tuple[str, ...]) -> str:
 
 def _entry_file(root: Path) -> Path:
     for name in _ENTRY_FILES:
-        for candidate in (root / name, root / f"{name}.gz"):
-            if candidate.exists():
-                return candidate
+        found = _plain_or_gzipped(root / name)
+        if found is not None:
+            return found
     raise LayoutError(
         f"{root}: no {' or '.join(_ENTRY_FILES)}; --data takes the folder of the NIH download, "
         "or one made by `python -m training phantom`"
     )
+
+
+def _plain_or_gzipped(path: Path) -> Path | None:
+    candidates = (path, path.with_name(f"{path.name}.gz"))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
@@ -175,8 +192,8 @@ def _age_years(text: str) -> int | None:
     return int(digits) // {"M": 12, "D": 365}.get(unit, 1)
 
 
-def _read_boxes(path: Path, entries: dict[str, Entry]) -> dict[str, tuple[Box, ...]]:
-    if not path.exists():
+def _read_boxes(path: Path | None, entries: dict[str, Entry]) -> dict[str, tuple[Box, ...]]:
+    if path is None:
         return {}
     boxes: dict[str, list[Box]] = {}
     for number, row in enumerate(_rows(path), start=1):

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
@@ -84,6 +85,16 @@ class BoundedRequestHandler(RequestHandler):
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
         association.dimse = dimse
         return association
+
+
+def end_without_request(event: Event) -> None:
+    """Let the thread of a closed connection go that never asked for an association; a handler of EVT_CONN_CLOSE.
+
+    pynetdicom 3.0.4 waits for the request until the ACSE timeout all the same, and counts an association meanwhile:
+    monitors that only try the port would fill every place.
+    """
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(cast(Any, None))  # read as "nothing came"
 
 
 class BoundedServer(ThreadedAssociationServer):

@@ -22,7 +22,7 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
 
 from dicom_io.acceptance import RefusedError, checked_header
-from dicom_io.association_server import BoundedServer
+from dicom_io.association_server import BoundedServer, end_without_request
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.header import text
 from dicom_io.instance_store import StoreError
@@ -107,6 +107,7 @@ class StorageScp:
             (evt.EVT_RELEASED, self._close, [False]),
             (evt.EVT_ABORTED, self._close, [True]),
             (evt.EVT_CONN_CLOSE, self._close, [True]),
+            (evt.EVT_CONN_CLOSE, end_without_request),
         ]
         try:
             server = BoundedServer(

@@ -400,6 +400,14 @@ def test_a_silent_connection_does_not_hold_up_others(start):
         association.release()
 
 
+def test_connections_that_come_and_go_without_a_word_take_no_place(start):
+    scp = start(maximum_associations=3, acse_timeout_seconds=30.0)
+    for _ in range(6):  # as load balancers and monitors do, every few seconds
+        socket.create_connection(scp.address, timeout=5).close()
+    time.sleep(1.0)
+    assert not echo(Peer("CXRAI", *scp.address), "MODALITY")
+
+
 def test_an_occupied_port_is_named(start):
     scp = start()
     with pytest.raises(OSError, match=str(scp.address[1])):

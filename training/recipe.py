@@ -6,61 +6,33 @@ import difflib
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+from training.recipe_tables import Augmentation, Loss, Stage, Table
+
+__all__ = ["Augmentation", "Loss", "Recipe", "RecipeError", "Stage", "known_recipes", "load_recipe", "parse_recipe"]
 
 RECIPES_DIRECTORY = Path(__file__).resolve().parent / "recipes"
 
-_AFTER_TRAINING = ("bundle_name", "version", "operating_point", "operating_target", "bootstrap_samples", "remark")
+_AFTER_TRAINING = (
+    "bundle_name",
+    "version",
+    "demonstration",
+    "operating_point",
+    "operating_target",
+    "bootstrap_samples",
+    "remark",
+)
 
 
 class RecipeError(Exception):
     """A recipe cannot be used; the message names the file, the key and what would be right."""
 
 
-class Stage(BaseModel):
-    """A run of epochs at one picture size; later stages see larger pictures (progressive resizing)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size_px: int = Field(ge=32, le=448, multiple_of=32)
-    """Side of the network's input in px; a multiple of 32, so that map cells tile the picture exactly."""
-    epochs: int = Field(ge=1)
-    """Passes over the training part."""
-    batch_size: int = Field(ge=2)
-    """Images per optimiser step, all processes together."""
-    learning_rate: float = Field(gt=0)
-    """Peak learning rate of AdamW, reached after the warm-up."""
-    final_learning_rate: float = Field(gt=0)
-    """Learning rate at the stage's end; the way down is a cosine."""
-    warmup_steps: int = Field(default=0, ge=0)
-    """Optimiser steps of linear rise to ``learning_rate``."""
-
-
-class Augmentation(BaseModel):
-    """Random changes of a training picture; boxes follow the geometric ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    flip_probability: float = Field(default=0.0, ge=0, le=1)
-    """Share of pictures mirrored left to right (destroys laterality)."""
-    rotation_degrees: float = Field(default=0.0, ge=0, le=45)
-    """Largest rotation either way, in degrees."""
-    translate_share: float = Field(default=0.0, ge=0, le=0.5)
-    """Largest shift along each axis, as a share of the side."""
-    scale_share: float = Field(default=0.0, ge=0, le=0.5)
-    """Largest change of size either way; 0.1 = 0.9 to 1.1."""
-    brightness: float = Field(default=0.0, ge=0, le=0.5)
-    """Largest shift of the grey level, as a share of the full range."""
-    contrast: float = Field(default=0.0, ge=0, le=0.5)
-    """Largest change of contrast either way; 0.1 = 0.9 to 1.1."""
-
-
-class Recipe(BaseModel):
+class Recipe(Table):
     """One training run. Every field is a key of the TOML file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle_name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     """Name of the bundle this recipe makes, and of its folder."""
@@ -70,6 +42,11 @@ class Recipe(BaseModel):
     """Key of ``model.architecture.ARCHITECTURES``; the tiny one is for trials."""
     init: Literal["imagenet", "random"]
     """``imagenet``: weights from ``--init FILE`` or torchvision; ``random``: from scratch."""
+    init_head: Literal["prevalence", "weights"] = "prevalence"
+    """``prevalence``: the classifier starts anew, at the findings' prevalence; ``weights``: it is taken from the file
+    or bundle of ``--init`` with the rest, to go on with the same findings."""
+    demonstration: bool = False
+    """Mark the bundle as one that may say nothing about a patient; bundles trained on phantoms are marked anyway."""
     seed: int = Field(default=2017, ge=0)
     """Seed of the initial weights, the validation cut, the order of pictures and the augmentation."""
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
@@ -80,6 +57,9 @@ class Recipe(BaseModel):
     """AdamW's decoupled weight decay, on convolution and linear weights only."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay per step of the averaged weights that are evaluated and exported; 0 = no averaging."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the training steps: ``bf16`` is autocast to bfloat16 on GPU and CPU; ``auto`` is bf16 on a GPU and
+    fp32 on a CPU. Validation, test and the exported figures are always fp32."""
     box_weight: float = Field(default=0.0, ge=0)
     """Weight of the localisation loss for training pictures with boxes; 0 = labels only (the official data set has
     boxes in its test part only)."""
@@ -87,6 +67,8 @@ class Recipe(BaseModel):
     """Factor on a cell's contribution to the logit before the softmax of the localisation loss."""
     augmentation: Augmentation = Augmentation()
     """Random changes of training pictures."""
+    loss: Loss = Loss()
+    """What the findings' part of the loss is."""
     operating_point: Literal["youden", "sensitivity", "specificity"] = "youden"
     """How thresholds are chosen on validation."""
     operating_target: float = Field(default=0.9, gt=0, lt=1)
@@ -107,8 +89,9 @@ class Recipe(BaseModel):
 
 
 def known_recipes() -> tuple[str, ...]:
-    """Return the names of the recipes that come with the package."""
-    return tuple(sorted(path.stem for path in RECIPES_DIRECTORY.glob("*.toml")))
+    """Return the names of the recipes of whole networks that come with the package."""
+    paths = sorted(RECIPES_DIRECTORY.glob("*.toml"))
+    return tuple(path.stem for path in paths if tomllib.loads(path.read_text(encoding="utf-8")).get("kind") != "head")
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -117,7 +100,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises
     ------
     RecipeError
-        There is no such recipe, the file is not TOML, a key is unknown or a value is out of range.
+        There is no such recipe, the file is not TOML, a key is unknown or a value is out of range, or it is the recipe
+        of a head (``training.heads``).
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
@@ -129,6 +113,11 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise RecipeError(f"no recipe {name_or_path!r}; known: {known}, or give the path of a .toml file") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from error
+    if values.get("kind") == "head":
+        raise RecipeError(
+            f"{path} is the recipe of a head on frozen features: "
+            f"run `python -m training features --recipe {path.stem}`, then `python -m training head`"
+        )
     return parse_recipe(values, str(path))
 
 
@@ -157,6 +146,15 @@ def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
 
 
 def _fields_at(location: tuple[int | str, ...]) -> set[str]:
-    models: dict[int | str, type[BaseModel]] = {"stages": Stage, "augmentation": Augmentation}
-    owner = models.get(location[0], Recipe) if len(location) > 1 else Recipe
+    """Return the keys known where an unknown one stands; a table, or an array of tables, is entered by its name."""
+    owner: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        if isinstance(part, str):
+            owner = next(kind for kind in _kinds_in(owner.model_fields[part].annotation) if issubclass(kind, BaseModel))
     return set(owner.model_fields)
+
+
+def _kinds_in(annotation: Any) -> list[type]:
+    """Return the classes an annotation is made of: ``tuple[Stage, ...]`` holds ``Stage``."""
+    inner = [kind for argument in get_args(annotation) for kind in _kinds_in(argument)]
+    return inner or ([annotation] if isinstance(annotation, type) else [])

@@ -46,3 +46,10 @@ def write_layout(
     boxes = [BOX_HEADER, f"{names[0]},Mass,100.5,200,300,50,,,"]
     (root / "BBox_List_2017.csv").write_text("\n".join(boxes) + "\n")
     return names
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    """Change a table; the old text must be there."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))

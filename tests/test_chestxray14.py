@@ -93,9 +93,9 @@ def test_lists_are_cut_to_the_pictures_at_hand(tmp_path: Path) -> None:
         ("Data_Entry_2017.csv", "Finding Labels", "Labels", "no column 'Finding Labels'"),
         ("Data_Entry_2017.csv", picture_name(2), picture_name(1), "listed a second time"),
         ("test_list.txt", picture_name(9), picture_name(99), "no row in the data entry file"),
-        ("test_list.txt", picture_name(9), picture_name(1), "1 patients are in train_val_list.txt and in test_list"),
+        ("test_list.txt", picture_name(9), picture_name(1), "patient 1: is in train_val_list.txt and in test_list.txt"),
         ("test_list.txt", picture_name(9), picture_name(8), "listed twice"),
-        ("BBox_List_2017.csv", "Mass", "Shadow", "line 2"),
+        ("BBox_List_2017.csv", "Mass", "Shadow", "BBox_List_2017.csv, line 2: expected picture"),
     ],
 )
 def test_a_list_that_does_not_fit_is_named(tmp_path: Path, file: str, old: str, new: str, expected: str) -> None:

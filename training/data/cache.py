@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID, resize_uint8
-from training.data.chestxray14 import ChestXray14, LayoutError, list_hash
+from training.data.radiographs import LabelledRadiographs, LayoutError, list_hash
 
 ReportProgress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
@@ -74,7 +74,7 @@ def open_cache(folder: Path) -> PictureCache:
 
 
 def build_cache(
-    layout: ChestXray14, folder: Path, report: ReportProgress, size_px: int = INPUT_SIZE_PX
+    layout: LabelledRadiographs, folder: Path, report: ReportProgress, size_px: int = INPUT_SIZE_PX
 ) -> PictureCache:
     """Return the cache of every listed picture, building it unless a fitting one is there.
 
@@ -109,7 +109,7 @@ def build_cache(
 
 
 def _fill(
-    layout: ChestXray14, names: tuple[str, ...], target: Path, size_px: int, report: ReportProgress
+    layout: LabelledRadiographs, names: tuple[str, ...], target: Path, size_px: int, report: ReportProgress
 ) -> dict[str, str]:
     """Write the array; return the pictures that could not be read, and why."""
     partial = target.with_suffix(".partial.npy")

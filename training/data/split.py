@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.chestxray14 import ChestXray14, LayoutError
+from training.data.radiographs import LabelledRadiographs, LayoutError
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Parts:
     test: tuple[str, ...]
 
 
-def cut_parts(layout: ChestXray14, validation_share: float, seed: int, leave_out: frozenset[str]) -> Parts:
+def cut_parts(layout: LabelledRadiographs, validation_share: float, seed: int, leave_out: frozenset[str]) -> Parts:
     """Cut validation from train_val, whole patients at a time.
 
     Parameters

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundles import write_test_bundle
 from safetensors.torch import save_file
 from torchvision.models import densenet121
 
-from training.fitting.initial import InitError, initial_network
+from model.bundle import read_weights
+from training.fitting.initial import InitError, initial_network, origin_of
 from training.recipe import load_recipe
 
+TINY = load_recipe("phantom").model_copy(update={"architecture": "densenet-tiny"})
 PREVALENCE = np.full(14, 0.1, np.float32)
 
 
@@ -39,6 +44,47 @@ def test_a_file_of_torchvision_weights_is_taken_over_but_for_the_classifier(tmp_
     assert all(torch.equal(ours[name], theirs[name]) for name in features)
     assert ours["classifier.weight"].shape == (14, 1024)
     assert torch.allclose(torch.sigmoid(ours["classifier.bias"]), torch.full((14,), 0.1))
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_a_bundle_is_started_from_with_its_own_or_a_new_classifier(tmp_path: Path, packed: bool) -> None:
+    bundle = write_test_bundle(tmp_path / "bundle")
+    place = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", bundle.folder)) if packed else bundle.folder
+    weights = read_weights(bundle)
+    anew = initial_network(TINY, place, PREVALENCE).state_dict()
+    assert np.array_equal(anew["features.conv0.weight"].numpy(), weights["features.conv0.weight"].astype(np.float32))
+    assert torch.allclose(torch.sigmoid(anew["classifier.bias"]), torch.full((14,), 0.1))
+    same = TINY.model_copy(update={"init_head": "weights"})
+    going_on = initial_network(same, place, PREVALENCE).state_dict()
+    for name, values in weights.items():
+        assert np.array_equal(going_on[name].numpy(), values.astype(np.float32)), name
+
+
+def test_where_the_weights_come_from_is_known_by_hash(tmp_path: Path) -> None:
+    bundle = write_test_bundle(tmp_path / "bundle")
+    origin = origin_of(TINY, bundle.folder)
+    assert origin.sha256 == hashlib.sha256(bundle.weights_path.read_bytes()).hexdigest()
+    assert bundle.name in str(origin)
+    assert origin.sha256 in str(origin)
+    assert origin_of(TINY, bundle.weights_path).sha256 == origin.sha256
+    assert origin_of(TINY, None).sha256 is None
+
+
+def test_a_damaged_bundle_and_a_classifier_of_nowhere_are_refused(tmp_path: Path) -> None:
+    bundle = write_test_bundle(tmp_path / "bundle")
+    bundle.weights_path.write_bytes(b"damaged")
+    for attempt in (initial_network, lambda recipe, path, _: origin_of(recipe, path)):
+        with pytest.raises(InitError, match="altered or damaged"):
+            attempt(TINY, bundle.folder, PREVALENCE)
+    with pytest.raises(InitError, match="init_head"):
+        initial_network(TINY.model_copy(update={"init_head": "weights"}), None, PREVALENCE)
+
+
+def test_weights_of_another_shape_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    bundle = write_test_bundle(tmp_path / "bundle")
+    with pytest.raises(InitError, match="not the weights of this DenseNet") as caught:
+        initial_network(load_recipe("phantom"), bundle.folder, PREVALENCE)
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

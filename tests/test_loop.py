@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from training_runs import tiny_run
@@ -83,3 +84,29 @@ def test_the_loss_of_the_first_steps_falls_when_one_batch_is_learnt_by_heart(tmp
     logits = torch.from_numpy(outputs.logits[:, [2, 4]])
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(rows))
     assert float(loss) < 0.5  # 0.69 when guessing
+
+
+def test_bfloat16_steps_on_a_cpu_follow_those_of_float32_closely_but_not_exactly(tmp_path: Path) -> None:
+    weights = {}
+    for precision in ("auto", "fp32", "bf16"):
+        prepared = tiny_run(tmp_path / precision, precision=precision)
+        trainer = Trainer(prepared.plan, ALONE)
+        before = trainer.network.classifier.weight.detach().clone()
+        assert trainer.run()
+        assert trainer.network.classifier.weight.dtype == torch.float32
+        weights[precision] = trainer.network.classifier.weight.detach() - before
+    assert torch.equal(weights["auto"], weights["fp32"])  # on a CPU
+    assert not torch.equal(weights["bf16"], weights["fp32"])
+    assert float(torch.cosine_similarity(weights["bf16"].flatten(), weights["fp32"].flatten(), dim=0)) > 0.9
+
+
+def test_the_loss_of_the_recipe_is_the_one_that_is_minimised(tmp_path: Path) -> None:
+    """Labels smoothed to nearly one half leave hardly a reason to move away from a probability of one half."""
+    spread = {}
+    for smoothing in (0.0, 0.9):
+        prepared = tiny_run(tmp_path / str(smoothing), loss={"label_smoothing": smoothing}, box_weight=0.0)
+        trainer = Trainer(prepared.plan, ALONE)
+        assert trainer.run()
+        outputs = outputs_of(trainer.network, trainer.cache, trainer.plan.training.names, 64)
+        spread[smoothing] = float(np.abs(outputs.logits[:, [0, 1, 3]]).mean())  # findings no picture has
+    assert spread[0.9] < spread[0.0]

@@ -35,7 +35,8 @@ def train(
         str | None, typer.Option(help="Recipe name or TOML file; default: phantom for phantoms, else densenet121.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="'random', or a file with DenseNet-121 weights to start from.")
+        str | None,
+        typer.Option(help="Weights to start from: 'random', a file (.pth, .safetensors) or a bundle's folder."),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Training processes; default: one for each core.")

@@ -18,6 +18,7 @@ from model.preprocess import resize_uint8
 from training.data.cache import read_grey
 from training.data.chestxray14 import list_hash
 from training.evaluation.evaluate import Evaluation
+from training.fitting.initial import origin_of
 from training.phantoms.picture import draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS
 from training.prepare import Prepared
@@ -49,7 +50,7 @@ def export_bundle(
     """
     recipe, parts = prepared.plan.recipe, prepared.parts
     seen = parts.training + parts.validation
-    kind = "drawn chests, no radiographs of people" if prepared.demonstration else "ChestX-ray14, official lists"
+    kind = "drawn chests, no radiographs of people" if prepared.drawn else "ChestX-ray14, official lists"
     facts = BundleFacts(
         name=recipe.bundle_name,
         version=recipe.version,
@@ -69,7 +70,9 @@ def export_bundle(
         (name, pixels, expected_probabilities(facts, weights, pixels))
         for name, pixels in _golden(prepared, points, probabilities)
     ]
-    return write_bundle(folder, facts, weights, model_card(facts, evaluation, recipe, len(seen)), golden)
+    origin = origin_of(recipe, prepared.plan.init_file)
+    card = model_card(facts, evaluation, recipe, len(seen), origin=origin, drawn=prepared.drawn)
+    return write_bundle(folder, facts, weights, card, golden)
 
 
 def _versions() -> dict[str, str]:
@@ -79,7 +82,7 @@ def _versions() -> dict[str, str]:
 
 def _golden(prepared: Prepared, points: dict[str, OperatingPoint], probabilities: NDArray[np.floating]) -> list[Golden]:
     """Return a telling picture of each finding and some without: phantoms in every bundle, never a person's film."""
-    if not prepared.demonstration:
+    if not prepared.drawn:
         return _drawn_golden()
     names, targets = prepared.parts.test, prepared.layout.targets(prepared.parts.test)
     order = [LABELS.index(label) for label in points]

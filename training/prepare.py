@@ -17,6 +17,7 @@ from training.data.batches import Examples
 from training.data.cache import PictureCache, build_cache
 from training.data.chestxray14 import ChestXray14, LayoutError, list_hash, read_layout
 from training.data.split import Parts, cut_parts
+from training.fitting.initial import origin_of
 from training.fitting.loop import TrainingPlan
 from training.parallel import training_device
 from training.recipe import Recipe
@@ -38,6 +39,11 @@ class Prepared:
 
     @property
     def demonstration(self) -> bool:
+        """Return whether the bundle may say nothing about a patient: drawn pictures, or a recipe that says so."""
+        return self.drawn or self.plan.recipe.demonstration
+
+    @property
+    def drawn(self) -> bool:
         """Return whether the pictures are drawings."""
         return self.layout.phantom is not None
 
@@ -142,7 +148,7 @@ def trained_findings(phantom: dict[str, Any] | None) -> tuple[bool, ...]:
 
 
 def _fingerprint(recipe: Recipe, parts: Parts, processes: int, init_file: Path | None) -> str:
-    start = hashlib.sha256(init_file.read_bytes()).hexdigest() if init_file and init_file.exists() else recipe.init
+    start = origin_of(recipe, init_file).sha256 or recipe.init
     facts = (recipe.fingerprint(), list_hash(parts.training), list_hash(parts.validation), str(processes), start)
     return hashlib.sha256(" ".join(facts).encode()).hexdigest()
 

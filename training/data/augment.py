@@ -45,15 +45,66 @@ def random_matrices(count: int, choices: Augmentation, generator: torch.Generato
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     top = torch.stack([cos * mirror, -sin, shift[:, 0]], dim=1)
     bottom = torch.stack([sin * mirror, cos, shift[:, 1]], dim=1)
-    return torch.stack([top, bottom], dim=1)
+    matrices = torch.stack([top, bottom], dim=1)
+    # Each draws from the generator only when asked for, so that a recipe without it keeps its random numbers.
+    if choices.shear_degrees > 0 or choices.vertical_flip_probability > 0:
+        matrices = _after(matrices, _slants(count, choices, generator))
+    if choices.crop_smallest_area < 1:
+        matrices = _after(matrices, _crops(count, choices, generator))
+    return matrices
 
 
-def warp(pictures: Tensor, matrices: Tensor, size_px: int) -> Tensor:
-    """Return float32 [N, 1, size_px, size_px] in 0..1 of uint8 [N, S, S]; outside the picture is black."""
+def _slants(count: int, choices: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return float32 [count, 2, 3] that slant upright lines and turn some pictures upside down."""
+    draw = torch.rand((count, 2), generator=generator)
+    slant = torch.tan((draw[:, 0] * 2 - 1) * math.radians(choices.shear_degrees))
+    turned = torch.where(draw[:, 1] < choices.vertical_flip_probability, -1.0, 1.0)
+    matrices = torch.eye(2, 3).repeat(count, 1, 1)
+    matrices[:, 0, 1] = slant
+    matrices[:, 1, 1] = turned
+    return matrices
+
+
+def _crops(count: int, choices: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return float32 [count, 2, 3] from the whole result to a random window of the picture.
+
+    Area uniform, aspect uniform in its logarithm, place uniform (Szegedy et al. 2015; torchvision's
+    ``RandomResizedCrop``); a window wider or higher than the picture is cut to it.
+    """
+    draw = torch.rand((count, 4), generator=generator)
+    area = choices.crop_smallest_area + draw[:, 0] * (1 - choices.crop_smallest_area)
+    aspect = torch.exp((draw[:, 1] * 2 - 1) * math.log(choices.crop_largest_aspect))
+    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    matrices = torch.zeros((count, 2, 3))
+    matrices[:, 0, 0], matrices[:, 1, 1] = width, height
+    matrices[:, 0, 2], matrices[:, 1, 2] = (draw[:, 2] * 2 - 1) * (1 - width), (draw[:, 3] * 2 - 1) * (1 - height)
+    return matrices
+
+
+def _after(outer: Tensor, inner: Tensor) -> Tensor:
+    """Return the matrices that apply ``inner`` first, then ``outer``; float32 [N, 2, 3] each."""
+    linear = outer[:, :, :2] @ inner[:, :, :2]
+    return torch.cat([linear, outer[:, :, :2] @ inner[:, :, 2:] + outer[:, :, 2:]], dim=2)
+
+
+def source_size_px(size_px: int, choices: Augmentation) -> int:
+    """Return the side a picture is reduced to before it is warped: large enough that the smallest crop keeps detail."""
+    return math.ceil(size_px / math.sqrt(choices.crop_smallest_area))
+
+
+def warp(pictures: Tensor, matrices: Tensor, size_px: int, source_px: int | None = None) -> Tensor:
+    """Return float32 [N, 1, size_px, size_px] in 0..1 of uint8 [N, S, S]; outside the picture is black.
+
+    Parameters
+    ----------
+    source_px
+        Side that larger pictures are reduced to first (``source_size_px``); None: ``size_px``, exactly.
+    """
     levels = pictures[:, None].float() / 255
-    if levels.shape[-1] != size_px:
-        levels = functional.interpolate(levels, (size_px, size_px), mode="bilinear", antialias=True)
-    grid = functional.affine_grid(matrices, list(levels.shape), align_corners=False)
+    side = max(size_px, min(source_px or size_px, levels.shape[-1]))
+    if levels.shape[-1] != side:
+        levels = functional.interpolate(levels, (side, side), mode="bilinear", antialias=True)
+    grid = functional.affine_grid(matrices, [len(levels), 1, size_px, size_px], align_corners=False)
     return functional.grid_sample(levels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

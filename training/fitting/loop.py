@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.augment import box_shares, jitter, normalised, random_matrices, warp
+from training.data.augment import box_shares, jitter, normalised, random_matrices, source_size_px, warp
 from training.data.batches import Examples, batch_rows, box_batch
 from training.data.cache import open_cache
 from training.evaluation.selection import ValidationScore, validation_score
 from training.fitting.checkpoint import load_checkpoint, save_checkpoint
 from training.fitting.initial import initial_network
-from training.fitting.losses import finding_loss, place_loss
+from training.fitting.losses import FindingLoss, place_loss
 from training.fitting.schedule import Epoch, learning_rate, plan_epochs
 from training.fitting.speedometer import Speedometer
 from training.parallel import Team, training_device
@@ -74,7 +74,8 @@ class Trainer:
         self.averaged = copy.deepcopy(self.network)
         self.optimiser = _optimiser(self.network, plan.recipe.weight_decay)
         self.epochs = plan_epochs(plan.recipe, len(plan.training.names))
-        self.trained = torch.tensor(plan.trained, device=self.device)
+        self.finding_loss = _finding_loss(plan, self.device)
+        self.bf16 = _uses_bf16(plan.recipe, self.device)
         self.epoch_number, self.step, self.steps_done = 0, 0, 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"auroc": -1.0, "epoch": -1, "weights": {}}
@@ -134,11 +135,12 @@ class Trainer:
         generator = torch.Generator().manual_seed(_mixed(self.recipe.seed, self.steps_done, self.team.rank))
         pictures = torch.from_numpy(self.cache.gather(tuple(examples.names[row] for row in rows))).to(self.device)
         matrices = random_matrices(len(rows), choices, generator).to(self.device)
-        levels = jitter(warp(pictures, matrices, epoch.stage.size_px), choices, generator)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        size_px = epoch.stage.size_px
+        levels = jitter(warp(pictures, matrices, size_px, source_size_px(size_px, choices)), choices, generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits, maps = self.network(normalised(levels).contiguous(memory_format=torch.channels_last))
         targets = torch.from_numpy(examples.targets[rows]).to(self.device)
-        finding = finding_loss(logits.float(), targets, self.trained)
+        finding = self.finding_loss(logits.float(), targets)
         if self.recipe.box_weight == 0:
             return finding, finding.detach() * 0
         boxes = box_batch(examples, rows, self.plan.trained).to(self.device)
@@ -205,6 +207,16 @@ def _optimiser(network: torch.nn.Module, weight_decay: float) -> torch.optim.Ada
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=1e-3)
+
+
+def _finding_loss(plan: TrainingPlan, device: torch.device) -> FindingLoss:
+    trained = torch.tensor(plan.trained, device=device)
+    positives = torch.from_numpy(plan.training.targets.sum(0)).to(device)
+    return FindingLoss(plan.recipe.loss, trained, positives, len(plan.training.names))
+
+
+def _uses_bf16(recipe: Recipe, device: torch.device) -> bool:
+    return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
 
 
 def _mixed(seed: int, step: int, rank: int) -> int:

@@ -1,6 +1,6 @@
-"""What training minimises: cross entropy of the findings, and of the place of those that have a box.
+"""What training minimises: the cost of the findings, and of the place of those that have a box.
 
-Notation: N pictures, 14 findings, h = w cells of the class map, M boxes.
+Notation: N pictures, K findings (14), h = w cells of the class map, M boxes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,45 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from training.data.augment import BoxBatch
+from training.recipe import Loss
+
+_FEWEST = 0.5
+"""Cases that a class without any is counted as, so that its weight is finite."""
+
+
+class FindingLoss:
+    """The loss of the findings that a recipe asks for.
+
+    Parameters
+    ----------
+    choices
+        The recipe's ``[loss]`` table.
+    trained
+        bool [K]; the others take no part.
+    positives
+        float32 [K], positives of each finding in the training part.
+    pictures
+        Pictures of the training part.
+    """
+
+    def __init__(self, choices: Loss, trained: Tensor, positives: Tensor, pictures: int) -> None:
+        self.choices, self.trained = choices, trained
+        self.plain = choices == Loss()
+        self.positive_weight, self.negative_weight = class_weights(choices, positives[trained], pictures)
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of float32 logits and targets, both [N, K]: a scalar."""
+        if self.plain:
+            return finding_loss(logits, targets, self.trained)
+        logits, targets = logits[:, self.trained], targets[:, self.trained]
+        smoothing = self.choices.label_smoothing
+        targets = targets * (1 - smoothing) + smoothing / 2
+        if self.choices.kind == "cross-entropy":
+            costs = -self.positive_weight * _shares(targets) * torch.log_softmax(logits, dim=1)
+            return costs.sum(1).mean()
+        positive, negative = _costs(logits, self.choices)
+        costs = self.positive_weight * targets * positive + self.negative_weight * (1 - targets) * negative
+        return costs.sum(1).mean() if self.choices.reduction == "sum" else costs.mean()
 
 
 def finding_loss(logits: Tensor, targets: Tensor, trained: Tensor) -> Tensor:
@@ -18,11 +57,46 @@ def finding_loss(logits: Tensor, targets: Tensor, trained: Tensor) -> Tensor:
     Parameters
     ----------
     logits, targets
-        float32 [N, 14].
+        float32 [N, K].
     trained
-        bool [14]; the others take no part.
+        bool [K]; the others take no part.
     """
     return functional.binary_cross_entropy_with_logits(logits[:, trained], targets[:, trained])
+
+
+def class_weights(choices: Loss, positives: Tensor, pictures: int) -> tuple[Tensor, Tensor]:
+    """Return what a positive and a negative of each finding weighs, float32 [K] each."""
+    p = positives.float().clamp(_FEWEST, pictures - _FEWEST)
+    n = pictures - p
+    if choices.weighting == "positives":
+        return (n / p) ** choices.positive_weight_power, torch.ones_like(p)
+    if choices.weighting == "frequency":
+        return n / pictures, p / pictures
+    if choices.weighting == "inverse-frequency":
+        return pictures / p, pictures / n
+    return torch.ones_like(p), torch.ones_like(p)
+
+
+def _costs(logits: Tensor, choices: Loss) -> tuple[Tensor, Tensor]:
+    """Return what each logit costs if the label is 1 and if it is 0, [N, K] each."""
+    if choices.kind == "hinge":
+        return functional.relu(1 - logits), functional.relu(1 + logits)
+    probability = torch.sigmoid(logits)
+    if choices.kind == "euclidean":
+        return (1 - probability) ** 2, probability**2
+    positive, negative = functional.softplus(-logits), functional.softplus(logits)
+    if choices.kind == "focal":
+        return (1 - probability) ** choices.focal_gamma * positive, probability**choices.focal_gamma * negative
+    if choices.kind == "asl":
+        shifted = (probability - choices.asl_margin).clamp(0, 1 - 1e-6)  # short of 1: its cost must stay finite
+        easy = shifted**choices.asl_gamma_negative
+        return (1 - probability) ** choices.asl_gamma_positive * positive, -easy * torch.log1p(-shifted)
+    return positive, negative
+
+
+def _shares(targets: Tensor) -> Tensor:
+    """Return each picture's labels as shares that sum to one; a picture without any costs nothing."""
+    return targets / targets.sum(1, keepdim=True).clamp(min=1e-6)
 
 
 def place_loss(maps: Tensor, boxes: BoxBatch, shares: Tensor, sharpness: float) -> Tensor:
@@ -34,7 +108,7 @@ def place_loss(maps: Tensor, boxes: BoxBatch, shares: Tensor, sharpness: float) 
     Parameters
     ----------
     maps
-        float32 [N, 14, h, w].
+        float32 [N, K, h, w].
     shares
         float32 [M, h, w] of ``box_shares``; boxes that left the picture (all zero) take no part.
     """

@@ -7,11 +7,16 @@ import math
 from model.bundle import BundleFacts
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.metrics import Interval
+from training.fitting.initial import Origin
 from training.recipe import Recipe
 
 _DEMONSTRATION = """\
 **This is a demonstration model. It was trained on drawings of chests ("phantoms"), never on a radiograph of a person.**
 It shows that the whole chain works, from picture to structured report. What it says of a real radiograph means nothing.
+"""
+_REAL_DEMONSTRATION = """\
+**This is a demonstration model. It was trained on too few radiographs to be relied on for anything.** It shows that the
+whole chain works on real films, from picture to structured report.
 """
 _REAL = """\
 Trained on ChestX-ray14 (NIH Clinical Center; Wang et al., CVPR 2017). Its labels were mined from reports by a program:
@@ -21,17 +26,29 @@ training part (more AP films, more findings).
 """
 
 
-def model_card(facts: BundleFacts, evaluation: Evaluation, recipe: Recipe, pictures_seen: int) -> str:
-    """Return the text of ``MODEL_CARD.md``."""
+def model_card(
+    facts: BundleFacts, evaluation: Evaluation, recipe: Recipe, pictures_seen: int, *, origin: Origin, drawn: bool
+) -> str:
+    """Return the text of ``MODEL_CARD.md``.
+
+    Parameters
+    ----------
+    pictures_seen
+        Pictures of training and validation together.
+    origin
+        Where the first weights came from.
+    drawn
+        The pictures are phantoms.
+    """
     title = f"# {facts.name} {facts.version}{' - demonstration model' if facts.demonstration else ''}"
     untrained = [label for label, is_trained in zip(facts.labels, facts.trained, strict=True) if not is_trained]
     parts = [
         title,
         "**NOT FOR DIAGNOSTIC USE. Not a medical device.**",
-        (_DEMONSTRATION if facts.demonstration else _REAL).rstrip(),
+        *_warnings(facts, drawn=drawn),
         "## Intended use\n\nOrdering a worklist in demonstrations, tests and research. A picture that is not flagged "
         "is not a normal picture.",
-        _training(facts, recipe, pictures_seen),
+        _training(facts, recipe, pictures_seen, origin),
         _figures(evaluation),
         _operating_points(facts),
         _localisation(evaluation),
@@ -50,11 +67,17 @@ def model_card(facts: BundleFacts, evaluation: Evaluation, recipe: Recipe, pictu
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _training(facts: BundleFacts, recipe: Recipe, pictures_seen: int) -> str:
+def _warnings(facts: BundleFacts, *, drawn: bool) -> list[str]:
+    if drawn:
+        return [_DEMONSTRATION.rstrip()]
+    return [_REAL_DEMONSTRATION.rstrip(), _REAL.rstrip()] if facts.demonstration else [_REAL.rstrip()]
+
+
+def _training(facts: BundleFacts, recipe: Recipe, pictures_seen: int, origin: Origin) -> str:
     stages = "; ".join(f"{s.epochs} epochs at {s.size_px} px, batch {s.batch_size}" for s in recipe.stages)
     boxes = f", boxes of findings with weight {recipe.box_weight}" if recipe.box_weight else ""
     return (
-        f"## How it was made\n\n{facts.architecture}, from {recipe.init} weights, seed {recipe.seed}; {stages}{boxes}. "
+        f"## How it was made\n\n{facts.architecture}, from {origin}, seed {recipe.seed}; {stages}{boxes}. "
         f"{facts.trained_on.description} ({pictures_seen} in all, {recipe.validation_share:.0%} of the patients kept "
         f"for validation; list sha256 `{facts.trained_on.list_sha256}`). Selection, calibration (Platt) and thresholds "
         f"used validation only, never the test list. {recipe.remark}\n\n"

@@ -53,7 +53,7 @@ def write_report(material: ReportMaterial, path: Path) -> None:
     targets, logits = material.examples.targets, material.outputs.logits
     before = Calibration.identity().probabilities(logits)
     after = bundle.calibration.probabilities(logits)
-    warning = ("Demonstration model, trained on drawings. " if bundle.demonstration else "") + "NOT FOR DIAGNOSTIC USE."
+    warning = ("Demonstration model. " if bundle.demonstration else "") + "NOT FOR DIAGNOSTIC USE."
     sections = [
         f"<h1>{html.escape(bundle.name)} {html.escape(bundle.model_version)}</h1>",
         f'<p class="warning">{warning}</p>',

@@ -72,15 +72,10 @@ def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
         The run is no longer held under this claim; roll back.
     """
     study, run = _held(session, claim)
-    now = database_now(session)
-    run.state = RunState.DONE
-    run.lease_until = None
-    run.finished_at = now
-    run.outcome = verdict.outcome
+    now = _end(session, run, verdict.outcome, verdict.timings_seconds)
     run.priority = verdict.priority
     run.reason_code, run.reason = verdict.reason_code, verdict.reason
     run.model_version, run.policy_hash = verdict.model_version, verdict.policy_hash
-    run.timings_seconds = dict(verdict.timings_seconds)
     record(
         session,
         "finished",
@@ -113,12 +108,7 @@ def finish_unchanged(session: Session, claim: Claim, timings_seconds: dict[str, 
         The run is no longer held under this claim; roll back.
     """
     study, run = _held(session, claim)
-    now = database_now(session)
-    run.state = RunState.DONE
-    run.lease_until = None
-    run.finished_at = now
-    run.outcome = OUTCOME_UNCHANGED
-    run.timings_seconds = dict(timings_seconds)
+    now = _end(session, run, OUTCOME_UNCHANGED, timings_seconds)
     record(
         session,
         "unchanged",
@@ -185,6 +175,17 @@ def _held(session: Session, claim: Claim) -> tuple[Study, Run]:
     if study is None or run is None or run.state != RunState.RUNNING or run.fencing_token != claim.fencing_token:
         raise LeaseLost(claim.run_id, claim.fencing_token)
     return study, run
+
+
+def _end(session: Session, run: Run, outcome: str, timings_seconds: dict[str, float]) -> datetime:
+    """Mark the run done and return when."""
+    now = database_now(session)
+    run.state = RunState.DONE
+    run.lease_until = None
+    run.finished_at = now
+    run.outcome = outcome
+    run.timings_seconds = dict(timings_seconds)
+    return now
 
 
 def _supersede_older(session: Session, study: Study, run: Run) -> None:

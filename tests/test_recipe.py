@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.recipe import Recipe, RecipeError, known_recipes, load_recipe, parse_recipe
+from training.recipe import Loss, Recipe, RecipeError, known_recipes, load_recipe, parse_recipe
 
 STAGE = {"size_px": 64, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "final_learning_rate": 1e-4}
 
@@ -49,3 +49,10 @@ def test_an_unknown_recipe_lists_the_known_ones(tmp_path: Path) -> None:
 def test_any_changed_choice_changes_the_fingerprint() -> None:
     recipe = parse_recipe({"bundle_name": "trial", "init": "random", "stages": [STAGE]}, "trial.toml")
     assert recipe.fingerprint() != recipe.model_copy(update={"seed": 1}).fingerprint()
+    assert recipe.fingerprint() != recipe.model_copy(update={"loss": Loss(kind="focal")}).fingerprint()
+
+
+def test_a_key_written_down_at_its_default_is_the_same_run() -> None:
+    values = {"bundle_name": "trial", "init": "random", "stages": [STAGE]}
+    spelt_out = {**values, "precision": "auto", "loss": {"kind": "bce"}, "augmentation": {"crop_smallest_area": 1.0}}
+    assert parse_recipe(values, "a").fingerprint() == parse_recipe(spelt_out, "b").fingerprint()

@@ -82,9 +82,10 @@ class Recipe(Table):
         """Return the sha256 of every choice that training depends on, so that no other run's checkpoint is continued.
 
         What is decided after training (thresholds, intervals, the bundle's name and version) is left out: it may be
-        changed and concluded anew from the same weights.
+        changed and concluded anew from the same weights. So is every key at its default: a key that a later release
+        adds, and that changes nothing unless set, leaves the runs of this one to be continued.
         """
-        values = self.model_dump_json(exclude=set(_AFTER_TRAINING))
+        values = self.model_dump_json(exclude=set(_AFTER_TRAINING), exclude_defaults=True)
         return hashlib.sha256(values.encode()).hexdigest()
 
 

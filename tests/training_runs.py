@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from layouts import write_layout
 
+from training.material import DataChoices
 from training.parallel import Team, run_team
 from training.prepare import Prepared, prepare
 from training.recipe import parse_recipe
@@ -30,7 +31,9 @@ def tiny_run(tmp_path: Path, *, processes: int = 1, **choices: Any) -> Prepared:
         "augmentation": {"flip_probability": 0.5, "rotation_degrees": 10.0, "brightness": 0.1},
     }
     recipe = parse_recipe({**values, **choices}, "trial.toml")
-    return prepare(tmp_path / "data", tmp_path / "out", recipe, None, processes)
+    return prepare(
+        DataChoices(tmp_path / "data", tmp_path / "out" / "cache"), tmp_path / "out", recipe, None, processes
+    )
 
 
 def average_of_ranks(folder: str, team: Team) -> bool:

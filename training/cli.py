@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.data.chestxray14 import LayoutError
+from training.data.cache import CacheError
+from training.data.radiographs import LayoutError
 from training.fitting.checkpoint import CheckpointError
 from training.fitting.initial import InitError
+from training.material import DataChoices
 from training.parallel import TrainingFailedError, TrainingInterruptedError
 from training.phantoms.dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
 from training.pipeline import run_pipeline
@@ -21,7 +23,7 @@ from training.recipe import Recipe, RecipeError, load_recipe
 app = typer.Typer(add_completion=False, no_args_is_help=False, invoke_without_command=True, help=__doc__)
 _console = Console(stderr=True)
 
-_REFUSALS = (CheckpointError, InitError, LayoutError, PhantomDatasetError, RecipeError, TrainingFailedError)
+_REFUSALS = (CacheError, CheckpointError, InitError, LayoutError, PhantomDatasetError, RecipeError, TrainingFailedError)
 
 
 @app.callback(invoke_without_command=True)
@@ -42,7 +44,14 @@ def train(
         int | None, typer.Option(min=1, help="Training processes; default: one for each core.")
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on with the pictures at hand when listed ones have no file.")
+        bool,
+        typer.Option("--allow-missing", help="Go on without listed pictures that have no file or cannot be read."),
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the picture cache; default: 'cache' in --out.")
+    ] = None,
+    rebuild_cache: Annotated[
+        bool, typer.Option("--rebuild-cache", help="Replace a cache that was made with other settings.")
     ] = False,
 ) -> None:
     """Train on a folder and write a model bundle with its report. Run it again to continue after an interruption."""
@@ -53,7 +62,8 @@ def train(
         raise typer.Exit(2)
     chosen = _with_init(load_recipe(recipe or _recipe_for(data)), init)
     init_file = Path(init) if init not in (None, "random") else None
-    bundle = run_pipeline(data, out, chosen, init_file, processes, allow_missing=allow_missing)
+    choices = DataChoices(data, cache or out / "cache", allow_missing, rebuild_cache)
+    bundle = run_pipeline(choices, out, chosen, init_file, processes)
     _console.print(f"bundle: {bundle.folder}")
 
 

@@ -20,6 +20,7 @@ from training.export import export_bundle
 from training.fitting.checkpoint import load_checkpoint
 from training.fitting.initial import initial_network
 from training.fitting.loop import train_member
+from training.material import DataChoices
 from training.parallel import run_team, training_device
 from training.prepare import Prepared, prepare
 from training.recipe import Recipe
@@ -29,21 +30,15 @@ logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    data: Path,
-    out: Path,
-    recipe: Recipe,
-    init_file: Path | None,
-    processes: int | None,
-    *,
-    allow_missing: bool = False,
+    choices: DataChoices, out: Path, recipe: Recipe, init_file: Path | None, processes: int | None
 ) -> Bundle:
     """Do everything and return the bundle; the same call continues an interrupted run.
 
     Raises
     ------
-    LayoutError, InitError, CheckpointError, TrainingFailedError, TrainingInterruptedError
+    LayoutError, CacheError, InitError, CheckpointError, TrainingFailedError, TrainingInterruptedError
     """
-    prepared = prepare(data, out, recipe, init_file, processes, allow_missing=allow_missing)
+    prepared = prepare(choices, out, recipe, init_file, processes)
     checkpoint = train(prepared)
     return conclude(prepared, checkpoint, out)
 

@@ -9,29 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from model.labels import LABELS
+from model.preprocess import INPUT_SIZE_PX
 from training.data.batches import Examples
-from training.data.cache import PictureCache, build_cache
-from training.data.chestxray14 import ChestXray14, LayoutError, list_hash, read_layout
+from training.data.cache import PictureCache
+from training.data.radiographs import LabelledRadiographs, list_hash
 from training.data.split import Parts, cut_parts
 from training.fitting.initial import origin_of
 from training.fitting.loop import TrainingPlan
+from training.material import DataChoices, ready_material
 from training.parallel import training_device
 from training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
-
-_NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A data set made ready for one recipe."""
 
-    layout: ChestXray14
+    layout: LabelledRadiographs
     parts: Parts
     cache: PictureCache
     plan: TrainingPlan
@@ -52,46 +49,36 @@ class Prepared:
         return examples_of(self.layout, names)
 
 
-def examples_of(layout: ChestXray14, names: tuple[str, ...]) -> Examples:
+def examples_of(layout: LabelledRadiographs, names: tuple[str, ...]) -> Examples:
     """Return pictures with their targets and boxes, in the given order."""
     return Examples(names, layout.targets(names), tuple(layout.boxes.get(name, ()) for name in names))
 
 
-def prepare(
-    data: Path,
-    out: Path,
-    recipe: Recipe,
-    init_file: Path | None,
-    processes: int | None,
-    *,
-    allow_missing: bool = False,
-) -> Prepared:
+def prepare(choices: DataChoices, out: Path, recipe: Recipe, init_file: Path | None, processes: int | None) -> Prepared:
     """Read, check, cache and cut a data set.
 
     Parameters
     ----------
     processes
         Training processes; None: one for each CPU core, as far as the batches can be shared evenly.
-    allow_missing
-        Go on with the pictures at hand when listed ones have no file.
 
     Raises
     ------
-    LayoutError
-        The folder cannot be used, or pictures are missing.
+    LayoutError, CacheError
+        As ``ready_material``.
     """
-    layout = read_complete_layout(data, allow_missing=allow_missing)
+    size_px = max(INPUT_SIZE_PX, *(stage.size_px for stage in recipe.stages))
+    material = ready_material(choices, size_px)
+    layout = material.radiographs
     logger.info(
         "%s: %d rows, %d train_val and %d test pictures, %d with boxes",
-        data,
+        choices.folder,
         len(layout.entries),
         len(layout.train_val),
         len(layout.test),
         len(layout.boxes),
     )
-    cache = _cached(layout, out / "cache")
-    _name_unreadable(cache.unreadable)
-    parts = cut_parts(layout, recipe.validation_share, recipe.seed, frozenset(cache.unreadable))
+    parts = cut_parts(layout, recipe.validation_share, recipe.seed, frozenset())
     logger.info(
         "training %d, validation %d, test %d pictures; no patient in two parts",
         len(parts.training),
@@ -102,41 +89,14 @@ def prepare(
     plan = TrainingPlan(
         recipe,
         _fingerprint(recipe, parts, team, init_file),
-        out / "cache",
+        choices.cache,
         out / "training",
         examples_of(layout, parts.training),
         examples_of(layout, parts.validation),
         trained_findings(layout.phantom),
         init_file,
     )
-    return Prepared(layout, parts, cache, plan, team)
-
-
-def read_complete_layout(data: Path, *, allow_missing: bool) -> ChestXray14:
-    """Read a folder's lists and insist on every picture, or cut the lists to the pictures at hand.
-
-    A picture left out in silence would make figures on the official test list look comparable when they are not, so
-    leaving out is asked for.
-
-    Raises
-    ------
-    LayoutError
-        The folder cannot be used, or pictures are missing and ``allow_missing`` is False.
-    """
-    layout = read_layout(data)
-    missing = layout.missing()
-    if not missing:
-        return layout
-    listed = len(layout.train_val) + len(layout.test)
-    named = ", ".join(missing[:_NAMED_AT_MOST])
-    if not allow_missing:
-        raise LayoutError(
-            f"{data}: {len(missing)} of {listed} listed pictures have no file: {named}"
-            f"{' ...' if len(missing) > _NAMED_AT_MOST else ''}. Unpack every archive of the download; "
-            "--allow-missing goes on with the pictures at hand"
-        )
-    logger.warning("%d of %d listed pictures have no file and are left out", len(missing), listed)
-    return layout.at_hand()
+    return Prepared(layout, parts, material.cache, plan, team)
 
 
 def trained_findings(phantom: dict[str, Any] | None) -> tuple[bool, ...]:
@@ -159,17 +119,3 @@ def _team_size(recipe: Recipe) -> int:
         return 1  # one process keeps one GPU busy
     sizes = [stage.batch_size for stage in recipe.stages]
     return max(n for n in range(1, min(cores, 16) + 1) if all(s % n == 0 and s // n >= 8 for s in sizes) or n == 1)
-
-
-def _cached(layout: ChestXray14, folder: Path) -> PictureCache:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("Reading pictures")
-        return build_cache(layout, folder, lambda done, total: progress.update(bar, completed=done, total=total))
-
-
-def _name_unreadable(unreadable: dict[str, str]) -> None:
-    for name, reason in list(unreadable.items())[:_NAMED_AT_MOST]:
-        logger.warning("%s: %s; it is left out", name, reason)
-    if len(unreadable) > _NAMED_AT_MOST:
-        logger.warning("%d pictures are left out in all; they are listed in the cache's index.json", len(unreadable))

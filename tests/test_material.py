@@ -6,7 +6,7 @@ import pytest
 from layouts import write_layout
 
 from training.data.chestxray14 import LayoutError
-from training.prepare import read_complete_layout
+from training.material import read_complete_layout
 
 
 def test_missing_pictures_are_named_and_counted_and_the_run_stops(tmp_path: Path) -> None:

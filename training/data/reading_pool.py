@@ -1,0 +1,79 @@
+"""Processes that decode pictures, in the order asked for; they end with the process that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from types import TracebackType
+from typing import Generic, TypeVar
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+_WORTH_A_PROCESS = 64
+"""Fewer jobs than this are done sooner than a process starts."""
+_JOBS_AT_A_TIME = 4
+
+
+def cores() -> int:
+    """Return the CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ReadingPool(Generic[Job, Answer]):
+    """Does jobs side by side, or in this process where there are few.
+
+    Parameters
+    ----------
+    work
+        A function of a module, so that a process can be told which.
+    jobs
+        How many there will be in all.
+    processes
+        None: one for each core.
+
+    Raises
+    ------
+    concurrent.futures.process.BrokenProcessPool
+        From ``each``: a process was killed, by the system for lack of memory or by a decoder's crash.
+    """
+
+    def __init__(self, work: Callable[[Job], Answer], jobs: int, processes: int | None) -> None:
+        self.work = work
+        wanted = min(cores() if processes is None else processes, -(-jobs // _WORTH_A_PROCESS))
+        self._executor: ProcessPoolExecutor | None = None
+        if wanted > 1:
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(wanted, context, initializer=_end_with_parent)
+
+    def each(self, jobs: Sequence[Job]) -> Iterator[Answer]:
+        """Yield the answers in the order of the jobs."""
+        if self._executor is None:
+            return map(self.work, jobs)
+        return self._executor.map(self.work, jobs, chunksize=_JOBS_AT_A_TIME)
+
+    def __enter__(self) -> ReadingPool[Job, Answer]:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what is not begun and end the processes."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Make this process end when its parent is killed; the pool's own pipes would keep it waiting for ever."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

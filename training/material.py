@@ -1,0 +1,112 @@
+"""From a folder to what every training command works on: lists that fit, pictures that can be read, in a cache."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.preprocess import INPUT_SIZE_PX
+from training.data.cache import PictureCache
+from training.data.cache_build import build_cache
+from training.data.chestxray14 import read_layout
+from training.data.radiographs import LabelledRadiographs, LayoutError
+from training.progress import RateBar
+
+logger = logging.getLogger(__name__)
+
+_NAMED_AT_MOST = 20
+
+
+@dataclass(frozen=True)
+class DataChoices:
+    """Which pictures, where their cache lies and what may be wrong with them."""
+
+    folder: Path
+    """The download, a folder of links to a part of it, or phantoms."""
+    cache: Path
+    """Folder of the picture cache."""
+    allow_missing: bool = False
+    """Go on without listed pictures that have no file or cannot be read."""
+    rebuild_cache: bool = False
+    """Replace a cache that was made with other settings."""
+    readers: int | None = None
+    """Processes that decode; None: one for each core."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Pictures with their truth: every one listed is in the cache."""
+
+    radiographs: LabelledRadiographs
+    cache: PictureCache
+
+
+def ready_material(choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Material:
+    """Read the lists, insist on every picture or leave out what is wanting, and build the cache or continue it.
+
+    A picture left out in silence would make figures on the official test list look comparable when they are not, so
+    leaving out is asked for.
+
+    Raises
+    ------
+    LayoutError
+        The folder cannot be used, or pictures are missing or cannot be read and ``allow_missing`` is False.
+    CacheError
+        As ``build_cache``.
+    """
+    radiographs = read_complete_layout(choices.folder, allow_missing=choices.allow_missing)
+    with RateBar("Reading pictures", "img", len(radiographs.listed)) as bar:
+
+        def report(done: int, total: int) -> None:
+            if bar.done == 0:
+                bar.done_before = done  # an earlier run's share says nothing about this one's rate
+            bar.update(done)
+
+        cache = build_cache(
+            radiographs,
+            choices.cache,
+            report,
+            size_px,
+            rebuild=choices.rebuild_cache,
+            processes=choices.readers,
+        )
+    unreadable = {name: cache.unreadable[name] for name in radiographs.listed if name in cache.unreadable}
+    if not unreadable:
+        return Material(radiographs, cache)
+    _insist(
+        choices.allow_missing,
+        f"{choices.folder}: {len(unreadable)} of {len(radiographs.listed)} listed pictures cannot be read",
+        [f"{name} ({reason})" for name, reason in unreadable.items()],
+        "Fetch them again and run the same command: it reads only these",
+    )
+    return Material(radiographs.only(set(cache.rows)), cache)
+
+
+def read_complete_layout(data: Path, *, allow_missing: bool) -> LabelledRadiographs:
+    """Read a folder's lists and insist on every picture, or cut the lists to the pictures at hand.
+
+    Raises
+    ------
+    LayoutError
+        The folder cannot be used, or pictures are missing and ``allow_missing`` is False.
+    """
+    radiographs = read_layout(data)
+    missing = radiographs.missing()
+    if not missing:
+        return radiographs
+    _insist(
+        allow_missing,
+        f"{data}: {len(missing)} of {len(radiographs.listed)} listed pictures have no file",
+        list(missing),
+        "Unpack every archive of the download",
+    )
+    return radiographs.at_hand()
+
+
+def _insist(allow_missing: bool, what: str, named: list[str], remedy: str) -> None:
+    """Stop, or say what is left out."""
+    examples = ", ".join(named[:_NAMED_AT_MOST]) + (" ..." if len(named) > _NAMED_AT_MOST else "")
+    if not allow_missing:
+        raise LayoutError(f"{what}: {examples}. {remedy}; --allow-missing goes on with the others")
+    logger.warning("%s and are left out: %s", what, examples)

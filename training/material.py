@@ -9,7 +9,8 @@ from pathlib import Path
 from model.preprocess import INPUT_SIZE_PX
 from training.data.cache import PictureCache
 from training.data.cache_build import build_cache
-from training.data.chestxray14 import read_layout
+from training.data.chestxray14 import Release
+from training.data.folder import read_folder
 from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.progress import RateBar
 
@@ -30,6 +31,8 @@ class DataChoices:
     """Go on without listed pictures that have no file or cannot be read."""
     rebuild_cache: bool = False
     """Replace a cache that was made with other settings."""
+    release: Release | None = None
+    """Which release of ChestX-ray14's labels; None: the newest there is."""
     readers: int | None = None
     """Processes that decode; None: one for each core."""
 
@@ -55,7 +58,7 @@ def ready_material(choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Materi
     CacheError
         As ``build_cache``.
     """
-    radiographs = read_complete_layout(choices.folder, allow_missing=choices.allow_missing)
+    radiographs = read_complete_folder(choices)
     with RateBar("Reading pictures", "img", len(radiographs.listed)) as bar:
 
         def report(done: int, total: int) -> None:
@@ -83,7 +86,7 @@ def ready_material(choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Materi
     return Material(radiographs.only(set(cache.rows)), cache)
 
 
-def read_complete_layout(data: Path, *, allow_missing: bool) -> LabelledRadiographs:
+def read_complete_folder(choices: DataChoices) -> LabelledRadiographs:
     """Read a folder's lists and insist on every picture, or cut the lists to the pictures at hand.
 
     Raises
@@ -91,15 +94,15 @@ def read_complete_layout(data: Path, *, allow_missing: bool) -> LabelledRadiogra
     LayoutError
         The folder cannot be used, or pictures are missing and ``allow_missing`` is False.
     """
-    radiographs = read_layout(data)
+    radiographs = read_folder(choices.folder, choices.release)
     missing = radiographs.missing()
     if not missing:
         return radiographs
     _insist(
-        allow_missing,
-        f"{data}: {len(missing)} of {len(radiographs.listed)} listed pictures have no file",
+        choices.allow_missing,
+        f"{choices.folder}: {len(missing)} of {len(radiographs.listed)} listed pictures have no file",
         list(missing),
-        "Unpack every archive of the download",
+        "Unpack every archive of the download, or restore the files",
     )
     return radiographs.at_hand()
 

@@ -19,12 +19,12 @@ from training.data.cache import CacheError, PictureCache, ReportProgress, open_c
 from training.data.cache_index import (
     INDEX_FILE,
     MANIFEST_FILE,
-    RECORD,
     Records,
     cache_settings,
     differences,
     read_json,
 )
+from training.data.picture_check import record_of
 from training.data.pictures import UnreadablePictureError, is_dicom, read_picture
 from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.data.reading_pool import ReadingPool
@@ -229,8 +229,4 @@ def read_for_cache(job: Job) -> Reading:
     except UnreadablePictureError as error:
         return str(error)
     pixels = resize_uint8(picture.pixels, size_px)
-    record = np.zeros((), RECORD)
-    height_px, width_px = picture.pixels.shape
-    values = (1, picture.channels, picture.coloured, picture.blank, height_px, width_px)
-    record[()] = (*values, picture.source_bytes, 0, picture.source_crc32, zlib.crc32(pixels.data))
-    return pixels, record
+    return pixels, record_of(picture, zlib.crc32(pixels.data))

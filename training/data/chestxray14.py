@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.labels import LABELS
+from training.data.label_cells import age_years, known_label, known_labels
 from training.data.picture_files import find_pictures
 from training.data.problems import ProblemKind, ProblemLog
 from training.data.radiographs import (
@@ -25,9 +26,7 @@ from training.data.radiographs import (
     Entry,
     LabelledRadiographs,
     LayoutError,
-    known_label,
     list_hash,
-    split_labels,
 )
 from training.data.tables import column_places, plain_or_gzipped, table_rows
 
@@ -76,7 +75,7 @@ def inspect_layout(root: Path, log: ProblemLog, release: Release | None = None) 
     Raises
     ------
     LayoutError
-        A file is missing or has not the columns it must have, so that there is nothing to go on with.
+        The table of labels is missing or has not the columns it must have, so that there is nothing to go on with.
     """
     entries = _read_entries(_entry_file(root, release), log)
     boxes = _read_boxes(plain_or_gzipped(root / BOX_LIST), entries, log)
@@ -84,7 +83,9 @@ def inspect_layout(root: Path, log: ProblemLog, release: Release | None = None) 
     test = _read_list(root / TEST_LIST, entries, log)
     note_patient_overlap(entries, train_val, test, log)
     paths = find_pictures(root, entries, log)
-    return LabelledRadiographs(root, entries, boxes, train_val, test, paths, read_phantom_note(root))
+    phantom = read_phantom_note(root)
+    source = "ChestX-ray14, official lists" if phantom is None else "drawn chests, no radiographs of people"
+    return LabelledRadiographs(root, entries, boxes, train_val, test, paths, phantom, source)
 
 
 def note_patient_overlap(
@@ -127,7 +128,7 @@ def _read_entries(path: Path, log: ProblemLog) -> dict[str, Entry]:
             log.add(ProblemKind.BROKEN_ROW, where, f"{len(row)} columns, expected at least {max(places) + 1}")
             continue
         name, labels, patient, age, sex, view = (row[place] for place in places)
-        entry = Entry(name, known_labels(labels, where, log), patient, _age_years(age), sex, view)
+        entry = Entry(name, known_labels(labels, where, log), patient, age_years(age), sex, view)
         if name not in entries:
             entries[name] = entry
         elif entries[name] == entry:
@@ -135,22 +136,6 @@ def _read_entries(path: Path, log: ProblemLog) -> dict[str, Entry]:
         else:
             log.add(ProblemKind.CONTRADICTING_ROWS, where, f"{name} is listed a second time, with other values")
     return entries
-
-
-def known_labels(cell: str, where: str, log: ProblemLog) -> frozenset[str]:
-    """Return the findings of a cell; note those that are none of the fourteen."""
-    labels = split_labels(cell)
-    for label in sorted(labels - set(LABELS)):
-        log.add(ProblemKind.UNKNOWN_LABEL, where, f"unknown finding {label!r}; known: {', '.join(LABELS)}")
-    return labels & set(LABELS)
-
-
-def _age_years(text: str) -> int | None:
-    """Return whole years; ``013M`` and ``005D`` (months, days, first release) are 0 or the whole years in them."""
-    digits, unit = text.rstrip("YMD"), text[-1:]
-    if not digits.isdigit():
-        return None
-    return int(digits) // {"M": 12, "D": 365}.get(unit, 1)
 
 
 def _read_boxes(path: Path | None, entries: dict[str, Entry], log: ProblemLog) -> dict[str, tuple[Box, ...]]:
@@ -182,7 +167,8 @@ def _box(row: list[str]) -> Box | None:
 
 def _read_list(path: Path, entries: dict[str, Entry], log: ProblemLog) -> tuple[str, ...]:
     if not path.exists():
-        raise LayoutError(f"{path} is missing; it is part of the NIH download and says which pictures belong together")
+        log.add(ProblemKind.UNUSABLE_TABLE, path.name, "is missing; it is part of the NIH download and makes the parts")
+        return ()
     names: dict[str, None] = {}
     for line in path.read_text(encoding="utf-8-sig").splitlines():
         name = line.strip()

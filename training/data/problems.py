@@ -58,9 +58,10 @@ class ProblemKind(Enum):
         "look whether it is the right file; it is squashed like the others",
     )
     COLOURED = ("picture in colour", _WARNING, "look whether it is a radiograph; its luminance is used")
-    FOUR_CHANNELS = ("grey picture stored as RGB or RGBA", _NOTE, "nothing: its grey levels are used")
+    EXTRA_CHANNELS = ("grey picture stored as RGB or RGBA", _NOTE, "nothing: its grey levels are used")
     BLANK = ("picture of a single grey level", _WARNING, "look at it; it teaches nothing")
     NOT_FRONTAL_CHEST = ("no frontal chest by its tags", _WARNING, "look whether it belongs here")
+    NO_PATIENT = ("row without a patient", _WARNING, "nothing: it is not used, since parts are cut by patient")
     UNDECIDED = ("row nobody has decided", _NOTE, "nothing: it is not used until `confirmed_by` is filled in")
     BAD_BOX = ("box that does not fit", _WARNING, "compare with the list of the download; it is used as it stands")
     ODD_VALUE = ("unusual age, sex or view", _NOTE, "nothing: training does not use it; the audit leaves it out")

@@ -15,7 +15,6 @@ from model.labels import LABELS
 BOX_FRAME_PX = 1024
 """Boxes are given in a frame of this side, whatever size the picture file has."""
 NO_FINDING = "No Finding"
-_ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
 
 
 class LayoutError(Exception):
@@ -64,6 +63,8 @@ class LabelledRadiographs:
     """Picture file of each listed picture that has one, by the picture's name."""
     phantom: dict[str, Any] | None
     """What ``PHANTOM.json`` says; None for real pictures."""
+    source: str
+    """Where the pictures are from and how the parts were made, in words."""
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -100,17 +101,6 @@ class LabelledRadiographs:
     def patients(self, names: tuple[str, ...]) -> NDArray[np.str_]:
         """Return the patient of each picture."""
         return np.array([self.entries[name].patient_id for name in names], dtype=np.str_)
-
-
-def known_label(text: str) -> str:
-    """Return a finding in the spelling of ``LABELS`` where the lists have another (``Infiltrate``)."""
-    stripped = text.strip()
-    return _ALIASES.get(stripped, stripped)
-
-
-def split_labels(text: str) -> frozenset[str]:
-    """Return the findings of a cell such as ``Effusion|Mass``; "No Finding" is the empty set. Unknown ones stay in."""
-    return frozenset({known_label(label) for label in text.split("|")} - {NO_FINDING, ""})
 
 
 def list_hash(names: tuple[str, ...]) -> str:

@@ -1,0 +1,34 @@
+"""Cells that the tables of labels share: findings in one cell, ages with or without a unit."""
+
+from __future__ import annotations
+
+from model.labels import LABELS
+from training.data.problems import ProblemKind, ProblemLog
+from training.data.radiographs import NO_FINDING
+
+_ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
+
+
+def known_label(text: str) -> str:
+    """Return a finding in the spelling of ``LABELS`` where the lists have another (``Infiltrate``)."""
+    stripped = text.strip()
+    return _ALIASES.get(stripped, stripped)
+
+
+def known_labels(cell: str, where: str, log: ProblemLog) -> frozenset[str]:
+    """Return the findings of a cell such as ``Effusion|Mass``; note those that are none of the fourteen.
+
+    "No Finding" is the empty set.
+    """
+    labels = {known_label(label) for label in cell.split("|")} - {NO_FINDING, ""}
+    for label in sorted(labels - set(LABELS)):
+        log.add(ProblemKind.UNKNOWN_LABEL, where, f"unknown finding {label!r}; known: {', '.join(LABELS)}")
+    return frozenset(labels & set(LABELS))
+
+
+def age_years(text: str) -> int | None:
+    """Return whole years; ``013M`` and ``005D`` (months, days) are 0 or the whole years in them, no number is None."""
+    digits, unit = text.rstrip("YMWD"), text[-1:]
+    if not digits.isdigit():
+        return None
+    return int(digits) // {"M": 12, "W": 52, "D": 365}.get(unit, 1)

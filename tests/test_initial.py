@@ -82,7 +82,7 @@ def test_a_damaged_bundle_and_a_classifier_of_nowhere_are_refused(tmp_path: Path
 
 def test_weights_of_another_shape_are_refused_in_one_sentence(tmp_path: Path) -> None:
     bundle = write_test_bundle(tmp_path / "bundle")
-    with pytest.raises(InitError, match="not the weights of this DenseNet") as caught:
+    with pytest.raises(InitError, match="not the weights of this densenet") as caught:
         initial_network(load_recipe("phantom"), bundle.folder, PREVALENCE)
     assert "\n" not in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_weights_of_another_shape_are_refused_in_one_sentence(tmp_path: Path) ->
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"layer1.weight": torch.zeros(3)}, path)
-    with pytest.raises(InitError, match="not the weights of this DenseNet"):
+    with pytest.raises(InitError, match="not the weights of this densenet"):
         initial_network(load_recipe("densenet121"), path, PREVALENCE)
 
 

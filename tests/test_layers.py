@@ -81,7 +81,8 @@ def test_no_circles_between_the_files_of_a_package_nor_between_its_rooms(package
 
 def test_the_rooms_of_training_import_downwards() -> None:
     edges = edges_of("training", depth=2)
-    floors = ["training.data", "training.evaluation", "training.fitting", "training.reporting", "training.heads"]
+    rooms = ("data", "evaluation", "networks", "fitting", "reporting", "heads")
+    floors = [f"training.{room}" for room in rooms]
     for number, floor in enumerate(floors):
         assert edges[floor].isdisjoint(floors[number + 1 :]), floor
 

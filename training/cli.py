@@ -63,8 +63,9 @@ def train(
     chosen = _with_init(load_recipe(recipe or _recipe_for(data)), init)
     init_file = Path(init) if init not in (None, "random") else None
     choices = DataChoices(data, cache or out / "cache", allow_missing, rebuild_cache)
-    bundle = run_pipeline(choices, out, chosen, init_file, processes)
-    _console.print(f"bundle: {bundle.folder}")
+    folder = run_pipeline(choices, out, chosen, init_file, processes)
+    if folder is not None:
+        _console.print(f"result: {folder}")
 
 
 @app.command()

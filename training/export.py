@@ -19,6 +19,7 @@ from training.data.cache import read_grey
 from training.data.chestxray14 import list_hash
 from training.evaluation.evaluate import Evaluation
 from training.fitting.initial import origin_of
+from training.networks.build import served_channels
 from training.phantoms.picture import draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS
 from training.prepare import Prepared
@@ -50,7 +51,6 @@ def export_bundle(
     """
     recipe, parts = prepared.plan.recipe, prepared.parts
     seen = parts.training + parts.validation
-    kind = "drawn chests, no radiographs of people" if prepared.drawn else "ChestX-ray14, official lists"
     facts = BundleFacts(
         name=recipe.bundle_name,
         version=recipe.version,
@@ -59,12 +59,14 @@ def export_bundle(
         calibration=calibration,
         operating_points=points,
         trained_on=TrainedOn(
-            description=f"{len(seen)} pictures of train_val_list.txt: {kind}", list_sha256=list_hash(seen)
+            description=f"{len(seen)} pictures, training and validation together: {parts.mark}",
+            list_sha256=list_hash(seen),
         ),
-        metrics=evaluation.metrics(),
+        metrics=evaluation.metrics() | ({"part": parts.mark} if parts.leaky else {}),
         localisation=evaluation.localisation(),
         versions=_versions(),
         architecture=recipe.architecture,
+        input_channels=served_channels(recipe),
     )
     golden = [
         (name, pixels, expected_probabilities(facts, weights, pixels))

@@ -1,8 +1,11 @@
-"""Several training processes side by side, each with a share of every batch and one torch thread.
+"""Several training processes side by side, each with a share of every batch.
 
 On CPUs this is about twice as fast as one process with two threads, since DenseNet's many small operations do not
 split well over threads. Gradients and batch statistics are averaged after every step, so all processes hold the same
 network and a run with a given number of processes is reproducible bit by bit.
+
+A run starts its own processes (``run_team``, one torch thread each), or is started as several by torchrun
+(``launched_team``), which is how several GPUs or machines are used: RANK, WORLD_SIZE and LOCAL_RANK say who is who.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -20,6 +25,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+_LONGEST_WAIT = timedelta(hours=12)
 INTERRUPTED_EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
@@ -54,6 +60,10 @@ class Team:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def wait_for_all(self) -> None:
+        """Return when every process has come here."""
+        self.average([torch.zeros(1)])
+
     def collect(self, part: Tensor) -> Tensor:
         """Return the parts of all processes, joined along the first axis in the order of ranks."""
         if self.size == 1:
@@ -61,6 +71,29 @@ class Team:
         gathered: list[Tensor | None] = [None] * self.size
         distributed.all_gather_object(gathered, part)
         return torch.cat([tensor for tensor in gathered if tensor is not None])
+
+
+def launched_team() -> Team | None:
+    """Return this process's place among those that torchrun started, or None where it did not."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return None
+    return Team(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
+@contextmanager
+def launched_membership(team: Team) -> Iterator[None]:
+    """Join the processes that torchrun started, on this process's own GPU where there is one, and leave them again."""
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "cpu:gloo,cuda:nccl"
+    # A process that fails takes the others along through torchrun, so a long wait means work (the first one builds the
+    # picture cache), not a hang.
+    distributed.init_process_group(backend, rank=team.rank, world_size=team.size, timeout=_LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:

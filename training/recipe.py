@@ -8,11 +8,26 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from training.recipe_tables import Augmentation, Loss, Stage, Table
+from training.recipe_data import Data
+from training.recipe_network import Architecture, Network
+from training.recipe_tables import Augmentation, Loss, Optimiser, Schedule, Stage, Table
 
-__all__ = ["Augmentation", "Loss", "Recipe", "RecipeError", "Stage", "known_recipes", "load_recipe", "parse_recipe"]
+__all__ = [
+    "Augmentation",
+    "Data",
+    "Loss",
+    "Network",
+    "Optimiser",
+    "Recipe",
+    "RecipeError",
+    "Schedule",
+    "Stage",
+    "known_recipes",
+    "load_recipe",
+    "parse_recipe",
+]
 
 RECIPES_DIRECTORY = Path(__file__).resolve().parent / "recipes"
 
@@ -38,8 +53,9 @@ class Recipe(Table):
     """Name of the bundle this recipe makes, and of its folder."""
     version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$")
     """Version of the bundle."""
-    architecture: Literal["densenet121", "densenet-tiny"] = "densenet121"
-    """Key of ``model.architecture.ARCHITECTURES``; the tiny one is for trials."""
+    architecture: Architecture = "densenet121"
+    """The backbone. Only ``densenet121`` can be served (``densenet-tiny`` too, but it is for trials); a run of another
+    ends with weights, figures and a report instead of a bundle."""
     init: Literal["imagenet", "random"]
     """``imagenet``: weights from ``--init FILE`` or torchvision; ``random``: from scratch."""
     init_head: Literal["prevalence", "weights"] = "prevalence"
@@ -52,9 +68,19 @@ class Recipe(Table):
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the patients of train_val kept for selection, calibration and operating points."""
     stages: tuple[Stage, ...] = Field(min_length=1)
-    """Run in order; the epoch with the best validation AUROC of the last stage is kept."""
+    """Run in order; the best validated epoch of the last stage is kept."""
+    selection: Literal["auroc", "average-precision", "loss"] = "auroc"
+    """Validation score (mean over the findings) that picks the epoch and that plateau and early stopping watch."""
+    early_stopping_patience: int = Field(default=0, ge=0)
+    """Epochs of the last stage without a better score after which training ends; 0 = never."""
+    optimiser: Optimiser = Optimiser()
+    """How a gradient becomes a step."""
+    schedule: Schedule = Schedule()
+    """How the learning rate moves."""
+    accumulation_steps: int = Field(default=1, ge=1)
+    """Pieces that a process's share of a batch is computed in, to save memory; batch statistics are each piece's."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's decoupled weight decay, on convolution and linear weights only."""
+    """Weight decay, on convolution and linear weights only."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay per step of the averaged weights that are evaluated and exported; 0 = no averaging."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -69,6 +95,15 @@ class Recipe(Table):
     """Random changes of training pictures."""
     loss: Loss = Loss()
     """What the findings' part of the loss is."""
+    data: Data = Data()
+    """Which rows and labels, cut into which parts."""
+    network: Network = Network()
+    """Input, head and what is held still."""
+    deterministic: bool = False
+    """Use only algorithms that give the same bits every time, also on a GPU (slower there; a CPU's always do)."""
+    test_time: Literal["none", "flip", "ten-crop"] = "none"
+    """Views whose probabilities are averaged when validation and test are read: the picture and its mirror image, or
+    four corners and the centre at 7/8 of the side, and theirs (arnoweng's protocol)."""
     operating_point: Literal["youden", "sensitivity", "specificity"] = "youden"
     """How thresholds are chosen on validation."""
     operating_target: float = Field(default=0.9, gt=0, lt=1)
@@ -77,6 +112,16 @@ class Recipe(Table):
     """Patient resamples behind every 95 % interval."""
     remark: str = ""
     """A sentence for the model card: what a reader of its figures must know of how this recipe came about."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if self.box_weight > 0 and not self.network.has_maps:
+            raise ValueError("box_weight needs class maps: network.pooling other than flatten, network.hidden empty")
+        if self.network.pooling == "flatten" and len({stage.size_px for stage in self.stages}) > 1:
+            raise ValueError("network.pooling = 'flatten' fits one picture size only; give all stages the same size_px")
+        if self.network.map_stride_px != 32 and self.architecture != "resnet50":
+            raise ValueError("network.map_stride_px below 32 is for resnet50 only")
+        return self
 
     def fingerprint(self) -> str:
         """Return the sha256 of every choice that training depends on, so that no other run's checkpoint is continued.
@@ -140,7 +185,7 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
 def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
     where = ".".join(str(part) for part in location)
     if kind != "extra_forbidden":
-        return f"{where}: {message}"
+        return f"{where}: {message}" if where else message
     known = sorted(_fields_at(location))
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
     return f"{where}: unknown key, did you mean {nearest[0]!r}?"

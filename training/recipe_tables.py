@@ -1,4 +1,4 @@
-"""The tables of a recipe's TOML file: stages, augmentation, loss. ``training.recipe`` holds the keys outside tables."""
+"""The tables of a recipe that say how it is fitted: stages, augmentation, loss, optimiser, schedule."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class Stage(Table):
     batch_size: int = Field(ge=2)
     """Images per optimiser step, all processes together."""
     learning_rate: float = Field(gt=0)
-    """Peak learning rate of AdamW, reached after the warm-up."""
-    final_learning_rate: float = Field(gt=0)
-    """Learning rate at the stage's end; the way down is a cosine."""
+    """Peak learning rate, reached after the warm-up."""
+    final_learning_rate: float = Field(default=0.0, ge=0)
+    """Learning rate at the stage's end (``cosine``, ``onecycle``), or the lowest (``plateau``)."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Optimiser steps of linear rise to ``learning_rate``."""
+    """Optimiser steps of linear rise to ``learning_rate``; ``onecycle`` has a rise of its own."""
+    steps_per_epoch: int = Field(default=0, ge=0)
+    """Steps that count as one epoch, at most a whole pass; 0 = a whole pass."""
 
 
 class Augmentation(Table):
@@ -79,3 +81,32 @@ class Loss(Table):
     """Share of each label replaced by 1/2: 0.1 makes 1 into 0.95 and 0 into 0.05."""
     reduction: Literal["mean", "sum"] = "mean"
     """Over the findings of a picture; pictures are always averaged."""
+
+
+class Optimiser(Table):
+    """How a gradient becomes a step. Weight decay is a key of its own, outside this table."""
+
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    """``adamw``: weight decay apart from the gradient; ``adam``, ``sgd``: added to it (L2)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay of the gradient's mean and of its square's."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """Adam's term for stability."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """SGD's momentum."""
+    gradient_clip: float = Field(default=5.0, ge=0)
+    """Largest norm of the gradient of all weights together; 0 = no limit."""
+
+
+class Schedule(Table):
+    """How the learning rate moves."""
+
+    kind: Literal["cosine", "onecycle", "plateau", "constant"] = "cosine"
+    """``cosine``: down to ``final_learning_rate`` within each stage; ``onecycle``: up, then down (Smith 2018);
+    ``plateau``: multiplied by ``plateau_factor`` when the selection metric stops getting better."""
+    rise_share: float = Field(default=0.3, gt=0, lt=1)
+    """``onecycle``: share of a stage's steps that the rise from 1/25 takes."""
+    plateau_factor: float = Field(default=0.1, gt=0, lt=1)
+    """``plateau``: what the learning rate is multiplied with."""
+    plateau_patience: int = Field(default=1, ge=0)
+    """``plateau``: epochs without a better score that are let pass before that."""

@@ -36,20 +36,25 @@ class PointingScore:
 
 
 def pointing_game(
-    maps: NDArray[np.float32], boxes: tuple[tuple[Box, ...], ...], trained: tuple[bool, ...]
+    maps: NDArray[np.float32],
+    boxes: tuple[tuple[Box, ...], ...],
+    trained: tuple[bool, ...],
+    labels: tuple[str, ...] = LABELS,
 ) -> dict[str, PointingScore]:
     """Return the score of every trained finding that has boxes.
 
     Parameters
     ----------
     maps
-        float32 [N, 14, h, w] class maps.
+        float32 [N, K, h, w] class maps; h = w = 0 where the network has none, and then there are no scores.
     boxes
         Boxes of each of the N pictures.
+    labels
+        What each of the K maps belongs to.
     """
     cells = maps.shape[-1]
     scores: dict[str, PointingScore] = {}
-    for index, label in enumerate(LABELS):
+    for index, label in enumerate(labels if cells else ()):
         cases = [(row, [b for b in found if b.label == label]) for row, found in enumerate(boxes) if trained[index]]
         cases = [(row, found) for row, found in cases if found]
         if cases:

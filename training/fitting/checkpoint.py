@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+FORMAT = 2
+"""Which values a checkpoint holds; a run is continued by the release that began it, or one that writes the same."""
 
 
 class CheckpointError(Exception):
@@ -18,16 +22,33 @@ def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
 
     Raises
     ------
-    OSError
+    CheckpointError
         The disk is full or the folder is not writable; an earlier checkpoint stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        torch.save(values, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            torch.save(values | {"format": FORMAT}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # RuntimeError is torch's word for a write that failed
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        kept = "the one before it is whole" if path.exists() else "there was none before it"
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be written ({_reason(error)}); {kept}. Make room and run the same command "
+            "again: it continues"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the operating system said, which torch hides behind an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return (cause.strerror if cause is not None else None) or str(error).splitlines()[0]
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -41,11 +62,13 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     Raises
     ------
     CheckpointError
-        The checkpoint belongs to another run.
+        The checkpoint belongs to another run or another release.
     """
     if not path.exists():
         return None
     values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if values.get("format") != FORMAT and not values.get("finished"):
+        raise CheckpointError(f"{path} was written by another release; finish with that, or delete it to start over")
     if values["fingerprint"] != fingerprint:
         raise CheckpointError(
             f"{path} was made with another recipe, data set or number of processes; "

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import Bundle
 from model.calibration import Calibration
 from training.data.batches import Examples
 from training.data.cache import PictureCache
@@ -36,7 +35,11 @@ padding: .6rem 1rem; border-left: 4px solid #b8860b; }
 class ReportMaterial:
     """All that a report shows."""
 
-    bundle: Bundle
+    title: str
+    demonstration: bool
+    calibration: Calibration
+    notes: tuple[str, ...]
+    """Sentences that a reader must see first: where the parts come from, why there is no bundle."""
     evaluation: Evaluation
     history: list[dict[str, Any]]
     examples: Examples
@@ -48,15 +51,16 @@ class ReportMaterial:
 
 def write_report(material: ReportMaterial, path: Path) -> None:
     """Write the HTML file."""
-    bundle, evaluation = material.bundle, material.evaluation
+    evaluation = material.evaluation
     labels = list(evaluation.findings)
     targets, logits = material.examples.targets, material.outputs.logits
     before = Calibration.identity().probabilities(logits)
-    after = bundle.calibration.probabilities(logits)
-    warning = ("Demonstration model. " if bundle.demonstration else "") + "NOT FOR DIAGNOSTIC USE."
+    after = material.calibration.probabilities(logits)
+    warning = ("Demonstration model. " if material.demonstration else "") + "NOT FOR DIAGNOSTIC USE."
     sections = [
-        f"<h1>{html.escape(bundle.name)} {html.escape(bundle.model_version)}</h1>",
+        f"<h1>{html.escape(material.title)}</h1>",
         f'<p class="warning">{warning}</p>',
+        *(f"<p>{html.escape(note)}</p>" for note in material.notes),
         f"<p>{evaluation.pictures} test pictures of {evaluation.patients} patients. Mean AUROC "
         f"{_text(evaluation.mean_auroc)}; intervals are 95 %, patients resampled.</p>",
         _table(evaluation),
@@ -68,7 +72,7 @@ def write_report(material: ReportMaterial, path: Path) -> None:
         _image(reliability_plot(before, after, targets, labels), "reliability"),
         *_maps(material),
     ]
-    text = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(bundle.name)}</title>"
+    text = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(material.title)}</title>"
     path.write_text(f"{text}<style>{_STYLE}</style>{''.join(sections)}</html>", encoding="utf-8")
 
 
@@ -119,7 +123,7 @@ def _maps(material: ReportMaterial) -> list[str]:
     for label in material.evaluation.findings:
         boxed = [row for row, boxes in enumerate(material.examples.boxes) if any(b.label == label for b in boxes)]
         rows += [(row, label) for row in boxed[:_MAPS_PER_FINDING]]
-    if not rows:
+    if not rows or not material.outputs.maps.shape[-1]:
         return []
     pictures: NDArray[np.uint8] = material.cache.gather(tuple(material.examples.names[row] for row, _ in rows))
     image = map_plots(pictures, material.outputs.maps, material.examples, rows)

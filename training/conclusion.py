@@ -1,0 +1,141 @@
+"""The end of a run: calibrate, choose thresholds, test once, write a bundle, or weights where none can be served."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.bundle import OperatingPoint
+from model.calibration import Calibration
+from model.densenet import DenseNet121Cam, network_with, weights_of
+from training.data.batches import Examples
+from training.data.label_set import make_examples
+from training.evaluation.calibrate import fit_platt
+from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.fourteen import in_fourteen, trained_of_fourteen
+from training.evaluation.inference import Outputs, outputs_of
+from training.evaluation.operating_points import choose_operating_points
+from training.export import export_bundle
+from training.networks.build import ChestNetwork, build_network, served_channels
+from training.parallel import training_device
+from training.prepare import Prepared
+from training.reporting.report import ReportMaterial, write_report
+from training.weights import write_weights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of the chosen weights; everything in the fourteen columns of ``LABELS``."""
+
+    calibration: Calibration
+    points: dict[str, OperatingPoint]
+    evaluation: Evaluation
+    examples: Examples
+    """The test part."""
+    outputs: Outputs
+    """Of the test part, in the run's own outputs."""
+    fourteen: Outputs
+    """The same in the fourteen columns."""
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Return the calibrated probabilities of the test part, [N, 14]."""
+        return self.calibration.probabilities(self.fourteen.logits)
+
+
+def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
+    """Calibrate and choose thresholds on validation, test once, write bundle (or weights) and report; say where.
+
+    Everything is computed with the weights as they are written: float16 in a bundle, float32 beside it.
+    """
+    recipe, reasons = prepared.plan.recipe, prepared.reasons_not_to_serve
+    network = build_network(recipe, prepared.plan.training.labels, prepared.plan.levels)
+    network.load_state_dict(checkpoint["best"]["weights"])
+    if reasons:
+        logger.warning("this run ends with weights, not with a bundle: %s", "; ".join(reasons))
+        judgement = judge(network, prepared)
+        folder = out / "weights" / recipe.bundle_name
+        write_weights(folder, network, prepared, judgement.evaluation, judgement.outputs, judgement.points)
+        title = f"{recipe.bundle_name} {recipe.version}"
+    else:
+        folder, title, judgement = _conclude_with_bundle(network, prepared, out)
+    notes = [f"Parts: {prepared.parts.mark}."]
+    notes += [f"There is no bundle to serve: {'; '.join(reasons)}."] if reasons else []
+    write_report(
+        ReportMaterial(
+            title,
+            prepared.demonstration,
+            judgement.calibration,
+            tuple(notes),
+            judgement.evaluation,
+            checkpoint["history"],
+            judgement.examples,
+            judgement.fourteen,
+            prepared.cache,
+        ),
+        out / "report.html",
+    )
+    logger.info(
+        "test: mean AUROC %s, maps reach %.3f of the pointing ceiling; report: %s",
+        judgement.evaluation.mean_auroc.rounded(),
+        judgement.evaluation.pointing_of_ceiling,
+        out / "report.html",
+    )
+    return folder
+
+
+def judge(network: ChestNetwork, prepared: Prepared) -> Judgement:
+    """Compute everything that is decided on validation and measured on the test part."""
+    plan, recipe = prepared.plan, prepared.plan.recipe
+    network = network.eval().to(training_device()).to(memory_format=torch.channels_last)
+    labels, trained = plan.training.labels, trained_of_fourteen(plan.training.labels, plan.trained)
+    validation = in_fourteen(_outputs(network, prepared, plan.validation), labels)
+    truth = make_examples(prepared.layout, plan.validation.names).targets
+    calibration = fit_platt(validation.logits, truth, trained)
+    points = choose_operating_points(calibration.probabilities(validation.logits), truth, trained, recipe)
+    outputs = _outputs(network, prepared, prepared.examples(prepared.parts.test))
+    test = in_fourteen(outputs, labels)
+    examples = make_examples(prepared.layout, prepared.parts.test)
+    patients = prepared.layout.patients(examples.names)
+    evaluation = evaluate(test, examples, patients, calibration, points, recipe.bootstrap_samples, recipe.seed)
+    return Judgement(calibration, points, evaluation, examples, outputs, test)
+
+
+def _conclude_with_bundle(network: ChestNetwork, prepared: Prepared, out: Path) -> tuple[Path, str, Judgement]:
+    recipe = prepared.plan.recipe
+    if not isinstance(network, DenseNet121Cam):
+        raise TypeError(f"{recipe.bundle_name} was to be served but is a {type(network).__name__}")
+    weights = weights_of(network)
+    judgement = judge(network_with(weights, served_channels(recipe), recipe.architecture), prepared)
+    folder = out / "bundle" / recipe.bundle_name
+    bundle = export_bundle(
+        prepared,
+        weights,
+        judgement.calibration,
+        judgement.points,
+        judgement.evaluation,
+        judgement.probabilities,
+        folder,
+    )
+    return bundle.folder, f"{bundle.name} {bundle.model_version}", judgement
+
+
+def _outputs(network: ChestNetwork, prepared: Prepared, examples: Examples) -> Outputs:
+    recipe = prepared.plan.recipe
+    logger.info("reading %d pictures with the chosen weights", len(examples.names))
+    return outputs_of(
+        network,
+        prepared.cache,
+        examples.names,
+        recipe.stages[-1].size_px,
+        metadata=examples.metadata,
+        test_time=recipe.test_time,
+    )

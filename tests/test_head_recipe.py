@@ -12,10 +12,11 @@ def test_s2_is_the_source_systems_checklist() -> None:
     """Every value stands in the checklist of the Georgia Tech system."""
     recipe = load_head_recipe("s2")
     assert (recipe.features.backbone, recipe.features.init, recipe.features.size_px) == ("resnet50", "imagenet", 224)
-    assert recipe.parts.oldest_age_years == 123
-    assert (recipe.parts.split, recipe.parts.training_share, recipe.parts.validation_share) == ("row-random", 0.7, 0.1)
+    assert recipe.data.oldest_years == 123
+    assert (recipe.data.split, recipe.data.shares) == ("image-random", (0.7, 0.1, 0.2))
     head = recipe.head
-    assert (head.hidden, head.metadata, head.loss) == ((128, 32), True, "frequency-weighted")
+    assert (head.hidden, head.metadata, head.standardise) == ((128, 32), True, False)
+    assert (head.loss.kind, head.loss.weighting) == ("bce", "frequency")
     assert (head.learning_rate, head.weight_decay, head.betas, head.epsilon) == (3e-4, 1e-5, (0.9, 0.999), 1e-8)
     assert (head.plateau_patience, head.plateau_factor, head.batch_size, head.epochs) == (1, 0.2, 10, 50)
     assert head.learning_rate in recipe.sweep.learning_rates
@@ -36,9 +37,10 @@ def test_recipes_of_heads_and_of_networks_are_kept_apart() -> None:
     [
         ({"sede": 1}, "sede: unknown key, did you mean 'seed'?"),
         ({"head": {"epoch": 2}}, "head.epoch: unknown key, did you mean 'epochs'?"),
+        ({"head": {"loss": {"wieght": 1}}}, "head.loss.wieght: unknown key, did you mean 'weighting'?"),
         ({"features": {"backbon": "resnet18"}}, "features.backbon: unknown key, did you mean 'backbone'?"),
-        ({"parts": {"split": "random"}}, "parts.split: Input should be 'row-random', 'patient-random' or 'official'"),
-        ({"parts": {"training_share": 0.9, "validation_share": 0.1}}, "leave nothing to test on"),
+        ({"data": {"split": "random"}}, "data.split: Input should be 'official', 'community', 'patient-random' or"),
+        ({"data": {"no_finding": True}}, "data.no_finding is for recipes of whole networks"),
         ({"sweep": {"learning_rates": [0.0]}}, "learning rates must be above 0"),
         ({"sweep": {"weight_decays": [1e-5, 1e-5]}}, "weight_decays holds a value twice"),
     ],

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from training.commands import heads
 from training.data.cache import CacheError
 from training.data.radiographs import LayoutError
 from training.fitting.checkpoint import CheckpointError
 from training.fitting.initial import InitError
+from training.heads.errors import HeadError
 from training.material import DataChoices
 from training.parallel import TrainingFailedError, TrainingInterruptedError
 from training.phantoms.dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
@@ -23,7 +25,19 @@ from training.recipe import Recipe, RecipeError, load_recipe
 app = typer.Typer(add_completion=False, no_args_is_help=False, invoke_without_command=True, help=__doc__)
 _console = Console(stderr=True)
 
-_REFUSALS = (CacheError, CheckpointError, InitError, LayoutError, PhantomDatasetError, RecipeError, TrainingFailedError)
+for _command in (heads.features, heads.head, heads.sweep):
+    app.command()(_command)
+
+_REFUSALS = (
+    CacheError,
+    CheckpointError,
+    HeadError,
+    InitError,
+    LayoutError,
+    PhantomDatasetError,
+    RecipeError,
+    TrainingFailedError,
+)
 
 
 @app.callback(invoke_without_command=True)

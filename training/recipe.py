@@ -26,6 +26,7 @@ __all__ = [
     "Stage",
     "known_recipes",
     "load_recipe",
+    "mistakes_in",
     "parse_recipe",
 ]
 
@@ -178,22 +179,26 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        lines = [_sentence(mistake["loc"], mistake["type"], mistake["msg"]) for mistake in error.errors()]
-        raise RecipeError(f"{source}: " + "; ".join(lines)) from error
+        raise RecipeError(f"{source}: {mistakes_in(error, Recipe)}") from error
 
 
-def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
+def mistakes_in(error: ValidationError, recipe: type[BaseModel]) -> str:
+    """Return all mistakes in the values of a recipe as one line; an unknown key stands with the nearest known one."""
+    return "; ".join(_sentence(found["loc"], found["type"], found["msg"], recipe) for found in error.errors())
+
+
+def _sentence(location: tuple[int | str, ...], kind: str, message: str, recipe: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in location)
     if kind != "extra_forbidden":
         return f"{where}: {message}" if where else message
-    known = sorted(_fields_at(location))
+    known = sorted(_fields_at(location, recipe))
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
     return f"{where}: unknown key, did you mean {nearest[0]!r}?"
 
 
-def _fields_at(location: tuple[int | str, ...]) -> set[str]:
+def _fields_at(location: tuple[int | str, ...], recipe: type[BaseModel]) -> set[str]:
     """Return the keys known where an unknown one stands; a table, or an array of tables, is entered by its name."""
-    owner: type[BaseModel] = Recipe
+    owner = recipe
     for part in location[:-1]:
         if isinstance(part, str):
             owner = next(kind for kind in _kinds_in(owner.model_fields[part].annotation) if issubclass(kind, BaseModel))

@@ -6,44 +6,20 @@ known one.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from training.recipe import RECIPES_DIRECTORY, RecipeError
+from training.recipe import RECIPES_DIRECTORY, RecipeError, mistakes_in
+from training.recipe_data import Data
+from training.recipe_tables import Loss, Table
 
-Split = Literal["row-random", "patient-random", "official"]
-"""``row-random``: pictures at random, so that patients are in several parts (LEAKY). ``patient-random``: whole patients
-at random. ``official``: the NIH's test list, validation cut by patient from the rest."""
-
-
-class _Choices(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_NOT_FOR_HEADS = ("labels", "fewest_cases", "no_finding", "sampling")
 
 
-class PartChoices(_Choices):
-    """Which rows are used, and for what."""
-
-    split: Split = "row-random"
-    """How the rows are cut."""
-    training_share: float = Field(default=0.7, gt=0, lt=1)
-    """Share of the rows (or patients) to train on. ``official``: only its ratio to ``validation_share`` counts."""
-    validation_share: float = Field(default=0.1, gt=0, lt=1)
-    """Share that picks the epoch and drives the schedule; what is left over is the test part."""
-    oldest_age_years: int = Field(default=123, ge=0)
-    """Rows with a higher age are typing errors and left out."""
-
-    @model_validator(mode="after")
-    def _leaves_a_test_part(self) -> PartChoices:
-        if self.training_share + self.validation_share >= 1:
-            raise ValueError("training_share and validation_share leave nothing to test on; their sum must be below 1")
-        return self
-
-
-class FeatureChoices(_Choices):
+class FeatureChoices(Table):
     """The frozen network and how pictures reach it."""
 
     backbone: str = "resnet50"
@@ -61,7 +37,7 @@ class FeatureChoices(_Choices):
     """Pictures in one shard, the unit of work and of resuming."""
 
 
-class HeadChoices(_Choices):
+class HeadChoices(Table):
     """The head and how it is trained."""
 
     hidden: tuple[int, ...] = (128, 32)
@@ -70,9 +46,6 @@ class HeadChoices(_Choices):
     """Append age / 100 and sex (1 = M, 0 = F) to the features; rows without them are left out."""
     standardise: bool = False
     """Bring every column to mean 0 and deviation 1 of the training part first."""
-    loss: Literal["frequency-weighted", "plain"] = "frequency-weighted"
-    """Binary cross entropy; weighted: a positive counts as the finding's share of negatives in training, a negative as
-    its share of positives."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Adam's learning rate at the start."""
     weight_decay: float = Field(default=1e-5, ge=0)
@@ -91,9 +64,11 @@ class HeadChoices(_Choices):
     """Passes over the training part; the epoch with the lowest validation loss is kept."""
     bootstrap_samples: int = Field(default=1000, ge=100)
     """Patient resamples behind every 95 % interval."""
+    loss: Loss = Loss(weighting="frequency")
+    """As in the recipes of whole networks."""
 
 
-class SweepChoices(_Choices):
+class SweepChoices(Table):
     """The grid; every pair is trained once."""
 
     learning_rates: tuple[float, ...] = Field(default=(1e-4, 3e-4, 1e-3), min_length=1)
@@ -113,7 +88,7 @@ class SweepChoices(_Choices):
         return self
 
 
-class HeadRecipe(_Choices):
+class HeadRecipe(Table):
     """One head from pictures to figures. Every field is a key of the TOML file."""
 
     kind: Literal["head"]
@@ -122,10 +97,21 @@ class HeadRecipe(_Choices):
     """Name of the recipe, as it stands in every output."""
     seed: int = Field(default=2017, ge=0)
     """Seed of the split, the flips, the head's first weights and the order of rows."""
-    parts: PartChoices = PartChoices()
+    validation_share: float = Field(default=0.125, gt=0, lt=0.5)
+    """Share of the patients of train_val kept for validation, for the official split."""
+    data: Data = Data(split="image-random", oldest_years=123)
+    """Which rows, cut into which parts. Heads learn all fourteen findings, so its keys of labels and drawing stay at
+    their defaults."""
     features: FeatureChoices = FeatureChoices()
     head: HeadChoices = HeadChoices()
     sweep: SweepChoices = SweepChoices()
+
+    @model_validator(mode="after")
+    def _takes_all_findings(self) -> HeadRecipe:
+        changed = [key for key in _NOT_FOR_HEADS if getattr(self.data, key) != getattr(Data(), key)]
+        if changed:
+            raise ValueError(f"data.{changed[0]} is for recipes of whole networks; a head learns all fourteen findings")
+        return self
 
 
 def load_head_recipe(name_or_path: str) -> HeadRecipe:
@@ -169,15 +155,4 @@ def parse_head_recipe(values: dict[str, Any], source: str) -> HeadRecipe:
     try:
         return HeadRecipe.model_validate(values)
     except ValidationError as error:
-        lines = [_sentence(mistake["loc"], mistake["type"], mistake["msg"]) for mistake in error.errors()]
-        raise RecipeError(f"{source}: " + "; ".join(lines)) from error
-
-
-def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    where = ".".join(str(part) for part in location)
-    if kind != "extra_forbidden":
-        return f"{where}: {message}"
-    section = HeadRecipe.model_fields[str(location[0])].annotation if len(location) > 1 else HeadRecipe
-    known = sorted(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
-    nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
-    return f"{where}: unknown key" + (f", did you mean {nearest[0]!r}?" if nearest else "")
+        raise RecipeError(f"{source}: {mistakes_in(error, HeadRecipe)}") from error

@@ -1,0 +1,1 @@
+"""Commands of ``python -m training`` beside the main one, a file for each family."""

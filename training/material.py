@@ -59,21 +59,7 @@ def ready_material(choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Materi
         As ``build_cache``.
     """
     radiographs = read_complete_folder(choices)
-    with RateBar("Reading pictures", "img", len(radiographs.listed)) as bar:
-
-        def report(done: int, total: int) -> None:
-            if bar.done == 0:
-                bar.done_before = done  # an earlier run's share says nothing about this one's rate
-            bar.update(done)
-
-        cache = build_cache(
-            radiographs,
-            choices.cache,
-            report,
-            size_px,
-            rebuild=choices.rebuild_cache,
-            processes=choices.readers,
-        )
+    cache = cached(radiographs, choices, size_px)
     unreadable = {name: cache.unreadable[name] for name in radiographs.listed if name in cache.unreadable}
     if not unreadable:
         return Material(radiographs, cache)
@@ -84,6 +70,31 @@ def ready_material(choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Materi
         "Fetch them again and run the same command: it reads only these",
     )
     return Material(radiographs.only(set(cache.rows)), cache)
+
+
+def cached(radiographs: LabelledRadiographs, choices: DataChoices, size_px: int) -> PictureCache:
+    """Return the cache of every listed picture, built behind a progress bar where it is not there.
+
+    Raises
+    ------
+    LayoutError, CacheError
+        As ``build_cache``.
+    """
+    with RateBar("Reading pictures", "img", len(radiographs.listed)) as bar:
+
+        def report(done: int, total: int) -> None:
+            if bar.done == 0:
+                bar.done_before = done  # an earlier run's share says nothing about this one's rate
+            bar.update(done)
+
+        return build_cache(
+            radiographs,
+            choices.cache,
+            report,
+            size_px,
+            rebuild=choices.rebuild_cache,
+            processes=choices.readers,
+        )
 
 
 def read_complete_folder(choices: DataChoices) -> LabelledRadiographs:

@@ -94,13 +94,15 @@ def damaged_pictures(folder: Path, report: ReportProgress) -> list[str]:
         There is no finished cache, or it was changed outside its pictures.
     """
     cache = open_cache(folder)
+    if file_sha256(folder / INDEX_FILE) != cache.manifest.get("index_sha256"):
+        raise CacheError(f"{folder}: {INDEX_FILE} was changed since it was built; --rebuild-cache makes it anew")
     damaged = []
     for done, (name, row) in enumerate(cache.rows.items(), start=1):
         if zlib.crc32(cache.pixels[row]) != cache.index.records[row]["pixels_crc32"]:
             damaged.append(name)
         if done % _PICTURES_PER_REPORT == 0 or done == len(cache.rows):
             report(done, len(cache.rows))
-    if not damaged and file_sha256(folder / PIXELS_FILE) != cache.manifest["pixels_sha256"]:
+    if not damaged and file_sha256(folder / PIXELS_FILE) != cache.manifest.get("pixels_sha256"):
         raise CacheError(f"{folder}: {PIXELS_FILE} was changed since it was built; --rebuild-cache makes it anew")
     return damaged
 

@@ -54,6 +54,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
             subfolders.clear()  # a link back to a folder seen before
             continue
         entered.add(real)
+        subfolders.sort()  # the same order everywhere
         yield Path(folder), files
 
 

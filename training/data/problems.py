@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -87,11 +87,22 @@ class Problem:
         return f"{self.where}: {self.detail or self.kind.title}"
 
 
-class ProblemLog:
-    """Problems in the order in which they were found."""
+LEFT_OUT = frozenset({ProblemKind.MISSING_PICTURE, ProblemKind.UNREADABLE_PICTURE})
+"""What ``--allow-missing`` tolerates."""
 
-    def __init__(self) -> None:
+
+class ProblemLog:
+    """Problems in the order in which they were found.
+
+    Parameters
+    ----------
+    tolerated
+        Kinds that are no error here, by a person's choice.
+    """
+
+    def __init__(self, tolerated: frozenset[ProblemKind] = frozenset()) -> None:
         self.problems: list[Problem] = []
+        self.tolerated = tolerated
 
     def add(self, kind: ProblemKind, where: str, detail: str = "") -> None:
         """Note one problem."""
@@ -99,7 +110,11 @@ class ProblemLog:
 
     def errors(self) -> list[Problem]:
         """Return those that stop a run."""
-        return [problem for problem in self.problems if problem.kind.severity is Severity.ERROR]
+        return [problem for problem in self.problems if self.severity(problem.kind) is Severity.ERROR]
+
+    def severity(self, kind: ProblemKind) -> Severity:
+        """Return what a kind of problem means here."""
+        return Severity.WARNING if kind in self.tolerated else kind.severity
 
     def refuse_errors(self, root: Path) -> None:
         """Stop where there are errors.
@@ -120,17 +135,17 @@ class ProblemLog:
         for severity in Severity:
             for kind in ProblemKind:
                 found = [problem for problem in self.problems if problem.kind is kind]
-                if kind.severity is severity and found:
+                if self.severity(kind) is severity and found:
                     yield kind, found
 
 
-def write_problems(problems: Iterable[Problem], path: Path) -> None:
+def write_problems(log: ProblemLog, path: Path) -> None:
     """Write every problem as CSV: severity, problem, where, detail, remedy."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["severity", "problem", "where", "detail", "remedy"])
-        for problem in problems:
+        for problem in log.problems:
             kind = problem.kind
-            writer.writerow([kind.severity, kind.title, problem.where, problem.detail, kind.remedy])
+            writer.writerow([log.severity(kind), kind.title, problem.where, problem.detail, kind.remedy])
     partial.replace(path)

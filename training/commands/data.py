@@ -1,0 +1,107 @@
+"""``prepare``: look at a data set, name everything that is wrong with it, build the picture cache or check one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from model.preprocess import INPUT_SIZE_PX
+from training.data.cache import damaged_pictures, open_cache
+from training.data.problems import write_problems
+from training.inspection import Depth, Inspection, inspect, summary
+from training.material import DataChoices
+from training.progress import RateBar
+from training.reporting.data_tables import findings_table, parts_table, problem_table
+
+_console = Console(stderr=True)
+
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="The NIH download, a folder of links to a part of it, phantoms, or what `python -m worker export` wrote.",
+    ),
+]
+CacheOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the picture cache.")]
+
+
+def prepare(
+    data: DataOption,
+    cache: CacheOption = Path("training-run/cache"),
+    size: Annotated[int, typer.Option(min=32, metavar="PX", help="Side of the cached pictures.")] = INPUT_SIZE_PX,
+    lists_only: Annotated[
+        bool, typer.Option("--lists-only", help="Look at tables and lists alone; no picture needs to be at hand.")
+    ] = False,
+    check_only: Annotated[
+        bool, typer.Option("--check-only", help="Decode every picture too, but write no cache.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare the finished cache with its checksums; nothing else.")
+    ] = False,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Go on without listed pictures that have no file or cannot be read."),
+    ] = False,
+    rebuild_cache: Annotated[
+        bool, typer.Option("--rebuild-cache", help="Replace a cache that was made with other settings.")
+    ] = False,
+    readers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that decode pictures; default: one for each core.")
+    ] = None,
+    problems: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every single problem to this CSV file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output, for scripts.")] = False,
+) -> None:
+    """Look at a data set and build its picture cache. Run it again to continue after an interruption.
+
+    One table names everything that is wrong, with what to do. Exit status 1 when training could not start.
+    """
+    if verify:
+        raise typer.Exit(0 if _verified(cache, as_json=as_json) else 1)
+    depth = Depth.LISTS if lists_only else Depth.PICTURES if check_only else Depth.CACHE
+    choices = DataChoices(data, cache, allow_missing, rebuild_cache, readers=readers)
+    inspection = inspect(choices, depth, size)
+    if problems is not None:
+        write_problems(inspection.log, problems)
+    if as_json:
+        json.dump(summary(inspection), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        _print(inspection)
+    raise typer.Exit(0 if inspection.passed else 1)
+
+
+def _print(inspection: Inspection) -> None:
+    console = Console()
+    if inspection.log.problems:
+        console.print(problem_table(inspection.log))
+    console.print(parts_table(inspection.census))
+    console.print(findings_table(inspection.census))
+    console.print(f"{inspection.seconds:.1f} s, {inspection.peak_memory_bytes / 1e6:.0f} MB of memory at most")
+    if not inspection.passed:
+        console.print(f"[red]{len(inspection.log.errors()):,} problems stand in the way of training[/red]")
+    elif inspection.cache is not None:
+        console.print(f"the cache holds {len(inspection.cache.rows):,} pictures at {inspection.cache.size_px} px")
+    else:
+        console.print("nothing stands in the way of training")
+
+
+def _verified(folder: Path, *, as_json: bool) -> bool:
+    pictures = len(open_cache(folder).rows)
+    with RateBar("Comparing", "img", pictures) as bar:
+        damaged = damaged_pictures(folder, lambda done, total: bar.update(done))
+    if as_json:
+        json.dump({"passed": not damaged, "pictures": pictures, "damaged": damaged}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    elif damaged:
+        _console.print(f"[red]{folder}: {len(damaged)} pictures are damaged: {', '.join(damaged[:20])}[/red]")
+        _console.print("--rebuild-cache makes the cache anew")
+    else:
+        Console().print(f"{folder}: all {pictures:,} pictures are as they were written", highlight=False)
+    return not damaged

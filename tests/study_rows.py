@@ -123,7 +123,7 @@ def add_triaged_study(
             )
         )
     for finding in (None, *flagged):
-        _add_result(session, run, finding, delivery_state)
+        add_result(session, run, finding, delivery_state)
     _add_events(session, study, run)
     session.flush()
     return study
@@ -151,7 +151,8 @@ def _add_run(session: Session, study: Study) -> Run:
     return run
 
 
-def _add_result(session: Session, run: Run, finding: str | None, delivery_state: DeliveryState | None) -> None:
+def add_result(session: Session, run: Run, finding: str | None, delivery_state: DeliveryState | None) -> None:
+    """Add a result of a run, the report or a finding's picture, and its delivery where a state is given."""
     kind = ResultKind.SECONDARY_CAPTURE if finding else ResultKind.STRUCTURED_REPORT
     result = Result(
         run_id=run.id,

@@ -184,6 +184,22 @@ def test_two_patients_in_one_study_are_held_and_nothing_is_sent(site: Site, pacs
     assert in_pacs(pacs, uid) == []
 
 
+def test_a_held_study_that_is_released_comes_back_as_the_chosen_patients(
+    site: Site, pacs: StandInPacs, tmp_path: Path
+) -> None:
+    one = chest_radiograph(PatientID="ONE")
+    two = chest_radiograph(PatientID="TWO", StudyInstanceUID=one.StudyInstanceUID)
+    uid = send(site, tmp_path, one, two)
+    site.wait_for_state(uid, "held")
+    release = site.start(("release", uid, "--patient-id", "TWO"))
+    assert release.wait(60) == 0, site.log()
+    site.wait_for_state(uid, "triaged")
+    site.wait_for_delivery(uid, "sent")
+    results = in_pacs(pacs, uid)
+    assert len(results) == OBJECTS
+    assert {str(result.PatientID) for result in results} == {"TWO"}
+
+
 def test_an_archive_that_was_away_gets_everything_when_it_is_back(
     site: Site, pacs: StandInPacs, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from worker.config import Settings
@@ -188,17 +188,21 @@ def _end(session: Session, run: Run, outcome: str, timings_seconds: dict[str, fl
     return now
 
 
-def _supersede_older(session: Session, study: Study, run: Run) -> None:
-    older = select(Run.id).where(
-        Run.study_instance_uid == study.study_instance_uid, Run.id != run.id, Run.state == RunState.DONE
-    )
-    results = select(Result.id).where(Result.run_id.in_(older))
+def supersede_pending(session: Session, results: Select[int]) -> None:
+    """Send nothing more of the results whose row ids the query returns."""
     session.execute(
         update(Delivery)
         .where(Delivery.result_id.in_(results), Delivery.state == DeliveryState.PENDING)
         .values(state=DeliveryState.SUPERSEDED, lease_until=None),
         execution_options={"synchronize_session": False},
     )
+
+
+def _supersede_older(session: Session, study: Study, run: Run) -> None:
+    older = select(Run.id).where(
+        Run.study_instance_uid == study.study_instance_uid, Run.id != run.id, Run.state == RunState.DONE
+    )
+    supersede_pending(session, select(Result.id).where(Result.run_id.in_(older)))
     session.execute(
         update(Run).where(Run.id.in_(older.scalar_subquery())).values(state=RunState.SUPERSEDED),
         execution_options={"synchronize_session": False},

@@ -14,11 +14,13 @@ from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_io.instance_store import InstanceStore
 from worker.administration import UnknownStudy, requeue_study
 from worker.config import Settings, load_settings
 from worker.database import database_now, open_engine, require_current_schema, session_factory
 from worker.errors import WorkerError
 from worker.options import ConfigOption, JsonOption, StudyArgument, person
+from worker.release import release_study
 from worker.rendering import csv_text, study_report, worklist_table
 from worker.studies import StudyFilter, as_json, count_studies, list_studies
 from worker.study_detail import study_detail
@@ -140,6 +142,31 @@ def requeue(study: StudyArgument, json_output: JsonOption = False, config: Confi
     )
 
 
+def release(
+    study: StudyArgument,
+    patient_id: Annotated[
+        str | None,
+        typer.Option("--patient-id", metavar="ID", help="Whose study it is, as received; needed where images differ."),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="NAME", help="Issuer of that Patient ID, where images differ.")
+    ] = None,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let a held study go on as one patient's; images of anybody else are left out. Written to the audit trail."""
+    settings = load_settings(config)
+    store = InstanceStore(settings.instances_dir)
+    with opened(settings, read_only=False) as session:
+        released = release_study(session, store, resolve_study(session, study), patient_id, issuer, person())
+    if released.run_number is not None:
+        ring(settings, released.study_instance_uid, released.queue, deliveries=0)
+    if json_output:
+        print_json(as_json(released))
+        return
+    Console().print(released.summary, highlight=False, soft_wrap=True)
+
+
 def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries: int) -> None:
     """Tell the workers; where the broker is down the sweeper tells them later."""
     from worker.celery_app import configure  # Celery takes a moment to import; lists need none
@@ -154,5 +181,5 @@ def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries:
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     panel = "Studies"
-    for command in (studies, show, requeue):
+    for command in (studies, show, requeue, release):
         app.command(rich_help_panel=panel)(command)

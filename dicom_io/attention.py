@@ -1,0 +1,105 @@
+"""The model's attention as something to draw: smooth over the radiograph, with a line around its heart.
+
+The network's own map has a few cells per side. Stretched linearly it shows crosses and corners that are the grid's, not
+the model's; smoothed by half a cell it shows what was meant and nothing finer than what is known.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CONTOUR_LEVEL = 0.5
+"""Attention at the drawn line, as a part of its maximum."""
+SMOOTHING = 0.058
+"""Standard deviation of the smoothing as a part of the side: 0.4 of a cell of seven."""
+_SIDE_CELLS = 224
+_CONTOUR_CELLS = 448
+_NEWTON_STEPS = 3
+
+
+def smooth(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the saliency without the corners of its grid.
+
+    Parameters
+    ----------
+    saliency
+        float32 [h, w] in 0..1 over the whole radiograph, any resolution.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        [224, 224] in 0..1, the peak exactly 1; all 0 where the saliency is.
+    """
+    square = cv2.resize(saliency.astype(np.float32), (_SIDE_CELLS, _SIDE_CELLS), interpolation=cv2.INTER_LINEAR)
+    sigma = SMOOTHING * _SIDE_CELLS
+    even = cv2.GaussianBlur(np.clip(square, 0, 1), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    peak = float(even.max())
+    return np.asarray(even / peak if peak > 0 else even, dtype=np.float32)
+
+
+def stretch(attention: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """Return a smooth attention map [h, w] at the size of a picture, float32 [rows, columns] in 0..1."""
+    stretched = cv2.resize(attention, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(stretched, 0, 1), dtype=np.float32)
+
+
+def line_coverage(attention: NDArray[np.float32], width_px: float) -> NDArray[np.float32]:
+    """Return how much of each pixel the line at `CONTOUR_LEVEL` covers, float32 [h, w] in 0..1.
+
+    Taken from the distance to the level, which is the difference over the slope: smooth at any angle, and without a
+    frame where the region runs out of the picture.
+    """
+    across = cv2.Sobel(attention, cv2.CV_32F, 1, 0, scale=1 / 8)
+    down = cv2.Sobel(attention, cv2.CV_32F, 0, 1, scale=1 / 8)
+    slope = np.maximum(cv2.magnitude(across, down), 1e-6)
+    distance_px = np.abs(attention - CONTOUR_LEVEL) / slope
+    return np.asarray(np.clip(0.5 + 0.5 * width_px - distance_px, 0, 1), dtype=np.float32)
+
+
+def contours(attention: NDArray[np.float32], rows: int, columns: int) -> list[NDArray[np.float32]]:
+    """Return the closed lines around the attention at `CONTOUR_LEVEL`, the longest first.
+
+    Parameters
+    ----------
+    attention
+        From `smooth`.
+    rows, columns
+        Size of the radiograph in pixels.
+
+    Returns
+    -------
+    list[NDArray[np.float32]]
+        Each [n, 2], n >= 4, (column, row) with 0, 0 at the upper left corner of the upper left pixel and
+        (columns, rows) at the lower right one (PS3.3 C.10.5.1.2); the first point is repeated at the end.
+    """
+    cells = stretch(attention, _CONTOUR_CELLS, _CONTOUR_CELLS)
+    inside = (cells >= CONTOUR_LEVEL).astype(np.uint8)
+    found, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    lines = []
+    for outline in sorted(found, key=len, reverse=True):
+        points = _onto_level(cells, outline[:, 0, :].astype(np.float32))
+        simple = cv2.approxPolyDP(points.reshape(-1, 1, 2), 0.3, closed=True)[:, 0, :]
+        if len(simple) < 3:
+            continue
+        scaled = (simple + 0.5) * np.array([columns / _CONTOUR_CELLS, rows / _CONTOUR_CELLS])
+        closed = np.concatenate([scaled, scaled[:1]])
+        lines.append(np.clip(closed, 0, [columns, rows]).astype(np.float32))
+    return lines
+
+
+def _onto_level(cells: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Move points (column, row) along the slope onto `CONTOUR_LEVEL`; those on the picture's edge stay on it."""
+    last = np.float32(len(cells) - 1)
+    across, down = cv2.Sobel(cells, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(cells, cv2.CV_32F, 0, 1, scale=1 / 8)
+    free = ~((points <= 0) | (points >= last)).any(axis=1, keepdims=True)
+    for _ in range(_NEWTON_STEPS):
+        value, slope_x, slope_y = (
+            cv2.remap(layer, points[:, :1], points[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for layer in (cells, across, down)
+        )
+        square = np.maximum(slope_x**2 + slope_y**2, 1e-9)
+        step = (CONTOUR_LEVEL - value) * np.concatenate([slope_x, slope_y], axis=1) / square
+        points = np.clip(points + np.where(free, np.clip(step, -1, 1), 0), 0, last).astype(np.float32)
+    return points

@@ -52,8 +52,6 @@ def test_each_finding_has_one_coloured_spot(count: int) -> None:
 
 def spots(mask: NDArray[np.bool_]) -> int:
     """Return how many coloured regions there are; letters and the scale are too small or outside."""
-    import cv2
-
     grown = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8))  # the dark casing parts the line from its spot
     count, _labels, sizes, _centres = cv2.connectedComponentsWithStats(grown)
     return sum(1 for number in range(1, count) if sizes[number][cv2.CC_STAT_AREA] > 400)

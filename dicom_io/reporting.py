@@ -29,7 +29,7 @@ class Algorithm:
     name: str
     """Name of the model bundle, such as ``phantom-densenet121``."""
     version: str
-    """``<semver>+weights.<first 8 hex digits of the weights' SHA-256>``."""
+    """``<semver>+weights.<8 hex digits of a hash>.outputs.<8 hex digits of a hash>`` (``model.bundle.Bundle``)."""
     manufacturer: str = MANUFACTURER
 
 

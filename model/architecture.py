@@ -11,8 +11,9 @@ from typing import Literal
 
 from model.labels import LABELS
 
-InputChannels = Literal["grey", "imagenet-rgb"]
-"""How the one normalised channel becomes the network's three: repeated, or re-normalised to ImageNet's colours."""
+InputChannels = Literal["grey", "imagenet-rgb", "published"]
+"""How the picture's one channel becomes the network's: ``grey``: normalised, then repeated three times;
+``imagenet-rgb``: re-normalised to ImageNet's colours; ``published``: as the bundle's ``preparation`` says."""
 
 _BOTTLENECK = 4  # torchvision's bn_size: the 1x1 convolution makes 4 * growth_rate channels
 
@@ -38,28 +39,35 @@ class Architecture:
                 channels //= 2
         return channels
 
-    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+    def weight_shapes(self, channels: int = 3, outputs: int = len(LABELS)) -> dict[str, tuple[int, ...]]:
         """Return every tensor name a bundle of this architecture holds, with its shape.
 
         ``num_batches_tracked`` counters are left out: inference does not use them and 2017 checkpoints lack them.
-        """
-        return dict(self._shapes())
 
-    def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield "features.conv0.weight", (self.initial_features, 3, 7, 7)
+        Parameters
+        ----------
+        channels
+            Of the first convolution, 1 or 3.
+        outputs
+            Of the classifier; a bundle always has 14.
+        """
+        return dict(self._shapes(channels, outputs))
+
+    def _shapes(self, channels: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield "features.conv0.weight", (self.initial_features, channels, 7, 7)
         yield from _norm("features.norm0", self.initial_features)
-        channels = self.initial_features
+        width = self.initial_features
         for block, layers in enumerate(self.block_config, start=1):
             for layer in range(1, layers + 1):
-                yield from self._dense_layer(f"features.denseblock{block}.denselayer{layer}", channels)
-                channels += self.growth_rate
+                yield from self._dense_layer(f"features.denseblock{block}.denselayer{layer}", width)
+                width += self.growth_rate
             if block < len(self.block_config):
-                yield from _norm(f"features.transition{block}.norm", channels)
-                yield f"features.transition{block}.conv.weight", (channels // 2, channels, 1, 1)
-                channels //= 2
-        yield from _norm("features.norm5", channels)
-        yield "classifier.weight", (len(LABELS), channels)
-        yield "classifier.bias", (len(LABELS),)
+                yield from _norm(f"features.transition{block}.norm", width)
+                yield f"features.transition{block}.conv.weight", (width // 2, width, 1, 1)
+                width //= 2
+        yield from _norm("features.norm5", width)
+        yield "classifier.weight", (outputs, width)
+        yield "classifier.bias", (outputs,)
 
     def _dense_layer(self, prefix: str, channels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         inner = _BOTTLENECK * self.growth_rate

@@ -7,35 +7,38 @@ preprocessing and the shape of every tensor before anything is computed, without
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from model.architecture import ARCHITECTURES
 from model.bundle_archive import UnsafeArchiveError, unpack
 from model.bundle_file import (
     CARD_FILE,
-    FORMAT_VERSION,
+    DESCRIPTION_FILE,
     WEIGHTS_FILE,
     BundleFacts,
     BundleFile,
     GoldenImage,
     OperatingPoint,
     TrainedOn,
-    content_sha256,
+)
+from model.bundle_verification import (
+    BundleError,
+    impossible_tensors,
+    read_description,
+    require_hash,
+    require_tensors,
 )
 from model.calibration import Calibration
 
@@ -51,12 +54,6 @@ __all__ = [
     "write_bundle",
 ]
 
-_DESCRIPTION_FILE = "bundle.json"
-
-
-class BundleError(Exception):
-    """A model bundle cannot be used; the message names the file, what is wrong and what to do."""
-
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Bundle(BundleFile):
@@ -66,7 +63,7 @@ class Bundle(BundleFile):
 
     @property
     def weights_path(self) -> Path:
-        """The float16 tensors."""
+        """The tensors: float16 where trained here, float32 where imported, so that they stay what they were."""
         return self.folder / WEIGHTS_FILE
 
     @property
@@ -86,8 +83,8 @@ class Bundle(BundleFile):
 
     @property
     def model_version(self) -> str:
-        """Version and weights in one text, as results carry it."""
-        return f"{self.version}+weights.{self.weights_sha256[:8]}"
+        """Version, weights and all else that decides a probability, in one text, as results carry it."""
+        return f"{self.version}+weights.{self.weights_sha256[:8]}.outputs.{self.outputs_sha256[:8]}"
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -103,6 +100,13 @@ def load_bundle(path: Path) -> Bundle:
     BundleError
         Something is missing, altered or of another release.
     """
+    try:
+        return _load(path)
+    except OSError as error:
+        raise BundleError(f"model bundle {path} cannot be read: {error.strerror or type(error).__name__}") from error
+
+
+def _load(path: Path) -> Bundle:
     if not path.exists():
         raise BundleError(
             f"model bundle {path} does not exist; set `bundles` in the configuration to a bundle's folder"
@@ -112,33 +116,19 @@ def load_bundle(path: Path) -> Bundle:
             path = unpack(path)
         except UnsafeArchiveError as error:
             raise BundleError(f"model bundle {path}: {error}") from error
-    description = path / _DESCRIPTION_FILE
+    description = path / DESCRIPTION_FILE
     if not description.is_file():
-        raise BundleError(f"{path} is not a model bundle: it has no {_DESCRIPTION_FILE}; name the folder that holds it")
-    content = _read_description(description)
+        raise BundleError(f"{path} is not a model bundle: it has no {DESCRIPTION_FILE}; name the folder that holds it")
+    content = read_description(description)
     try:
         bundle = TypeAdapter(Bundle).validate_python(content | {"folder": path})
     except ValidationError as error:
         raise BundleError(f"{description}: {_all_mistakes(error)}") from error
     for name, expected in bundle.files.items():
-        _require_hash(path / name, expected)
-    _require_shapes(bundle)
+        require_hash(path / name, expected)
+    shapes = ARCHITECTURES[bundle.architecture].weight_shapes(bundle.channels)
+    require_tensors(bundle.weights_path, shapes, bundle.architecture)
     return bundle
-
-
-def _read_description(description: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{description} is not JSON ({error}); fetch the bundle again") from error
-    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
-        raise BundleError(f"{description}: format_version is not {FORMAT_VERSION}, the only one this release reads")
-    if content.pop("content_sha256", None) != content_sha256(content):
-        raise BundleError(
-            f"{description} was changed after it was written; fetch the bundle again "
-            "(operating points are changed with `thresholds` in the configuration)"
-        )
-    return content
 
 
 def _all_mistakes(error: ValidationError) -> str:
@@ -148,41 +138,28 @@ def _all_mistakes(error: ValidationError) -> str:
     )
 
 
-def _require_hash(file: Path, expected: str) -> None:
-    if not file.is_file():
-        raise BundleError(f"{file} is missing; fetch the bundle again")
-    with file.open("rb") as stream:
-        actual = hashlib.file_digest(stream, "sha256").hexdigest()
-    if actual != expected:
-        raise BundleError(f"{file} is altered or damaged (SHA-256 {actual}, not {expected}); fetch the bundle again")
+def read_weights(bundle: Bundle) -> dict[str, NDArray[np.floating]]:
+    """Return the bundle's tensors by torchvision's names, all float16 or all float32, without torch.
 
-
-def _require_shapes(bundle: Bundle) -> None:
-    expected = ARCHITECTURES[bundle.architecture].weight_shapes()
-    try:
-        with safe_open(bundle.weights_path, framework="numpy") as tensors:
-            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
-            found = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-    except SafetensorError as error:
-        raise BundleError(f"{bundle.weights_path} is not a safetensors file ({error})") from error
-    wrong = sorted(name for name in expected | found if found.get(name) != ("F16", expected.get(name)))
-    if wrong:
+    Raises
+    ------
+    BundleError
+        A tensor holds what no trained network does; OpenVINO would compute 0 from it, which looks like a finding's
+        absence.
+    """
+    tensors: dict[str, NDArray[np.floating]] = load_file(bundle.weights_path)
+    if impossible := impossible_tensors(tensors):
         raise BundleError(
-            f"{bundle.weights_path} does not hold a {bundle.architecture} in float16: {len(wrong)} tensors are "
-            f"missing, left over or of another shape, first {wrong[0]}; make the bundle again"
+            f"{bundle.weights_path}: {impossible[0]} holds infinities, no numbers or a negative variance "
+            f"({len(impossible)} such tensors); make the bundle again"
         )
-
-
-def read_weights(bundle: Bundle) -> dict[str, NDArray[np.float16]]:
-    """Return the bundle's tensors by torchvision's names, float16, without torch."""
-    tensors: dict[str, NDArray[np.float16]] = load_file(bundle.weights_path)
     return tensors
 
 
 def write_bundle(
     path: Path,
     facts: BundleFacts,
-    weights: Mapping[str, NDArray[np.float16]],
+    weights: Mapping[str, NDArray[np.floating]],
     card: str,
     golden: Sequence[tuple[str, NDArray[np.uint8], Sequence[float | None]]] = (),
 ) -> Bundle:
@@ -195,7 +172,7 @@ def write_bundle(
     facts
         What is known of the network.
     weights
-        float16 tensors by torchvision's names (``model.densenet.weights_of``).
+        Tensors by torchvision's names, all float16 (``model.densenet.weights_of``) or all float32.
     card
         Text of ``MODEL_CARD.md``.
     golden
@@ -205,19 +182,20 @@ def write_bundle(
     Raises
     ------
     BundleError
-        A tensor is not finite in float16, or the result would not load.
+        A tensor is not finite, something that is no bundle is in the way, or the result would not load.
     """
-    infinite = [name for name, tensor in weights.items() if not np.isfinite(tensor).all()]
-    if infinite:
+    if impossible := impossible_tensors(weights):
         raise BundleError(
-            f"tensor {infinite[0]} is not finite in float16 ({len(infinite)} such tensors); nothing written"
+            f"tensor {impossible[0]} is not finite in {weights[impossible[0]].dtype}, or a negative variance "
+            f"({len(impossible)} such tensors); nothing written"
         )
+    _require_replaceable(path)
     contents = {WEIGHTS_FILE: save(dict(weights)), CARD_FILE: card.encode()}
     contents |= {f"golden/{name}.png": _png(pixels) for name, pixels, _ in golden}
     images = tuple(GoldenImage(file=f"golden/{name}.png", probabilities=tuple(p)) for name, _, p in golden)
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     described = TypeAdapter(BundleFile).validate_python(asdict(facts) | {"files": files, "golden_images": images})
-    contents[_DESCRIPTION_FILE] = described.to_json().encode()
+    contents[DESCRIPTION_FILE] = described.to_json().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
         new = Path(temporary) / "new"
@@ -229,6 +207,14 @@ def write_bundle(
             path.rename(Path(temporary) / "old")
         new.rename(path)
     return load_bundle(path)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Raise BundleError where replacing would take somebody's files away: only a bundle or nothing may be there."""
+    if path.is_dir() and ((path / DESCRIPTION_FILE).is_file() or not any(path.iterdir())):
+        return
+    if path.exists():
+        raise BundleError(f"{path} is there already and is no model bundle; name another folder, nothing was written")
 
 
 def _write_durably(file: Path, content: bytes) -> None:

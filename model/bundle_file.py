@@ -18,9 +18,11 @@ from pydantic.dataclasses import dataclass
 from model.architecture import ARCHITECTURES, InputChannels
 from model.calibration import Calibration
 from model.labels import LABELS
-from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID
+from model.preparation import Preparation
+from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID, preprocessing_id
 
 FORMAT_VERSION: Literal[1] = 1
+DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "MODEL_CARD.md"
 
@@ -51,7 +53,24 @@ class TrainedOn:
 
     description: Annotated[str, Field(min_length=1)]
     list_sha256: Sha256 | None = None
-    """SHA-256 of the list of training and validation image names; None = unknown (imported weights)."""
+    """SHA-256 of the list of training and validation image names; None = unknown (imported weights). The images
+    themselves are in ``seen_images.bin`` (``model.seen_images``), where the bundle has it."""
+    seen_official_test: bool | None = None
+    """True: trained on, or chosen by, images of ChestX-ray14's official test list, so figures on that list or on the
+    boxes (all of them on it) flatter the weights. False: on none of them. None: not stated."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class Imported:
+    """Where imported weights come from, and what of them is not in the bundle."""
+
+    published: Annotated[str, Field(min_length=1)]
+    """Key of ``model.published.PUBLISHED``: whose network it is and how its authors prepared pictures."""
+    checkpoint_sha256: Sha256
+    weight_set: str | None = None
+    """torchxrayvision's name of the weights; None for all others."""
+    dropped_outputs: tuple[str, ...] = ()
+    """Outputs of the checkpoint that are none of the 14 findings."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
@@ -76,8 +95,10 @@ class BundleFacts:
     """Per label: False means the output was never trained; it is reported as None and never flags."""
     calibration: Calibration
     operating_points: dict[str, OperatingPoint]
-    """One for each trained label."""
+    """One for each trained label that is not ``reported_only``."""
     trained_on: TrainedOn
+    reported_only: tuple[str, ...] = ()
+    """Trained labels with too few examples for a threshold: their probability is told, and they never flag."""
     metrics: dict[str, Any] = Field(default_factory=dict)
     """Held-out figures with confidence intervals; may be empty for imported weights."""
     localisation: dict[str, Any] = Field(default_factory=dict)
@@ -89,8 +110,30 @@ class BundleFacts:
     labels: tuple[str, ...] = LABELS
     architecture: str = "densenet121"
     input_channels: InputChannels = "grey"
-    input_size_px: int = INPUT_SIZE_PX
+    input_size_px: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = INPUT_SIZE_PX
+    """Side of the network's input; a multiple of 32, its stride."""
     preprocessing: str = PREPROCESSING_ID
+    """``model.preprocess.preprocessing_id`` of the size, or the identity of ``preparation``."""
+    preparation: Preparation | None = None
+    """How the authors of published weights prepared pictures; None = as networks trained here are."""
+    imported: Imported | None = None
+    """Where imported weights come from; None = trained here."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's first convolution, 1 or 3."""
+        return 3 if self.preparation is None else self.preparation.channels
+
+    @property
+    def outputs_sha256(self) -> str:
+        """SHA-256 over what, beside the weights, decides a probability: what the network is shown, the calibration."""
+        prepared = None if self.preparation is None else self.preparation.sha256
+        decides = {
+            "input": (self.preprocessing, self.input_channels, prepared),
+            "calibration": {name: value for name, value in asdict(self.calibration).items() if value},
+            "trained": self.trained,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
@@ -98,15 +141,28 @@ class BundleFacts:
             raise ValueError(f"labels must be, in this order: {', '.join(LABELS)}")
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"architecture {self.architecture!r} is unknown; known: {', '.join(ARCHITECTURES)}")
-        if (self.preprocessing, self.input_size_px) != (PREPROCESSING_ID, INPUT_SIZE_PX):
+        self._require_known_input()
+        trained = {label for label, is_trained in zip(LABELS, self.trained, strict=True) if is_trained}
+        if strange := sorted(set(self.reported_only) - trained):
+            raise ValueError(f"reported_only holds {strange[0]}, which is no trained label")
+        if (flagging := trained - set(self.reported_only)) != set(self.operating_points):
+            besides = " that are not in reported_only" if self.reported_only else ""
+            raise ValueError(
+                f"operating_points must hold exactly the trained labels{besides}: {', '.join(sorted(flagging))}"
+            )
+        return self
+
+    def _require_known_input(self) -> None:
+        known, size_px = preprocessing_id(self.input_size_px), self.input_size_px
+        if self.preparation is not None:
+            known, size_px = self.preparation.identity, self.preparation.size_px
+        if (self.preprocessing, self.input_size_px) != (known, size_px):
             raise ValueError(
                 f"preprocessing {self.preprocessing!r} at {self.input_size_px} px is not what this program does "
-                f"({PREPROCESSING_ID!r} at {INPUT_SIZE_PX} px); use a program and a bundle of the same release"
+                f"({known!r} at {size_px} px); use a program and a bundle of the same release"
             )
-        trained = {label for label, is_trained in zip(LABELS, self.trained, strict=True) if is_trained}
-        if trained != set(self.operating_points):
-            raise ValueError(f"operating_points must hold exactly the trained labels: {', '.join(sorted(trained))}")
-        return self
+        if (self.input_channels == "published") != (self.preparation is not None):
+            raise ValueError("input_channels must be 'published' where the bundle has a preparation, and only there")
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
@@ -130,7 +186,22 @@ class BundleFile(BundleFacts):
     def to_json(self) -> str:
         """Return the text of ``bundle.json``, with the hash of its own content as last field."""
         content = {name: value for name, value in asdict(self).items() if name in BundleFile.__dataclass_fields__}
+        _leave_out_what_is_unset(content)
         return json.dumps(content | {"content_sha256": content_sha256(content)}, indent=1, allow_nan=False) + "\n"
+
+
+def _leave_out_what_is_unset(content: dict[str, Any]) -> None:
+    """Drop the fields that few bundles use, so that earlier releases of format 1 read all others."""
+    for holder, name in (
+        (content, "reported_only"),
+        (content, "preparation"),
+        (content, "imported"),
+        (content["calibration"], "op_threshs"),
+        (content["calibration"], "corners"),
+        (content["trained_on"], "seen_official_test"),
+    ):
+        if holder[name] in (None, (), {}):
+            del holder[name]
 
 
 def content_sha256(content: dict[str, Any]) -> str:

@@ -1,32 +1,34 @@
-"""The classifier: a bundle made ready to judge radiographs, on the runtime the machine has.
-
-Both runtimes compute float32 on one thread and give the logits and the class activation maps in one forward pass.
-"""
+"""The classifier: a bundle made ready to judge radiographs, on the runtime the machine has."""
 
 from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.architecture import ARCHITECTURES
 from model.bundle import Bundle, read_weights
-from model.preprocess import INPUT_SIZE_PX, normalise
+from model.bundle_file import BundleFacts
+from model.cam import over_whole_picture
+from model.labels import LABELS
+from model.preparation import squash
+from model.preprocess import levels, normalise
+from model.runtimes import Infer, with_openvino, with_torch
+from model.views import Views, combined_logits
 
 Runtime = Literal["auto", "openvino", "torch"]
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
-_Infer = Callable[[NDArray[np.float32]], Arrays]
-"""[1, 1, 224, 224] -> logits [1, 14] and maps [1, 14, 7, 7]."""
 
 
 class RuntimeUnavailableError(Exception):
     """The asked runtime is not installed; the message says how to get it or what to ask for instead."""
+
+
+class NotFiniteError(ArithmeticError):
+    """A network computed no number for a finding it was trained on; silence would pass for "nothing found"."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ class Classification:
     probabilities: tuple[float | None, ...]
     """Calibrated, 0..1; None where the bundle's output was never trained."""
     logits: NDArray[np.float32]
-    """float32 [14], before calibration; outputs that were never trained mean nothing."""
+    """float32 [14], before calibration; outputs that were never trained mean nothing. Of several views: the logits of
+    their mean probabilities."""
     maps: NDArray[np.float32]
-    """float32 [14, 7, 7], class activation maps; ``maps.mean((1, 2)) + bias == logits``."""
+    """float32 [14, h, w], class activation maps over the whole picture. 7 x 7 cells at 224 px where the network saw it
+    whole, and ``maps.mean((1, 2)) + bias == logits`` but for rounding; 28 x 28 cells where it was shown crops."""
     seconds: float
     """Wall time of normalising and the forward pass."""
 
@@ -46,14 +50,14 @@ class Classification:
 class Classifier:
     """One bundle on one runtime. Not thread-safe: one per process, made after the fork."""
 
-    def __init__(self, bundle: Bundle, runtime: Literal["openvino", "torch"], infer: _Infer) -> None:
+    def __init__(self, bundle: Bundle, runtime: Literal["openvino", "torch"], infer: Infer) -> None:
         self.bundle = bundle
         self.runtime = runtime
         self._infer = infer
 
     @classmethod
     def load(cls, bundle: Bundle, runtime: Runtime = "auto", cache_dir: Path | None = None) -> Classifier:
-        """Make a bundle ready.
+        """Make a bundle ready, to compute on one thread.
 
         Parameters
         ----------
@@ -73,69 +77,65 @@ class Classifier:
             runtime = "openvino" if _is_installed("openvino") else "torch"
         if not _is_installed(runtime):
             raise RuntimeUnavailableError(f"{runtime} is not installed; install it or set runtime = 'auto'")
-        infer = _with_openvino(bundle, cache_dir) if runtime == "openvino" else _with_torch(bundle)
-        return cls(bundle, runtime, infer)
+        if runtime == "openvino":
+            return cls(bundle, runtime, with_openvino(bundle, cache_dir))
+        import torch  # here, because it takes seconds and half a gigabyte that OpenVINO does not need
 
-    def classify(self, pixels_224: NDArray[np.uint8]) -> Classification:
-        """Judge one radiograph.
+        torch.set_num_threads(1)
+        return cls(bundle, runtime, with_torch(bundle, read_weights(bundle)))
 
-        Parameters
-        ----------
-        pixels_224
-            uint8 [224, 224], bones bright, from ``preprocess.to_uint8_224``.
+    def prepare(self, pixels: NDArray[np.uint8]) -> Views:
+        """Return what the network is to see of a radiograph: uint8 [H, W], bones bright, any size.
 
         Raises
         ------
         ValueError
             The array is of another type or shape.
         """
-        if pixels_224.dtype != np.uint8 or pixels_224.shape != (INPUT_SIZE_PX, INPUT_SIZE_PX):
-            raise ValueError(
-                f"classify takes uint8 [{INPUT_SIZE_PX}, {INPUT_SIZE_PX}] from preprocess.to_uint8_224, "
-                f"got {pixels_224.dtype} {list(pixels_224.shape)}"
+        return prepare(self.bundle, pixels)
+
+    def classify(self, picture: NDArray[np.uint8] | Views) -> Classification:
+        """Judge one radiograph.
+
+        Parameters
+        ----------
+        picture
+            uint8 [H, W], bones bright, any size; or what ``prepare`` made of it.
+
+        Raises
+        ------
+        ValueError
+            The array is of another type or shape.
+        NotFiniteError
+            The network computed no number.
+        """
+        views = picture if isinstance(picture, Views) else self.prepare(picture)
+        return judge(self.bundle, self._infer, views)
+
+
+def prepare(facts: BundleFacts, pixels: NDArray[np.uint8]) -> Views:
+    """Return what the network of a bundle is to see of a radiograph (see ``Classifier.prepare``)."""
+    return (facts.preparation or squash(facts.input_size_px)).views(pixels)
+
+
+def judge(facts: BundleFacts, infer: Infer, views: Views) -> Classification:
+    """Return what a network says of one radiograph (see ``Classifier.classify``)."""
+    started = time.perf_counter()
+    tensor = (normalise if facts.preparation is None else levels)(views.pixels)
+    logits, maps = infer(tensor)
+    seconds = time.perf_counter() - started
+    combined = combined_logits(logits)
+    for label, trained, logit in zip(LABELS, facts.trained, combined, strict=True):
+        if trained and not np.isfinite(logit):
+            raise NotFiniteError(
+                f"bundle {facts.name} {facts.version} computes no finite number for {label}; make the bundle again"
             )
-        started = time.perf_counter()
-        logits, maps = self._infer(normalise(pixels_224[None]))
-        seconds = time.perf_counter() - started
-        calibrated = self.bundle.calibration.probabilities(logits[0])
-        probabilities = tuple(
-            float(value) if trained else None for value, trained in zip(calibrated, self.bundle.trained, strict=True)
-        )
-        return Classification(probabilities, logits[0], maps[0], seconds)
+    calibrated = facts.calibration.probabilities(combined)
+    probabilities = tuple(
+        float(value) if trained else None for value, trained in zip(calibrated, facts.trained, strict=True)
+    )
+    return Classification(probabilities, combined, over_whole_picture(maps, views.windows), seconds)
 
 
 def _is_installed(runtime: str) -> bool:
     return importlib.util.find_spec(runtime) is not None
-
-
-def _with_openvino(bundle: Bundle, cache_dir: Path | None) -> _Infer:
-    from model import compiled_network, openvino_network  # here: torch alone is enough where OpenVINO has no wheel
-
-    def build() -> object:
-        return openvino_network.build(read_weights(bundle), ARCHITECTURES[bundle.architecture], bundle.input_channels)
-
-    identity = f"{bundle.weights_sha256} {bundle.architecture} {bundle.input_channels}"
-    request = compiled_network.compiled(build, identity, cache_dir).create_infer_request()
-
-    def infer(tensor: NDArray[np.float32]) -> Arrays:
-        request.infer({0: tensor})
-        # Copies: the request's own memory is overwritten by the next image.
-        return tuple(np.array(request.get_output_tensor(index).data) for index in range(2))  # type: ignore[return-value]
-
-    return infer
-
-
-def _with_torch(bundle: Bundle) -> _Infer:
-    import torch  # here, because it takes seconds and half a gigabyte that OpenVINO does not need
-
-    from model.densenet import network_with
-
-    torch.set_num_threads(1)
-    network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture)
-
-    def infer(tensor: NDArray[np.float32]) -> Arrays:
-        with torch.inference_mode():
-            logits, maps = network(torch.from_numpy(tensor))
-        return cast(Arrays, (logits.numpy(), maps.numpy()))
-
-    return infer

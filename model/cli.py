@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from model.bundle import Bundle, BundleError, load_bundle
@@ -137,9 +138,12 @@ def _findings_table(bundle: Bundle) -> Table:
         if not trained:
             table.add_row(label, "not trained", "", "", "never flags")
             continue
-        point = bundle.operating_points[label]
+        point = bundle.operating_points.get(label)
+        if point is None:
+            table.add_row(label, "none chosen", "", "", "reported, never flags")
+            continue
         figures = ("unknown" if value is None else f"{value:.3f}" for value in (point.sensitivity, point.specificity))
-        table.add_row(label, f"{point.threshold:.3f}", *figures, point.chosen_by)
+        table.add_row(label, f"{point.threshold:.3f}", *figures, escape(point.chosen_by))
     return table
 
 

@@ -38,7 +38,7 @@ def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None) ->
     build
         Makes the ``openvino.Model``; called only when nothing usable is kept.
     identity
-        Everything the network depends on (weights hash, architecture, channels), in one text.
+        Everything the network depends on (weights, architecture, input, version of the graph), in one text.
     cache_dir
         Folder for compiled networks; None keeps nothing.
     """
@@ -51,14 +51,18 @@ def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None) ->
     network = _read(core, kept)
     if network is None:
         network = core.compile_model(build(), "CPU", _SETTINGS)
-        _keep(network, kept)
+        try:
+            _keep(network, kept)
+        except OSError as error:
+            _log.warning("compiled network %s cannot be kept (%s); the next start compiles again", kept, error.strerror)
     return network
 
 
 def _read(core: Any, kept: Path) -> Any | None:
-    if not kept.is_file():
+    try:
+        content = kept.read_bytes()
+    except OSError:
         return None
-    content = kept.read_bytes()
     if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
         _log.warning("compiled network %s is damaged; compiling again", kept)
         return None
@@ -74,8 +78,10 @@ def _keep(network: Any, kept: Path) -> None:
     stream = network.export_model()
     content: bytes = stream if isinstance(stream, bytes) else stream.getvalue()
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=".", delete=False) as temporary:
-        temporary.write(hashlib.sha256(content).digest() + content)
-        temporary.flush()
-        os.fsync(temporary.fileno())
-    Path(temporary.name).replace(kept)
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as temporary:
+        new = Path(temporary) / kept.name
+        with new.open("wb") as file:
+            file.write(hashlib.sha256(content).digest() + content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(kept)

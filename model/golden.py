@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.bundle import BundleFacts
-from model.classifier import Classifier
-from model.preprocess import normalise, to_uint8_224
+from model.bundle import BundleError, BundleFacts
+from model.classifier import Classifier, judge, prepare
+from model.runtimes import with_torch
 
 TOLERANCE = 1e-3
 """Largest difference of a calibrated probability that passes. Runtimes here differ by less than 1e-4; another processor
@@ -34,7 +34,13 @@ class GoldenResult:
 
 
 def verify_golden(classifier: Classifier) -> list[GoldenResult]:
-    """Classify every golden image of the classifier's bundle and compare with what the bundle expects."""
+    """Classify every golden image of the classifier's bundle and compare with what the bundle expects.
+
+    Raises
+    ------
+    BundleError
+        An image cannot be read as a picture.
+    """
     return [
         GoldenResult(path.name, _largest_difference(classifier.classify(_read_png(path)).probabilities, expected))
         for path, expected in classifier.bundle.golden
@@ -42,26 +48,22 @@ def verify_golden(classifier: Classifier) -> list[GoldenResult]:
 
 
 def expected_probabilities(
-    facts: BundleFacts, weights: Mapping[str, NDArray[np.float16]], pixels: NDArray[np.uint8]
+    facts: BundleFacts, weights: Mapping[str, NDArray[np.floating]], pixels: NDArray[np.uint8]
 ) -> tuple[float | None, ...]:
     """Return the 14 probabilities that ``write_bundle`` stores beside a golden image.
 
-    ``pixels`` is uint8 [H, W], bones bright; computed by torch in float32, None where untrained.
+    ``pixels`` is uint8 [H, W], bones bright; prepared as the bundle says and computed by torch in float32, None where
+    untrained.
     """
-    import torch  # here, so that verifying a bundle on OpenVINO needs no torch
-
-    from model.densenet import network_with
-
-    network = network_with(weights, facts.input_channels, facts.architecture)
-    with torch.inference_mode():
-        logits, _ = network(torch.from_numpy(normalise(to_uint8_224(pixels)[None])))
-    calibrated = facts.calibration.probabilities(logits[0].numpy())
-    return tuple(float(value) if known else None for value, known in zip(calibrated, facts.trained, strict=True))
+    return judge(facts, with_torch(facts, weights), prepare(facts, pixels)).probabilities
 
 
 def _read_png(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return to_uint8_224(np.array(image.convert("L")))
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("L"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BundleError(f"golden image {path} is not a picture ({error}); fetch the bundle again") from error
 
 
 def _largest_difference(found: tuple[float | None, ...], expected: tuple[float | None, ...]) -> float:

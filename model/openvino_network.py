@@ -13,22 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.architecture import Architecture
-from model.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, INPUT_SIZE_PX
+from model.architecture import ARCHITECTURES
+from model.bundle_file import BundleFacts
+from model.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD
 from model.quiet_openvino import op, openvino
 
 Weights = Mapping[str, NDArray[np.floating]]
 
+GRAPH_VERSION = 2
+"""Change it whenever ``build`` makes another graph of the same bundle, so that no compiled network of old is used."""
+
 _BATCH_NORM_EPSILON = 1e-5  # torch.nn.BatchNorm2d's default, which torchvision's DenseNet keeps
 
 
-def build(weights: Weights, architecture: Architecture, input_channels: str) -> Any:
-    """Return an ``openvino.Model``: float32 [1, 1, 224, 224] -> logits [1, 14] and maps [1, 14, 7, 7]."""
-    pixels = op.parameter([1, 1, INPUT_SIZE_PX, INPUT_SIZE_PX], np.float32, name="pixels")
-    node = op.concat([pixels, pixels, pixels], axis=1)
-    if input_channels == "imagenet-rgb":
-        node = op.multiply(node, _per_channel(GREY_STD / np.array(IMAGENET_STD)))
-        node = op.add(node, _per_channel((GREY_MEAN - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)))
+def build(weights: Weights, facts: BundleFacts) -> Any:
+    """Return an ``openvino.Model``: float32 [1, 1, S, S] -> logits [1, 14] and maps [1, 14, S / 32, S / 32]."""
+    architecture = ARCHITECTURES[facts.architecture]
+    pixels = op.parameter([1, 1, facts.input_size_px, facts.input_size_px], np.float32, name="pixels")
+    node = _in_channels(pixels, facts)
     node = _convolution(node, weights, "features.conv0", stride=2, padding=3)
     node = _norm_relu(node, weights, "features.norm0")
     node = op.max_pool(node, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
@@ -46,8 +48,20 @@ def build(weights: Weights, architecture: Architecture, input_channels: str) -> 
     return openvino.Model([logits, maps], [pixels], "densenet-cam")
 
 
+def _in_channels(pixels: Any, facts: BundleFacts) -> Any:
+    """Return the picture's one channel as the first convolution takes it, normalised as the bundle says."""
+    node = pixels if facts.channels == 1 else op.concat([pixels, pixels, pixels], axis=1)
+    if facts.input_channels == "imagenet-rgb":
+        node = op.multiply(node, _per_channel(GREY_STD / np.array(IMAGENET_STD)))
+        node = op.add(node, _per_channel((GREY_MEAN - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)))
+    if facts.preparation is not None:
+        node = op.subtract(node, _per_channel(np.array(facts.preparation.mean)))
+        node = op.divide(node, _per_channel(np.array(facts.preparation.std)))
+    return node
+
+
 def _per_channel(values: NDArray[np.floating]) -> Any:
-    return op.constant(values.astype(np.float32).reshape(1, 3, 1, 1))
+    return op.constant(values.astype(np.float32).reshape(1, -1, 1, 1))
 
 
 def _convolution(node: Any, weights: Weights, name: str, stride: int = 1, padding: int = 0) -> Any:

@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-PREPROCESSING_ID = "squash224-bilinear-imagenet-v1"
-"""Names this exact recipe; a bundle made with another one is refused. Change it whenever a pixel would change."""
-
 INPUT_SIZE_PX = 224
+"""Side of the input unless a bundle says otherwise."""
+
+
+def preprocessing_id(size_px: int) -> str:
+    """Return the name of this exact recipe at one size. Change it whenever a pixel would change."""
+    return f"squash{size_px}-bilinear-imagenet-v1"
+
+
+PREPROCESSING_ID = preprocessing_id(INPUT_SIZE_PX)
+"""The recipe at the usual size; a bundle made with a recipe this program does not know is refused."""
+
 GREY_MEAN = 0.449
 """Mean of ImageNet's three channel means (torchvision), grey levels in 0..1."""
 GREY_STD = 0.226
@@ -43,10 +51,15 @@ def resize_uint8(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     ValueError
         The array is not uint8 [H, W] with at least one pixel.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.size == 0:
-        raise ValueError(f"resize_uint8 takes uint8 [H, W] with pixels in it, got {pixels.dtype} {list(pixels.shape)}")
+    require_grey(pixels)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return np.array(image.resize((size_px, size_px), Image.Resampling.BILINEAR))
+
+
+def require_grey(pixels: NDArray[np.uint8]) -> None:
+    """Raise ValueError unless the array is uint8 [H, W] with at least one pixel."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.size == 0:
+        raise ValueError(f"a picture must be uint8 [H, W] with pixels in it, got {pixels.dtype} {list(pixels.shape)}")
 
 
 def to_uint8_224(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -62,7 +75,23 @@ def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     ValueError
         The array is not uint8 [N, S, S].
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3:
-        raise ValueError(f"normalise takes uint8 [N, S, S], got {pixels.dtype} {list(pixels.shape)}")
+    _require_squares(pixels)
     scale = np.float32(1 / (255 * GREY_STD))
     return (pixels.astype(np.float32) * scale - np.float32(GREY_MEAN / GREY_STD))[:, None]
+
+
+def levels(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return grey levels in 0..1 as torchvision's ``ToTensor`` does: uint8 [N, S, S] -> float32 [N, 1, S, S].
+
+    Raises
+    ------
+    ValueError
+        The array is not uint8 [N, S, S].
+    """
+    _require_squares(pixels)
+    return (pixels.astype(np.float32) / np.float32(255))[:, None]
+
+
+def _require_squares(pixels: NDArray[np.uint8]) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        raise ValueError(f"pictures must be uint8 [N, S, S], got {pixels.dtype} {list(pixels.shape)}")

@@ -11,6 +11,7 @@ import pytest
 from model.bundle import Bundle, Calibration
 from model.classifier import Classifier, RuntimeUnavailableError
 from model.labels import LABELS
+from model.preprocess import to_uint8_224
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,10 +67,17 @@ def test_auto_takes_openvino_and_an_absent_runtime_is_named(bundle: Bundle) -> N
         Classifier.load(bundle, "no_such_runtime")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((224, 224), np.float32), np.zeros((225, 224), np.uint8)])
-def test_another_array_than_preprocess_makes_is_refused(bundle: Bundle, pixels: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="to_uint8_224"):
+@pytest.mark.parametrize("pixels", [np.zeros((224, 224), np.float32), np.zeros((1, 224, 224), np.uint8)])
+def test_another_array_than_a_grey_picture_is_refused(bundle: Bundle, pixels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"a picture must be uint8 \[H, W\]"):
         Classifier.load(bundle).classify(pixels)
+
+
+def test_a_picture_of_any_size_is_squashed_to_what_training_saw(bundle: Bundle) -> None:
+    classifier, film = Classifier.load(bundle), model_factories.picture(6, (500, 380))
+    expected = classifier.classify(to_uint8_224(film))
+    assert np.array_equal(classifier.classify(film).logits, expected.logits)
+    assert np.array_equal(classifier.classify(classifier.prepare(film)).maps, expected.maps)
 
 
 def test_a_kept_network_gives_the_same_result_and_a_damaged_one_is_replaced(bundle: Bundle, tmp_path: Path) -> None:

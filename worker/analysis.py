@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS
-from model.preprocess import INPUT_SIZE_PX, to_uint8_224
+from model.preprocess import INPUT_SIZE_PX
 from worker.kept_results import kept_overlays
 from worker.policy import AssessedFinding, Assessment, unflagged
 from worker.precedent import Precedent
@@ -90,9 +90,9 @@ def _assess(probabilities: Sequence[Sequence[float | None]], model: LoadedModel,
 
 def _classify(picture: Picture, model: LoadedModel, watch: Stopwatch) -> Classification:
     with watch.stage("preprocess"):
-        pixels_224 = to_uint8_224(picture.radiograph.pixels)
+        views = model.classifier.prepare(picture.radiograph.pixels)
     with watch.stage("classify"):
-        return model.classifier.classify(pixels_224)
+        return model.classifier.classify(views)
 
 
 def _saliency(finding: AssessedFinding, classifications: Sequence[Classification]) -> NDArray[np.float32]:

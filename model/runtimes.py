@@ -1,0 +1,66 @@
+"""The two runtimes of a bundle's network: OpenVINO, and torch as its reference and stand-in.
+
+Both compute float32 and give logits and class activation maps in one forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle import Bundle, read_weights
+from model.bundle_file import BundleFacts
+
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+Infer = Callable[[NDArray[np.float32]], Arrays]
+"""float32 [V, 1, S, S] -> logits [V, 14] and maps [V, 14, S / 32, S / 32]."""
+
+
+def with_openvino(bundle: Bundle, cache_dir: Path | None) -> Infer:
+    """Return the network on OpenVINO, one thread; compiled networks are kept in ``cache_dir`` unless it is None."""
+    from model import compiled_network, openvino_network  # here: torch alone is enough where OpenVINO has no wheel
+
+    prepared = "" if bundle.preparation is None else bundle.preparation.sha256
+    identity = (
+        f"graph {openvino_network.GRAPH_VERSION} {bundle.weights_sha256} {bundle.architecture} {bundle.input_channels} "
+        f"{bundle.input_size_px} {prepared}"
+    )
+
+    def build() -> object:
+        return openvino_network.build(read_weights(bundle), bundle)
+
+    request = compiled_network.compiled(build, identity, cache_dir).create_infer_request()
+
+    def one(tensor: NDArray[np.float32]) -> Arrays:
+        request.infer({0: tensor})
+        # Copies: the request's own memory is overwritten by the next image.
+        return np.array(request.get_output_tensor(0).data), np.array(request.get_output_tensor(1).data)
+
+    def infer(tensor: NDArray[np.float32]) -> Arrays:
+        if len(tensor) == 1:
+            return one(tensor)
+        # One after the other: a batch gains nothing on a CPU, and the network keeps one fixed shape.
+        logits, maps = zip(*(one(view[None]) for view in tensor), strict=True)
+        return np.concatenate(logits), np.concatenate(maps)
+
+    return infer
+
+
+def with_torch(facts: BundleFacts, weights: Mapping[str, NDArray[np.floating]]) -> Infer:
+    """Return the network on torch, all views in one batch."""
+    import torch  # here, because it takes seconds and half a gigabyte that OpenVINO does not need
+
+    from model.densenet import network_with
+
+    network = network_with(weights, facts.input_channels, facts.architecture, facts.preparation)
+
+    def infer(tensor: NDArray[np.float32]) -> Arrays:
+        with torch.inference_mode():
+            logits, maps = network(torch.from_numpy(tensor))
+        return cast(Arrays, (logits.numpy(), maps.numpy()))
+
+    return infer

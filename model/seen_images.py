@@ -4,8 +4,8 @@ A bundle that names them can refuse to be tested on them. 86,524 pictures and 28
 0.37 MB: 40 bits of SHA-256 each, sorted, stored as differences and compressed. With so many entries a picture that was
 never seen is taken for a seen one with a chance of one in ten million.
 
-A hash hides nobody whose number can be guessed: who knows how a hospital numbers its patients can ask the file whether a
-number is in it. A bundle trained on a hospital's own studies is therefore as confidential as its list of patients.
+A hash hides nobody whose number can be guessed: who knows how a hospital numbers its patients can ask the file whether
+a number is in it. A bundle trained on a hospital's own studies is therefore as confidential as its list of patients.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -95,7 +96,7 @@ class SeenImages:
         if len(planes) != wanted or not unpacker.eof:
             raise SeenImagesError(f"{SEEN_FILE} does not hold the entries it names; fetch the bundle again")
         ends = np.cumsum([0, *counts]) * _DIGEST_BYTES
-        return cls(*(_unpack(planes[start:end]) for start, end in zip(ends[:-1], ends[1:], strict=True)))
+        return cls(*(_unpack(planes[start:end]) for start, end in pairwise(ends.tolist())))
 
 
 def digests(kind: str, texts: Iterable[str]) -> Digests:

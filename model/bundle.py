@@ -41,6 +41,7 @@ from model.bundle_verification import (
     require_tensors,
 )
 from model.calibration import Calibration
+from model.seen_images import SEEN_FILE, SeenImages, SeenImagesError
 
 __all__ = [
     "Bundle",
@@ -85,6 +86,21 @@ class Bundle(BundleFile):
     def model_version(self) -> str:
         """Version, weights and all else that decides a probability, in one text, as results carry it."""
         return f"{self.version}+weights.{self.weights_sha256[:8]}.outputs.{self.outputs_sha256[:8]}"
+
+    def seen_images(self) -> SeenImages | None:
+        """Return which images the weights have seen; None where the bundle does not say.
+
+        Raises
+        ------
+        BundleError
+            The file that says it is damaged.
+        """
+        if SEEN_FILE not in self.files:
+            return None
+        try:
+            return SeenImages.from_bytes((self.folder / SEEN_FILE).read_bytes())
+        except SeenImagesError as error:
+            raise BundleError(f"{self.folder}: {error}") from error
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -162,6 +178,7 @@ def write_bundle(
     weights: Mapping[str, NDArray[np.floating]],
     card: str,
     golden: Sequence[tuple[str, NDArray[np.uint8], Sequence[float | None]]] = (),
+    seen: SeenImages | None = None,
 ) -> Bundle:
     """Write a bundle folder in one step and return it as loaded again; a bundle already there is replaced.
 
@@ -178,6 +195,8 @@ def write_bundle(
     golden
         Name without suffix, uint8 [H, W] pixels and the 14 expected probabilities of each golden image
         (``model.golden.expected_probabilities``).
+    seen
+        Which images the weights have seen; None = unknown.
 
     Raises
     ------
@@ -192,6 +211,7 @@ def write_bundle(
     _require_replaceable(path)
     contents = {WEIGHTS_FILE: save(dict(weights)), CARD_FILE: card.encode()}
     contents |= {f"golden/{name}.png": _png(pixels) for name, pixels, _ in golden}
+    contents |= {} if seen is None else {SEEN_FILE: seen.to_bytes()}
     images = tuple(GoldenImage(file=f"golden/{name}.png", probabilities=tuple(p)) for name, _, p in golden)
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     described = TypeAdapter(BundleFile).validate_python(asdict(facts) | {"files": files, "golden_images": images})

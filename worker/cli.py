@@ -15,7 +15,7 @@ from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
 from dicom_io.instance_store import StoreError
-from worker import study_commands
+from worker import export_command, study_commands
 from worker.config import ConfigurationError, load_settings
 from worker.errors import WorkerError
 from worker.logs import configure_logging
@@ -158,6 +158,7 @@ def demo(
 
 
 study_commands.register(app)
+export_command.register(app)
 
 
 def complain(message: str) -> None:

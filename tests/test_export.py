@@ -1,0 +1,176 @@
+"""From analysed studies to a folder that training reads: the worker's export, corrected by a person."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from benches import Bench
+from bundles import FLAGGED, SAYS, write_test_bundle
+from factories import chest_radiograph, drawn_chest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from dicom_io.instance_store import InstanceStore
+from dicom_io.pixels import read_radiograph
+from dicom_io.pseudonyms import Pseudonyms
+from model.preprocess import to_uint8_224
+from training.data.cache_build import build_cache
+from training.data.folder import read_folder
+from training.data.labelled_folder import TEST, part_of
+from worker.cli import app
+from worker.config import Settings
+from worker.database import SessionFactory
+from worker.export import ExportChoices, ExportRefused, export_images
+from worker.tables import Event, StudyState
+
+KEY = bytes(range(32))
+
+
+@pytest.fixture
+def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
+    write_test_bundle(tmp_path / "bundle")
+    settings = make_settings(bundles={"default": tmp_path / "bundle"}, accept_unknown_sources=True)
+    return Bench(settings, sessions)
+
+
+def _export(bench: Bench, folder: Path, **choices: object) -> list[dict[str, str]]:
+    with bench.sessions() as session:
+        export_images(session, InstanceStore(bench.settings.instances_dir), ExportChoices(folder, **choices))
+    with (folder / "labels.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _confirm(folder: Path, labels: dict[str, str]) -> None:
+    """Correct the table as a person would: labels by SOP Instance UID, signed."""
+    with (folder / "labels.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    for line in lines:
+        if line["sop_instance_uid"] in labels:
+            line |= {"labels": labels[line["sop_instance_uid"]], "confirmed_by": "Dr Reader"}
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def test_a_line_says_what_the_model_said_of_which_image(bench: Bench, tmp_path: Path) -> None:
+    image = chest_radiograph(PatientSex="F", PatientAge="063Y", PatientID="4711")
+    study = bench.triage(image)
+    (line,) = _export(bench, tmp_path / "export")
+    assert line["labels"] == "|".join(label for label in ("Effusion", "Pneumothorax") if label in FLAGGED)
+    assert line["confirmed_by"] == ""
+    said = dict(part.split("=") for part in line["model_probabilities"].split("|"))
+    assert said == {label: f"{probability:.3f}" for label, probability in SAYS.items()}
+    assert (line["patient_id"], line["sex"], line["age_years"], line["view"]) == ("4711", "F", "63", "PA")
+    assert line["study_instance_uid"] == study.study_instance_uid
+    assert pydicom.dcmread(line["file"]).SOPInstanceUID == image.SOPInstanceUID
+
+
+def test_only_analysed_images_of_triaged_studies_are_exported(bench: Bench, tmp_path: Path) -> None:
+    frontal = chest_radiograph()
+    lateral = chest_radiograph(
+        StudyInstanceUID=frontal.StudyInstanceUID, ViewPosition="LL", PatientOrientation=["A", "F"]
+    )
+    bench.triage(frontal, lateral)
+    held = bench.triage(chest_radiograph(PatientID="B"))
+    with bench.sessions.begin() as session:
+        session.merge(held).state = StudyState.HELD
+    lines = _export(bench, tmp_path / "export")
+    assert [line["sop_instance_uid"] for line in lines] == [frontal.SOPInstanceUID]
+
+
+def test_training_reads_the_confirmed_lines_through_the_workers_own_pixels(bench: Bench, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    names = _patients_of_both_parts(10)
+    images = [
+        chest_radiograph(
+            np.clip(drawn_chest() + rng.integers(0, 600, (96, 80)), 0, 4095).astype(np.uint16), PatientID=p
+        )
+        for p in names
+    ]
+    for image in images:
+        bench.triage(image)
+    folder = tmp_path / "export"
+    _export(bench, folder)
+    decided = {str(image.SOPInstanceUID): "Mass" if n % 2 else "No Finding" for n, image in enumerate(images[:-1])}
+    _confirm(folder, decided)
+    radiographs = read_folder(folder)
+    assert set(radiographs.listed) == set(decided)  # the last one was confirmed by nobody
+    assert {name: "|".join(entry.labels) or "No Finding" for name, entry in radiographs.entries.items()} == decided
+    tested = {radiographs.entries[name].patient_id for name in radiographs.test}
+    assert tested == {patient for patient in names[:-1] if part_of(patient) == TEST}
+    cache = build_cache(radiographs, tmp_path / "cache", lambda done, total: None)
+    for image in images[:-1]:
+        served = to_uint8_224(read_radiograph(image).pixels)
+        assert np.array_equal(cache.gather((str(image.SOPInstanceUID),))[0], served)
+
+
+def _patients_of_both_parts(count: int) -> list[str]:
+    names = [f"P{number}" for number in range(count)]
+    assert {part_of(name) for name in names[:-1]} == {"train_val", TEST}
+    return names
+
+
+def test_pseudonymised_copies_train_alike_and_say_nothing_about_the_person(bench: Bench, tmp_path: Path) -> None:
+    image = chest_radiograph(PatientName="Gruen^Anne", PatientID="HOSPITAL-4711", PatientAge="097Y")
+    bench.triage(image)
+    bench.triage(chest_radiograph(PatientID="B", BurnedInAnnotation="YES"))
+    folder = tmp_path / "export"
+    (line,) = _export(bench, folder, pseudonyms=Pseudonyms(KEY))
+    assert json.loads((folder / "export.json").read_text())["burned_in"] == 1
+    assert line["patient_id"] == Pseudonyms(KEY).patient("HOSPITAL-4711", "")
+    assert line["age_years"] == "90"
+    written = b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+    for secret in (b"4711", b"Gruen", str(image.SOPInstanceUID).encode(), str(image.StudyInstanceUID).encode()):
+        assert secret not in written
+    copy = folder / line["file"]
+    assert np.array_equal(read_radiograph(copy).pixels, read_radiograph(image).pixels)
+
+
+def test_an_existing_folder_and_an_empty_time_are_refused_and_leave_nothing(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(ExportRefused, match="no analysed image"):
+        _export(bench, tmp_path / "export")
+    assert not list(tmp_path.glob("export*"))
+    bench.triage(chest_radiograph())
+    _export(bench, tmp_path / "export")
+    with pytest.raises(ExportRefused, match="exists already"):
+        _export(bench, tmp_path / "export")
+
+
+def test_an_image_whose_file_is_gone_is_counted_and_left_out(bench: Bench, tmp_path: Path) -> None:
+    bench.triage(chest_radiograph(PatientID="A"))
+    study = bench.triage(chest_radiograph(PatientID="B"))
+    (instance,) = bench.instances(study.study_instance_uid)
+    (bench.settings.instances_dir / instance.path).unlink()
+    (line,) = _export(bench, tmp_path / "export")
+    assert line["patient_id"] == "A"
+    assert json.loads((tmp_path / "export" / "export.json").read_text())["files_missing"] == 1
+
+
+def test_a_patient_id_that_looks_like_a_formula_is_made_inert(bench: Bench, tmp_path: Path) -> None:
+    bench.triage(chest_radiograph(PatientID="=1+1"))
+    (line,) = _export(bench, tmp_path / "export")
+    assert line["patient_id"] == "'=1+1"
+
+
+def test_the_command_exports_and_is_audited(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.triage(chest_radiograph())
+    url = bench.sessions.kw["bind"].url.render_as_string(hide_password=False)
+    monkeypatch.setenv("CXR_DATABASE_URL", url)
+    monkeypatch.setenv("CXR_DATA_DIR", str(bench.settings.data_dir))
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "export"), "--pseudonymise", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["images"] == 1
+    key = bench.settings.data_dir / "pseudonyms.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    with bench.sessions() as session:
+        (event,) = session.scalars(select(Event).where(Event.kind == "exported"))
+    assert (event.details["images"], event.details["pseudonymised"]) == (1, True)
+    nothing = CliRunner().invoke(app, ["export", str(tmp_path / "other"), "--until", "2001-01-01"])
+    assert isinstance(nothing.exception, ExportRefused)

@@ -131,6 +131,20 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
     return make_settings()
 
 
+@pytest.fixture
+def page_settings(make_settings: Callable[..., Settings], sqlite_url: str) -> Settings:
+    """Settings of a worklist page on an SQLite database."""
+    return make_settings(database_url=sqlite_url)
+
+
+@pytest.fixture
+def writing(page_settings: Settings) -> Iterator[SessionFactory]:
+    """Writing sessions on the database of the page."""
+    engine = open_engine(page_settings.effective_database_url)
+    yield session_factory(engine)
+    engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with shared data and tools beside the project, where there is one."""

@@ -13,24 +13,12 @@ from pages import served
 from study_rows import add_instance, add_study, add_triaged_study
 
 from worker.config import Settings
-from worker.database import SessionFactory, open_engine, session_factory
+from worker.database import SessionFactory
 from worker.tables import Event, Study, StudyState
 from worklist.headers import CONTENT_SECURITY_POLICY
 from worklist.login import LoginGuard, session_secret, write_password_file
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture
-def page_settings(make_settings: Callable[..., Settings], sqlite_url: str) -> Settings:
-    return make_settings(database_url=sqlite_url)
-
-
-@pytest.fixture
-def writing(page_settings: Settings) -> Iterator[SessionFactory]:
-    engine = open_engine(page_settings.effective_database_url)
-    yield session_factory(engine)
-    engine.dispose()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from test_worklist import now
 
 from dicom_io.overlay import Caption, draw_overlay
 from worker.config import Settings
-from worker.database import SessionFactory, open_engine, session_factory
+from worker.database import SessionFactory
 from worker.tables import Instance, Result, ResultKind, Run, Study, StudyState
 
 CHROMIUM_ARGUMENTS = [
@@ -41,18 +41,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
-
-
-@pytest.fixture
-def page_settings(make_settings: Callable[..., Settings], sqlite_url: str) -> Settings:
-    return make_settings(database_url=sqlite_url)
-
-
-@pytest.fixture
-def writing(page_settings: Settings) -> Iterator[SessionFactory]:
-    engine = open_engine(page_settings.effective_database_url)
-    yield session_factory(engine)
-    engine.dispose()
 
 
 @pytest.fixture

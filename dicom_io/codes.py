@@ -105,6 +105,7 @@ ABSENT = Code("272519000", "SCT", "Absent")
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 CLASS_ACTIVATION = Code("130402", "DCM", "Class activation")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 
 
 def display_name(label: str) -> str:

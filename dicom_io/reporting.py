@@ -78,7 +78,7 @@ class ReportedFinding:
 
 @dataclass(frozen=True)
 class Predecessor:
-    """The structured report of the same study that this one replaces (PS3.3 C.17.2, Predecessor Documents)."""
+    """A structured report of the same study that this one replaces (PS3.3 C.17.2, Predecessor Documents)."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -92,7 +92,8 @@ class Report:
     Raises
     ------
     InvalidReportError
-        No images, an index without its image, a label twice, an unknown priority, or a time without its zone.
+        No images, an index without its image, a label twice, an unknown priority, a predecessor without a reason, or
+        a time without its zone.
     """
 
     priority: str
@@ -110,7 +111,10 @@ class Report:
     """Time zone aware."""
     revision: int = 1
     """Counts re-issues of the same analysis, for example after a correction of the patient's name."""
-    predecessor: Predecessor | None = None
+    predecessors: tuple[Predecessor, ...] = ()
+    """The earlier report that this one replaces, once per SOP class in which it was written."""
+    reissue_reason: str = ""
+    """Why it is replaced, for people, such as ``an image was added``; empty without a predecessor."""
 
     def __post_init__(self) -> None:
         """Refuse a report that contradicts itself."""
@@ -123,6 +127,8 @@ class Report:
             raise InvalidReportError(f"a label stands twice in findings: {sorted(labels)}")
         if self.priority not in PRIORITIES:
             raise InvalidReportError(f"priority must be one of {PRIORITIES}, is {self.priority!r}")
+        if bool(self.predecessors) != bool(self.reissue_reason):
+            raise InvalidReportError("predecessors and reissue_reason belong together: give both or none")
         if self.created_at.utcoffset() is None:
             raise InvalidReportError("created_at has no time zone; use an aware time")
 

@@ -10,7 +10,9 @@ from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_io.codes import CLASS_ACTIVATION, SOURCE_IMAGE, display_name
-from dicom_io.identity import add_equipment, add_times, code_item, copy_patient_and_study, result_uid
+from dicom_io.identity import copy_patient_and_study
+from dicom_io.orders import copy_request_attributes
+from dicom_io.origin import add_origin, code_item, result_uid
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER, MANUFACTURER_MODEL_NAME
 from dicom_io.reporting import (
     DEMONSTRATION_NOTICE,
@@ -64,8 +66,8 @@ def build_secondary_capture(
     dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.SOPInstanceUID = result_uid(source.StudyInstanceUID, report, "secondary_capture", finding.label)
     copy_patient_and_study(source, dataset)
-    add_equipment(dataset, report, device_serial_number)
-    add_times(dataset, source, report.created_at, site_zone)
+    copy_request_attributes(source, dataset)
+    add_origin(dataset, source, report, site_zone=site_zone, device_serial_number=device_serial_number)
     _add_series(dataset, source, report, finding, device_serial_number)
     _add_derivation(dataset, source, report, finding)
     _add_pixels(dataset, source, pixels_rgb)

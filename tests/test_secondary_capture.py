@@ -127,3 +127,18 @@ def test_the_series_names_the_finding_that_made_it_urgent_not_the_surest_one() -
     report = report_on(source, findings=(sure, urgent))
     assert series_description(report) == "AI CXR STAT Pneumothorax 55%"
     assert sure.percent == 99  # never "100 %"
+
+
+def test_the_order_is_carried_in_the_series(tmp_path: Path) -> None:
+    item = Dataset()
+    item.RequestedProcedureID, item.ScheduledProcedureStepID = "RP1", "SPS1"
+    item.RequestedProcedureDescription = "Рентген"
+    source = source_radiograph(RequestAttributesSequence=[item], PatientName="Иванов^Иван")
+    source.SpecificCharacterSet = "ISO_IR 144"
+    source = dcmread(BytesIO(write_result(source)))
+    picture = picture_of(source)
+    (carried,) = picture.RequestAttributesSequence
+    assert (carried.RequestedProcedureID, carried.RequestedProcedureDescription) == ("RP1", "Рентген")
+    path = tmp_path / "picture.dcm"
+    path.write_bytes(write_result(picture))
+    assert dciodvfy_errors(path) == []

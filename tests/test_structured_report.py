@@ -17,9 +17,11 @@ from pydicom.data import get_testdata_file
 from reports import CREATED_AT, QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
+from dicom_io.codes import FINDINGS
+from dicom_io.report_class import REPORT_CLASSES
 from dicom_io.reporting import DEMONSTRATION_NOTICE, InvalidReportError, Predecessor, Report, ReportedFinding
 from dicom_io.result_file import write_result
-from dicom_io.structured_report import SOP_CLASSES, build_structured_report
+from dicom_io.structured_report import build_structured_report
 
 IDENTITY = (
     "StudyInstanceUID", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
@@ -89,7 +91,7 @@ def test_dicom3tools_and_dcmtk_find_no_error_whatever_the_source(name: str, tmp_
 
 
 @pytest.mark.parametrize("findings", [None, QUIET], ids=["positive", "negative"])
-@pytest.mark.parametrize("sop_class_uid", SOP_CLASSES)
+@pytest.mark.parametrize("sop_class_uid", REPORT_CLASSES)
 def test_every_sop_class_is_valid(
     sop_class_uid: str, findings: tuple[ReportedFinding, ...] | None, tmp_path: Path
 ) -> None:
@@ -269,7 +271,7 @@ def test_uids_follow_the_analysis_and_not_the_time() -> None:
 def test_each_sop_class_has_its_own_instance_uid() -> None:
     source = source_radiograph()
     uids = {
-        build_structured_report([source], report_on(source), sop_class_uid=uid).SOPInstanceUID for uid in SOP_CLASSES
+        build_structured_report([source], report_on(source), sop_class_uid=uid).SOPInstanceUID for uid in REPORT_CLASSES
     }
     assert len(uids) == 3
 
@@ -300,16 +302,19 @@ def test_orders_and_predecessor_are_named(tmp_path: Path) -> None:
     request.AccessionNumber = "ACC0001"
     request.ScheduledProcedureStepID = "SPS1"
     source = source_radiograph(RequestAttributesSequence=[request])
-    predecessor = Predecessor(next(iter(SOP_CLASSES)), "2.25.1", "2.25.2")
-    path = save(build_structured_report([source], report_on(source, predecessor=predecessor)), tmp_path / "report.dcm")
+    predecessors = tuple(Predecessor(REPORT_CLASSES[n], f"2.25.{n + 1}", "2.25.9") for n in (0, 1))
+    report = report_on(source, predecessors=predecessors, reissue_reason="an image was added")
+    path = save(build_structured_report([source], report), tmp_path / "report.dcm")
     document = dcmread(path)
     (order,) = document.ReferencedRequestSequence
     assert (order.RequestedProcedureID, order.StudyInstanceUID) == ("RP1", "1.2.3")
     assert "ScheduledProcedureStepID" not in order
     (study,) = document.PredecessorDocumentsSequence
     (series,) = study.ReferencedSeriesSequence
-    assert series.SeriesInstanceUID == "2.25.2"
-    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.1"
+    assert series.SeriesInstanceUID == "2.25.9"
+    assert [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence] == ["2.25.1", "2.25.2"]
+    comments = [item.TextValue for item in groups(document)[0]["121106"]]
+    assert "Replaces the earlier AI report of this study: an image was added" in comments
     assert dciodvfy_errors(path) == []
 
 
@@ -339,3 +344,35 @@ def test_a_contradiction_is_refused_with_its_reason() -> None:
         report_on(source, created_at=datetime(2026, 1, 15))
     with pytest.raises(InvalidReportError, match="probability of Mass"):
         ReportedFinding("Mass", 1.2, 0.5)
+
+
+def test_no_model_is_said_to_be_sure() -> None:
+    source = source_radiograph()
+    findings = (ReportedFinding("Mass", 0.99996, 0.5), ReportedFinding("Hernia", 0.0, 0.5))
+    document = build_structured_report([source], report_on(source, findings=findings), include_negatives=True)
+    assert [float(value(group, "111012")) for group in groups(document)[1:]] == [99.9, 0.1]
+
+
+def test_no_side_is_claimed_for_any_finding() -> None:
+    source = source_radiograph()
+    findings = tuple(ReportedFinding(label, 0.9, 0.5) for label in FINDINGS)
+    document = build_structured_report([source], report_on(source, findings=findings))
+    for group in groups(document):
+        (site,) = group["363698007"]
+        assert "ContentSequence" not in site  # where TID 1501 would have the laterality
+    # Laterality: SCT 272741003, SRT G-C171
+    assert not {"272741003", "G-C171"} & {
+        element.value for element in document.iterall() if element.keyword == "CodeValue"
+    }
+
+
+def test_the_summary_names_the_policy_that_set_the_priority() -> None:
+    source = source_radiograph()
+    summary = groups(build_structured_report([source], report_on(source)))[0]
+    assert value(summary, "111002") == "policy_sha256=c0ffee"
+
+
+def test_a_predecessor_needs_its_reason() -> None:
+    source = source_radiograph()
+    with pytest.raises(InvalidReportError, match="belong together"):
+        report_on(source, predecessors=(Predecessor(REPORT_CLASSES[0], "2.25.1", "2.25.2"),))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pydicom
-from pydicom.uid import UID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore
+from dicom_io.report_class import older_class, report_in_class
 from dicom_io.result_file import write_result
-from dicom_io.structured_report import SOP_CLASSES
-from dicom_io.uids import deterministic_uid
 from worker.database import database_now
 from worker.outbox import Parcel
 from worker.tables import Delivery, Result
@@ -18,9 +16,7 @@ from worker.tables import Delivery, Result
 
 def next_report_class(sop_class_uid: str) -> str | None:
     """Return the next older class the same tree may be written in (it holds no 3D coordinates), or None."""
-    classes = list(SOP_CLASSES)
-    following = classes.index(sop_class_uid) + 1 if sop_class_uid in classes else len(classes)
-    return classes[following] if following < len(classes) else None
+    return older_class(sop_class_uid)
 
 
 def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store: InstanceStore) -> None:
@@ -39,9 +35,7 @@ def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store
 
 
 def _rewritten(session: Session, refused: Result, sop_class_uid: str, store: InstanceStore) -> Result:
-    dataset = pydicom.dcmread(store.open_path(refused.path))
-    dataset.SOPClassUID = UID(sop_class_uid)
-    dataset.SOPInstanceUID = UID(deterministic_uid(refused.sop_instance_uid, sop_class_uid))
+    dataset = report_in_class(pydicom.dcmread(store.open_path(refused.path)), sop_class_uid)
     file = store.write(str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID), [write_result(dataset)])
     older = Result(
         run_id=refused.run_id,

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import StoredFile, StoreError
 from dicom_io.overlay import caption_of, draw_overlay
 from dicom_io.reasons import ReasonCode
-from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Predecessor, Report, ReportedFinding
+from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
 from dicom_io.result_file import write_result
 from dicom_io.secondary_capture import build_secondary_capture
 from dicom_io.structured_report import build_structured_report
@@ -28,6 +28,7 @@ from worker.analysis import Analysis
 from worker.database import database_now
 from worker.errors import PermanentRunError, RetryableRunError
 from worker.leases import Claim
+from worker.predecessor import find_predecessors
 from worker.tables import Result, ResultKind, Run
 from worker.workplace import LoadedModel, Workplace
 
@@ -125,6 +126,7 @@ def _stored(
 
 def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedModel) -> Report:
     assessment, bundle = analysis.assessment, model.bundle
+    predecessors, reissue_reason = find_predecessors(session, claim, analysis, model)
     return Report(
         priority=assessment.priority.value,
         priority_reason=assessment.reason,
@@ -141,7 +143,8 @@ def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedMod
         policy_hash=model.policy.hash,
         created_at=database_now(session),
         revision=_next_revision(session, claim),
-        predecessor=_predecessor(session, claim),
+        predecessors=predecessors,
+        reissue_reason=reissue_reason,
     )
 
 
@@ -153,18 +156,3 @@ def _next_revision(session: Session, claim: Claim) -> int:
         .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
     )
     return 1 + (highest or 0)
-
-
-def _predecessor(session: Session, claim: Claim) -> Predecessor | None:
-    """Return the newest report of the study's earlier runs, in the class in which it was last written."""
-    newest = session.scalars(
-        select(Result)
-        .join(Run, Result.run_id == Run.id)
-        .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
-        .where(Result.kind == ResultKind.STRUCTURED_REPORT)
-        .order_by(Result.id.desc())
-        .limit(1)
-    ).first()
-    if newest is None:
-        return None
-    return Predecessor(newest.sop_class_uid, newest.sop_instance_uid, newest.series_instance_uid)

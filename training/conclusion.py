@@ -26,6 +26,7 @@ from training.networks.build import ChestNetwork, build_network, served_channels
 from training.parallel import training_device
 from training.prepare import Prepared
 from training.reporting.report import ReportMaterial, write_report
+from training.source_plots import asked_for_plots
 from training.weights import write_weights
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
             judgement.examples,
             judgement.fourteen,
             prepared.cache,
+            tuple(asked_for_plots(network, prepared, judgement.outputs)),
         ),
         out / "report.html",
     )

@@ -39,7 +39,9 @@ _AFTER_TRAINING = (
     "operating_point",
     "operating_target",
     "bootstrap_samples",
+    "plots",
     "remark",
+    "test_time",
 )
 
 
@@ -105,6 +107,10 @@ class Recipe(Table):
     test_time: Literal["none", "flip", "ten-crop"] = "none"
     """Views whose probabilities are averaged when validation and test are read: the picture and its mirror image, or
     four corners and the centre at 7/8 of the side, and theirs (arnoweng's protocol)."""
+    plots: tuple[Literal["classes", "grad-cam", "samples"], ...] = ()
+    """Pictures the report shows beside the usual ones. ``classes``: how often each label is, and what its positives and
+    negatives weigh in the loss; ``grad-cam``: where the evidence lies, for the top class and for all; ``samples``: test
+    pictures with true and predicted labels."""
     operating_point: Literal["youden", "sensitivity", "specificity"] = "youden"
     """How thresholds are chosen on validation."""
     operating_target: float = Field(default=0.9, gt=0, lt=1)
@@ -137,7 +143,7 @@ class Recipe(Table):
 
 def known_recipes() -> tuple[str, ...]:
     """Return the names of the recipes of whole networks that come with the package."""
-    paths = sorted(RECIPES_DIRECTORY.glob("*.toml"))
+    paths = sorted(RECIPES_DIRECTORY.glob("*.toml"), key=lambda path: path.stem)
     return tuple(path.stem for path in paths if tomllib.loads(path.read_text(encoding="utf-8")).get("kind") != "head")
 
 

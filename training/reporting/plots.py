@@ -114,7 +114,7 @@ def map_plots(
 
 
 def _colour(label: str) -> Any:
-    return _PALETTE(LABELS.index(label))
+    return _PALETTE(LABELS.index(label) if label in LABELS else len(LABELS))
 
 
 def _figure(columns: int) -> tuple[Figure, list[Any]]:

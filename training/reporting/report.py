@@ -47,6 +47,8 @@ class ReportMaterial:
     outputs: Outputs
     """Of the test part."""
     cache: PictureCache
+    more: tuple[tuple[str, bytes], ...] = ()
+    """Further pictures: heading and PNG."""
 
 
 def write_report(material: ReportMaterial, path: Path) -> None:
@@ -71,6 +73,7 @@ def write_report(material: ReportMaterial, path: Path) -> None:
         "<h2>Calibration, test part</h2>",
         _image(reliability_plot(before, after, targets, labels), "reliability"),
         *_maps(material),
+        *(f"<h2>{html.escape(heading)}</h2>{_image(png, heading)}" for heading, png in material.more),
     ]
     text = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(material.title)}</title>"
     path.write_text(f"{text}<style>{_STYLE}</style>{''.join(sections)}</html>", encoding="utf-8")

@@ -1,179 +1,232 @@
 """Compressed or not: pixel data to stored values, bounded before anything is decoded (PS3.5 8.2 and annex A.4).
 
-imagecodecs decodes first, because it is exact and several times faster; pydicom with its plugins is the fall-back.
+The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm. imagecodecs decodes
+first, because it is exact and several times faster; pydicom with its plugins is the fall-back and knows the colours.
 """
 
 from __future__ import annotations
 
-import struct
 import warnings
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
-from dicom_io.header import EXPLICIT_VR_BIG_ENDIAN, text
-from dicom_io.reasons import ReasonCode
+from dicom_io.encapsulation import single_frame
+from dicom_io.header import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, PARSE_ERRORS, text
+from dicom_io.jpeg2000_stream import Jpeg2000Stream, read_jpeg2000
+from dicom_io.jpeg_lossless import require_consistent
+from dicom_io.jpeg_stream import JPEG_LS, START, JpegStream, read_jpeg
+from dicom_io.pixel_layout import PixelLayout, read_layout
+from dicom_io.reasons import ReasonCode, UndecodableError
 
-MAXIMUM_SIDE_PX = 16_384
-MAXIMUM_PIXELS = 100_000_000
-"""A 43 x 43 cm detector at 50 um has 74 million pixels; nothing that is a radiograph is larger."""
-_JPEG = "1.2.840.10008.1.2.4."
-_JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
-_J2K_START = b"\xff\x4f\xff\x51"
+__all__ = ["UndecodableError", "decode_frame", "decode_stored_values"]
+
+_RLE = "1.2.840.10008.1.2.5"
+_JPEG_FAMILY = "1.2.840.10008.1.2.4."
+_MAXIMUM_PRECISION = 16
+_DECODER_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
+"""imagecodecs and the plugins raise RuntimeError; wrong sizes end in ValueError or MemoryError."""
 
 
-class UndecodableError(Exception):
-    """The pixels of this instance cannot be had; `reason_code` says for which of our reasons."""
+@dataclass(frozen=True)
+class Frame:
+    """One decoded image."""
 
-    def __init__(self, reason_code: ReasonCode, message: str) -> None:
-        super().__init__(message)
-        self.reason_code = reason_code
+    values: NDArray[np.generic]
+    """[rows, columns] uint8 or uint16 for one sample per pixel, bits above BitsStored cleared, two's complement where
+    signed; [rows, columns, 3] uint8 RGB for three."""
+    layout: PixelLayout
+    coding: str
+    """What was decoded, for people: ``uncompressed``, ``RLE``, ``JPEG``, ``JPEG Lossless``, ``JPEG 2000`` ..."""
 
 
 def decode_stored_values(dataset: Dataset) -> NDArray[np.generic]:
-    """Return the stored values of a single-frame image.
-
-    Returns
-    -------
-    [rows, columns] uint8 or uint16 for one sample per pixel: bits above BitsStored cleared, two's complement where
-    PixelRepresentation is 1. [rows, columns, 3] uint8 RGB for three.
+    """Return the stored values of a single-frame image, see `Frame.values`.
 
     Raises
     ------
     UndecodableError
-        No pixel data, a layout that cannot be read safely (HighBit other than BitsStored - 1, which pydicom masks
-        wrongly), too large, more than one frame, or nothing decodes it.
+        See `decode_frame`.
     """
-    _require_readable_layout(dataset)
-    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
-    shape = (rows, columns) if samples == 1 else (rows, columns, samples)
-    values = _decode(dataset, shape)
-    if values.shape != shape:
-        raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {shape}")
-    if samples == 3:
-        return values.astype(np.uint8)
-    unsigned = values.astype(values.dtype.str.replace("i", "u"), copy=False)
-    bits_stored = int(dataset.BitsStored)
-    if bits_stored < unsigned.dtype.itemsize * 8:
-        unsigned = unsigned & np.array((1 << bits_stored) - 1, unsigned.dtype)
-    return unsigned
+    return decode_frame(dataset).values
 
 
-def _require_readable_layout(dataset: Dataset) -> None:
-    try:
-        rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames") or 1)
-        samples, allocated = int(dataset.SamplesPerPixel), int(dataset.BitsAllocated)
-        stored = int(dataset.get("BitsStored") or allocated)
-        high_bit = int(dataset.get("HighBit", stored - 1))
-        representation = int(dataset.get("PixelRepresentation") or 0)
-    except (AttributeError, TypeError, ValueError):
-        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "image pixel attributes missing or unreadable") from None
-    if "PixelData" not in dataset or not dataset["PixelData"].value:
+def decode_frame(dataset: Dataset) -> Frame:
+    """Decode a single-frame image.
+
+    Parameters
+    ----------
+    dataset
+        With file meta information; without a transfer syntax there, Implicit VR Little Endian is meant.
+
+    Raises
+    ------
+    UndecodableError
+        No pixel data, a layout that is not read (see `read_layout`), a code stream that is cut short, damaged or of
+        another size than the header says, or nothing decodes it.
+    """
+    if not _pixel_data(dataset):
         raise UndecodableError(ReasonCode.NO_PIXELS, "there is no Pixel Data element")
-    if frames != 1:
-        raise UndecodableError(ReasonCode.MULTI_FRAME, f"{frames} frames; only single-frame images are read")
-    if not (0 < rows <= MAXIMUM_SIDE_PX and 0 < columns <= MAXIMUM_SIDE_PX and rows * columns <= MAXIMUM_PIXELS):
-        raise UndecodableError(ReasonCode.TOO_LARGE, f"{rows} x {columns} pixels; at most {MAXIMUM_PIXELS}")
-    if high_bit != stored - 1:
-        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"HighBit {high_bit} with BitsStored {stored}")
-    if (samples, allocated) not in ((1, 8), (1, 16), (3, 8)) or not 0 < stored <= allocated or representation > 1:
+    layout = read_layout(dataset)
+    syntax = UID(text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN)
+    try:
+        values, coding = _decode(dataset, layout, syntax)
+    except UndecodableError:
+        raise
+    except _DECODER_ERRORS:
+        raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads these pixel data ({syntax.name})") from None
+    if values.shape != layout.shape:
+        raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {layout.shape}")
+    if layout.samples_per_pixel == 3:
+        return Frame(values.astype(np.uint8), layout, coding)
+    return Frame(_without_high_bits(_unsigned(values), layout.bits_stored), layout, coding)
+
+
+def _pixel_data(dataset: Dataset) -> bytes:
+    try:
+        value = dataset["PixelData"].value
+    except PARSE_ERRORS:
+        return b""
+    return value if isinstance(value, bytes) else b""
+
+
+def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
+    if not syntax.is_encapsulated:
+        return _native(dataset, layout, syntax), "uncompressed"
+    frame = single_frame(_pixel_data(dataset))
+    if str(syntax) == _RLE:
+        return _rle(frame, dataset, layout, syntax), "RLE"
+    if not str(syntax).startswith(_JPEG_FAMILY):
+        return _pydicom(dataset, layout, syntax, encapsulate([frame])), syntax.name
+    if frame.startswith(START):
+        return _jpeg(frame, dataset, layout, syntax)
+    return _jpeg2000(frame, dataset, layout, syntax)
+
+
+def _native(dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.generic]:
+    stored = _pixel_data(dataset)
+    if dataset["PixelData"].is_undefined_length:
+        raise UndecodableError(ReasonCode.UNDECODABLE, "compressed pixel data under an uncompressed transfer syntax")
+    expected_bytes = layout.decoded_bytes
+    if layout.photometric_interpretation == "YBR_FULL_422":
+        expected_bytes = expected_bytes * 2 // 3
+    if len(stored) < expected_bytes:
+        raise UndecodableError(ReasonCode.UNDECODABLE, "pixel data are shorter than rows x columns")
+    if len(stored) >= 2 * expected_bytes + 2:
         raise UndecodableError(
-            ReasonCode.UNSUPPORTED_PIXELS, f"{samples} samples of {stored} in {allocated} bits are not supported"
+            ReasonCode.UNSUPPORTED_PIXELS, "pixel data are at least twice as long as the header says"
+        )
+    if layout.samples_per_pixel == 3 or (str(syntax) == EXPLICIT_VR_BIG_ENDIAN and layout.bits_allocated == 8):
+        return _pydicom(dataset, layout, syntax, stored)
+    order = ">" if str(syntax) == EXPLICIT_VR_BIG_ENDIAN else "<"
+    kind = np.dtype(f"{order}u{layout.bits_allocated // 8}")
+    return np.frombuffer(stored, kind, layout.rows * layout.columns).reshape(layout.shape)
+
+
+def _rle(frame: bytes, dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.generic]:
+    if layout.samples_per_pixel == 1:
+        kind = np.dtype(f"<u{layout.bits_allocated // 8}")
+        try:
+            decoded = imagecodecs.dicomrle_decode(frame, kind, out=layout.decoded_bytes)
+            return np.frombuffer(decoded, kind, layout.rows * layout.columns).reshape(layout.shape)
+        except (RuntimeError, ValueError):  # pydicom forgives padding behind a segment
+            pass
+    return _pydicom(dataset, layout, syntax, encapsulate([frame]))
+
+
+def _jpeg(frame: bytes, dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
+    stream = read_jpeg(frame)
+    _require_announced(stream, layout)
+    coding = "JPEG-LS" if stream.process == JPEG_LS else "JPEG Lossless" if stream.lossless else "JPEG"
+    if layout.samples_per_pixel == 3:
+        return _pydicom(dataset, layout, syntax, encapsulate([frame])), coding
+    try:
+        codec = imagecodecs.jpegls_decode if stream.process == JPEG_LS else imagecodecs.jpeg8_decode
+        values = _unsigned(np.squeeze(codec(frame)))
+    except (RuntimeError, ValueError):
+        values = _unsigned(_pydicom(dataset, layout, syntax, encapsulate([frame])))
+    if values.shape == layout.shape:
+        require_consistent(stream, values)
+    if stream.process == JPEG_LS:
+        values = _with_sign_of_stream(values, stream.precision, layout)
+    return values, coding
+
+
+def _jpeg2000(frame: bytes, dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
+    stream = read_jpeg2000(frame)
+    _require_announced(stream, layout)
+    coding = "HTJ2K" if stream.high_throughput else "JPEG 2000"
+    if layout.samples_per_pixel == 3:
+        return _pydicom(dataset, layout, syntax, encapsulate([frame])), coding
+    try:
+        codec = imagecodecs.htj2k_decode if stream.high_throughput else imagecodecs.jpeg2k_decode
+        values = _unsigned(np.squeeze(codec(frame)))
+    except (RuntimeError, ValueError):
+        values = _unsigned(_pydicom(dataset, layout, syntax, encapsulate([frame])))
+    return _with_sign_of_stream(values, stream.precision, layout), coding
+
+
+def _require_announced(stream: JpegStream | Jpeg2000Stream, layout: PixelLayout) -> None:
+    """Refuse a code stream that would decode to something else than the header says, before memory is spent on it."""
+    size, expected = (stream.rows, stream.columns), (layout.rows, layout.columns)
+    if size != expected:
+        raise UndecodableError(
+            ReasonCode.UNDECODABLE,
+            f"the code stream is {size[0]} x {size[1]}, the header says {expected[0]} x {expected[1]}",
+        )
+    if stream.components != layout.samples_per_pixel or not 1 < stream.precision <= layout.bits_allocated:
+        raise UndecodableError(
+            ReasonCode.UNDECODABLE,
+            f"the code stream has {stream.components} components of {stream.precision} bits, the header says"
+            f" {layout.samples_per_pixel} in {layout.bits_allocated}",
         )
 
 
-def _decode(dataset: Dataset, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    syntax = UID(dataset.file_meta.get("TransferSyntaxUID") or "1.2.840.10008.1.2")
-    try:
-        if not syntax.is_encapsulated:
-            return _native(dataset, syntax, shape)
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        _require_announced_size(frame, syntax, shape)
-        decoder = _fast_decoder(str(syntax))
-        if decoder is None or len(shape) == 3:  # colour needs pydicom's colour space conversion
-            return _pydicom(dataset, syntax)
-        try:
-            return decoder(frame, dataset, shape)
-        except (RuntimeError, ValueError):
-            return _pydicom(dataset, syntax)
-    except UndecodableError:
-        raise
-    except (RuntimeError, ValueError, NotImplementedError, AttributeError, KeyError, TypeError, EOFError, struct.error):
-        raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads these pixel data ({syntax.name})") from None
-
-
-def _native(dataset: Dataset, syntax: UID, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    if str(syntax) == EXPLICIT_VR_BIG_ENDIAN or len(shape) == 3:
-        return _pydicom(dataset, syntax)
-    kind = np.dtype("<u2" if int(dataset.BitsAllocated) == 16 else "u1")
-    pixels = shape[0] * shape[1]
-    if len(dataset.PixelData) < pixels * kind.itemsize:
-        raise UndecodableError(ReasonCode.UNDECODABLE, "pixel data are shorter than rows x columns")
-    return np.frombuffer(dataset.PixelData, kind, pixels).reshape(shape)
-
-
-def _pydicom(dataset: Dataset, syntax: UID) -> NDArray[np.generic]:
+def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: bytes) -> NDArray[np.generic]:
+    """Decode with pydicom and its plugins, from a copy that says only what `layout` does."""
+    plain = Dataset()
+    plain.file_meta = FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = syntax
+    plain.Rows, plain.Columns = layout.rows, layout.columns
+    plain.SamplesPerPixel, plain.PhotometricInterpretation = layout.samples_per_pixel, layout.photometric_interpretation
+    if layout.samples_per_pixel == 3:
+        plain.PlanarConfiguration = int(text(dataset, "PlanarConfiguration") or 0)
+    plain.BitsAllocated, plain.BitsStored, plain.HighBit = (
+        layout.bits_allocated,
+        layout.bits_stored,
+        layout.bits_stored - 1,
+    )
+    plain.PixelRepresentation = int(layout.signed)
+    plain.PixelData = pixel_data
+    plain["PixelData"].VR = dataset["PixelData"].VR
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of (excess padding, odd bit depths), we check ourselves
-        values, _ = get_decoder(syntax).as_array(dataset, index=0)
+        values, _ = get_decoder(syntax).as_array(plain, index=0)
     return np.asarray(values)
 
 
-def _fast_decoder(
-    transfer_syntax_uid: str,
-) -> Callable[[bytes, Dataset, tuple[int, ...]], NDArray[np.generic]] | None:
-    if transfer_syntax_uid == "1.2.840.10008.1.2.5":
-        return _decode_rle
-    codec = {
-        **dict.fromkeys(("50", "51", "57", "70"), imagecodecs.jpeg8_decode),
-        **dict.fromkeys(("80", "81"), imagecodecs.jpegls_decode),
-        **dict.fromkeys(("90", "91"), imagecodecs.jpeg2k_decode),
-        **dict.fromkeys(("201", "202", "203"), imagecodecs.htj2k_decode),
-    }.get(transfer_syntax_uid.removeprefix(_JPEG))
-    return None if codec is None else lambda frame, dataset, shape: np.squeeze(codec(frame))
+def _unsigned(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return values.astype(values.dtype.newbyteorder("=").str.replace("i", "u"), copy=False)
 
 
-def _decode_rle(frame: bytes, dataset: Dataset, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    kind = np.dtype("<u2" if int(dataset.BitsAllocated) == 16 else "u1")
-    decoded = imagecodecs.dicomrle_decode(frame, kind)
-    return np.asarray(np.frombuffer(decoded, kind, shape[0] * shape[1]).reshape(shape))
+def _with_sign_of_stream(values: NDArray[np.generic], precision: int, layout: PixelLayout) -> NDArray[np.generic]:
+    """Carry the sign bit of a stream with fewer bits than BitsStored up to the sign bit of the stored value."""
+    if precision >= layout.bits_stored:
+        return values
+    codes = _without_high_bits(values.astype(f"u{layout.bits_allocated // 8}"), precision)
+    if not layout.signed:
+        return codes
+    sign = np.array(1 << (precision - 1), codes.dtype)
+    return np.asarray((codes ^ sign) - sign)  # modulo the width of the array: two's complement
 
 
-def _require_announced_size(frame: bytes, syntax: UID, shape: tuple[int, ...]) -> None:
-    """Refuse a code stream that would decode to another size than the header says, before memory is spent on it."""
-    if not str(syntax).startswith(_JPEG):
-        return
-    start = frame.find(_J2K_START, 0, 4096)
-    if frame[:3] == b"\xff\xd8\xff":
-        rows, columns = _jpeg_size(frame)
-    elif start >= 0:
-        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-        rows, columns = bottom - top, right - left
-    else:
-        raise UndecodableError(ReasonCode.UNDECODABLE, "the frame is no JPEG or JPEG 2000 code stream")
-    if (rows, columns) != shape[:2]:
-        raise UndecodableError(
-            ReasonCode.UNDECODABLE, f"the code stream is {rows} x {columns}, the header says {shape[0]} x {shape[1]}"
-        )
-
-
-def _jpeg_size(frame: bytes) -> tuple[int, int]:
-    """Return rows and columns from the frame header of a JPEG or JPEG-LS stream (ISO/IEC 10918-1 B.2.2)."""
-    position = 2
-    while position + 9 <= len(frame) and frame[position] == 0xFF:
-        marker, length = frame[position + 1], int.from_bytes(frame[position + 2 : position + 4], "big")
-        if marker in _JPEG_FRAME_MARKERS:
-            return struct.unpack_from(">HH", frame, position + 5)
-        position += 1 if marker == 0xFF else 2 + length
-    raise UndecodableError(ReasonCode.UNDECODABLE, "the JPEG stream has no frame header")
-
-
-def sample_bits(dataset: Dataset) -> int:
-    """Return BitsStored, or BitsAllocated where it is missing."""
-    return int(text(dataset, "BitsStored") or dataset.BitsAllocated)
+def _without_high_bits(values: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
+    if bits >= values.dtype.itemsize * 8:
+        return values
+    return np.asarray(values & np.array((1 << bits) - 1, values.dtype))

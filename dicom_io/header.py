@@ -27,10 +27,10 @@ INFLATED_HEAD_BYTES = 64 << 20
 MAXIMUM_INFLATED_BYTES = 2 << 30
 _INFLATE_STEP_BYTES = 1 << 20
 
-_PARSE_ERRORS = (
+PARSE_ERRORS = (
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     AttributeError,
     NotImplementedError,
     OverflowError,
@@ -63,15 +63,15 @@ def parse_header(encoded: bytes, transfer_syntax_uid: str) -> Dataset:
         header = read_dataset(
             BytesIO(encoded), implicit, little_endian, stop_when=lambda tag, vr, length: tag > LAST_HEADER_TAG
         )
-    except _PARSE_ERRORS as error:
+    except PARSE_ERRORS as error:
         raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     return header
 
 
-def inflate_head(deflated: bytes) -> tuple[bytes, bool]:
-    """Return the first `INFLATED_HEAD_BYTES` of a raw deflate stream (PS3.5 A.5), and whether that is all of it.
+def inflate_head(deflated: bytes, kept_bytes: int = INFLATED_HEAD_BYTES) -> tuple[bytes, bool]:
+    """Return the first `kept_bytes` of a raw deflate stream (PS3.5 A.5), and whether that is all of it.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def inflate_head(deflated: bytes) -> tuple[bytes, bool]:
                 raise TruncatedDataSetError("deflated data set is cut short")
             rest = inflater.unconsumed_tail
             total_bytes += len(piece)
-            head += piece[: max(0, INFLATED_HEAD_BYTES - len(head))]
+            head += piece[: max(0, kept_bytes - len(head))]
             if total_bytes > MAXIMUM_INFLATED_BYTES:
                 raise NotADataSetError(f"deflated data set grows beyond {MAXIMUM_INFLATED_BYTES} bytes")
     except zlib.error:
@@ -111,5 +111,5 @@ def text(dataset: Dataset, keyword: str) -> str:
         if isinstance(value, (list, pydicom.multival.MultiValue)):
             return "\\".join(str(part) for part in value).strip("\0 ")
         return str(value).strip("\0 ")
-    except _PARSE_ERRORS:
+    except PARSE_ERRORS:
         return ""

@@ -13,6 +13,7 @@ class ReasonCode(StrEnum):
     SOP_CLASS = "sop_class"
     FOR_PROCESSING = "for_processing"
     PROCESSED_COPY = "processed_copy"
+    SITE_RULE = "site_rule"
     NO_PIXELS = "no_pixels"
     # one instance or study: not ours to read
     NOT_CHEST = "not_chest"
@@ -20,6 +21,7 @@ class ReasonCode(StrEnum):
     NO_IMAGE = "no_image"
     # one instance or study: should perhaps have been read; a person must look
     AGE = "age"
+    HISTORICAL = "historical"
     MULTI_FRAME = "multi_frame"
     NEEDS_REVIEW = "needs_review"
     UNDECODABLE = "undecodable"
@@ -48,16 +50,29 @@ class ReasonCode(StrEnum):
         return _SENTENCES[self]
 
 
+class UndecodableError(Exception):
+    """The picture of this instance cannot be had; `reason_code` says for which of our reasons.
+
+    The message tells an engineer what is wrong with the object and holds no patient data.
+    """
+
+    def __init__(self, reason_code: ReasonCode, message: str) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+
+
 _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.OWN_RESULT: "This is a result of this worker that came back; it is kept and not analysed again.",
     ReasonCode.SOP_CLASS: "This kind of object is not analysed; it is kept.",
     ReasonCode.FOR_PROCESSING: "Raw detector data (FOR PROCESSING) are not analysed; the image for presentation is.",
     ReasonCode.PROCESSED_COPY: "A specially processed copy (bone, soft tissue, tube or edge view) is not analysed.",
+    ReasonCode.SITE_RULE: "A rule of this site leaves such images alone.",
     ReasonCode.NO_PIXELS: "The object says it is an image and holds no pixel data.",
     ReasonCode.NOT_CHEST: "The tags say another body part than the chest.",
     ReasonCode.NOT_FRONTAL: "The tags say another view than frontal (PA or AP).",
     ReasonCode.NO_IMAGE: "The study holds no image of a kind that is analysed.",
     ReasonCode.AGE: "The patient is younger than 18 years, and the model is meant for adults.",
+    ReasonCode.HISTORICAL: "The study is older than this site wants analysed.",
     ReasonCode.MULTI_FRAME: "The image has more than one frame.",
     ReasonCode.NEEDS_REVIEW: "The tags do not prove a frontal chest radiograph; a person must look.",
     ReasonCode.UNDECODABLE: "The pixel data cannot be decoded.",

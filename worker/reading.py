@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_io.dicom_file import read_dicom_file
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
 from dicom_io.reasons import ReasonCode
@@ -81,8 +81,8 @@ def read_pictures(candidates: Iterable[Instance], store: InstanceStore) -> tuple
 
 def _read(candidate: Instance, store: InstanceStore) -> Picture:
     try:
-        dataset = pydicom.dcmread(store.open_path(candidate.path))
-    except (StoreError, OSError, InvalidDicomError) as error:
+        dataset: Dataset = read_dicom_file(store.open_path(candidate.path))
+    except (StoreError, OSError) as error:
         raise RetryableRunError(
             ReasonCode.FILE_MISSING,
             f"instance {candidate.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir",

@@ -1,0 +1,77 @@
+"""A DICOM file read into memory, bounded and whole (PS3.10 7): no file may cost more than a radiograph can be worth."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_dataset
+
+from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, require_complete
+from dicom_io.file_meta import PREAMBLE_BYTES
+from dicom_io.header import (
+    DEFLATED,
+    EXPLICIT_VR_BIG_ENDIAN,
+    GE_PRIVATE_IMPLICIT,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    PARSE_ERRORS,
+    inflate_head,
+    text,
+)
+from dicom_io.reasons import ReasonCode, UndecodableError
+
+MAXIMUM_FILE_BYTES = 512 << 20
+"""The largest image that is decoded has 300 MB uncompressed."""
+_PREFIX = b"DICM"
+_FILE_META_GROUP = 2
+
+
+def read_dicom_file(path: Path) -> FileDataset:
+    """Read a DICOM file with its pixel data.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    UndecodableError
+        ``undecodable``: it is no DICOM file, or ends inside an element. ``too_large``: it, or what it inflates to, is
+        larger than `MAXIMUM_FILE_BYTES`.
+    """
+    if path.stat().st_size > MAXIMUM_FILE_BYTES:
+        raise _too_large()
+    raw = path.read_bytes()
+    if raw[PREAMBLE_BYTES : PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX:
+        raise UndecodableError(ReasonCode.UNDECODABLE, "file cannot be read as DICOM (no DICM prefix)")
+    try:
+        return _parse(raw, path)
+    except (NotADataSetError, TruncatedDataSetError) as error:
+        raise UndecodableError(ReasonCode.UNDECODABLE, f"file cannot be read as DICOM: {error}") from None
+    except PARSE_ERRORS as error:
+        raise UndecodableError(
+            ReasonCode.UNDECODABLE, f"file cannot be read as DICOM ({type(error).__name__})"
+        ) from None
+
+
+def _parse(raw: bytes, path: Path) -> FileDataset:
+    file = BytesIO(raw)
+    file.seek(PREAMBLE_BYTES + len(_PREFIX))
+    elements = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _FILE_META_GROUP)
+    meta = FileMetaDataset(elements)
+    encoded = raw[file.tell() :]
+    if not encoded:
+        raise TruncatedDataSetError("nothing follows the file meta information")
+    syntax = text(meta, "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN
+    if syntax in DEFLATED:
+        encoded, whole = inflate_head(encoded, MAXIMUM_FILE_BYTES)
+        if not whole:
+            raise _too_large()
+    implicit = syntax in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
+    little_endian = syntax != EXPLICIT_VR_BIG_ENDIAN
+    require_complete(encoded, implicit=implicit, little_endian=little_endian)
+    dataset: Dataset = read_dataset(BytesIO(encoded), implicit, little_endian)
+    return FileDataset(str(path), dataset, raw[:PREAMBLE_BYTES], meta, implicit, little_endian)
+
+
+def _too_large() -> UndecodableError:
+    return UndecodableError(ReasonCode.TOO_LARGE, f"the file is larger than {MAXIMUM_FILE_BYTES >> 20} MiB")

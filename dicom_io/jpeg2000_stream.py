@@ -1,0 +1,80 @@
+"""A JPEG 2000 or HTJ2K code stream: what its header says, and whether it is whole (ISO/IEC 15444-1 annex A, -15)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from dicom_io.reasons import ReasonCode, UndecodableError
+
+START = b"\xff\x4f\xff\x51"
+"""SOC and SIZ."""
+SEARCHED_BYTES = 4096
+"""Some senders wrap the stream into a JP2 file, whose boxes come first."""
+_SOT, _EOC = 0xFF90, 0xFFD9
+_HIGH_THROUGHPUT = 0x4000
+"""Bit of Rsiz: the stream uses part 15."""
+
+
+@dataclass(frozen=True)
+class Jpeg2000Stream:
+    """What the SIZ marker says."""
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    """Bits per sample of the first component."""
+    signed: bool
+    high_throughput: bool
+
+
+def read_jpeg2000(stream: bytes) -> Jpeg2000Stream:
+    """Read the header and walk the tile parts to the end.
+
+    Raises
+    ------
+    UndecodableError
+        No code stream begins here, its header is damaged, or it is cut short.
+    """
+    start = stream.find(START, 0, SEARCHED_BYTES)
+    if start < 0:
+        raise _damaged("the frame is no JPEG, JPEG-LS or JPEG 2000 code stream")
+    try:
+        length, capabilities, right, bottom, left, top = struct.unpack_from(">HH4I", stream, start + 4)
+        components, depth = struct.unpack_from(">HB", stream, start + 40)
+    except struct.error:
+        raise _damaged("the JPEG 2000 header is cut short") from None
+    if length < 41 or right <= left or bottom <= top:
+        raise _damaged("the JPEG 2000 header is damaged")
+    _require_whole(stream, start + 4 + length)
+    return Jpeg2000Stream(
+        bottom - top, right - left, components, (depth & 0x7F) + 1, depth > 0x7F, bool(capabilities & _HIGH_THROUGHPUT)
+    )
+
+
+def _require_whole(stream: bytes, position: int) -> None:
+    """Walk main header and tile parts (A.4.2) to the end marker."""
+    while position + 4 <= len(stream):
+        marker, length_bytes = struct.unpack_from(">HH", stream, position)
+        if marker == _EOC:
+            return
+        if marker < 0xFF00:
+            raise _damaged(f"no marker at byte {position}; the JPEG 2000 stream is damaged")
+        if marker != _SOT:
+            position += 2 + max(length_bytes, 2)
+            continue
+        if position + 12 > len(stream):
+            break
+        (tile_part_bytes,) = struct.unpack_from(">I", stream, position + 6)
+        if tile_part_bytes == 0:  # the last one, up to the end of the stream
+            if stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+                return
+            break
+        position += max(tile_part_bytes, 14)
+    if stream[position : position + 2] != b"\xff\xd9":
+        raise _damaged("the JPEG 2000 stream ends without an end marker; it was cut short")
+
+
+def _damaged(what: str) -> UndecodableError:
+    return UndecodableError(ReasonCode.UNDECODABLE, what)

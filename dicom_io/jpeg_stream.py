@@ -1,0 +1,131 @@
+"""A JPEG or JPEG-LS code stream, marker by marker: what it holds, and whether it is whole (ISO/IEC 10918-1 annex B).
+
+Decoders fill what is missing of a cut stream with grey and say nothing, and half a chest must not be analysed as a
+whole one. So the markers are walked to the end before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_io.reasons import ReasonCode, UndecodableError
+
+START = b"\xff\xd8\xff"
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_LOSSLESS, JPEG_LS = 0xC3, 0xF7
+_DHT, _EOI, _SOS, _DRI = 0xC4, 0xD9, 0xDA, 0xDD
+_SCAN_END = re.compile(rb"\xff(?![\x00\xff\xd0-\xd7])")
+"""In entropy-coded data 0xFF is followed by a stuffed zero or a restart marker; anything else ends it."""
+_LS_SCAN_END = re.compile(rb"\xff(?![\x00-\x7f\xff\xd0-\xd7])")
+"""JPEG-LS stuffs a zero bit, not a byte (ISO/IEC 14495-1 9.1)."""
+
+
+@dataclass
+class JpegStream:
+    """What the markers of a stream say."""
+
+    process: int = 0
+    """Second byte of the frame marker: 0xC0 baseline, 0xC1 extended, 0xC3 lossless, 0xF7 JPEG-LS ..."""
+    precision: int = 0
+    rows: int = 0
+    columns: int = 0
+    components: int = 0
+    restart_interval: int = 0
+    scans: int = 0
+    predictor: int = 0
+    """Of the last scan: 1..7 in a lossless stream (table H.1)."""
+    point_transform: int = 0
+    table: int = 0
+    """Huffman table of the last scan's first component."""
+    code_lengths: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    """By table (class and number), int64 [256]: bits of the code of each symbol, 0 where it has none."""
+    scan_bytes: int = 0
+    """Entropy-coded bytes of the last scan, without stuffed zeros."""
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the process is the lossless one of annex H."""
+        return self.process == _LOSSLESS
+
+
+def read_jpeg(stream: bytes) -> JpegStream:
+    """Walk a stream from SOI to EOI.
+
+    Raises
+    ------
+    UndecodableError
+        There is no frame header or no scan, a segment reaches beyond the end, or EOI is missing: the stream is cut
+        short or damaged.
+    """
+    found = JpegStream()
+    position = 2
+    while True:
+        marker, position = _next_marker(stream, position)
+        if marker == _EOI:
+            break
+        (length_bytes,) = struct.unpack_from(">H", stream, position) if position + 2 <= len(stream) else (0,)
+        segment = stream[position + 2 : position + length_bytes]
+        if length_bytes < 2 or position + length_bytes > len(stream):
+            raise _damaged(f"segment {marker:02X} at byte {position} is cut short")
+        position += length_bytes
+        try:
+            _note(found, marker, segment)
+        except (struct.error, IndexError, ValueError):
+            raise _damaged(f"segment {marker:02X} at byte {position} is damaged") from None
+        if marker == _SOS:
+            position = _skip_scan(stream, position, found)
+    if not found.process or not found.scans:
+        raise _damaged("the JPEG stream has no frame header or no scan")
+    return found
+
+
+def _next_marker(stream: bytes, position: int) -> tuple[int, int]:
+    while stream[position : position + 2] == b"\xff\xff":  # fill bytes (B.1.1.2)
+        position += 1
+    if position + 2 > len(stream) or stream[position] != 0xFF:
+        raise _damaged(f"no marker at byte {position}; the JPEG stream is cut short or damaged")
+    return stream[position + 1], position + 2
+
+
+def _note(found: JpegStream, marker: int, segment: bytes) -> None:
+    if marker in _FRAME_MARKERS:
+        found.process = marker
+        found.precision, found.rows, found.columns, found.components = struct.unpack_from(">BHHB", segment)
+    elif marker == _DRI:
+        (found.restart_interval,) = struct.unpack(">H", segment)
+    elif marker == _DHT:
+        _note_huffman_tables(found, segment)
+    elif marker == _SOS:
+        components = segment[0]
+        found.scans += 1
+        found.table = segment[2] >> 4
+        found.predictor, _, low = struct.unpack_from(">BBB", segment, 1 + 2 * components)
+        found.point_transform = low & 0x0F
+
+
+def _note_huffman_tables(found: JpegStream, segment: bytes) -> None:
+    position = 0
+    while position < len(segment):
+        counts = segment[position + 1 : position + 17]
+        symbols = segment[position + 17 : position + 17 + sum(counts)]
+        lengths = np.zeros(256, np.int64)
+        lengths[np.frombuffer(symbols, np.uint8)] = np.repeat(np.arange(1, 17), np.frombuffer(counts, np.uint8))
+        found.code_lengths[segment[position]] = lengths
+        position += 17 + len(symbols)
+
+
+def _skip_scan(stream: bytes, position: int, found: JpegStream) -> int:
+    end = (_LS_SCAN_END if found.process == JPEG_LS else _SCAN_END).search(stream, position)
+    if end is None or end.end() == len(stream):
+        raise _damaged("the JPEG stream ends without an end marker; it was cut short")
+    found.scan_bytes = end.start() - position - stream.count(b"\xff\x00", position, end.start())
+    return end.start()
+
+
+def _damaged(what: str) -> UndecodableError:
+    return UndecodableError(ReasonCode.UNDECODABLE, what)

@@ -1,0 +1,215 @@
+"""Cut, damaged and mislabelled code streams: half a chest must never be analysed as a whole one."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import imagecodecs
+import jpeg_ls
+import numpy as np
+import pydicom
+import pytest
+from factories import chest_radiograph, drawn_chest, write_dicom
+from pydicom.encaps import encapsulate
+from samples import shared
+
+from dicom_io.decoding import decode_frame, decode_stored_values
+from dicom_io.encapsulation import single_frame
+from dicom_io.reasons import ReasonCode, UndecodableError
+
+PIXELS = drawn_chest(61, 47)
+NOISY = PIXELS ^ np.random.default_rng(3).integers(0, 16, PIXELS.shape, dtype=np.uint16)
+BYTES = (NOISY >> 4).astype(np.uint8)
+FAMILY = "1.2.840.10008.1.2.4."
+EIGHT_BITS = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+STREAMS = {
+    "50": imagecodecs.jpeg8_encode(BYTES, level=90),
+    "51": imagecodecs.jpeg8_encode(NOISY, level=90, bitspersample=12),
+    "70": imagecodecs.ljpeg_encode(NOISY, bitspersample=12),
+    "80": imagecodecs.jpegls_encode(NOISY),
+    "90": imagecodecs.jpeg2k_encode(NOISY, level=0, reversible=True, codecformat="j2k", bitspersample=12),
+    "201": imagecodecs.htj2k_encode(NOISY),
+}
+
+
+def compressed(syntax: str, frame: bytes, **keywords: object) -> pydicom.Dataset:
+    sized = EIGHT_BITS if syntax == "50" else {}
+    dataset = chest_radiograph(
+        NOISY, **{"TransferSyntaxUID": FAMILY + syntax, "PixelData": encapsulate([frame])} | sized | keywords
+    )
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
+
+
+def refusal(dataset: pydicom.Dataset) -> ReasonCode:
+    with pytest.raises(UndecodableError) as caught:
+        decode_stored_values(dataset)
+    return caught.value.reason_code
+
+
+def damaged(stream: bytes, start: int, replacement: bytes) -> bytes:
+    return stream[:start] + replacement + stream[start + len(replacement) :]
+
+
+@pytest.mark.parametrize("syntax", STREAMS)
+def test_whole_streams_decode(syntax):
+    values = decode_stored_values(compressed(syntax, STREAMS[syntax])).astype(int)
+    if syntax in ("50", "51"):  # lossy at quality 90: a few grey levels
+        expected = BYTES if syntax == "50" else NOISY
+        assert np.abs(values - expected).mean() < 0.02 * expected.max()
+    else:
+        np.testing.assert_array_equal(values, NOISY)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99, 0.999])
+@pytest.mark.parametrize("syntax", STREAMS)
+def test_a_cut_stream_is_undecodable_wherever_it_was_cut(syntax, part):
+    stream = STREAMS[syntax]
+    cut = stream[: min(int(len(stream) * part), len(stream) - 1)]
+    assert refusal(compressed(syntax, cut)) is ReasonCode.UNDECODABLE
+    assert refusal(compressed(syntax, cut + bytes(2048))) is ReasonCode.UNDECODABLE  # padded
+
+
+@pytest.mark.parametrize("syntax", ["70", "80"])
+@pytest.mark.parametrize("replacement", [bytes(64), b"\x55" * 64, bytes(range(64))])
+def test_a_damaged_lossless_stream_is_undecodable_though_it_has_its_end(syntax, replacement):
+    stream = STREAMS[syntax]
+    assert refusal(compressed(syntax, damaged(stream, len(stream) // 2, replacement))) is ReasonCode.UNDECODABLE
+
+
+def test_a_lossless_stream_that_lost_its_middle_is_undecodable():
+    stream = STREAMS["70"]
+    half = len(stream) // 2
+    assert refusal(compressed("70", stream[:half] + stream[half + 200 :])) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize("selection_value", range(1, 8))
+def test_every_predictor_of_an_independent_encoder_fits_its_picture(selection_value, tmp_path: Path):
+    dcmcjpeg = shutil.which("dcmcjpeg")
+    if dcmcjpeg is None:
+        pytest.skip("dcmtk's dcmcjpeg is not installed")
+    plain = write_dicom(chest_radiograph(NOISY), tmp_path / "plain.dcm")
+    packed = tmp_path / "packed.dcm"
+    subprocess.run([dcmcjpeg, "+el", "+sv", str(selection_value), plain, packed], check=True, capture_output=True)
+    dataset = pydicom.dcmread(packed)
+    assert dataset.file_meta.TransferSyntaxUID == FAMILY + "57"
+    np.testing.assert_array_equal(decode_stored_values(dataset), NOISY)
+    stream = single_frame(dataset.PixelData)
+    dataset.PixelData = encapsulate([damaged(stream, len(stream) // 2, bytes(40))])
+    assert refusal(dataset) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize("name", ["p14", "sv1", "base", "ext", "jls", "jlsn", "j2k", "rle"])
+def test_cut_copies_of_the_shared_fixtures_are_undecodable(name):
+    dataset = pydicom.dcmread(shared(f"data/examples/transfer_syntaxes/{name}.dcm"))
+    stream = single_frame(dataset.PixelData)
+    decode_stored_values(dataset)
+    for part in (0.3, 0.6, 0.95):
+        dataset.PixelData = encapsulate([stream[: int(len(stream) * part)]])
+        assert refusal(dataset) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize("syntax", STREAMS)
+def test_bytes_behind_the_end_do_no_harm(syntax):
+    plain = decode_stored_values(compressed(syntax, STREAMS[syntax]))
+    for tail in (b"\0", bytes(512)):
+        np.testing.assert_array_equal(decode_stored_values(compressed(syntax, STREAMS[syntax] + tail)), plain)
+
+
+@pytest.mark.parametrize(
+    ("label", "actual", "coding"),
+    [("70", "80", "JPEG-LS"), ("80", "70", "JPEG Lossless"), ("50", "90", "JPEG 2000"), ("90", "201", "HTJ2K")],
+)
+def test_a_stream_under_the_wrong_label_is_decoded_as_what_it_is(label, actual, coding):
+    frame = decode_frame(compressed(label, STREAMS[actual], BitsAllocated=16, BitsStored=12, HighBit=11))
+    np.testing.assert_array_equal(frame.values, NOISY)
+    assert frame.coding == coding
+
+
+@pytest.mark.parametrize("syntax", ["80", "90", "201"])
+def test_the_sign_of_a_stream_with_fewer_bits_than_the_header_says_is_kept(syntax):
+    signed = NOISY.astype(np.int32) - 2048  # 12 bits, two's complement
+    codes = (signed & 0xFFF).astype(np.uint16)
+    described = {"rows": 61, "columns": 47, "samples_per_pixel": 1, "bits_stored": 12}
+    encode = {
+        "80": lambda: bytes(jpeg_ls.encode_pixel_data(codes.tobytes(), **described)),
+        "90": lambda: imagecodecs.jpeg2k_encode(codes, level=0, reversible=True, codecformat="j2k", bitspersample=12),
+        "201": lambda: imagecodecs.htj2k_encode(signed.astype(np.int16)),
+    }[syntax]
+    values = decode_stored_values(compressed(syntax, encode(), BitsStored=16, HighBit=15, PixelRepresentation=1))
+    np.testing.assert_array_equal(values.view(np.int16), signed)
+
+
+def test_a_stream_deeper_than_the_header_allocates_is_refused():
+    assert refusal(compressed("70", STREAMS["70"], **EIGHT_BITS)) is ReasonCode.UNDECODABLE
+
+
+def test_a_stream_with_three_components_under_a_grey_header_is_refused():
+    colour = imagecodecs.jpeg2k_encode(np.dstack([BYTES] * 3), level=0, codecformat="j2k")
+    assert refusal(compressed("90", colour)) is ReasonCode.UNDECODABLE
+
+
+def item(value: bytes) -> bytes:
+    return b"\xfe\xff\x00\xe0" + struct.pack("<I", len(value)) + value
+
+
+END = b"\xfe\xff\xdd\xe0" + bytes(4)
+STREAM = STREAMS["80"] + bytes(len(STREAMS["80"]) % 2)
+HALF = len(STREAM) // 4 * 2
+
+
+@pytest.mark.parametrize(
+    "pixel_data",
+    [
+        item(b"") + item(STREAM) + END,
+        item(b"") + item(STREAM),  # pydicom takes the delimiter off
+        item(struct.pack("<I", 0)) + item(STREAM) + END,
+        item(struct.pack("<I", 77)) + item(STREAM) + END,  # an offset that leads nowhere
+        item(struct.pack("<II", 0, 500)) + item(STREAM) + END,  # offsets for two frames
+        item(b"") + item(STREAM[:HALF]) + item(STREAM[HALF:]) + END,
+        item(struct.pack("<I", 0)) + item(STREAM[:HALF]) + item(b"") + item(STREAM[HALF:]) + item(b"") + END,
+        item(STREAM) + END,  # no offset table
+        item(STREAM[:HALF]) + item(STREAM[HALF:]) + END,
+    ],
+)
+def test_the_frame_is_found_whatever_stands_in_the_offset_table(pixel_data):
+    assert single_frame(pixel_data) == STREAM
+    np.testing.assert_array_equal(decode_stored_values(compressed("80", STREAM, PixelData=pixel_data)), NOISY)
+
+
+@pytest.mark.parametrize(
+    "pixel_data",
+    [b"", END, item(b"") + END, item(b"") + item(b"") + END, item(b"") + item(STREAM)[:-10], b"\xff\xd8\xff\xe0" * 9],
+)
+def test_encapsulated_data_without_a_frame_are_undecodable(pixel_data):
+    with pytest.raises(UndecodableError) as caught:
+        single_frame(pixel_data)
+    assert caught.value.reason_code is ReasonCode.UNDECODABLE
+
+
+def test_compressed_data_under_an_uncompressed_syntax_are_never_shown_as_pixels():
+    noise = np.random.default_rng(5).integers(0, 4096, (61, 47), dtype=np.uint16)  # compresses to no less than itself
+    frame = imagecodecs.jpegls_encode(noise) + bytes(4000)
+    dataset = compressed("80", frame, TransferSyntaxUID="1.2.840.10008.1.2.1")
+    assert len(dataset.PixelData) > noise.nbytes
+    assert refusal(dataset) is ReasonCode.UNDECODABLE
+
+
+def test_uncompressed_data_may_have_a_tail_but_not_a_second_frame():
+    np.testing.assert_array_equal(
+        decode_stored_values(chest_radiograph(NOISY, PixelData=NOISY.tobytes() + bytes(300))), NOISY
+    )
+    twice = chest_radiograph(NOISY, PixelData=NOISY.tobytes() * 2 + b"\0\0")
+    assert refusal(twice) is ReasonCode.UNSUPPORTED_PIXELS
+
+
+def test_run_lengths_that_end_early_or_late_are_undecodable():
+    dataset = chest_radiograph(NOISY)
+    dataset.compress("1.2.840.10008.1.2.5")
+    stream = single_frame(dataset.PixelData)
+    for changed in (stream[:-60], stream[:64] + stream[200:], stream[: len(stream) // 2]):
+        dataset.PixelData = encapsulate([changed])
+        assert refusal(dataset) is ReasonCode.UNDECODABLE

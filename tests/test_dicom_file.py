@@ -1,0 +1,79 @@
+"""Files into memory: whole, bounded, and in every transfer syntax."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import pytest
+from factories import chest_radiograph, drawn_chest, write_dicom
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from dicom_io import dicom_file
+from dicom_io.dicom_file import read_dicom_file
+from dicom_io.pixels import read_radiograph
+from dicom_io.reasons import ReasonCode, UndecodableError
+
+SYNTAXES = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
+
+
+def refusal(path: Path) -> ReasonCode:
+    with pytest.raises(UndecodableError) as caught:
+        read_radiograph(path)
+    return caught.value.reason_code
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_file_reads_as_it_was_written(syntax: str, tmp_path: Path) -> None:
+    written = chest_radiograph(TransferSyntaxUID=syntax)
+    dataset = read_dicom_file(write_dicom(written, tmp_path / "x.dcm"))
+    assert dataset.file_meta.TransferSyntaxUID == syntax
+    assert dataset.filename == str(tmp_path / "x.dcm")
+    assert [element for element in dataset if element.tag != 0x7FE00010] == [
+        element for element in written if element.tag != 0x7FE00010
+    ]
+    assert dataset.PixelData == written.PixelData
+
+
+@pytest.mark.parametrize("syntax", [*SYNTAXES, "1.2.840.10008.1.2.5"])
+@pytest.mark.parametrize("part", [0.02, 0.1, 0.5, 0.99])
+def test_a_file_cut_short_is_undecodable(syntax: str, part: float, tmp_path: Path) -> None:
+    dataset = chest_radiograph()
+    if syntax.endswith(".5"):
+        dataset.compress(syntax)
+    else:
+        dataset.file_meta.TransferSyntaxUID = type(dataset.file_meta.TransferSyntaxUID)(syntax)
+    path = write_dicom(dataset, tmp_path / "x.dcm")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    assert refusal(path) is ReasonCode.UNDECODABLE
+
+
+def test_a_file_that_is_not_there_is_no_question_of_decoding(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_dicom_file(tmp_path / "nowhere.dcm")
+
+
+def test_a_file_larger_than_any_radiograph_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    with path.open("wb") as file:
+        file.truncate(dicom_file.MAXIMUM_FILE_BYTES + 1)  # sparse: takes no room
+    assert refusal(path) is ReasonCode.TOO_LARGE
+
+
+def test_a_deflated_file_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_file, "MAXIMUM_FILE_BYTES", 1 << 20)
+    path = write_dicom(
+        chest_radiograph(drawn_chest(), TransferSyntaxUID=DeflatedExplicitVRLittleEndian), tmp_path / "x.dcm"
+    )
+    raw = path.read_bytes()
+    start = raw.index(zlib_start(raw))
+    packer = zlib.compressobj(wbits=-15)
+    path.write_bytes(raw[:start] + packer.compress(bytes(4 << 20)) + packer.flush())
+    assert path.stat().st_size < 1 << 20
+    assert refusal(path) is ReasonCode.TOO_LARGE
+
+
+def zlib_start(raw: bytes) -> bytes:
+    """Return the first bytes of the deflated data set: what follows the file meta group by its length element."""
+    length = int.from_bytes(raw[140:144], "little")  # (0002,0000) UL stands at 132
+    return raw[144 + length :][:16]

@@ -108,9 +108,9 @@ def _settings(
     return {
         "recipe": recipe.name,
         "seed": recipe.seed,
-        "data": recipe.data.model_dump(),
+        "data": recipe.data.model_dump(mode="json"),
         "validation_share": recipe.validation_share,
-        "features": recipe.features.model_dump(exclude={"backbone", "init"}),
+        "features": recipe.features.model_dump(mode="json", exclude={"backbone", "init"}),
         "backbone": backbone["name"],
         "weights_sha256": backbone["weights_sha256"],
         "rows_sha256": hashlib.sha256("\n".join(map(str, rows)).encode()).hexdigest(),

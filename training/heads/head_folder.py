@@ -116,7 +116,7 @@ def _facts(fitted: FittedHead, recipe: HeadRecipe, manifest: dict[str, Any]) -> 
         "split": manifest["split"],
         "recipe": recipe.name,
         "seed": recipe.seed,
-        "head": recipe.head.model_dump(),
+        "head": recipe.head.model_dump(mode="json"),
         "columns": {"features": manifest["backbone"]["features"], "then": _appended(recipe)},
         "parameters": fitted.best.parameter_count,
         "features": {"settings_sha256": manifest["settings_sha256"], "backbone": manifest["backbone"], "rows": rows},

@@ -22,6 +22,8 @@ from model.labels import LABELS
 from training.data.cache_index import write_whole
 from training.heads.errors import HeadError
 
+_FACTS = "head"
+"""Key of the file's metadata."""
 _ROWS_AT_A_TIME = 8192
 
 
@@ -91,7 +93,8 @@ def write_head(path: Path, head: Perceptron, facts: Mapping[str, Any]) -> None:
     """
     widths = [module.out_features for module in head.layers if isinstance(module, nn.Linear)]
     shape = {"columns": head.layers[0].in_features, "hidden": widths[:-1], "standardised": head.standardised}
-    metadata = {key: json.dumps(value) for key, value in {**facts, **shape, "labels": LABELS}.items()}
+    # One key, since safetensors writes several in an order that changes from run to run.
+    metadata = {_FACTS: json.dumps({**facts, **shape, "labels": LABELS})}
     tensors = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
     write_whole(save(tensors, metadata), path)
 
@@ -106,7 +109,7 @@ def read_head(path: Path) -> tuple[Perceptron, dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as opened:
-            facts = {key: json.loads(text) for key, text in (opened.metadata() or {}).items()}
+            facts: dict[str, Any] = json.loads((opened.metadata() or {})[_FACTS])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
         head = Perceptron(facts["columns"], tuple(facts["hidden"]), standardised=facts["standardised"])
         head.load_state_dict(tensors)

@@ -104,5 +104,6 @@ def _png(figure: Figure, split: dict[str, Any]) -> bytes:
     figure.suptitle(split["mark"], fontsize=9, color=_LEAKY_COLOUR if split["leaky"] else "black", wrap=True)
     figure.supxlabel(NOTICE, fontsize=7, color="grey")
     stream = BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
+    facts = {"Description": split["mark"], "Disclaimer": NOTICE}  # in the file too, for whoever cannot see it
+    figure.savefig(stream, format="png", dpi=110, metadata=facts)
     return stream.getvalue()

@@ -11,9 +11,10 @@ from training_runs import tiny_run
 
 from training.evaluation.inference import outputs_of
 from training.fitting.checkpoint import CheckpointError, load_checkpoint
-from training.fitting.loop import Trainer
+from training.fitting.loop import DivergedError, Trainer
 from training.parallel import Team
 from training.prepare import Prepared
+from training.recipe import RecipeError
 
 ALONE = Team(0, 1)
 
@@ -25,25 +26,62 @@ def _finished(prepared: Prepared) -> dict[str, Any]:
     return checkpoint
 
 
-def test_a_run_interrupted_after_every_step_equals_an_uninterrupted_one_bit_by_bit(tmp_path: Path) -> None:
-    straight = tiny_run(tmp_path / "straight")
+STATEFUL: dict[str, Any] = {
+    "architecture": "resnet18",
+    "network": {"dropout": 0.5, "metadata": ["age"]},
+    "box_weight": 0.0,
+    "optimiser": {"kind": "sgd"},
+    "schedule": {"kind": "plateau", "plateau_patience": 0, "plateau_factor": 0.5},
+    "early_stopping_patience": 2,
+    "selection": "loss",
+    "accumulation_steps": 2,
+    "data": {"sampling": "findings"},
+    "stages": [{"size_px": 32, "epochs": 9, "batch_size": 4, "learning_rate": 0.3, "steps_per_epoch": 2}],
+}
+"""Everything that remembers something between steps or epochs, and everything that draws random numbers."""
+
+
+@pytest.mark.parametrize(("choices", "steps"), [({}, 12), (STATEFUL, None)], ids=["plain", "stateful"])
+def test_a_run_interrupted_after_every_step_equals_an_uninterrupted_one_bit_by_bit(
+    tmp_path: Path, choices: dict[str, Any], steps: int | None
+) -> None:
+    straight = tiny_run(tmp_path / "straight", **choices)
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     assert Trainer(straight.plan, ALONE).run()
-    broken = tiny_run(tmp_path / "broken")
+    broken = tiny_run(tmp_path / "broken", **choices)
     interruptions = 0
     while True:
+        torch.manual_seed(interruptions)  # no random number may come from what the process did before
         trainer = Trainer(broken.plan, ALONE)
         trainer.stop_asked = True  # as a signal during the first step would
         if trainer.run():
             break
         interruptions += 1
     first, second = _finished(straight), _finished(broken)
-    assert interruptions == first["steps_done"] == 12
+    assert interruptions == first["steps_done"] == (steps or first["steps_done"])
     for part in ("network", "averaged"):
         assert all(torch.equal(tensor, second[part][name]) for name, tensor in first[part].items())
-    assert first["history"] == second["history"]
-    assert first["best"]["auroc"] == second["best"]["auroc"]
+    for part in ("history", "patience", "plateau", "ended_early"):
+        assert first[part] == second[part]
+    assert first["best"]["score"] == second["best"]["score"]
+    assert all(
+        torch.equal(tensor, second["best"]["weights"][name]) for name, tensor in first["best"]["weights"].items()
+    )
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_the_stateful_run_met_a_plateau_and_stopped_early(tmp_path: Path) -> None:
+    """Otherwise the comparison above would say nothing about them."""
+    prepared = tiny_run(tmp_path, **STATEFUL)
+    assert Trainer(prepared.plan, ALONE).run()
+    done = _finished(prepared)
+    losses = [epoch["loss"] for epoch in done["history"]]
+    best = losses.index(min(losses))
+    assert done["ended_early"]
+    assert len(losses) == best + 3 < 9  # two epochs without a better one, then no more
+    assert done["best"]["epoch"] == best
+    worse = sum(loss >= min(losses[:place]) for place, loss in enumerate(losses) if place)
+    assert done["plateau"]["share"] == 0.5**worse
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -110,3 +148,62 @@ def test_the_loss_of_the_recipe_is_the_one_that_is_minimised(tmp_path: Path) -> 
         outputs = outputs_of(trainer.network, trainer.cache, trainer.plan.training.names, 64)
         spread[smoothing] = float(np.abs(outputs.logits[:, [0, 1, 3]]).mean())  # findings no picture has
     assert spread[0.9] < spread[0.0]
+
+
+def test_a_frozen_backbone_keeps_its_weights_and_its_statistics(tmp_path: Path) -> None:
+    prepared = tiny_run(tmp_path, network={"freeze": True}, box_weight=0.0)
+    trainer = Trainer(prepared.plan, ALONE)
+    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    assert trainer.run()
+    after = trainer.network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("features."))
+    assert not torch.equal(after["classifier.weight"], before["classifier.weight"])
+
+
+def test_pieces_of_a_batch_add_up_to_its_gradient(tmp_path: Path) -> None:
+    """A network without batch statistics, so that a piece's pictures do not see the others."""
+    choices = {
+        "architecture": "cnn-2",
+        "network": {"pooling": "mean"},
+        "box_weight": 0.0,
+        "ema_decay": 0.0,
+        "augmentation": {},
+        "optimiser": {"kind": "sgd", "momentum": 0.0},
+        "stages": [{"size_px": 32, "epochs": 1, "batch_size": 4, "learning_rate": 0.1, "steps_per_epoch": 1}],
+    }
+    weights = []
+    for pieces in (1, 2, 4):
+        trainer = Trainer(tiny_run(tmp_path / str(pieces), accumulation_steps=pieces, **choices).plan, ALONE)
+        assert trainer.run()
+        weights.append(trainer.network.state_dict())
+    assert all(torch.allclose(tensor, weights[1][name], atol=1e-6) for name, tensor in weights[0].items())
+    assert all(torch.allclose(tensor, weights[2][name], atol=1e-6) for name, tensor in weights[0].items())
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    stage = {"size_px": 32, "epochs": 2, "batch_size": 4, "learning_rate": 1e20}
+    prepared = tiny_run(tmp_path, stages=[stage], optimiser={"kind": "sgd", "gradient_clip": 0.0})
+    with pytest.raises(DivergedError, match=r"epoch 1 is not a number; lower the learning rate"):
+        Trainer(prepared.plan, ALONE).run()
+    assert not prepared.plan.checkpoint.exists()
+
+
+def test_batches_that_cannot_be_shared_evenly_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="a batch of 4 cannot be shared evenly by 3 processes"):
+        tiny_run(tmp_path, processes=3)
+    with pytest.raises(RecipeError, match="by 2 processes in 4 piece"):
+        tiny_run(tmp_path, processes=2, accumulation_steps=4)
+
+
+def test_the_selection_metric_picks_the_epoch(tmp_path: Path) -> None:
+    for selection, key, best in (("loss", "loss", min), ("average-precision", "average_precision", max)):
+        prepared = tiny_run(
+            tmp_path / selection,
+            selection=selection,
+            box_weight=0.0,
+            stages=[{"size_px": 32, "epochs": 4, "batch_size": 4, "learning_rate": 3e-3}],
+        )
+        assert Trainer(prepared.plan, ALONE).run()
+        done = _finished(prepared)
+        values = [epoch[key] if key == "loss" else np.mean(list(epoch[key].values())) for epoch in done["history"]]
+        assert done["best"]["epoch"] == values.index(best(values))

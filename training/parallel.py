@@ -105,6 +105,7 @@ def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
     ------
     TrainingInterruptedError, TrainingFailedError
     """
+    folder.mkdir(parents=True, exist_ok=True)  # without it the processes would wait for one another for ever
     meeting_point = folder / "rendezvous"
     meeting_point.unlink(missing_ok=True)
     context = multiprocessing.get_context("spawn")

@@ -57,7 +57,6 @@ def train(prepared: Prepared, launched: Team | None = None) -> dict[str, Any]:
         return done
     prevalence = plan.training.targets.mean(0)
     initial_network(plan.recipe, plan.init_file, prevalence, plan.training.labels)  # refuse here, in one sentence
-    plan.out.mkdir(parents=True, exist_ok=True)
     logger.info("training with %d process(es)", prepared.processes)
     if launched is None:
         run_team(prepared.processes, partial(train_member, plan), plan.out)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -13,9 +14,11 @@ from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 
 from model.labels import LABELS
+from worker import result_objects
 from worker.analysis import Analysis
 from worker.config import Settings
 from worker.database import SessionFactory
+from worker.kept_results import KeptPictures
 from worker.leases import Claim, claim_run
 from worker.reading import Picture, load_candidates, read_pictures
 from worker.results import BuiltResult, build_results
@@ -53,7 +56,7 @@ def analysis_of(bench: Bench, pictures: list[Picture], *said: dict[str, float]) 
     probabilities = tuple(tuple(words.get(label, 0.0 if label in SAYS else None) for label in LABELS) for words in said)
     assessment = bench.workplace.model("default").policy.assess(probabilities)
     seen = {finding.label: np.ones((7, 7), np.float32) for finding in assessment.flagged}
-    return Analysis(tuple(pictures), (), probabilities, assessment, seen, {}, None)
+    return Analysis(tuple(pictures), (), probabilities, assessment, seen, KeptPictures(), None)
 
 
 def read_back(bench: Bench, built: BuiltResult) -> Dataset:
@@ -128,3 +131,98 @@ def test_a_bundle_that_went_missing_fails_the_run_with_its_reason(make_bench: Ma
     assert (study.state, study.reason_code) == ("failed", "bundle")
     write_test_bundle(tmp_path / "gone")
     assert load_model(bench.settings, "default").bundle.name == "fixed-words"
+
+
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+
+
+def destination(name: str, **fields: object) -> dict[str, object]:
+    return PACS | {"name": name} | fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"),
+    [
+        ({"pictures": "none"}, ["structured_report"]),
+        ({}, ["structured_report", "secondary_capture", "secondary_capture"]),
+        ({"pictures": "none", "summary_capture": True}, ["structured_report", "summary_capture"]),
+        (
+            {"pictures": "sc+gsps", "summary_capture": True},
+            ["structured_report", *["secondary_capture"] * 2, "summary_capture", *["presentation_state"] * 2],
+        ),
+    ],
+)
+def test_each_destination_gets_the_pictures_it_is_configured_for(
+    make_bench: MakeBench, fields: dict[str, object], kinds: list[str]
+) -> None:
+    everything = destination("research", pictures="sc+gsps", summary_capture=True)
+    bench = make_bench(destinations=[destination("pacs", **fields), everything])
+    (run,) = bench.runs(bench.triage(chest_radiograph()).study_instance_uid)
+    by_id = {result.id: result.kind for result in bench.results(run)}
+    sent = {
+        name: [by_id[row.result_id] for row in bench.deliveries(run) if row.destination == name]
+        for name in ("pacs", "research")
+    }
+    assert sent["pacs"] == kinds
+    assert sorted(set(sent["research"])) == [
+        "presentation_state", "secondary_capture", "structured_report", "summary_capture",
+    ]  # fmt: skip
+
+
+def test_what_no_destination_wants_is_not_made_but_the_study_page_has_its_pictures(make_bench: MakeBench) -> None:
+    bench = make_bench(destinations=[destination("pacs", pictures="none")])
+    (run,) = bench.runs(bench.triage(chest_radiograph()).study_instance_uid)
+    assert [result.kind for result in bench.results(run)] == ["structured_report", *["secondary_capture"] * 2]
+
+
+def test_a_corrected_name_reissues_every_kind_of_picture_unchanged(make_bench: MakeBench) -> None:
+    bench = make_bench(destinations=[destination("pacs", pictures="sc+gsps", summary_capture=True)])
+    source = chest_radiograph(PatientName="Wrong^Name")
+    bench.triage(source)
+    source.PatientName = "Right^Name"
+    before, after = bench.runs(bench.triage(source).study_instance_uid)
+    assert "classify" not in after.timings_seconds
+    old, new = bench.datasets(before), bench.datasets(after)
+    assert [item.Modality for item in new] == ["SR", "OT", "OT", "OT", "PR", "PR"]
+    assert {str(item.PatientName) for item in new} == {"Right^Name"}
+    assert [item.PixelData for item in new[1:4]] == [item.PixelData for item in old[1:4]]
+    assert [item.GraphicAnnotationSequence for item in new[4:]] == [item.GraphicAnnotationSequence for item in old[4:]]
+    assert {item.SOPInstanceUID for item in old}.isdisjoint(item.SOPInstanceUID for item in new)
+
+
+def test_lines_lie_where_the_map_of_their_finding_is_high(make_bench: MakeBench) -> None:
+    bench = make_bench(destinations=[destination("pacs", pictures="sc+gsps")])
+    claim, pictures = claimed(bench, chest_radiograph(drawn_chest(400, 300)))
+    analysis = analysis_of(bench, pictures, {"Effusion": 0.9})
+    corner = np.zeros((7, 7), np.float32)
+    corner[5, 1] = 1.0
+    analysis.saliency["Effusion"] = corner  # type: ignore[index]
+    built = build_results(claim, analysis, bench.workplace.model("default"), bench.workplace)
+    (state,) = [read_back(bench, result) for result in built if result.kind == "presentation_state"]
+    (graphic,) = state.GraphicAnnotationSequence[0].GraphicObjectSequence
+    column, row = np.reshape(graphic.GraphicData, (-1, 2)).mean(axis=0)
+    assert (column, row) == pytest.approx((300 * 1.5 / 7, 400 * 5.5 / 7), rel=0.1)
+
+
+def test_an_image_without_a_grey_scale_of_its_own_gets_captures_but_no_lines(make_bench: MakeBench) -> None:
+    bench = make_bench(destinations=[destination("pacs", pictures="sc+gsps")])
+    study = bench.triage(chest_radiograph(WindowCenter=None, WindowWidth=None))
+    kinds = [result.kind for result in bench.results(bench.runs(study.study_instance_uid)[0])]
+    assert kinds == ["structured_report", "secondary_capture", "secondary_capture"]
+
+
+def test_a_result_of_another_patient_is_never_stored(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make_bench()
+    honest = result_objects.build_secondary_capture
+
+    def slipping(*arguments: Any, **named: Any) -> Dataset:
+        made = honest(*arguments, **named)
+        made.PatientID = "SOMEBODY-ELSE"
+        return made
+
+    monkeypatch.setattr(result_objects, "build_secondary_capture", slipping)
+    study = bench.triage(chest_radiograph())
+    (run,) = bench.runs(study.study_instance_uid)
+    assert (study.state, run.reason_code) == ("failed", "result_invalid")
+    assert "PatientID" in str(run.reason)
+    assert bench.results(run) == []

@@ -13,7 +13,7 @@ from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX
-from worker.kept_results import kept_overlays
+from worker.kept_results import KeptPictures, kept_pictures
 from worker.policy import AssessedFinding, Assessment, unflagged
 from worker.precedent import Precedent
 from worker.reading import Picture, Unread
@@ -32,8 +32,8 @@ class Analysis:
     assessment: Assessment
     saliency: Mapping[str, NDArray[np.float32]]
     """Per flagged finding where it is seen in its source picture, float32 [224, 224] over the whole field, 0..1."""
-    kept_overlays: Mapping[str, NDArray[np.uint8]]
-    """Per flagged finding the picture an earlier run made of the same pixels, uint8 [H, W, 3] RGB; mostly empty."""
+    kept: KeptPictures
+    """What an earlier run drew of the same pixels; nothing for a new analysis."""
     age_days: int | None
     """Days since the study's date when that makes it historical, else None."""
 
@@ -57,7 +57,7 @@ def analyse(
     assessment = _assess(probabilities, model, age_days)
     with watch.stage("saliency"):
         seen = {finding.label: _saliency(finding, classifications) for finding in assessment.flagged}
-    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, seen, {}, age_days)
+    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, seen, KeptPictures(), age_days)
 
 
 def recall(
@@ -77,10 +77,10 @@ def recall(
     probabilities = tuple(precedent.probabilities[picture.sop_instance_uid] for picture in pictures)
     age_days = historical_age_days(pictures, workplace.settings.historical_after_days)
     assessment = _assess(probabilities, model, age_days)
-    overlays = kept_overlays(precedent.run_id, [finding.label for finding in assessment.flagged], workplace)
-    if overlays is None:
+    kept = kept_pictures(precedent.run_id, [finding.label for finding in assessment.flagged], workplace)
+    if kept is None:
         return None
-    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, {}, overlays, age_days)
+    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, {}, kept, age_days)
 
 
 def _assess(probabilities: Sequence[Sequence[float | None]], model: LoadedModel, age_days: int | None) -> Assessment:

@@ -16,6 +16,7 @@ from worker.leases import Claim, locked_study
 from worker.outcome import RunVerdict, finish_run, finish_unchanged
 from worker.reading import Picture, Unread
 from worker.results import BuiltResult
+from worker.shipment import ships
 from worker.stopwatch import Stopwatch
 from worker.tables import (
     Delivery,
@@ -23,7 +24,6 @@ from worker.tables import (
     Instance,
     Prediction,
     Result,
-    ResultKind,
     Run,
     RunTrigger,
     StudyState,
@@ -147,8 +147,7 @@ def _predictions(claim: Claim, analysis: Analysis, model: LoadedModel) -> Iterab
 def _destinations(claim: Claim, built: BuiltResult, workplace: Workplace) -> list[Destination]:
     if claim.trigger == RunTrigger.SHADOW:
         return []
-    pictures_too = built.kind == ResultKind.SECONDARY_CAPTURE
-    return [to for to in workplace.settings.destinations if to.send_secondary_captures or not pictures_too]
+    return [destination for destination in workplace.settings.destinations if ships(destination, built.kind)]
 
 
 def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[Destination]) -> Result:

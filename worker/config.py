@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -82,8 +82,11 @@ class Destination(BaseModel):
     host: str
     port: Port
     tls: Tls | None = None
-    send_secondary_captures: bool = True
-    """False sends the structured report only."""
+    pictures: Literal["none", "sc", "sc+gsps"] = "sc"
+    """Beside the report, per flagged finding: nothing, a Secondary Capture with the heat map, or that and a Grayscale
+    Softcopy Presentation State that draws a line on the original image."""
+    summary_capture: bool = False
+    """True adds one Secondary Capture that shows all flagged findings side by side."""
 
     def peer(self) -> Peer:
         """Return the address in the form the network layer takes."""

@@ -21,7 +21,12 @@ from worker.study_detail import ResultDetail, StudyDetail
 from worker.tables import ResultKind, StudyState
 
 DRAWINGS = "The demonstration model was trained on drawings: what it says about the real radiographs means nothing."
-KIND_TEXTS = {ResultKind.STRUCTURED_REPORT: "SR", ResultKind.SECONDARY_CAPTURE: "SC"}
+KIND_TEXTS = {
+    ResultKind.STRUCTURED_REPORT: "SR",
+    ResultKind.SECONDARY_CAPTURE: "SC",
+    ResultKind.SUMMARY_CAPTURE: "SC all",
+    ResultKind.PRESENTATION_STATE: "GSPS",
+}
 
 
 @dataclass(frozen=True)

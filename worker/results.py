@@ -1,4 +1,4 @@
-"""From an analysis to DICOM files on disk: one structured report and one picture per flagged finding.
+"""From an analysis to DICOM files on disk: every object built, read back, compared with its source, and stored.
 
 UIDs are deterministic: a repeated attempt makes the same objects again, another set of pictures, model, policy or
 revision makes others, whose report names its predecessor.
@@ -6,29 +6,23 @@ revision makes others, whose report names its predecessor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
-import numpy as np
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from dicom_io.identity_guard import require_identity
 from dicom_io.instance_store import StoredFile, StoreError
-from dicom_io.overlay import caption_of, draw_overlay
 from dicom_io.reasons import ReasonCode
 from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
 from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture
-from dicom_io.structured_report import build_structured_report
 from worker.analysis import Analysis
 from worker.database import database_now
 from worker.errors import PermanentRunError, RetryableRunError
 from worker.leases import Claim
 from worker.predecessor import find_predecessors
+from worker.result_objects import ResultObject, result_objects
 from worker.tables import Result, ResultKind, Run
 from worker.workplace import LoadedModel, Workplace
 
@@ -63,62 +57,26 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
     with workplace.sessions() as session:
         report = _report(session, claim, analysis, model)
     try:
-        return [
-            _stored(kind, finding, dataset, report, workplace)
-            for kind, finding, dataset in _objects(analysis, report, workplace)
-        ]
+        return [_stored(made, report, workplace) for made in result_objects(analysis, report, workplace.settings)]
     except InvalidReportError as error:
         raise PermanentRunError(ReasonCode.RESULT_INVALID, f"{ReasonCode.RESULT_INVALID.sentence} {error}") from error
     except StoreError as error:
         raise RetryableRunError(ReasonCode.STORAGE, f"{ReasonCode.STORAGE.sentence} {error}") from error
 
 
-def _objects(
-    analysis: Analysis, report: Report, workplace: Workplace
-) -> Iterator[tuple[ResultKind, str | None, Dataset]]:
-    headers = [picture.header for picture in analysis.pictures]
-    serial_number, zone = workplace.settings.device_serial_number, ZoneInfo(workplace.settings.time_zone)
-    yield (
-        ResultKind.STRUCTURED_REPORT,
-        None,
-        build_structured_report(
-            headers,
-            report,
-            include_negatives=workplace.settings.include_negatives,
-            site_zone=zone,
-            device_serial_number=serial_number,
-        ),
-    )
-    for finding in report.flagged:
-        header, overlay = headers[finding.source_index], _overlay(finding, analysis, report)
-        yield (
-            ResultKind.SECONDARY_CAPTURE,
-            finding.label,
-            build_secondary_capture(
-                header, report, finding, overlay, site_zone=zone, device_serial_number=serial_number
-            ),
-        )
-
-
-def _overlay(finding: ReportedFinding, analysis: Analysis, report: Report) -> NDArray[np.uint8]:
-    if finding.label in analysis.kept_overlays:
-        return analysis.kept_overlays[finding.label]
-    pixels = analysis.pictures[finding.source_index].radiograph.pixels
-    return draw_overlay(pixels, analysis.saliency[finding.label], caption_of(report, finding))
-
-
-def _stored(
-    kind: ResultKind, finding: str | None, dataset: Dataset, report: Report, workplace: Workplace
-) -> BuiltResult:
+def _stored(made: ResultObject, report: Report, workplace: Workplace) -> BuiltResult:
+    """Write one object down, unless what was written says anything else of patient, study or order than its source."""
+    content = write_result(made.dataset)
+    require_identity(content, made.source)
+    dataset = made.dataset
     sop_instance_uid = str(dataset.SOPInstanceUID)
-    file = workplace.results.write(str(dataset.StudyInstanceUID), sop_instance_uid, [write_result(dataset)])
     return BuiltResult(
-        kind,
-        finding,
+        made.kind,
+        made.finding,
         str(dataset.SOPClassUID),
         sop_instance_uid,
         str(dataset.SeriesInstanceUID),
-        file,
+        workplace.results.write(str(dataset.StudyInstanceUID), sop_instance_uid, [content]),
         report.created_at,
         report.revision,
     )

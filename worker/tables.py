@@ -90,6 +90,8 @@ class ResultKind(StrEnum):
 
     STRUCTURED_REPORT = "structured_report"
     SECONDARY_CAPTURE = "secondary_capture"
+    SUMMARY_CAPTURE = "summary_capture"
+    PRESENTATION_STATE = "presentation_state"
 
 
 class DeliveryState(StrEnum):

@@ -56,7 +56,7 @@ def test_every_normalisation_is_that_of_the_grey_levels() -> None:
 
 
 def test_mobilenet_v1_has_the_published_number_of_weights() -> None:
-    """4,231,976 trainable with 1,000 classes (Keras' summary; "4.2 million" in the paper), less the 1,025,000 of them."""
+    """4,231,976 with 1,000 classes (Keras' summary; "4.2 million" in the paper), less those classes' 1,025,000."""
     features = mobilenet_v1_features(3)
     assert sum(p.numel() for p in features.parameters()) == 4_231_976 - 1_025_000
     assert features(torch.zeros(2, 3, 224, 224)).shape == (2, 1024, 7, 7)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from training.commands import bench as bench_command
 from training.commands import data as data_commands
-from training.commands import heads
+from training.commands import heads, recipes
 from training.data.cache import CacheError
 from training.data.radiographs import LayoutError
 from training.fitting.checkpoint import CheckpointError
@@ -27,7 +27,7 @@ from training.recipe import Recipe, RecipeError, load_recipe
 app = typer.Typer(add_completion=False, no_args_is_help=False, invoke_without_command=True, help=__doc__)
 _console = Console(stderr=True)
 
-for _command in (bench_command.bench, data_commands.prepare, heads.features, heads.head, heads.sweep):
+for _command in (bench_command.bench, data_commands.prepare, heads.features, heads.head, heads.sweep, recipes.recipes):
     app.command()(_command)
 
 _REFUSALS = (

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 class Table(BaseModel):
     """A table of the TOML file: nothing but its own keys, and nothing changes once it is read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Stage(Table):
     """A run of epochs at one picture size; later stages see larger pictures (progressive resizing)."""
 
-    size_px: int = Field(ge=32, le=448, multiple_of=32)
+    size_px: int = Field(ge=32, le=1024, multiple_of=32)
     """Side of the network's input in px; a multiple of 32, so that map cells tile the picture exactly."""
     epochs: int = Field(ge=1)
     """Passes over the training part."""
@@ -93,7 +93,7 @@ class Optimiser(Table):
     epsilon: float = Field(default=1e-8, gt=0)
     """Adam's term for stability."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """SGD's momentum."""
+    """SGD's momentum; 0 = plain steps."""
     gradient_clip: float = Field(default=5.0, ge=0)
     """Largest norm of the gradient of all weights together; 0 = no limit."""
 

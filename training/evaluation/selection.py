@@ -65,7 +65,8 @@ class ValidationScore:
     def __str__(self) -> str:
         parts = [f"mean AUROC {self.mean_auroc:.3f}", *(f"{k} {v:.3f}" for k, v in self.aurocs.items())]
         parts += [f"points {label} {hits}/{ceiling}" for label, (hits, ceiling, _) in self.pointing.items()]
-        return ", ".join([*parts, f"loss {self.loss:.4f}"])
+        accuracy = f"accuracy {self.accuracy:.3f} ({self.trivial_accuracy:.3f} when nothing is flagged)"
+        return ", ".join([*parts, f"loss {self.loss:.4f}", accuracy])
 
 
 def validation_score(

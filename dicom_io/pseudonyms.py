@@ -55,6 +55,14 @@ KEPT: dict[str, tuple[str, ...]] = {
             "PixelSpacing",
             "LossyImageCompression",
             "PixelData",
+            "ExtendedOffsetTable",
+            "ExtendedOffsetTableLengths",
+            # palettes (C.7.9)
+            *(
+                f"{segmented}{colour}PaletteColorLookupTable{part}"
+                for colour in ("Red", "Green", "Blue")
+                for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+            ),
             # grey scale: C.11.1, C.11.2, C.11.6
             "RescaleIntercept",
             "RescaleSlope",

@@ -7,14 +7,17 @@ import numpy as np
 import pydicom
 import pytest
 from factories import chest_radiograph, computed_radiograph, write_dicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from samples import public_sample
 
-from dicom_io.pixels import read_radiograph
+from dicom_io.dicom_file import read_dicom_file
+from dicom_io.pixels import UndecodableError, read_radiograph
 from dicom_io.pseudonyms import KEPT, METHOD, Pseudonyms, pseudonymised
 from dicom_io.selection import SelectionRules, judge_tags
+from worker.precedent import RENDERING_KEYWORDS
 
 KEY = bytes(range(32))
 WRITTEN = {"PatientName", "PatientID", "PatientAge", "PatientIdentityRemoved", "DeidentificationMethod"} | {
@@ -90,6 +93,25 @@ def test_a_real_compressed_film_keeps_its_picture_and_stays_a_frontal_chest(tmp_
         judge_tags(header, SelectionRules(), date(2026, 1, 1)).disposition for header in (source, pydicom.dcmread(path))
     ]
     assert judged[0] == judged[1]
+
+
+def test_every_file_that_can_be_read_keeps_its_picture(tmp_path: Path, shared: Path) -> None:
+    """Real films and drawn ones: windows, tables, padding, signed values, colour and a dozen transfer syntaxes."""
+    compared = 0
+    for path in sorted((shared / "data").rglob("*.dcm")):
+        try:
+            expected = read_radiograph(path).pixels
+        except UndecodableError:
+            continue
+        copy = _copy(read_dicom_file(path), tmp_path)
+        assert np.array_equal(read_radiograph(copy).pixels, expected), path.name
+        compared += 1
+    assert compared >= 30
+
+
+def test_whatever_decides_how_a_picture_looks_is_kept() -> None:
+    assert set(RENDERING_KEYWORDS) <= set(KEPT)
+    assert all(tag_for_keyword(keyword) is not None for keyword in KEPT)
 
 
 def test_the_same_key_gives_the_same_pseudonyms_and_another_key_others() -> None:

@@ -6,6 +6,7 @@ step in each arithmetic and memory layout, and a whole step as the recipe runs i
 
 from __future__ import annotations
 
+import copy
 import statistics
 import tempfile
 import time
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from training.fitting.initial import initial_network
 from training.fitting.optimiser import build_optimiser
 from training.fitting.plan import TrainingPlan
 from training.fitting.schedule import plan_epochs
+from training.networks.build import ChestNetwork
 from training.parallel import training_device
 from training.recipe import Recipe
 
@@ -107,26 +110,59 @@ class Bench:
         )
         trained = (True,) * len(LABELS)
         self.plan = TrainingPlan(self.recipe, "", cache, cache.parent, examples, examples, trained)
-        self.network = initial_network(self.recipe, None, targets.mean(0)).to(self.device)
+        self.network = initial_network(self.recipe, None, targets.mean(0)).to(self.device).train()
         self.gradients = Gradients(self.plan, self.network, ALONE, self.device)
-        self.optimiser = build_optimiser(self.network, self.recipe)
-        self.network.train()
+        self.rows = np.random.default_rng(2).integers(0, len(names), self.stage.batch_size)
+
+    @property
+    def recipe_step(self) -> str:
+        """Return which of the steps the recipe runs here."""
+        return f"{'bf16' if uses_bf16(self.recipe, self.device) else 'fp32'} channels_last"
+
+    def steps(self) -> dict[str, Callable[[], object]]:
+        """Return forward, backward and optimiser on a batch that is there already, by arithmetic and layout."""
+        changed, targets = self.augmentation(), self.gradients.targets[self.rows]
+        steps: dict[str, Callable[[], object]] = {}
+        for layout, memory_format in _FORMATS.items():
+            network = copy.deepcopy(self.network).to(memory_format=memory_format)
+            inputs = changed.contiguous(memory_format=memory_format)
+            for precision, bf16 in _PRECISIONS.items():
+                steps[f"{precision} {layout}"] = self._step(network, inputs, targets, bf16=bf16)
+        return steps
+
+    def loader(self) -> Tensor:
+        """Return a batch of pictures on the device, uint8 [N, S, S]."""
+        return self.gradients.pixels.take(self.rows)
+
+    def augmentation(self) -> Tensor:
+        """Return a batch as the network is handed it, float32 [N, 1, s, s]; the loader is not in it."""
+        choices, size_px = self.recipe.augmentation, self.stage.size_px
+        generator = torch.Generator().manual_seed(3)
+        matrices = random_matrices(len(self.pictures), choices, generator).to(self.device)
+        levels = warp(self.pictures, matrices, size_px, source_size_px(size_px, choices))
+        return normalised(jitter(levels, choices, generator))
+
+    @cached_property
+    def pictures(self) -> Tensor:
+        """The batch that is changed and stepped on, uint8 [N, S, S]."""
+        return self.loader()
+
+    def whole_step(self) -> Callable[[], object]:
+        """Return everything, as the recipe runs it."""
+        optimiser = build_optimiser(self.network, self.recipe)
+        epoch = plan_epochs(self.recipe, len(self.plan.training.names))[0]
+
+        def step() -> None:
+            optimiser.zero_grad(set_to_none=True)
+            self.gradients.of_step(epoch, 0, 0)
+            optimiser.step()
+
+        return step
 
     def report(self) -> BenchReport:
         """Measure every part in turn."""
-        rows = np.random.default_rng(2).integers(0, len(self.plan.training.names), self.stage.batch_size)
-        loader = self._timed(lambda: self.gradients.pixels.take(rows))
-        pictures = self.gradients.pixels.take(rows)
-        augmentation = self._timed(lambda: self._changed(pictures))
-        changed, targets = self._changed(pictures), self.gradients.targets[rows]
-        steps = {
-            f"{precision} {layout}": self._step_speed(changed, targets, bf16=bf16, memory_format=memory_format)
-            for layout, memory_format in _FORMATS.items()
-            for precision, bf16 in _PRECISIONS.items()
-        }
-        self.network.to(memory_format=torch.channels_last)
-        whole = self._timed(self._whole_step)
-        bf16 = uses_bf16(self.recipe, self.device)
+        loader, augmentation = self._timed(self.loader), self._timed(self.augmentation)
+        steps = {name: self._timed(step) for name, step in self.steps().items()}
         cuda = self.device.type == "cuda"
         return BenchReport(
             torch.cuda.get_device_name(self.device) if cuda else "CPU",
@@ -138,57 +174,41 @@ class Bench:
             loader,
             augmentation,
             steps,
-            whole,
-            f"{'bf16' if bf16 else 'fp32'} channels_last",
+            self._timed(self.whole_step()),
+            self.recipe_step,
             torch.cuda.max_memory_allocated(self.device) if cuda else 0,
         )
 
-    def _changed(self, pictures: Tensor) -> Tensor:
-        choices, size_px = self.recipe.augmentation, self.stage.size_px
-        generator = torch.Generator().manual_seed(3)
-        matrices = random_matrices(len(pictures), choices, generator).to(self.device)
-        levels = jitter(warp(pictures, matrices, size_px, source_size_px(size_px, choices)), choices, generator)
-        return normalised(levels)
+    def wait(self) -> None:
+        """Return when a GPU has done what was asked of it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
-    def _step_speed(
-        self, changed: Tensor, targets: Tensor, *, bf16: bool, memory_format: torch.memory_format
-    ) -> PartSpeed:
-        self.network.to(memory_format=memory_format)
-        inputs = changed.contiguous(memory_format=memory_format)
-        facts = self.gradients.metadata
+    def _step(self, network: ChestNetwork, inputs: Tensor, targets: Tensor, *, bf16: bool) -> Callable[[], object]:
+        optimiser, facts = build_optimiser(network, self.recipe), self.gradients.metadata
         beside = () if facts is None else (facts[: len(inputs)],)
 
         def step() -> None:
-            self.optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                logits, _ = self.network(inputs, *beside)
+                logits, _ = network(inputs, *beside)
             torch.autograd.backward(self.gradients.finding_loss(logits.float(), targets))
-            self.optimiser.step()
+            optimiser.step()
 
-        return self._timed(step)
-
-    def _whole_step(self) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
-        epoch = plan_epochs(self.recipe, len(self.plan.training.names))[0]
-        self.gradients.of_step(epoch, 0, 0)
-        self.optimiser.step()
+        return step
 
     def _timed(self, work: Callable[[], object]) -> PartSpeed:
         """Return the median time of some work, the first time (allocation, choice of kernels) left out."""
         work()
-        self._wait()
+        self.wait()
         seconds: list[float] = []
         while len(seconds) < FEWEST_REPETITIONS or sum(seconds) < self.seconds:
             started = time.perf_counter()
             work()
-            self._wait()
+            self.wait()
             seconds.append(time.perf_counter() - started)
         median = statistics.median(seconds)
         return PartSpeed(median, len(seconds), self.stage.batch_size / median)
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 @contextmanager

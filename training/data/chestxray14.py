@@ -32,9 +32,10 @@ from training.data.tables import column_places, plain_or_gzipped, table_rows
 
 __all__ = [
     "BOX_FRAME_PX",
+    "CHESTXRAY14",
     "NO_FINDING",
+    "PHANTOMS",
     "Box",
-    "ChestXray14",
     "Entry",
     "LayoutError",
     "Release",
@@ -42,9 +43,12 @@ __all__ = [
     "read_layout",
 ]
 
-ChestXray14 = LabelledRadiographs
 Release = Literal["v2020", "2017"]
 """Which release of the labels; 181 rows differ."""
+CHESTXRAY14 = "ChestX-ray14, official lists"
+"""Source of real pictures in this layout."""
+PHANTOMS = "drawn chests, no radiographs of people"
+"""Source of drawn ones."""
 TRAIN_VAL_LIST, TEST_LIST, BOX_LIST = "train_val_list.txt", "test_list.txt", "BBox_List_2017.csv"
 ENTRY_FILES: dict[Release, str] = {"v2020": "Data_Entry_2017_v2020.csv", "2017": "Data_Entry_2017.csv"}
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
@@ -84,7 +88,7 @@ def inspect_layout(root: Path, log: ProblemLog, release: Release | None = None) 
     note_patient_overlap(entries, train_val, test, log)
     paths = find_pictures(root, entries, log)
     phantom = read_phantom_note(root)
-    source = "ChestX-ray14, official lists" if phantom is None else "drawn chests, no radiographs of people"
+    source = CHESTXRAY14 if phantom is None else PHANTOMS
     return LabelledRadiographs(root, entries, boxes, train_val, test, paths, phantom, source)
 
 

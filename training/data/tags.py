@@ -23,11 +23,12 @@ def _objection(path: Path) -> str:
     import pydicom  # a second to load, and PNG needs none
     from pydicom.errors import InvalidDicomError
 
+    from dicom_io.header import PARSE_ERRORS
     from dicom_io.selection import CANDIDATE, SelectionRules, judge_tags
 
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError):
+    except (InvalidDicomError, *PARSE_ERRORS):
         return ""  # decoding says so, with a better reason
     rules = SelectionRules(accept_secondary_capture=True, include_under_18=True)
     verdict = judge_tags(header, rules, datetime.now(UTC).date())

@@ -1,0 +1,100 @@
+"""Timed windows: several ways to do the same, in turn, with what other processes took of the machine meanwhile.
+
+Absolute times differ between machines and hours; ratios of medians of interleaved windows travel. A window in which
+other processes took much of the CPU says little and is discarded where enough quiet ones are left.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+REPETITIONS = 5
+QUIET_SHARE = 0.15
+"""Of all cores, taken by other processes."""
+_MOST_ROUNDS = 4 * REPETITIONS
+_TRIALS = 3
+
+
+@dataclass(frozen=True)
+class Window:
+    """One repetition."""
+
+    seconds: float
+    others: float
+    """Share of all cores that other processes took, 0..1; 0 where the system does not tell."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All repetitions of one way."""
+
+    windows: tuple[Window, ...]
+
+    @property
+    def kept(self) -> tuple[Window, ...]:
+        """Return the quiet windows, or all where there are too few of them."""
+        quiet = tuple(window for window in self.windows if window.others <= QUIET_SHARE)
+        return quiet if len(quiet) >= REPETITIONS else self.windows
+
+    @property
+    def noisy(self) -> bool:
+        """Return whether other processes disturbed the measurement."""
+        return any(window.others > QUIET_SHARE for window in self.kept)
+
+    @property
+    def median_seconds(self) -> float:
+        """Return the median of the kept windows."""
+        return statistics.median(window.seconds for window in self.kept)
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], least_seconds: float = 0.0) -> dict[str, Measured]:
+    """Run every way once unmeasured, then all of them in turn until each has five quiet windows, or twenty in all.
+
+    Parameters
+    ----------
+    least_seconds
+        A way that is faster is repeated within its window until it takes this long; its time is that of one run.
+    """
+    runs = {name: _runs_for(way, least_seconds) for name, way in ways.items()}
+    windows: dict[str, list[Window]] = {name: [] for name in ways}
+    for round_number in range(_MOST_ROUNDS):
+        for name, way in ways.items():
+            windows[name].append(_window(way, runs[name]))
+        enough = all(sum(w.others <= QUIET_SHARE for w in found) >= REPETITIONS for found in windows.values())
+        if enough and round_number + 1 >= REPETITIONS:
+            break
+    return {name: Measured(tuple(found)) for name, found in windows.items()}
+
+
+def _runs_for(way: Callable[[], object], least_seconds: float) -> int:
+    way()
+    shortest = min(_window(way, 1).seconds for _ in range(_TRIALS))
+    return max(1, round(least_seconds / max(shortest, 1e-9)))
+
+
+def _window(way: Callable[[], object], runs: int) -> Window:
+    busy, own, started = _machine_seconds(), _own_seconds(), time.perf_counter()
+    for _ in range(runs):
+        way()
+    seconds = time.perf_counter() - started
+    others = max(0.0, _machine_seconds() - busy - (_own_seconds() - own))
+    return Window(seconds / runs, min(1.0, others / (seconds * (os.cpu_count() or 1))))
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _machine_seconds() -> float:
+    """Return the CPU seconds of all processes since the machine started; 0 where there is no /proc."""
+    try:
+        user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    except OSError:
+        return 0.0
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")

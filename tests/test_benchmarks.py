@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.windows import QUIET_SHARE, REPETITIONS, Measured, Window, in_turn
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = """
+bundle_name = "trial"
+architecture = "densenet-tiny"
+init = "random"
+[[stages]]
+size_px = 32
+epochs = 1
+batch_size = 2
+learning_rate = 1e-3
+final_learning_rate = 1e-4
+"""
+
+
+def test_noisy_windows_are_left_out_where_enough_quiet_ones_are_there() -> None:
+    quiet = [Window(seconds, 0.0) for seconds in (1.0, 2.0, 3.0, 4.0, 5.0)]
+    noisy = [Window(100.0, QUIET_SHARE + 0.1)] * 9
+    measured = Measured((*noisy, *quiet))
+    assert measured.median_seconds == 3.0
+    assert not measured.noisy
+    too_few = Measured((*noisy, *quiet[:-1]))
+    assert too_few.median_seconds == 100.0
+    assert too_few.noisy
+
+
+def test_ways_take_turns_and_short_ones_are_repeated_within_a_window() -> None:
+    order: list[str] = []
+
+    def slow() -> None:
+        order.append("slow")
+        time.sleep(0.02)
+
+    def fast() -> None:
+        order.append("fast")
+
+    measured = in_turn({"slow": slow, "fast": fast}, least_seconds=0.002)
+    assert len(measured["slow"].windows) == len(measured["fast"].windows) >= REPETITIONS
+    assert measured["slow"].median_seconds > 3 * measured["fast"].median_seconds
+    assert order.count("fast") > 2 * order.count("slow")
+    turns = [name for place, name in enumerate(order[8:]) if name != order[place + 7]]  # after warming up
+    assert turns[-4:] == ["slow", "fast", "slow", "fast"]
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what other processes take")
+def test_what_another_process_takes_is_seen() -> None:
+    busy = "while True: pass"
+    workers = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(os.cpu_count() or 1)]
+    try:
+        time.sleep(0.5)
+        windows = in_turn({"sleep": lambda: time.sleep(0.3)})["sleep"].windows
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert max(window.others for window in windows) > QUIET_SHARE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_training_benchmark_checks_its_results_and_prints_ratios(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    command = [sys.executable, "-m", "benchmarks.training", "--recipe", str(tmp_path / "tiny.toml"), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert len(facts["rows"]) == 4
+    assert all(row["ratio"] > 0 for row in facts["rows"])
+    assert facts["input_share"] > 0

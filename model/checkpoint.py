@@ -1,16 +1,23 @@
-"""Public PyTorch checkpoints of ChestX-ray14 DenseNet-121s, read without executing anything in them.
+"""Public PyTorch checkpoints of DenseNet-121s for chest radiographs, read without executing anything in them.
 
-The canonical names are torchvision's (``features.*``, ``classifier.weight``, ``classifier.bias``). arnoweng's and
-zoogzog's files (2017, ``module.densenet121...norm.1...``, ``classifier.0``) and plain torchvision state dicts are
-brought to them by renaming alone; no tensor is ever left at a random value, which ``strict=False`` would do in silence.
+The canonical names are torchvision's (``features.*``, ``classifier.weight``, ``classifier.bias``). Wrappers' prefixes
+are stripped and 2017's names (``norm.1``, ``classifier.0``) brought to today's; no tensor is ever left at a random
+value, which the usual advice ``strict=False`` would do in silence. Files hold a state dict, bare or wrapped, or a whole
+pickled DenseNet of torchvision or torchxrayvision (``model.pickled_module``); both containers of ``torch.save`` are
+read, always with ``weights_only=True``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +25,19 @@ import torch
 from numpy.typing import NDArray
 
 from model.architecture import ARCHITECTURES
-from model.labels import LABELS
+from model.legacy_container import without_class_records
+from model.pickled_module import PickledModule, UnknownNetworkError, stand_ins, tensors_of
+
+MAXIMUM_BYTES = 2_000_000_000
+"""Size above which a file is not read; a checkpoint with the optimiser's state has 100 MB."""
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 _PREFIX = re.compile(r"^(module|model|net|backbone|densenet121|_orig_mod)\.")
 _OLD_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
+_UNUSED = re.compile(r"(^|\.)(num_batches_tracked|op_threshs)$")
+"""Counters that inference does not use and 2017's files lack, and torchxrayvision's thresholds."""
+_UNSUPPORTED = re.compile(r"GLOBAL (\S+)")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # What torch's restricted unpickler was seen to raise on cut or random bytes, beside its own UnpicklingError.
 _DAMAGED = (
     OSError,
@@ -34,43 +49,72 @@ _DAMAGED = (
     AttributeError,
     AssertionError,
     struct.error,
+    RecursionError,
+    MemoryError,
 )
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 class CheckpointError(Exception):
     """A checkpoint cannot be imported; the message says what in it does not fit."""
 
 
-def read_checkpoint(path: Path) -> dict[str, NDArray[np.float16]]:
-    """Return a checkpoint's tensors by torchvision's names, in float16, ready for ``write_bundle``.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A DenseNet-121 found in a file."""
+
+    tensors: dict[str, NDArray[np.float32]]
+    """By torchvision's names, float32, counters left out; any number of outputs, 1 or 3 input channels."""
+    prefix: str
+    """What wrapped the network's names, e.g. ``module.densenet121.``."""
+    module: str | None
+    """Full name of the class where the file holds a whole network; None for a state dict."""
+    sequential_head: bool
+    """Whether the classifier was the first of a sequence; a sigmoid after it is left out, outputs are always logits."""
+    sha256: str
+    """Of the file, 64 hexadecimal digits."""
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the classifier."""
+        return len(self.tensors["classifier.bias"])
+
+    @property
+    def channels(self) -> int:
+        """Channels of the first convolution, 1 or 3."""
+        return int(self.tensors["features.conv0.weight"].shape[1])
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a DenseNet-121 from a file of ``torch.save``.
 
     Parameters
     ----------
     path
-        A file of ``torch.save``: a state dict, bare or under ``state_dict``, ``model``, ``model_state_dict`` or
-        ``net``, with 14 outputs in the order of ``LABELS``.
+        A state dict or a whole DenseNet, bare or under ``state_dict``, ``model``, ``model_state_dict`` or ``net``.
 
     Raises
     ------
     CheckpointError
-        Not a checkpoint, more than tensors inside, or tensors missing, left over or of another shape.
+        Not a checkpoint, more than tensors and layers inside, or tensors missing, left over or of another shape.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors, or is no PyTorch file; save its state_dict() where it was made"
-        ) from error
-    except _DAMAGED as error:
-        raise CheckpointError(f"{path} cannot be read as a PyTorch file; fetch it again") from error
-    state = _unwrap(content, path)
-    tensors = {canonical_name(name): tensor for name, tensor in state.items()}
-    if len(tensors) != len(state):
+    content = _load(path)
+    state, module = _unwrapped(content, path)
+    names = {name: canonical_name(name) for name in state if not _UNUSED.search(name)}
+    if len(set(names.values())) != len(names):
         raise CheckpointError(f"{path} names the same tensor twice; save one network's state_dict() alone")
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    tensors = {names[name]: _dense(state[name], name, path) for name in names}
     _require_densenet121(tensors, path)
-    return {name: tensor.to(torch.float16).numpy() for name, tensor in tensors.items()}
+    own_name = {canonical: name for name, canonical in names.items()}
+    values = {name: _as_float32(tensor, name, path) for name, tensor in tensors.items()}
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Checkpoint(
+        tensors=values,
+        prefix=own_name["features.conv0.weight"].removesuffix("features.conv0.weight"),
+        module=module,
+        sequential_head=own_name["classifier.bias"].endswith("classifier.0.bias"),
+        sha256=digest,
+    )
 
 
 def canonical_name(name: str) -> str:
@@ -81,31 +125,74 @@ def canonical_name(name: str) -> str:
     return re.sub(r"^classifier\.0\.", "classifier.", name)
 
 
-def _unwrap(content: object, path: Path) -> Mapping[str, torch.Tensor]:
+def _load(path: Path) -> object:
+    """Return what the file holds: plain values, tensors, and stand-ins where it holds layers."""
+    try:
+        _require_readable_size(path)
+        is_zip = zipfile.is_zipfile(path)
+        source = path if is_zip else BytesIO(without_class_records(path.read_bytes()))
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(stand_ins())):
+            warnings.simplefilter("ignore")  # about old pickles; what matters is checked below
+            return torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = _UNSUPPORTED.search(str(error))
+        what = f"holds {found[1][:100]}, which is no tensor," if found else "holds more than tensors"
+        raise CheckpointError(
+            f"{path} {what} or is no PyTorch file; save its state_dict() where it was made"
+        ) from error
+    except _DAMAGED as error:
+        raise CheckpointError(f"{path} cannot be read as a PyTorch file; fetch it again") from error
+
+
+def _require_readable_size(path: Path) -> None:
+    size_bytes = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as container:
+            size_bytes = max(size_bytes, sum(entry.file_size for entry in container.infolist()))
+    if size_bytes > MAXIMUM_BYTES:
+        raise CheckpointError(f"{path} holds {size_bytes} bytes, more than the {MAXIMUM_BYTES} of any DenseNet-121")
+
+
+def _unwrapped(content: object, path: Path) -> tuple[Mapping[str, torch.Tensor], str | None]:
+    """Return the tensors by the file's own names, and the class of a whole network."""
     for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping | PickledModule):
             content = content[wrapper]
             break
+    if isinstance(content, PickledModule):
+        try:
+            return tensors_of(content), type(content).path
+        except UnknownNetworkError as error:
+            raise CheckpointError(f"{path} {error}; save its state_dict() where it was made") from error
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path} holds no state dict, bare or under {', '.join(_WRAPPERS)}")
-    others = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if others:
-        raise CheckpointError(f"{path}: {others[0]} is not a tensor; expected a state dict")
-    return content
+        raise CheckpointError(f"{path} holds no state dict and no network, bare or under {', '.join(_WRAPPERS)}")
+    others = [str(name)[:100] for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    if others or not all(isinstance(name, str) for name in content):
+        raise CheckpointError(f"{path}: {(others or ['a name'])[0]} is not a tensor; expected a state dict")
+    return content, None
+
+
+def _dense(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
+    if tensor.layout != torch.strided or tensor.dtype not in _FLOATS or tensor.device.type != "cpu":
+        raise CheckpointError(f"{path}: {name} is no dense tensor of floating-point numbers")
+    return tensor
 
 
 def _require_densenet121(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    expected = ARCHITECTURES["densenet121"].weight_shapes()
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    outputs = found.get("classifier.weight", (0,))[0]
-    if outputs != len(LABELS):
-        raise CheckpointError(f"{path} has {outputs} outputs, not the {len(LABELS)} of ChestX-ray14 in its own order")
+    channels = (*found.get("features.conv0.weight", ()), 3, 3)[1]
+    outputs = (*found.get("classifier.weight", ()), 14)[0]
+    expected = ARCHITECTURES["densenet121"].weight_shapes(1 if channels == 1 else 3, outputs)
     wrong = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     if wrong:
         raise CheckpointError(
             f"{path} is no DenseNet-121 of torchvision: {len(wrong)} tensors missing, left over or of another shape, "
-            f"first {wrong[0]}"
+            f"first {wrong[0][:100]}"
         )
-    large = [name for name, tensor in tensors.items() if not bool((tensor.abs() <= _LARGEST_FLOAT16).all())]
-    if large:
-        raise CheckpointError(f"{path}: {large[0]} holds values that float16 cannot ({len(large)} such tensors)")
+
+
+def _as_float32(tensor: torch.Tensor, name: str, path: Path) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = tensor.detach().to(torch.float32).contiguous().numpy()
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{path}: {name} holds values that float32 cannot, or no numbers")
+    return values

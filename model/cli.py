@@ -6,7 +6,7 @@ Exit status: 0 done, 1 the bundle or checkpoint is not usable, 2 wrong arguments
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
@@ -19,8 +19,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from model.bundle import Bundle, BundleError, load_bundle
-from model.classifier import Classifier, RuntimeUnavailableError
+from model.classifier import Classifier, NotFiniteError, RuntimeUnavailableError
 from model.golden import TOLERANCE, verify_golden
+from model.published import PUBLISHED
+from model.torchxrayvision import WEIGHT_SETS
 
 DISCLAIMER = "NOT FOR DIAGNOSTIC USE. This is not a medical device."
 
@@ -40,13 +42,6 @@ class RuntimeChoice(StrEnum):
     TORCH = "torch"
 
 
-class ChannelChoice(StrEnum):
-    """How the one grey channel becomes the network's three."""
-
-    GREY = "grey"
-    IMAGENET_RGB = "imagenet-rgb"
-
-
 def main() -> None:
     """Run the command line."""
     app()
@@ -64,6 +59,8 @@ def show(bundle_path: BundlePath, as_json: AsJson = False) -> None:
     _console.print(f"[bold]{bundle.name}[/bold] {bundle.model_version} ({bundle.architecture}) - {kind}")
     _console.print(DISCLAIMER)
     _console.print(f"Trained on: {bundle.trained_on.description}", markup=False)
+    for line in _import_notes(bundle):
+        _console.print(line, markup=False)
     _console.print(_findings_table(bundle))
     _console.print(f"Card: {bundle.card_path}", markup=False)
 
@@ -75,10 +72,10 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Prove a bundle on this machine: all hashes, and every golden image within the stated tolerance."""
-    with _clear_errors():
+    with _clear_errors(NotFiniteError):
         bundle = load_bundle(bundle_path)
         classifier = Classifier.load(bundle, runtime.value)
-    results = verify_golden(classifier)
+        results = verify_golden(classifier)
     passed = bool(results) and all(result.passed for result in results)
     if as_json:
         images = [asdict(result) | {"passed": result.passed} for result in results]
@@ -94,31 +91,70 @@ def verify(
         raise typer.Exit(1)
 
 
+def _one_of(known: Iterable[str]) -> Callable[[str | None], str | None]:
+    """Return a check that an option, if given, names one of these."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in known:
+            raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
+        return value
+
+    return check
+
+
 @app.command("import")
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(help="PyTorch file: a state dict, bare or wrapped.", exists=True)],
-    bundle_path: Annotated[Path, typer.Argument(help="Bundle folder to make; replaced if it exists.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="File of torch.save: a state dict or a whole DenseNet-121.", exists=True)
+    ],
+    bundle_path: Annotated[Path, typer.Argument(help="Bundle folder to make; a bundle already there is replaced.")],
     name: Annotated[str, typer.Option(help="Name of the bundle: small letters, digits, . _ -")],
-    source: Annotated[str, typer.Option(help="Where the weights come from and what they were trained on.")],
+    published: Annotated[
+        str | None,
+        typer.Option(
+            callback=_one_of(PUBLISHED),
+            help=f"Whose network it is, which says what its outputs mean and how pictures are prepared: "
+            f"{', '.join(PUBLISHED)}. Needed only where the file's layout does not tell.",
+        ),
+    ] = None,
+    weight_set: Annotated[
+        str | None,
+        typer.Option(
+            callback=_one_of(WEIGHT_SETS),
+            help=f"torchxrayvision only: {', '.join(WEIGHT_SETS)}. Needed only where the file was renamed.",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="What the weights were trained on, where you know more than this program.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
-    channels: Annotated[
-        ChannelChoice, typer.Option(help="imagenet-rgb for networks trained on ImageNet-normalised RGB.")
-    ] = ChannelChoice.IMAGENET_RGB,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bundle from a public DenseNet-121 checkpoint with the 14 outputs of ChestX-ray14 (tensors only)."""
+    """Make a bundle from a published DenseNet-121 checkpoint; nothing in the file is executed.
+
+    Findings the network was not trained on are reported as unknown and never flag; outputs that are none of the 14
+    findings are dropped. The result is not calibrated: read its MODEL_CARD.md before use.
+    """
     from model.checkpoint import CheckpointError  # here, because torch takes seconds that show and verify do not need
     from model.importing import import_checkpoint
 
-    with _clear_errors(CheckpointError, ValueError):
+    with _clear_errors(CheckpointError, NotFiniteError, OSError, ValueError):
         bundle = import_checkpoint(
-            checkpoint, bundle_path, name=name, version=version, source=source, input_channels=channels.value
+            checkpoint,
+            bundle_path,
+            name=name,
+            version=version,
+            published=published,
+            weight_set=weight_set,
+            source=source,
         )
     if as_json:
-        _print_json({"folder": str(bundle.folder), "model_version": bundle.model_version})
+        facts = {"folder": str(bundle.folder), "model_version": bundle.model_version}
+        _print_json(facts | {"imported": json.loads(bundle.to_json())["imported"]})
         return
     _console.print(f"Wrote {bundle.name} {bundle.model_version} to {bundle.folder}", markup=False)
-    _console.print("Calibration and thresholds are not fitted: read its MODEL_CARD.md before use.")
+    for line in _import_notes(bundle):
+        _console.print(line, markup=False)
 
 
 @contextmanager
@@ -130,6 +166,19 @@ def _clear_errors(*more: type[Exception]) -> Iterator[None]:
     except known as error:
         _errors.print(f"error: {error}", markup=False)
         raise typer.Exit(1) from error
+
+
+def _import_notes(bundle: Bundle) -> Iterator[str]:
+    """Yield what is to be known of imported weights, a line each; nothing for a bundle that was trained here."""
+    if bundle.imported is None:
+        return
+    yield f"Imported: network of {bundle.imported.published}; input {bundle.preprocessing}"
+    if bundle.imported.dropped_outputs:
+        yield f"Dropped, none of the 14 findings: {', '.join(bundle.imported.dropped_outputs)}"
+    if bundle.trained_on.seen_official_test:
+        yield "These weights have seen images of ChestX-ray14's official test list: never score them on it."
+    if bundle.metrics.get("selection") == "unknown":
+        yield "Selection unknown, calibration and thresholds not fitted: read its MODEL_CARD.md before use."
 
 
 def _findings_table(bundle: Bundle) -> Table:

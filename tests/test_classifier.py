@@ -10,6 +10,7 @@ import pytest
 
 from model.bundle import Bundle, Calibration
 from model.classifier import Classifier, RuntimeUnavailableError
+from model.golden import verify_golden
 from model.labels import LABELS
 from model.preprocess import to_uint8_224
 
@@ -33,6 +34,15 @@ def test_openvino_and_torch_agree_to_a_ten_thousandth(tmp_path: Path, architectu
         np.testing.assert_allclose(ours.probabilities, reference.probabilities, atol=1e-4, rtol=0)
         np.testing.assert_allclose(ours.maps, reference.maps, atol=1e-3, rtol=1e-4)
         assert np.ptp(reference.logits) > 0.1  # else agreement would prove nothing
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+def test_a_network_may_see_larger_pictures(tmp_path: Path, runtime: str) -> None:
+    fields = {"input_size_px": 320, "preprocessing": "squash320-bilinear-imagenet-v1"}
+    bundle = model_factories.bundle(tmp_path / "bundle", **fields)
+    found = Classifier.load(bundle, runtime).classify(model_factories.picture(5, (700, 600)))  # type: ignore[arg-type]
+    assert found.maps.shape == (14, 10, 10)
+    assert verify_golden(Classifier.load(bundle, runtime))[0].passed  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])

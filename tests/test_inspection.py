@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from training.data.problems import ProblemKind, Severity, write_problems
 from training.inspection import Depth, Inspection, inspect, summary
 from training.material import DataChoices
+from training.recipe import load_recipe
 
 ENTRIES = "Data_Entry_2017.csv"
 
@@ -168,11 +170,28 @@ def test_the_census_counts_pictures_patients_and_cases(data: Path) -> None:
     assert census.test.all_negative_accuracy == pytest.approx(1 - 2 / 42)
 
 
+def test_the_parts_of_a_recipe_are_cut_by_patient_and_its_trouble_is_named(data: Path) -> None:
+    recipe = load_recipe("densenet121")
+    parts = inspect(DataChoices(data, data / "cache"), Depth.LISTS, recipe).parts
+    assert parts is not None
+    assert (len(parts.training), len(parts.validation), len(parts.test)) == (6, 1, 3)  # a tenth of seven patients
+    (data / "train_val_list.txt").write_text(f"{picture_name(1)}\n")
+    alone = inspect(DataChoices(data, data / "cache"), Depth.LISTS, recipe)
+    assert alone.parts is None
+    assert "no pictures are left for training" in "\n".join(_kinds(alone)[ProblemKind.EMPTY_PART])
+
+
 def test_the_full_lists_have_the_numbers_of_the_published_data_set(shared: Path) -> None:
     """Every row of the real metadata; counts from the data set's own page (design/training.md, section 0)."""
     metadata = shared / "data" / "nih_metadata"
-    inspection = inspect(DataChoices(metadata, metadata / "nowhere"), Depth.LISTS)
+    inspection = inspect(DataChoices(metadata, metadata / "nowhere"), Depth.LISTS, load_recipe("densenet121"))
     assert inspection.passed
+    parts = inspection.parts
+    assert parts is not None
+    assert len(parts.training) + len(parts.validation) == 86_524
+    patients = [set(inspection.radiographs.patients(part)) for part in (parts.training, parts.validation, parts.test)]
+    assert not any(a & b for a, b in itertools.combinations(patients, 2))
+    assert len(patients[1]) == round(0.1 * 28_008)  # a tenth of train_val's patients, as the recipe says
     census = inspection.census
     assert (census.all.pictures, census.all.patients) == (112_120, 30_805)
     assert (census.train_val.pictures, census.test.pictures) == (86_524, 25_596)

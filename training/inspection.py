@@ -12,14 +12,16 @@ from model.preprocess import INPUT_SIZE_PX
 from training.data.cache import PictureCache
 from training.data.cache_index import CacheIndex
 from training.data.census import Census, take_census
-from training.data.consistency import note_missing, note_oddities, note_pictures
+from training.data.consistency import note_classes, note_missing, note_oddities, note_pictures
 from training.data.folder import inspect_folder
 from training.data.picture_check import check_pictures
-from training.data.problems import LEFT_OUT, ProblemLog
-from training.data.radiographs import LabelledRadiographs
+from training.data.problems import LEFT_OUT, ProblemKind, ProblemLog
+from training.data.radiographs import LabelledRadiographs, LayoutError
+from training.data.split import Parts, choose_parts
 from training.data.tags import note_tags
 from training.material import DataChoices, cached
 from training.progress import RateBar
+from training.recipe import Recipe
 
 _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB on Linux
 
@@ -41,6 +43,8 @@ class Inspection:
 
     radiographs: LabelledRadiographs
     log: ProblemLog
+    parts: Parts | None
+    """As the recipe cuts them; None without one, or where problems stand in the way."""
     census: Census
     cache: PictureCache | None
     seconds: float
@@ -53,10 +57,19 @@ class Inspection:
         return not self.log.errors()
 
 
-def inspect(choices: DataChoices, depth: Depth, size_px: int = INPUT_SIZE_PX) -> Inspection:
+def inspect(
+    choices: DataChoices, depth: Depth, recipe: Recipe | None = None, size_px: int = INPUT_SIZE_PX
+) -> Inspection:
     """Look at a folder as closely as asked and gather every problem.
 
     A cache is built only where nothing stands in the way of it; what stops it is among the problems.
+
+    Parameters
+    ----------
+    recipe
+        Cut the parts as this recipe does, where nothing stands in the way.
+    size_px
+        Side of the cached pictures.
 
     Raises
     ------
@@ -80,14 +93,27 @@ def inspect(choices: DataChoices, depth: Depth, size_px: int = INPUT_SIZE_PX) ->
         radiographs = radiographs.only(set(cache.rows)) if choices.allow_missing else radiographs
     elif depth is not Depth.LISTS and radiographs.paths:
         note_pictures(radiographs, _checked(radiographs, choices), log)
+    parts = None if recipe is None or log.errors() else _cut(radiographs, recipe, log)
     return Inspection(
         radiographs,
         log,
+        parts,
         take_census(radiographs),
         cache,
         time.monotonic() - started,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT,
     )
+
+
+def _cut(radiographs: LabelledRadiographs, recipe: Recipe, log: ProblemLog) -> Parts | None:
+    try:
+        parts = choose_parts(radiographs, recipe.data, recipe.validation_share, recipe.seed)
+    except LayoutError as error:
+        log.add(ProblemKind.EMPTY_PART, f"recipe {recipe.bundle_name}", str(error))
+        return None
+    for name, pictures in (("training", parts.training), ("validation", parts.validation)):
+        note_classes(radiographs, name, pictures, log)
+    return parts
 
 
 def _checked(radiographs: LabelledRadiographs, choices: DataChoices) -> CacheIndex:
@@ -97,12 +123,13 @@ def _checked(radiographs: LabelledRadiographs, choices: DataChoices) -> CacheInd
 
 def summary(inspection: Inspection) -> dict[str, object]:
     """Return the inspection as plain values for JSON."""
-    cache = inspection.cache
+    cache, parts = inspection.cache, inspection.parts
     return {
         "passed": inspection.passed,
         "source": inspection.radiographs.source,
         "seconds": round(inspection.seconds, 2),
         "peak_memory_bytes": inspection.peak_memory_bytes,
+        "parts": None if parts is None else _part_sizes(parts),
         "census": inspection.census.as_dict(),
         "problems": [
             {
@@ -116,3 +143,8 @@ def summary(inspection: Inspection) -> dict[str, object]:
         ],
         "cache": None if cache is None else cache.manifest,
     }
+
+
+def _part_sizes(parts: Parts) -> dict[str, object]:
+    sizes = {"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)}
+    return {**sizes, "mark": parts.mark, "leaked_share": parts.leaked_share}

@@ -13,6 +13,7 @@ from training.data.chestxray14 import Release
 from training.data.folder import read_folder
 from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.progress import RateBar
+from training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,12 @@ class Material:
     cache: PictureCache
 
 
+def cache_size_px(recipe: Recipe | None) -> int:
+    """Return the side of cached pictures: what serving takes, or the recipe's largest stage where that is more."""
+    sizes = () if recipe is None else tuple(stage.size_px for stage in recipe.stages)
+    return max(INPUT_SIZE_PX, *sizes) if sizes else INPUT_SIZE_PX
+
+
 def ready_material(choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Material:
     """Read the lists, insist on every picture or leave out what is wanting, and build the cache or continue it.
 
@@ -58,7 +65,18 @@ def ready_material(choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Materi
     CacheError
         As ``build_cache``.
     """
-    radiographs = read_complete_folder(choices)
+    return complete_material(read_folder(choices.folder, choices.release), choices, size_px)
+
+
+def complete_material(listed: LabelledRadiographs, choices: DataChoices, size_px: int = INPUT_SIZE_PX) -> Material:
+    """Do the same for lists that are read already, or for a part of them; the cache may hold more.
+
+    Raises
+    ------
+    LayoutError, CacheError
+        As ``ready_material``.
+    """
+    radiographs = with_files(listed, choices)
     cache = cached(radiographs, choices, size_px)
     unreadable = {name: cache.unreadable[name] for name in radiographs.listed if name in cache.unreadable}
     if not unreadable:
@@ -105,7 +123,17 @@ def read_complete_folder(choices: DataChoices) -> LabelledRadiographs:
     LayoutError
         The folder cannot be used, or pictures are missing and ``allow_missing`` is False.
     """
-    radiographs = read_folder(choices.folder, choices.release)
+    return with_files(read_folder(choices.folder, choices.release), choices)
+
+
+def with_files(radiographs: LabelledRadiographs, choices: DataChoices) -> LabelledRadiographs:
+    """Insist that every listed picture has a file, or cut the lists to those that have.
+
+    Raises
+    ------
+    LayoutError
+        Pictures are missing and ``allow_missing`` is False.
+    """
     missing = radiographs.missing()
     if not missing:
         return radiographs

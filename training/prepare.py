@@ -18,7 +18,7 @@ from training.data.radiographs import NO_FINDING, LabelledRadiographs, list_hash
 from training.data.split import Parts, choose_parts
 from training.fitting.initial import origin_of
 from training.fitting.plan import TrainingPlan
-from training.material import DataChoices, Material, ready_material
+from training.material import DataChoices, Material, cache_size_px, ready_material
 from training.networks.build import GREY_LEVELS, reasons_not_to_serve
 from training.parallel import training_device
 from training.recipe import Recipe, RecipeError
@@ -77,9 +77,8 @@ def prepare(choices: DataChoices, out: Path, recipe: Recipe, init_file: Path | N
     RecipeError
         The processes cannot share a batch evenly.
     """
-    size_px = max(INPUT_SIZE_PX, *(stage.size_px for stage in recipe.stages))
     release = None if recipe.data.release == "newest" else recipe.data.release
-    material = ready_material(replace(choices, release=release), size_px)
+    material = ready_material(replace(choices, release=release), cache_size_px(recipe))
     layout = material.radiographs
     logger.info(
         "%s: %d rows, %d train_val and %d test pictures, %d with boxes",

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from model.preprocess import INPUT_SIZE_PX
 from training.bench import Bench, BenchReport, PartSpeed, noise_cache
-from training.recipe import Recipe, load_recipe
+from training.material import cache_size_px
+from training.recipe import load_recipe
 
 
 def bench(
@@ -40,7 +40,7 @@ def bench(
         stages = tuple(stage.model_copy(update={"batch_size": batch_size}) for stage in chosen.stages)
         chosen = chosen.model_copy(update={"stages": stages, "accumulation_steps": 1})
     with ExitStack() as stack:
-        folder = cache or stack.enter_context(noise_cache(_cache_size_px(chosen), pictures))
+        folder = cache or stack.enter_context(noise_cache(cache_size_px(chosen), pictures))
         report = Bench(chosen, folder, seconds).report()
     if as_json:
         facts = {**asdict(report), "input_share": report.input_share, "limiting": report.limiting}
@@ -48,10 +48,6 @@ def bench(
         sys.stdout.write("\n")
     else:
         _print(report)
-
-
-def _cache_size_px(recipe: Recipe) -> int:
-    return max(INPUT_SIZE_PX, recipe.stages[-1].size_px)
 
 
 def _print(report: BenchReport) -> None:

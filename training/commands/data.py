@@ -14,8 +14,9 @@ from model.preprocess import INPUT_SIZE_PX
 from training.data.cache import damaged_pictures, open_cache
 from training.data.problems import write_problems
 from training.inspection import Depth, Inspection, inspect, summary
-from training.material import DataChoices
+from training.material import DataChoices, cache_size_px
 from training.progress import RateBar
+from training.recipe import load_recipe
 from training.reporting.data_tables import findings_table, parts_table, problem_table
 
 _console = Console(stderr=True)
@@ -33,7 +34,15 @@ CacheOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pi
 def prepare(
     data: DataOption,
     cache: CacheOption = Path("training-run/cache"),
-    size: Annotated[int, typer.Option(min=32, metavar="PX", help="Side of the cached pictures.")] = INPUT_SIZE_PX,
+    recipe: Annotated[
+        str | None, typer.Option(help="Cut the parts, and size the cache, as this recipe (name or TOML file) does.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=32, metavar="PX", help=f"Side of the cached pictures; default: {INPUT_SIZE_PX}, or the recipe's."
+        ),
+    ] = None,
     lists_only: Annotated[
         bool, typer.Option("--lists-only", help="Look at tables and lists alone; no picture needs to be at hand.")
     ] = False,
@@ -66,7 +75,8 @@ def prepare(
         raise typer.Exit(0 if _verified(cache, as_json=as_json) else 1)
     depth = Depth.LISTS if lists_only else Depth.PICTURES if check_only else Depth.CACHE
     choices = DataChoices(data, cache, allow_missing, rebuild_cache, readers=readers)
-    inspection = inspect(choices, depth, size)
+    chosen = None if recipe is None else load_recipe(recipe)
+    inspection = inspect(choices, depth, chosen, size or cache_size_px(chosen))
     if problems is not None:
         write_problems(inspection.log, problems)
     if as_json:
@@ -83,6 +93,9 @@ def _print(inspection: Inspection) -> None:
         console.print(problem_table(inspection.log))
     console.print(parts_table(inspection.census))
     console.print(findings_table(inspection.census))
+    if (parts := inspection.parts) is not None:
+        sizes = f"training {len(parts.training):,}, validation {len(parts.validation):,}, test {len(parts.test):,}"
+        console.print(f"the recipe cuts: {sizes} pictures; {parts.mark}", highlight=False)
     console.print(f"{inspection.seconds:.1f} s, {inspection.peak_memory_bytes / 1e6:.0f} MB of memory at most")
     if not inspection.passed:
         console.print(f"[red]{len(inspection.log.errors()):,} problems stand in the way of training[/red]")

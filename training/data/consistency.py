@@ -24,7 +24,7 @@ def note_oddities(radiographs: LabelledRadiographs, log: ProblemLog) -> None:
         if name not in listed:
             log.add(ProblemKind.UNLISTED_ROW, name)
     for part, names in (("train_val", radiographs.train_val), ("test", radiographs.test)):
-        _note_classes(radiographs, part, names, log)
+        note_classes(radiographs, part, names, log)
     _note_boxes(radiographs, log)
     _note_values(radiographs, log)
 
@@ -58,7 +58,8 @@ def note_pictures(radiographs: LabelledRadiographs, index: CacheIndex, log: Prob
             log.add(ProblemKind.BLANK, name)
 
 
-def _note_classes(radiographs: LabelledRadiographs, part: str, names: tuple[str, ...], log: ProblemLog) -> None:
+def note_classes(radiographs: LabelledRadiographs, part: str, names: tuple[str, ...], log: ProblemLog) -> None:
+    """Note a part without pictures, and findings that all or none of its pictures have."""
     if not names:
         log.add(ProblemKind.EMPTY_PART, part, f"no picture is in {part}")
         return

@@ -89,15 +89,17 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert Trainer(prepared.plan, ALONE).run()
     again = Trainer(prepared.plan, ALONE)
     assert again.run()
-    assert again.steps_done == 12
+    assert again.learner.steps_done == 12
 
 
 def test_training_moves_the_weights_and_the_averaged_weights_follow_behind(tmp_path: Path) -> None:
     prepared = tiny_run(tmp_path)
     trainer = Trainer(prepared.plan, ALONE)
-    before = trainer.network.classifier.weight.detach().clone()
+    before = trainer.learner.network.classifier.weight.detach().clone()
     trainer.run()
-    own, averaged = (network.classifier.weight.detach() for network in (trainer.network, trainer.averaged))
+    own, averaged = (
+        network.classifier.weight.detach() for network in (trainer.learner.network, trainer.learner.averaged)
+    )
     assert not torch.equal(before, own)
     assert 0 < float((averaged - before).abs().sum()) < float((own - before).abs().sum())
     assert trainer.best["epoch"] == 2  # the only epoch of the last stage, the size that is served
@@ -118,7 +120,7 @@ def test_the_loss_of_the_first_steps_falls_when_one_batch_is_learnt_by_heart(tmp
     assert trainer.run()
     # 16 noise pictures have nothing to learn but themselves, so the weights must know them after 40 steps.
     rows = trainer.plan.training.targets[:, [2, 4]]
-    outputs = outputs_of(trainer.network, trainer.cache, trainer.plan.training.names, 32)
+    outputs = outputs_of(trainer.learner.network, trainer.cache, trainer.plan.training.names, 32)
     logits = torch.from_numpy(outputs.logits[:, [2, 4]])
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(rows))
     assert float(loss) < 0.5  # 0.69 when guessing
@@ -129,10 +131,10 @@ def test_bfloat16_steps_on_a_cpu_follow_those_of_float32_closely_but_not_exactly
     for precision in ("auto", "fp32", "bf16"):
         prepared = tiny_run(tmp_path / precision, precision=precision)
         trainer = Trainer(prepared.plan, ALONE)
-        before = trainer.network.classifier.weight.detach().clone()
+        before = trainer.learner.network.classifier.weight.detach().clone()
         assert trainer.run()
-        assert trainer.network.classifier.weight.dtype == torch.float32
-        weights[precision] = trainer.network.classifier.weight.detach() - before
+        assert trainer.learner.network.classifier.weight.dtype == torch.float32
+        weights[precision] = trainer.learner.network.classifier.weight.detach() - before
     assert torch.equal(weights["auto"], weights["fp32"])  # on a CPU
     assert not torch.equal(weights["bf16"], weights["fp32"])
     assert float(torch.cosine_similarity(weights["bf16"].flatten(), weights["fp32"].flatten(), dim=0)) > 0.9
@@ -145,7 +147,7 @@ def test_the_loss_of_the_recipe_is_the_one_that_is_minimised(tmp_path: Path) -> 
         prepared = tiny_run(tmp_path / str(smoothing), loss={"label_smoothing": smoothing}, box_weight=0.0)
         trainer = Trainer(prepared.plan, ALONE)
         assert trainer.run()
-        outputs = outputs_of(trainer.network, trainer.cache, trainer.plan.training.names, 64)
+        outputs = outputs_of(trainer.learner.network, trainer.cache, trainer.plan.training.names, 64)
         spread[smoothing] = float(np.abs(outputs.logits[:, [0, 1, 3]]).mean())  # findings no picture has
     assert spread[0.9] < spread[0.0]
 
@@ -153,9 +155,9 @@ def test_the_loss_of_the_recipe_is_the_one_that_is_minimised(tmp_path: Path) -> 
 def test_a_frozen_backbone_keeps_its_weights_and_its_statistics(tmp_path: Path) -> None:
     prepared = tiny_run(tmp_path, network={"freeze": True}, box_weight=0.0)
     trainer = Trainer(prepared.plan, ALONE)
-    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in trainer.learner.network.state_dict().items()}
     assert trainer.run()
-    after = trainer.network.state_dict()
+    after = trainer.learner.network.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("features."))
     assert not torch.equal(after["classifier.weight"], before["classifier.weight"])
 
@@ -175,7 +177,7 @@ def test_pieces_of_a_batch_add_up_to_its_gradient(tmp_path: Path) -> None:
     for pieces in (1, 2, 4):
         trainer = Trainer(tiny_run(tmp_path / str(pieces), accumulation_steps=pieces, **choices).plan, ALONE)
         assert trainer.run()
-        weights.append(trainer.network.state_dict())
+        weights.append(trainer.learner.network.state_dict())
     assert all(torch.allclose(tensor, weights[1][name], atol=1e-6) for name, tensor in weights[0].items())
     assert all(torch.allclose(tensor, weights[2][name], atol=1e-6) for name, tensor in weights[0].items())
 
@@ -207,3 +209,11 @@ def test_the_selection_metric_picks_the_epoch(tmp_path: Path) -> None:
         done = _finished(prepared)
         values = [epoch[key] if key == "loss" else np.mean(list(epoch[key].values())) for epoch in done["history"]]
         assert done["best"]["epoch"] == values.index(best(values))
+
+
+def test_a_deterministic_run_asks_torch_for_it_and_the_next_run_takes_it_back(tmp_path: Path) -> None:
+    Trainer(tiny_run(tmp_path / "first", deterministic=True).plan, ALONE)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    Trainer(tiny_run(tmp_path / "second").plan, ALONE)
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -66,11 +66,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_recipe_trains(name: str, folder: Path) -> None:
     recipe = _shrunk(name)
     trainer = Trainer(_prepared(folder, recipe).plan, ALONE)
-    before = {key: tensor.clone() for key, tensor in trainer.network.named_parameters()}
+    before = {key: tensor.clone() for key, tensor in trainer.learner.network.named_parameters()}
     assert trainer.run()
-    assert trainer.steps_done == 2 * len(recipe.stages)
+    assert trainer.learner.steps_done == 2 * len(recipe.stages)
     assert all(np.isfinite(epoch["training_loss"]) for epoch in trainer.history)
-    moved = [key for key, tensor in trainer.network.named_parameters() if not torch.equal(tensor, before[key])]
+    moved = [key for key, tensor in trainer.learner.network.named_parameters() if not torch.equal(tensor, before[key])]
     assert len(moved) > 0.9 * len(before), sorted(set(before) - set(moved))
     assert trainer.best["weights"]
 

@@ -89,7 +89,7 @@ def test_a_launched_run_that_is_told_to_stop_leaves_a_checkpoint(tmp_path: Path)
     assert process.returncode != 0
     saved = _checkpoint(tmp_path)
     assert not saved["finished"]
-    assert f"checkpoint at epoch {saved['epoch_number'] + 1}, step {saved['step']}" in errors
+    assert f"checkpoint after epoch {saved['epoch_number']}, step {saved['step']}" in errors
     assert "the same command continues" in errors
 
 

@@ -1,12 +1,11 @@
-"""The training loop: stages of growing pictures, averaged weights, a checkpoint that continues bit by bit.
+"""The training loop: stages of growing pictures, validation after each epoch, a checkpoint that continues bit by bit.
 
 Nothing random has a state: the order of pictures comes from (seed, epoch), augmentation and dropout from (seed, step,
-rank), so model, averages, optimiser, patience and position are all that a checkpoint needs.
+rank), so network, averages, optimiser, patience and position are all that a checkpoint needs.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import signal
@@ -20,23 +19,17 @@ from torch import Tensor
 from training.data.cache import open_cache
 from training.evaluation.selection import ValidationScore, validation_score
 from training.fitting.checkpoint import load_checkpoint, save_checkpoint
-from training.fitting.gradients import Gradients
-from training.fitting.initial import initial_network
-from training.fitting.optimiser import build_optimiser
+from training.fitting.learner import Learner
 from training.fitting.patience import Patience, Plateau
 from training.fitting.plan import TrainingPlan
 from training.fitting.schedule import Epoch, learning_rate, plan_epochs
 from training.fitting.speedometer import Speedometer
-from training.parallel import Team, training_device
-
-__all__ = ["DivergedError", "Trainer", "TrainingPlan"]
+from training.parallel import Team
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
 """A machine that loses its power loses no more than this and the step under way."""
-_STEPS_BETWEEN_STOPS = 16
-"""A GPU in a team asks the others whether to stop this often only: the answer has to be waited for."""
 
 
 class DivergedError(Exception):
@@ -44,23 +37,15 @@ class DivergedError(Exception):
 
 
 class Trainer:
-    """The state of a run and the steps that change it."""
+    """The position of a run, what it has found, and the steps that take it on."""
 
     def __init__(self, plan: TrainingPlan, team: Team) -> None:
         self.plan, self.team, self.recipe = plan, team, plan.recipe
         self.cache = open_cache(plan.cache)
-        self.device = training_device()
-        torch.use_deterministic_algorithms(plan.recipe.deterministic)
-        torch.backends.cudnn.benchmark = not plan.recipe.deterministic
-        prevalence = plan.training.targets.mean(0)
-        network = initial_network(plan.recipe, plan.init_file, prevalence, plan.training.labels, plan.levels)
-        self.network = network.to(self.device)
-        self.averaged = copy.deepcopy(self.network)
-        self.optimiser = build_optimiser(self.network, plan.recipe)
-        self.gradients = Gradients(plan, self.network, team, self.device)
+        self.learner = Learner(plan, team)
         self.epochs = plan_epochs(plan.recipe, len(plan.training.names))
-        self.epoch_number, self.step, self.steps_done = 0, 0, 0
-        self.loss_sum = torch.zeros(2, device=self.device)
+        self.epoch_number, self.step = 0, 0
+        self.loss_sum = torch.zeros(2, device=self.learner.device)
         self.patience, self.plateau, self.ended_early = Patience(), Plateau(), False
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"score": -math.inf, "auroc": -1.0, "epoch": -1, "weights": {}}
@@ -100,9 +85,10 @@ class Trainer:
         meter = Speedometer(self.epochs, epoch, self.step, visible=self.team.rank == 0)
         try:
             while self.step < epoch.steps:
-                losses, stop = self._one_step(epoch)
+                rate = learning_rate(epoch, self.step, self.recipe.schedule, self.plateau.share)
+                losses, stop = self.learner.learn(epoch, self.step, rate, stop_asked=self.stop_asked)
+                self.loss_sum += losses
                 self.step += 1
-                self.steps_done += 1
                 meter.advance(self.step, losses)
                 if stop:
                     return False
@@ -112,38 +98,6 @@ class Trainer:
             meter.close()
         return True
 
-    def _one_step(self, epoch: Epoch) -> tuple[Tensor, bool]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(epoch, self.step, self.recipe.schedule, self.plateau.share)
-        self.network.train()
-        if self.recipe.network.freeze:
-            self.network.features.eval()
-        self.optimiser.zero_grad(set_to_none=True)
-        losses = self.gradients.of_step(epoch, self.step, self.steps_done)
-        stop = torch.tensor([float(self.stop_asked)], device=self.device)
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        # The wish to stop travels along, so all stop together.
-        self.team.average([*gradients, *_batch_statistics(self.network), losses, stop])
-        if self.recipe.optimiser.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_clip)
-        self.optimiser.step()
-        self._average_weights()
-        self.loss_sum += losses
-        return losses, self._all_stop(stop)
-
-    def _all_stop(self, stop: Tensor) -> bool:
-        if self.team.size == 1:
-            return self.stop_asked
-        if self.device.type == "cuda" and (self.steps_done + 1) % _STEPS_BETWEEN_STOPS:
-            return False
-        return bool(stop.item() > 0)
-
-    def _average_weights(self) -> None:
-        decay = min(self.recipe.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))
-        own = [t for t in self.network.state_dict().values() if t.is_floating_point()]
-        kept = [t for t in self.averaged.state_dict().values() if t.is_floating_point()]
-        torch._foreach_lerp_(kept, own, 1 - decay)
-
     def _close_epoch(self, epoch: Epoch) -> None:
         training_loss: list[float] = (self.loss_sum / epoch.steps).tolist()
         if not all(map(math.isfinite, training_loss)):
@@ -152,27 +106,21 @@ class Trainer:
                 f"{self.plan.checkpoint} and try precision = 'fp32'"
             )
         score = self._validated(epoch)
-        self.history.append(
-            {
-                "epoch": epoch.number,
-                "size_px": epoch.stage.size_px,
-                "training_loss": training_loss[0],
-                "place_loss": training_loss[1],
-                **score.as_dict(),
-            }
-        )
+        losses = {"training_loss": training_loss[0], "place_loss": training_loss[1]}
+        place = {"epoch": epoch.number, "size_px": epoch.stage.size_px}
+        self.history.append({**place, **losses, **score.as_dict()})
         self._note(epoch, score)
         self.loss_sum.zero_()
         self.epoch_number, self.step = epoch.number + 1, 0
 
     def _validated(self, epoch: Epoch) -> ValidationScore:
-        def loss(logits: Tensor, targets: Tensor) -> Tensor:
-            return self.gradients.finding_loss(logits.to(self.device), targets.to(self.device))
+        device, finding_loss = self.learner.device, self.learner.gradients.finding_loss
 
-        size_px = epoch.stage.size_px
-        score = validation_score(
-            self.averaged, self.cache, self.plan.validation, size_px, self.plan.trained, loss, self.team
-        )
+        def loss(logits: Tensor, targets: Tensor) -> Tensor:
+            return finding_loss(logits.to(device), targets.to(device))
+
+        averaged, trained, size_px = self.learner.averaged, self.plan.trained, epoch.stage.size_px
+        score = validation_score(averaged, self.cache, self.plan.validation, size_px, trained, loss, self.team)
         if self.team.rank == 0:
             place = (epoch.number + 1, len(self.epochs), size_px)
             logger.info("epoch %d/%d at %d px: validation %s", *place, score)
@@ -188,7 +136,7 @@ class Trainer:
         if not epoch.last_stage:
             return
         if value > self.best["score"]:
-            weights = {name: tensor.clone() for name, tensor in self.averaged.state_dict().items()}
+            weights = {name: tensor.clone() for name, tensor in self.learner.averaged.state_dict().items()}
             self.best = {"score": value, "auroc": score.mean_auroc, "epoch": epoch.number, "weights": weights}
         self.patience.note(value)
         allowed = self.recipe.early_stopping_patience
@@ -201,17 +149,14 @@ class Trainer:
         if self.team.rank != 0:
             return
         save_checkpoint(self.plan.checkpoint, self._state())
-        logger.info("checkpoint at epoch %d, step %d: %s", self.epoch_number + 1, self.step, self.plan.checkpoint)
+        logger.info("checkpoint after epoch %d, step %d: %s", self.epoch_number, self.step, self.plan.checkpoint)
 
     def _state(self) -> dict[str, Any]:
         return {
+            **self.learner.state(),
             "fingerprint": self.plan.fingerprint,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
             "epoch_number": self.epoch_number,
             "step": self.step,
-            "steps_done": self.steps_done,
             "loss_sum": self.loss_sum,
             "patience": self.patience.state(),
             "plateau": self.plateau.state(),
@@ -225,10 +170,8 @@ class Trainer:
         saved = load_checkpoint(self.plan.checkpoint, self.plan.fingerprint)
         if saved is None:
             return
-        self.network.load_state_dict(saved["network"])
-        self.averaged.load_state_dict(saved["averaged"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.epoch_number, self.step, self.steps_done = saved["epoch_number"], saved["step"], saved["steps_done"]
+        self.learner.restore(saved)
+        self.epoch_number, self.step = saved["epoch_number"], saved["step"]
         self.loss_sum.copy_(saved["loss_sum"])
         self.patience, self.plateau = Patience(**saved["patience"]), Plateau(**saved["plateau"])
         self.history, self.best, self.ended_early = saved["history"], saved["best"], saved["ended_early"]
@@ -236,8 +179,3 @@ class Trainer:
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self.stop_asked = True
-
-
-def _batch_statistics(network: torch.nn.Module) -> list[Tensor]:
-    """Return the running means and variances, which each process sees its own share of."""
-    return [t for name, t in network.named_buffers() if name.endswith(("running_mean", "running_var"))]

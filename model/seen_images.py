@@ -54,8 +54,19 @@ class SeenImages:
     @classmethod
     def of(cls, kind: Kind, training: Iterable[str], validation: Iterable[str], patients: Iterable[str]) -> SeenImages:
         """Make the digests from the names of pictures and the numbers of patients."""
-        pictures = (digests(f"{kind} picture", map(_bare, names)) for names in (training, validation))
-        return cls(*map(np.unique, pictures), np.unique(digests(f"{kind} patient", patients)))
+        return cls(
+            np.unique(digests(f"{kind} picture", map(_bare, training))),
+            np.unique(digests(f"{kind} picture", map(_bare, validation))),
+            np.unique(digests(f"{kind} patient", patients)),
+        )
+
+    def also_selected_on(self, kind: Kind, names: Iterable[str], patients: Iterable[str]) -> SeenImages:
+        """Return the same with more pictures and patients that a calibration or a threshold rests on."""
+        return SeenImages(
+            self.training,
+            np.union1d(self.validation, digests(f"{kind} picture", map(_bare, names))),
+            np.union1d(self.patients, digests(f"{kind} patient", patients)),
+        )
 
     def trained_on(self, kind: Kind, names: Iterable[str]) -> NDArray[np.bool_]:
         """Return for each picture whether its label shaped the weights."""

@@ -69,7 +69,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "run_number": ("r.run_number", "number of the current run within the study, from 1"),
     "run_trigger": ("r.trigger", "auto, late_image, manual or reprocess"),
     "bundle": ("r.bundle", "configured name of the model bundle"),
-    "model_version": ("r.model_version", "version and weights hash of the model"),
+    "model_version": (
+        "r.model_version",
+        "version of the model, with hashes of its weights and of what else decides a probability (input, calibration)",
+    ),
 }
 
 FINDINGS = """(SELECT {join} FROM (

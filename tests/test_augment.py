@@ -115,3 +115,12 @@ def test_recipes_without_the_new_changes_keep_their_random_numbers() -> None:
     own = _generator()
     torch.rand((3, 5), generator=own)
     assert torch.equal(torch.rand(4, generator=generator), torch.rand(4, generator=own))
+
+
+def test_a_crop_is_cut_from_the_picture_as_it_was_changed_before() -> None:
+    """The same random windows of a picture and of its mirror image lie mirrored in the original."""
+    plain, mirrored = (
+        random_matrices(50, CROPS.model_copy(update={"flip_probability": share}), _generator()) for share in (0.0, 1.0)
+    )
+    assert torch.allclose(mirrored, plain * torch.tensor([[-1.0, 1, -1], [1, 1, 1]]))
+    assert float(plain[:, :, 2].abs().max()) > 0.1

@@ -9,11 +9,12 @@ import pytest
 import torch
 from bundles import write_test_bundle
 from safetensors.torch import save_file
-from torchvision.models import densenet121
+from torchvision.models import densenet121, resnet18
 
 from model.bundle import read_weights
 from training.fitting.initial import InitError, initial_network, origin_of
-from training.recipe import load_recipe
+from training.networks.finding_network import FindingNetwork
+from training.recipe import Network, Recipe, load_recipe
 
 TINY = load_recipe("phantom").model_copy(update={"architecture": "densenet-tiny"})
 PREVALENCE = np.full(14, 0.1, np.float32)
@@ -100,3 +101,34 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     other = initial_network(recipe.model_copy(update={"seed": 1}), None, PREVALENCE).state_dict()
     assert not torch.equal(first["features.conv0.weight"], other["features.conv0.weight"])
+
+
+def _recipe_of(architecture: str, **choices: object) -> Recipe:
+    update = {"architecture": architecture, "box_weight": 0.0, "network": Network.model_validate(choices)}
+    return load_recipe("phantom").model_copy(update=update)
+
+
+def test_torchvisions_resnet_file_is_taken_over_and_one_channel_sees_what_three_equal_ones_did(tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    theirs = resnet18(weights=None)
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    colour, grey = (
+        initial_network(_recipe_of("resnet18", channels=channels), tmp_path / "weights.pth", PREVALENCE).eval()
+        for channels in (3, 1)
+    )
+    assert torch.equal(colour.state_dict()["features.layer4.1.conv2.weight"], theirs.layer4[1].conv2.weight)
+    x = torch.randn(2, 1, 64, 64)
+    assert isinstance(colour, FindingNetwork)
+    assert isinstance(grey, FindingNetwork)
+    assert torch.allclose(colour.feature_map(x), grey.feature_map(x), atol=1e-4)
+
+
+def test_a_network_without_published_weights_says_so() -> None:
+    recipe = _recipe_of("mobilenet-v1").model_copy(update={"init": "imagenet"})
+    with pytest.raises(InitError, match="torchvision has no ImageNet weights of mobilenet-v1"):
+        initial_network(recipe, None, PREVALENCE)
+
+
+def test_an_output_that_is_a_probability_itself_starts_at_the_prevalence() -> None:
+    network = initial_network(_recipe_of("cnn-2", channels=1, output="relu"), None, PREVALENCE)
+    assert torch.allclose(network.classifier.bias, torch.full((14,), 0.1))

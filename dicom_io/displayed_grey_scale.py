@@ -9,7 +9,6 @@ from pydicom.valuerep import DSfloat
 
 from dicom_io.elements import items, numbers
 from dicom_io.header import text
-from dicom_io.identity import detached
 from dicom_io.lookup_table import read_lookup_table
 
 _SHUTTER_KEYWORDS = (
@@ -75,7 +74,7 @@ def _has_modality_lut(source: Dataset) -> bool:
 
 def _add_modality_lut(source: Dataset, state: Dataset) -> None:
     if items(source, "ModalityLUTSequence"):
-        state.add(detached(source, "ModalityLUTSequence"))
+        state.add(deepcopy(source["ModalityLUTSequence"]))
         return
     slope, intercept = numbers(source, "RescaleSlope"), numbers(source, "RescaleIntercept")
     state.RescaleIntercept = _decimal((*intercept, 0.0)[0])

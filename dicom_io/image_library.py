@@ -24,6 +24,12 @@ _MODALITIES = {
     "CR": Code("CR", "DCM", "Computed Radiography"),
     "DX": Code("DX", "DCM", "Digital Radiography"),
 }
+_IMAGE_VIEW = Code("111031", "DCM", "Image View")
+_VIEWS = {
+    "PA": Code("272479007", "SCT", "Postero-anterior"),
+    "AP": Code("399348003", "SCT", "Antero-posterior"),
+}
+"""Of CID 4010, by View Position; what an image states otherwise is not translated."""
 _ACQUISITION = RelationshipTypeValues.HAS_ACQ_CONTEXT
 
 
@@ -51,6 +57,9 @@ def _entry(source: Dataset) -> ImageContentItem:
     modality = _MODALITIES.get(str(source.get("Modality", "")))
     if modality is not None:
         descriptors.append(CodeContentItem(codes.DCM.Modality, modality, relationship_type=_ACQUISITION))
+    view = _VIEWS.get(str(source.get("ViewPosition", "")))
+    if view is not None:
+        descriptors.append(CodeContentItem(_IMAGE_VIEW, view, relationship_type=_ACQUISITION))
     descriptors += [
         _number(codes.DCM.PixelDataRows, source.Rows, _PIXELS),
         _number(codes.DCM.PixelDataColumns, source.Columns, _PIXELS),

@@ -7,8 +7,6 @@ from copy import deepcopy
 
 from pydicom import Dataset
 
-from dicom_io.identity import detached
-
 _NAMING = (
     "AccessionNumber",
     "RequestedProcedureID",
@@ -43,7 +41,7 @@ _TYPE_2 = (
 def copy_request_attributes(source: Dataset, target: Dataset) -> None:
     """Copy the Request Attributes Sequence (PS3.3 table 10-9) of the image, if it has one, into a series of ours."""
     if source.get("RequestAttributesSequence"):
-        target.add(detached(source, "RequestAttributesSequence"))
+        target.add(deepcopy(source["RequestAttributesSequence"]))
 
 
 def referenced_requests(sources: Sequence[Dataset]) -> list[Dataset]:
@@ -56,7 +54,7 @@ def referenced_requests(sources: Sequence[Dataset]) -> list[Dataset]:
     for source in sources:
         if not source.get("RequestAttributesSequence"):
             continue
-        items: Sequence[Dataset] = detached(source, "RequestAttributesSequence").value
+        items: Sequence[Dataset] = deepcopy(source["RequestAttributesSequence"].value)
         for item in items:
             request = _request(item, source, alone=len(items) == 1)
             found.setdefault(tuple(str(request.get(keyword, "")) for keyword in _NAMING), request)

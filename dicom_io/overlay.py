@@ -112,14 +112,16 @@ def coloured(
     grey = np.asarray(cv2.resize(radiograph, (width, height), interpolation=interpolation), dtype=np.uint8)
     stretched = stretch(attention, height, width)
     picture = tinted(grey, stretched)
-    casing = _CASING_OPACITY * line_coverage(stretched, _CASING_PX)
-    return _painted(_painted(picture, casing, CASING_RGB), line_coverage(stretched, _LINE_PX), LINE_RGB)
+    _paint(picture, _CASING_OPACITY * line_coverage(stretched, _CASING_PX), CASING_RGB)
+    _paint(picture, line_coverage(stretched, _LINE_PX), LINE_RGB)
+    return picture
 
 
-def _painted(picture: NDArray[np.uint8], opacity: NDArray[np.float32], rgb: tuple[int, int, int]) -> NDArray[np.uint8]:
-    colour = np.empty_like(picture)
-    colour[:] = rgb
-    return np.asarray(cv2.blendLinear(colour, picture, opacity, 1 - opacity), dtype=np.uint8)
+def _paint(picture: NDArray[np.uint8], opacity: NDArray[np.float32], rgb: tuple[int, int, int]) -> None:
+    """Lay one colour over the few pixels where its opacity, 0..1, is not 0."""
+    where = np.nonzero(opacity)
+    part = opacity[where][:, np.newaxis]
+    picture[where] = np.rint(part * np.array(rgb, np.float32) + (1 - part) * picture[where]).astype(np.uint8)
 
 
 def _fit(rows: int, columns: int, long_side_px: int, texts_px: int) -> tuple[int, int]:

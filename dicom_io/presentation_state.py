@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
+from dicom_io.character_set import settle_character_set
 from dicom_io.codes import display_name
 from dicom_io.displayed_grey_scale import add_grey_scale, states_grey_scale
 from dicom_io.identity import copy_patient_and_study
@@ -79,6 +80,7 @@ def build_presentation_state(
     _add_annotation(state, source, report, finding, lines)
     _add_displayed_area(state, source)
     add_grey_scale(source, state)
+    settle_character_set(state, source)
     return state
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from dicom_io.character_set import settle_character_set
 from dicom_io.codes import CLASS_ACTIVATION, SOURCE_IMAGE, display_name
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.orders import copy_request_attributes
@@ -153,6 +154,7 @@ def _capture(
     _add_derivation(dataset, sources, report, words)
     _add_pixels(dataset, pixels_rgb)
     _add_history(dataset, sources)
+    settle_character_set(dataset, source)
     return dataset
 
 

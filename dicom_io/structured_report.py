@@ -23,6 +23,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
+from dicom_io.character_set import settle_character_set
 from dicom_io.codes import FINDINGS, IMAGING_PROCEDURE
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.image_library import image_library
@@ -90,6 +91,7 @@ def build_structured_report(
     copy_patient_and_study(sources[0], document)
     # replaces highdicom's note on itself in the contributing equipment, with the time of day in it
     add_origin(document, sources[0], report, site_zone=site_zone, device_serial_number=device_serial_number)
+    settle_character_set(document, sources[0])
     return report_in_class(Dataset(dict(document.items())), sop_class_uid)
 
 

@@ -13,29 +13,14 @@ from enum import Enum
 from pydicom.dataset import Dataset
 from sqlalchemy.orm import Session
 
+from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
 from worker.reading import Picture, read_header
 from worker.tables import Instance, Run, RunState, Study
 from worker.workplace import LoadedModel
 
-CARRIED_KEYWORDS = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "StudyDescription",
-    "TimezoneOffsetFromUTC",
-    "RequestAttributesSequence",
-    "BurnedInAnnotation",
-)
+CARRIED_KEYWORDS = (*REQUIRED, *OPTIONAL, "RequestAttributesSequence", "BurnedInAnnotation")
 """What our results copy from their source (patient, study and order); decoded values are compared."""
 RENDERING_KEYWORDS = (
     "PhotometricInterpretation",

@@ -67,9 +67,10 @@ def _open_for_work(**_signal: Any) -> None:
     queues = set(app.amqp.queues.consume_from)
     if queues & {"stat", "routine"}:
         import worker.triage  # noqa: F401 (loading it is the point)
+        from worker.rehearsal import rehearse
         from worker.workplace import workplace
 
-        workplace()
+        rehearse(workplace())
     if DELIVERY_QUEUE in queues:
         from worker.delivery import post_office
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 
 from pydicom import DataElement, Dataset
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
@@ -39,7 +39,7 @@ def settle_character_set(target: Dataset, source: Dataset) -> None:
             element.value = PersonName(str(element.value))  # the old one keeps the bytes of the old character set
 
 
-def _can_be_written(texts: list[DataElement], declared: object) -> bool:
+def _can_be_written(texts: list[DataElement], declared: str | MutableSequence[str]) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pydicom warns where it writes a question mark
         try:

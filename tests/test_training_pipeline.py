@@ -70,7 +70,8 @@ def test_a_reduced_run_makes_a_bundle_whose_maps_point_far_better_than_chance(re
     bundle = load_bundle(reduced_run / "bundle" / "reduced")
     assert bundle.demonstration
     assert {label for label, trained in zip(LABELS, bundle.trained, strict=True) if trained} == set(DRAWN_FINDINGS)
-    assert set(bundle.operating_points) == set(DRAWN_FINDINGS)
+    assert set(bundle.operating_points) | set(bundle.reported_only) == set(DRAWN_FINDINGS)
+    assert bundle.reported_only  # some findings have fewer than 30 positives among 192 pictures, so they never flag
     value, low, high = bundle.metrics["mean_auroc"]
     assert value > 0.4
     assert low <= value <= high
@@ -92,7 +93,9 @@ def test_the_bundle_says_what_it_is_and_proves_itself_when_served(reduced_run: P
     assert len(results) == len(bundle.golden)
     assert all(result.passed for result in results)
     report = (reduced_run / "report.html").read_text()
-    assert report.count("data:image/png;base64,") == 4
+    # curves, reliability, cases, groups, findings by sex, age and view, and the course of training
+    assert report.count("data:image/png;base64,") == 8
+    assert (reduced_run / "predictions.csv").exists()
     assert "NOT FOR DIAGNOSTIC USE" in report
 
 

@@ -10,11 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from model.bundle import BundleError
+from model.classifier import NotFiniteError, RuntimeUnavailableError
 from training.commands import bench as bench_command
+from training.commands import calibration, evaluation, heads, looking, recipes, reports
 from training.commands import data as data_commands
-from training.commands import heads, recipes
+from training.commands.models import OutputError
 from training.data.cache import CacheError
 from training.data.radiographs import LayoutError
+from training.evaluation.leakage import LeakError
+from training.evaluation.predictions import PredictionsError
 from training.fitting.checkpoint import CheckpointError
 from training.fitting.initial import InitError
 from training.heads.errors import HeadError
@@ -22,22 +27,42 @@ from training.material import DataChoices
 from training.parallel import TrainingFailedError, TrainingInterruptedError
 from training.phantoms.dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
 from training.pipeline import run_pipeline
-from training.recipe import Recipe, RecipeError, load_recipe
+from training.recipe import RecipeError, chosen_recipe
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, invoke_without_command=True, help=__doc__)
 _console = Console(stderr=True)
 
-for _command in (bench_command.bench, data_commands.prepare, heads.features, heads.head, heads.sweep, recipes.recipes):
+for _command in (
+    bench_command.bench,
+    calibration.calibrate,
+    calibration.export,
+    data_commands.prepare,
+    evaluation.compare,
+    evaluation.evaluate,
+    heads.features,
+    heads.head,
+    heads.sweep,
+    recipes.recipes,
+    looking.audit,
+    looking.localise,
+    reports.report,
+):
     app.command()(_command)
 
 _REFUSALS = (
+    BundleError,
     CacheError,
     CheckpointError,
     HeadError,
     InitError,
     LayoutError,
+    LeakError,
+    NotFiniteError,
+    OutputError,
     PhantomDatasetError,
+    PredictionsError,
     RecipeError,
+    RuntimeUnavailableError,
     TrainingFailedError,
 )
 
@@ -76,7 +101,7 @@ def train(
     if data is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
-    chosen = _with_init(load_recipe(recipe or _recipe_for(data)), init)
+    chosen = chosen_recipe(data, recipe, init)
     init_file = Path(init) if init not in (None, "random") else None
     choices = DataChoices(data, cache or out / "cache", allow_missing, rebuild_cache)
     folder = run_pipeline(choices, out, chosen, init_file, processes)
@@ -107,11 +132,3 @@ def main() -> None:
     except TrainingInterruptedError as error:
         _console.print(str(error), highlight=False)
         raise SystemExit(130) from None
-
-
-def _recipe_for(data: Path) -> str:
-    return "phantom" if (data / "PHANTOM.json").exists() else "densenet121"
-
-
-def _with_init(recipe: Recipe, init: str | None) -> Recipe:
-    return recipe.model_copy(update={"init": "random"}) if init == "random" else recipe

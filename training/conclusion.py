@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from model.bundle import OperatingPoint
 from model.calibration import Calibration
 from model.densenet import DenseNet121Cam, network_with, weights_of
 from training.data.batches import Examples
+from training.data.cache_index import write_json
 from training.data.label_set import make_examples
-from training.evaluation.calibrate import fit_platt
-from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.assessment import Assessment, Judged, assess
+from training.evaluation.calibrate import fit_calibration
+from training.evaluation.evaluate import Resampling
 from training.evaluation.fourteen import in_fourteen, trained_of_fourteen
 from training.evaluation.inference import Outputs, outputs_of
-from training.evaluation.operating_points import choose_operating_points
+from training.evaluation.operating_points import OperatingRule, choose_operating_points, flagging_findings
+from training.evaluation.predictions import network_predictions, write_predictions
 from training.export import export_bundle
 from training.networks.build import ChestNetwork, build_network, served_channels
 from training.parallel import training_device
@@ -37,19 +37,10 @@ class Judgement:
     """What is known of the chosen weights; everything in the fourteen columns of ``LABELS``."""
 
     calibration: Calibration
-    points: dict[str, OperatingPoint]
-    evaluation: Evaluation
-    examples: Examples
-    """The test part."""
+    assessment: Assessment
+    """On the test part, with the operating points."""
     outputs: Outputs
     """Of the test part, in the run's own outputs."""
-    fourteen: Outputs
-    """The same in the fourteen columns."""
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Return the calibrated probabilities of the test part, [N, 14]."""
-        return self.calibration.probabilities(self.fourteen.logits)
 
 
 def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
@@ -64,31 +55,31 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
         logger.warning("this run ends with weights, not with a bundle: %s", "; ".join(reasons))
         judgement = judge(network, prepared)
         folder = out / "weights" / recipe.bundle_name
-        write_weights(folder, network, prepared, judgement.evaluation, judgement.outputs, judgement.points)
+        assessment = judgement.assessment
+        write_weights(folder, network, prepared, assessment.evaluation, judgement.outputs, assessment.points)
         title = f"{recipe.bundle_name} {recipe.version}"
     else:
         folder, title, judgement = _conclude_with_bundle(network, prepared, out)
+    write_predictions(judgement.assessment.judged.predictions, out / "predictions.csv")
+    write_json(judgement.assessment.as_dict(), out / "evaluation.json")
     notes = [f"Parts: {prepared.parts.mark}."]
     notes += [f"There is no bundle to serve: {'; '.join(reasons)}."] if reasons else []
     write_report(
         ReportMaterial(
             title,
             prepared.demonstration,
-            judgement.calibration,
             tuple(notes),
-            judgement.evaluation,
-            checkpoint["history"],
-            judgement.examples,
-            judgement.fourteen,
+            judgement.assessment,
             prepared.cache,
+            checkpoint["history"],
             tuple(asked_for_plots(network, prepared, judgement.outputs)),
         ),
         out / "report.html",
     )
     logger.info(
         "test: mean AUROC %s, maps reach %.3f of the pointing ceiling; report: %s",
-        judgement.evaluation.mean_auroc.rounded(),
-        judgement.evaluation.pointing_of_ceiling,
+        judgement.assessment.evaluation.mean_auroc.rounded(),
+        judgement.assessment.evaluation.pointing_of_ceiling,
         out / "report.html",
     )
     return folder
@@ -101,14 +92,24 @@ def judge(network: ChestNetwork, prepared: Prepared) -> Judgement:
     labels, trained = plan.training.labels, trained_of_fourteen(plan.training.labels, plan.trained)
     validation = in_fourteen(_outputs(network, prepared, plan.validation), labels)
     truth = make_examples(prepared.layout, plan.validation.names).targets
-    calibration = fit_platt(validation.logits, truth, trained)
-    points = choose_operating_points(calibration.probabilities(validation.logits), truth, trained, recipe)
+    calibration = fit_calibration(recipe.calibration, validation.logits, truth, trained)
+    positives = truth.sum(0) + make_examples(prepared.layout, plan.training.names).targets.sum(0)
+    rule = OperatingRule(recipe.operating_point, recipe.operating_target)
+    points = choose_operating_points(
+        calibration.probabilities(validation.logits), truth, flagging_findings(trained, positives), rule
+    )
     outputs = _outputs(network, prepared, prepared.examples(prepared.parts.test))
-    test = in_fourteen(outputs, labels)
-    examples = make_examples(prepared.layout, prepared.parts.test)
-    patients = prepared.layout.patients(examples.names)
-    evaluation = evaluate(test, examples, patients, calibration, points, recipe.bootstrap_samples, recipe.seed)
-    return Judgement(calibration, points, evaluation, examples, outputs, test)
+    judged = _judged(prepared, in_fourteen(outputs, labels), calibration, trained)
+    assessment = assess(judged, points, Resampling(recipe.bootstrap_samples, recipe.seed))
+    return Judgement(calibration, assessment, outputs)
+
+
+def _judged(prepared: Prepared, test: Outputs, calibration: Calibration, trained: tuple[bool, ...]) -> Judged:
+    examples, layout = make_examples(prepared.layout, prepared.parts.test), prepared.layout
+    title, patients = prepared.plan.recipe.bundle_name, layout.patients(examples.names)
+    predictions = network_predictions(title, examples.names, patients, test.logits, calibration, trained)
+    entries = [layout.entries[name] for name in examples.names]
+    return Judged(predictions, test.maps, examples, entries, prepared.parts.mark)
 
 
 def _conclude_with_bundle(network: ChestNetwork, prepared: Prepared, out: Path) -> tuple[Path, str, Judgement]:
@@ -118,15 +119,7 @@ def _conclude_with_bundle(network: ChestNetwork, prepared: Prepared, out: Path) 
     weights = weights_of(network)
     judgement = judge(network_with(weights, served_channels(recipe), recipe.architecture), prepared)
     folder = out / "bundle" / recipe.bundle_name
-    bundle = export_bundle(
-        prepared,
-        weights,
-        judgement.calibration,
-        judgement.points,
-        judgement.evaluation,
-        judgement.probabilities,
-        folder,
-    )
+    bundle = export_bundle(prepared, weights, judgement.calibration, judgement.assessment, folder)
     return bundle.folder, f"{bundle.name} {bundle.model_version}", judgement
 
 

@@ -16,14 +16,15 @@ from model.golden import expected_probabilities
 from model.labels import LABELS
 from model.preprocess import resize_uint8
 from training.data.cache import read_grey
-from training.data.chestxray14 import list_hash
-from training.evaluation.evaluate import Evaluation
+from training.data.radiographs import list_hash
+from training.evaluation.assessment import Assessment
+from training.evaluation.leakage import seen_images
 from training.fitting.initial import origin_of
 from training.networks.build import served_channels
 from training.phantoms.picture import draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS
 from training.prepare import Prepared
-from training.reporting.card import model_card
+from training.reporting.card import making_of, model_card
 
 _GOLDEN_PX = 384  # small enough for the bundle, larger than the network's input so that resizing is proven too
 _NORMAL_PICTURES = 2
@@ -37,19 +38,17 @@ def export_bundle(
     prepared: Prepared,
     weights: Mapping[str, NDArray[np.float16]],
     calibration: Calibration,
-    points: dict[str, OperatingPoint],
-    evaluation: Evaluation,
-    probabilities: NDArray[np.floating],
+    assessment: Assessment,
     folder: Path,
 ) -> Bundle:
     """Write the bundle folder and return it as loaded again.
 
     Parameters
     ----------
-    probabilities
-        [N, 14] calibrated, of the test part, to pick telling golden pictures.
+    assessment
+        Of the test part, with the operating points.
     """
-    recipe, parts = prepared.plan.recipe, prepared.parts
+    recipe, parts, points = prepared.plan.recipe, prepared.parts, assessment.points
     seen = parts.training + parts.validation
     facts = BundleFacts(
         name=recipe.bundle_name,
@@ -58,23 +57,30 @@ def export_bundle(
         trained=prepared.plan.trained,
         calibration=calibration,
         operating_points=points,
+        reported_only=tuple(
+            label
+            for label, trained in zip(LABELS, prepared.plan.trained, strict=True)
+            if trained and label not in points
+        ),
         trained_on=TrainedOn(
             description=f"{len(seen)} pictures, training and validation together: {parts.mark}",
             list_sha256=list_hash(seen),
         ),
-        metrics=evaluation.metrics() | ({"part": parts.mark} if parts.leaky else {}),
-        localisation=evaluation.localisation(),
+        metrics=assessment.evaluation.metrics(),
+        localisation=assessment.localisation(),
         versions=_versions(),
         architecture=recipe.architecture,
         input_channels=served_channels(recipe),
     )
     golden = [
         (name, pixels, expected_probabilities(facts, weights, pixels))
-        for name, pixels in _golden(prepared, points, probabilities)
+        for name, pixels in _golden(prepared, points, assessment.judged.predictions.probabilities)
     ]
     origin = origin_of(recipe, prepared.plan.init_file)
-    card = model_card(facts, evaluation, recipe, len(seen), origin=origin, drawn=prepared.drawn)
-    return write_bundle(folder, facts, weights, card, golden)
+    card = model_card(facts, assessment, making_of(facts, recipe, len(seen), origin))
+    return write_bundle(
+        folder, facts, weights, card, golden, seen_images(prepared.layout, parts.training, parts.validation)
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -87,8 +93,8 @@ def _golden(prepared: Prepared, points: dict[str, OperatingPoint], probabilities
     if not prepared.drawn:
         return _drawn_golden()
     names, targets = prepared.parts.test, prepared.layout.targets(prepared.parts.test)
-    order = [LABELS.index(label) for label in points]
-    thresholds = np.array([points[LABELS[column]].threshold for column in order])
+    order = [column for column, trained in enumerate(prepared.plan.trained) if trained]
+    thresholds = np.array([points[label].threshold if (label := LABELS[c]) in points else 0.5 for c in order])
     margin = probabilities[:, order] - thresholds
     chosen: dict[str, int] = {}
     for place, column in enumerate(order):

@@ -36,6 +36,7 @@ _AFTER_TRAINING = (
     "bundle_name",
     "version",
     "demonstration",
+    "calibration",
     "operating_point",
     "operating_target",
     "bootstrap_samples",
@@ -111,10 +112,15 @@ class Recipe(Table):
     """Pictures the report shows beside the usual ones. ``classes``: how often each label is, and what its positives and
     negatives weigh in the loss; ``grad-cam``: where the evidence lies, for the top class and for all; ``samples``: test
     pictures with true and predicted labels."""
-    operating_point: Literal["youden", "sensitivity", "specificity"] = "youden"
-    """How thresholds are chosen on validation."""
+    calibration: Literal["platt", "temperature", "isotonic"] = "platt"
+    """How probabilities are put right on validation: slope and offset, a slope alone, or any rising curve for findings
+    with at least 1,000 positives there (``platt`` for the others)."""
+    operating_point: Literal["youden", "f1", "sensitivity", "specificity", "ppv"] = "youden"
+    """How thresholds are chosen on validation: the largest sensitivity + specificity, the largest F1, or reaching
+    ``operating_target``. A finding with fewer than 30 positives in training and validation together gets none: it is
+    reported and never flags."""
     operating_target: float = Field(default=0.9, gt=0, lt=1)
-    """The sensitivity or specificity aimed at; not used by ``youden``."""
+    """The sensitivity, specificity or positive predictive value (``ppv``) aimed at."""
     bootstrap_samples: int = Field(default=1000, ge=100)
     """Patient resamples behind every 95 % interval."""
     remark: str = ""
@@ -145,6 +151,24 @@ def known_recipes() -> tuple[str, ...]:
     """Return the names of the recipes of whole networks that come with the package."""
     paths = sorted(RECIPES_DIRECTORY.glob("*.toml"), key=lambda path: path.stem)
     return tuple(path.stem for path in paths if tomllib.loads(path.read_text(encoding="utf-8")).get("kind") != "head")
+
+
+def chosen_recipe(data: Path, name_or_path: str | None, init: str | None) -> Recipe:
+    """Return the recipe that a command names, or the one that fits the data: phantoms have their own.
+
+    Parameters
+    ----------
+    init
+        ``random`` overrides what the recipe starts from.
+
+    Raises
+    ------
+    RecipeError
+        As ``load_recipe``.
+    """
+    fitting = "phantom" if (data / "PHANTOM.json").exists() else "densenet121"
+    recipe = load_recipe(name_or_path or fitting)
+    return recipe.model_copy(update={"init": "random"}) if init == "random" else recipe
 
 
 def load_recipe(name_or_path: str) -> Recipe:

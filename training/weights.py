@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from model.bundle import OperatingPoint
 from training.data.radiographs import NO_FINDING, list_hash
+from training.evaluation.box_protocol import localisation_values
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.inference import Outputs
 from training.evaluation.metrics import auroc, average_precision, patient_weights, with_interval
@@ -44,7 +45,7 @@ def write_weights(
             label: {"threshold": p.threshold, "chosen_by": p.chosen_by} for label, p in points.items()
         },
         "metrics": evaluation.metrics() | {"part": prepared.parts.mark},
-        "localisation": evaluation.localisation(),
+        "localisation": localisation_values(evaluation.pointing, {}),
         "no_finding": _no_finding(prepared, outputs),
     }
     _write_durably(folder / METRICS_FILE, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())

@@ -1,9 +1,13 @@
-"""What a trained network is worth on the test part: one pass, every figure with a patient-bootstrap interval."""
+"""What a model is worth on a part: every figure with a patient-bootstrap interval, beside what costs nothing to reach.
+
+Three baselines need no model: an AUROC of 0.5, an average precision of the prevalence, and the accuracy of never
+finding anything (0.92 on the official test part, more than several papers report as a result).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,142 +15,119 @@ from numpy.typing import NDArray
 from model.bundle import OperatingPoint
 from model.calibration import Calibration
 from model.labels import LABELS
-from training.data.batches import Examples
-from training.evaluation.inference import Outputs
-from training.evaluation.localise import PointingScore, pointing_game
+from training.evaluation.figures import Evaluation, FindingFigures
+from training.evaluation.flagging import flag_rates
+from training.evaluation.localise import PointingScore
 from training.evaluation.metrics import (
+    UNDEFINED,
     Interval,
+    Metric,
     auroc,
     average_precision,
     expected_calibration_error,
-    mean_with_interval,
+    mean_interval,
     patient_weights,
-    with_interval,
+    percentile_interval,
+    resampled,
 )
-from training.evaluation.operating_points import rates_at
+from training.evaluation.predictions import Predictions
+
+__all__ = ["Evaluation", "FindingFigures", "Resampling", "evaluate"]
+
+Floats = NDArray[np.floating]
+_METRICS: dict[str, Metric] = {"auroc": auroc, "average_precision": average_precision}
+_LARGEST_SHIFT = 40.0
+_HALVINGS = 60
 
 
 @dataclass(frozen=True)
-class FindingFigures:
-    """Figures of one finding on the test part."""
+class Resampling:
+    """How intervals are made."""
 
-    positives: int
-    auroc: Interval
-    average_precision: Interval
-    ece_before: float
-    """Expected calibration error of ``sigmoid(logit)``."""
-    ece_after: float
-    """Expected calibration error of the calibrated probability."""
-    sensitivity: float | None
-    specificity: float | None
-    pointing: PointingScore | None
-    """None without boxes."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of the test part."""
-
-    pictures: int
-    patients: int
-    mean_auroc: Interval
-    """Over the trained findings that have both classes."""
-    mean_average_precision: Interval
-    findings: dict[str, FindingFigures]
-
-    @property
-    def pointing_of_ceiling(self) -> float:
-        """Return all hits as a share of all hits that a perfect pick among the cell centres reaches."""
-        scores = [f.pointing for f in self.findings.values() if f.pointing]
-        ceiling = sum(score.ceiling_hits for score in scores)
-        return sum(score.hits for score in scores) / ceiling if ceiling else float("nan")
-
-    def metrics(self) -> dict[str, Any]:
-        """Return plain values for the bundle."""
-        return {
-            "part": "official test list",
-            "pictures": self.pictures,
-            "patients": self.patients,
-            "interval": "95 %, patients resampled",
-            "mean_auroc": self.mean_auroc.rounded(),
-            "mean_average_precision": self.mean_average_precision.rounded(),
-            "findings": {label: _finding_metrics(figures) for label, figures in self.findings.items()},
-        }
-
-    def localisation(self) -> dict[str, Any]:
-        """Return plain values for the bundle; empty without boxes."""
-        scores = {label: f.pointing for label, f in self.findings.items() if f.pointing}
-        if not scores:
-            return {}
-        return {
-            "protocol": "pointing game: centre of the strongest of the 7 x 7 cells inside a box of the finding",
-            "share_of_ceiling": _rounded(self.pointing_of_ceiling),
-            "findings": {label: _pointing_metrics(score) for label, score in scores.items()},
-        }
+    samples: int = 1000
+    seed: int = 0
 
 
 def evaluate(
-    outputs: Outputs,
-    examples: Examples,
-    patients: NDArray[np.str_],
-    calibration: Calibration,
-    points: dict[str, OperatingPoint],
-    bootstrap_samples: int,
-    seed: int,
+    predictions: Predictions,
+    targets: Floats,
+    points: Mapping[str, OperatingPoint],
+    resampling: Resampling,
+    *,
+    part: str,
+    pointing: Mapping[str, PointingScore] | None = None,
 ) -> Evaluation:
-    """Compute every figure of the trained findings, those with an operating point."""
-    weights = patient_weights(patients, bootstrap_samples, seed)
-    trained = tuple(label in points for label in LABELS)
-    probabilities = calibration.probabilities(outputs.logits)
-    raw = Calibration.identity().probabilities(outputs.logits)
-    pointing = pointing_game(outputs.maps, examples.boxes, trained)
-    figures = {}
-    for label, point in points.items():
-        column = LABELS.index(label)
-        truth, probability = examples.targets[:, column], probabilities[:, column]
-        sensitivity, specificity = rates_at(probability, truth, point.threshold)
-        figures[label] = FindingFigures(
-            int(truth.sum()),
-            with_interval(auroc, truth, outputs.logits[:, column], weights),
-            with_interval(average_precision, truth, outputs.logits[:, column], weights),
-            expected_calibration_error(truth, raw[:, column]),
-            expected_calibration_error(truth, probability),
-            sensitivity,
-            specificity,
-            pointing.get(label),
-        )
-    columns = [LABELS.index(label) for label, f in figures.items() if not np.isnan(f.auroc.value)]
-    return Evaluation(
-        len(examples.names),
-        len(np.unique(patients)),
-        mean_with_interval(auroc, examples.targets, outputs.logits, columns, weights),
-        mean_with_interval(average_precision, examples.targets, outputs.logits, columns, weights),
-        figures,
+    """Compute every figure of the findings that the model speaks of.
+
+    Parameters
+    ----------
+    targets
+        [N, 14] of 0 and 1, for the pictures of ``predictions``.
+    points
+        Operating points by finding, chosen elsewhere; findings without one never flag.
+    part
+        Which pictures these are, in words.
+    pointing
+        Pointing scores by finding, where there are boxes and maps.
+    """
+    weights = patient_weights(predictions.patients, resampling.samples, resampling.seed)
+    means: dict[str, list[tuple[float, NDArray[np.float64]]]] = {name: [] for name in _METRICS}
+    findings: dict[str, FindingFigures] = {}
+    for column, label in enumerate(LABELS):
+        if not predictions.trained[column]:
+            continue
+        truth, score = targets[:, column], predictions.scores[:, column]
+        intervals = dict.fromkeys(_METRICS, UNDEFINED)
+        if 0 < truth.sum() < len(truth):
+            for name, metric in _METRICS.items():
+                value, drawn = (
+                    float(metric(truth, score, np.ones(len(truth)))),
+                    resampled(metric, truth, score, weights),
+                )
+                intervals[name] = percentile_interval(value, drawn)
+                means[name].append((value, drawn))
+        shown = (points.get(label), (pointing or {}).get(label))
+        findings[label] = _figures(predictions, truth, column, intervals, *shown)
+    averages = [mean_interval([v for v, _ in found], [d for _, d in found]) for found in means.values()]
+    patients = len(np.unique(predictions.patients))
+    return Evaluation(part, len(predictions.names), patients, averages[0], averages[1], findings)
+
+
+def _figures(
+    predictions: Predictions,
+    truth: Floats,
+    column: int,
+    intervals: Mapping[str, Interval],
+    point: OperatingPoint | None,
+    pointing: PointingScore | None,
+) -> FindingFigures:
+    probability, positive = predictions.probabilities[:, column], truth == 1
+    logits = predictions.logits
+    raw = Calibration.identity().probabilities(logits)[:, column]
+    return FindingFigures(
+        int(positive.sum()),
+        len(np.unique(predictions.patients[positive])),
+        float(positive.mean()),
+        intervals["auroc"],
+        intervals["average_precision"],
+        float("nan") if np.isnan(logits[:, column]).any() else expected_calibration_error(truth, raw),
+        expected_calibration_error(truth, probability),
+        _ece_at_prevalence(truth, probability),
+        None if point is None else flag_rates(probability, truth, point.threshold),
+        pointing,
     )
 
 
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 4)
-
-
-def _finding_metrics(figures: FindingFigures) -> dict[str, Any]:
-    return {
-        "positives": figures.positives,
-        "auroc": figures.auroc.rounded(),
-        "average_precision": figures.average_precision.rounded(),
-        "ece_before_calibration": round(figures.ece_before, 4),
-        "ece": round(figures.ece_after, 4),
-        "sensitivity": figures.sensitivity,
-        "specificity": figures.specificity,
-    }
-
-
-def _pointing_metrics(score: PointingScore) -> dict[str, Any]:
-    return {
-        "cases": score.cases,
-        "hit_rate": round(score.hits / score.cases, 4),
-        "ceiling": round(score.ceiling_hits / score.cases, 4),
-        "share_of_ceiling": _rounded(score.of_ceiling),
-        "random_point": round(score.random_rate, 4),
-        "picture_centre": round(score.centre_hits / score.cases, 4),
-    }
+def _ece_at_prevalence(truth: Floats, probability: Floats) -> float:
+    """Return the calibration error after moving all logits by the one number that makes the mean probability right."""
+    share = float(truth.mean())
+    if not 0 < share < 1:
+        return float("nan")
+    clipped = np.clip(probability, 1e-9, 1 - 1e-9)
+    logit = np.log(clipped) - np.log1p(-clipped)
+    low, high = -_LARGEST_SHIFT, _LARGEST_SHIFT
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        below = float(np.mean(1 / (1 + np.exp(-(logit + middle))))) < share
+        low, high = (middle, high) if below else (low, middle)
+    return expected_calibration_error(truth, 1 / (1 + np.exp(-(logit + low))))

@@ -7,13 +7,14 @@ no network: a random point of the picture, and its centre.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.labels import LABELS
-from training.data.chestxray14 import BOX_FRAME_PX, Box
+from training.data.radiographs import BOX_FRAME_PX, Box
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,23 @@ class PointingScore:
     def of_ceiling(self) -> float:
         """Return hits as a share of the ceiling; NaN where the ceiling is 0."""
         return self.hits / self.ceiling_hits if self.ceiling_hits else float("nan")
+
+    def as_dict(self) -> dict[str, int | float | None]:
+        """Return plain values, shares to four decimals."""
+        return {
+            "cases": self.cases,
+            "hit_rate": round(self.hits / self.cases, 4),
+            "ceiling": round(self.ceiling_hits / self.cases, 4),
+            "share_of_ceiling": round(self.of_ceiling, 4) if self.ceiling_hits else None,
+            "random_point": round(self.random_rate, 4),
+            "picture_centre": round(self.centre_hits / self.cases, 4),
+        }
+
+
+def share_of_ceiling(scores: Mapping[str, PointingScore]) -> float:
+    """Return all hits as a share of all that a perfect pick among the cell centres reaches; NaN where that is none."""
+    ceiling = sum(score.ceiling_hits for score in scores.values())
+    return sum(score.hits for score in scores.values()) / ceiling if ceiling else float("nan")
 
 
 def pointing_game(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 from model.bundle import BundleFacts
-from training.evaluation.evaluate import Evaluation
-from training.evaluation.metrics import Interval
+from training.data.chestxray14 import CHESTXRAY14, PHANTOMS
+from training.evaluation.assessment import Assessment
+from training.evaluation.operating_points import FEWEST_POSITIVES
 from training.fitting.initial import Origin
 from training.recipe import Recipe
+from training.reporting.audit_grids import group_grid
+from training.reporting.figure_grids import (
+    adjudicated_grid,
+    calibration_grid,
+    evaluation_grid,
+    operating_grid,
+    published_grids,
+)
+from training.reporting.map_grids import box_grids, pointing_grid
 
 _DEMONSTRATION = """\
 **This is a demonstration model. It was trained on drawings of chests ("phantoms"), never on a radiograph of a person.**
@@ -24,12 +32,45 @@ against radiologists, about half of the positive pneumothorax labels are right, 
 already, so the network partly detects treated pneumothorax. The official test part is another population than the
 training part (more AP films, more findings).
 """
+_USE = """\
+## Intended use
+
+Ordering a worklist in demonstrations, tests and research. A picture that is not flagged is not a normal picture."""
+_LIMITS = """\
+## Limits
+
+Class activation maps show where the evidence for a finding lies at the resolution of a few cells; they are not
+outlines, and the evidence may be a drain, a marker or the edge of the film. AP films are of sicker patients than PA
+films, and a network uses that: within one view it ranks worse than over both. Calibration and thresholds hold for the
+population they were chosen on."""
+MAKING = "## How it was made"
+_NEVER = "## Findings it was never taught"
 
 
-def model_card(
-    facts: BundleFacts, evaluation: Evaluation, recipe: Recipe, pictures_seen: int, *, origin: Origin, drawn: bool
-) -> str:
+def model_card(facts: BundleFacts, assessment: Assessment, making: str) -> str:
     """Return the text of ``MODEL_CARD.md``.
+
+    Parameters
+    ----------
+    making
+        How the weights came about, in Markdown without a heading (``making_of``, ``making_in``).
+    """
+    title = f"# {facts.name} {facts.version}{' - demonstration model' if facts.demonstration else ''}"
+    parts = [
+        title,
+        "**NOT FOR DIAGNOSTIC USE. Not a medical device.**",
+        *_warnings(facts),
+        _USE,
+        f"{MAKING}\n\n{making}",
+        *_figures(facts, assessment),
+        _untaught(facts),
+        _LIMITS,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def making_of(facts: BundleFacts, recipe: Recipe, pictures_seen: int, origin: Origin) -> str:
+    """Return how a recipe made the weights.
 
     Parameters
     ----------
@@ -37,109 +78,59 @@ def model_card(
         Pictures of training and validation together.
     origin
         Where the first weights came from.
-    drawn
-        The pictures are phantoms.
     """
-    title = f"# {facts.name} {facts.version}{' - demonstration model' if facts.demonstration else ''}"
-    untrained = [label for label, is_trained in zip(facts.labels, facts.trained, strict=True) if not is_trained]
-    parts = [
-        title,
-        "**NOT FOR DIAGNOSTIC USE. Not a medical device.**",
-        *_warnings(facts, drawn=drawn),
-        "## Intended use\n\nOrdering a worklist in demonstrations, tests and research. A picture that is not flagged "
-        "is not a normal picture.",
-        _training(facts, recipe, pictures_seen, origin),
-        _figures(evaluation),
-        _operating_points(facts),
-        _localisation(evaluation),
-    ]
-    if untrained:
-        parts.append(
-            "## Findings it was never taught\n\n"
-            + ", ".join(untrained)
-            + ". They have no probability (null) and never flag."
-        )
-    parts.append(
-        "## Limits\n\nClass activation maps show where the evidence for a finding lies at a resolution of "
-        "7 x 7 cells; they are not outlines. Calibration and thresholds hold for the population they were "
-        "chosen on."
-    )
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _warnings(facts: BundleFacts, *, drawn: bool) -> list[str]:
-    if drawn:
-        return [_DEMONSTRATION.rstrip()]
-    return [_REAL_DEMONSTRATION.rstrip(), _REAL.rstrip()] if facts.demonstration else [_REAL.rstrip()]
-
-
-def _training(facts: BundleFacts, recipe: Recipe, pictures_seen: int, origin: Origin) -> str:
     stages = "; ".join(f"{s.epochs} epochs at {s.size_px} px, batch {s.batch_size}" for s in recipe.stages)
     boxes = f", boxes of findings with weight {recipe.box_weight}" if recipe.box_weight else ""
-    return (
-        f"## How it was made\n\n{facts.architecture}, from {origin}, seed {recipe.seed}; {stages}{boxes}. "
-        f"{facts.trained_on.description} ({pictures_seen} in all, {recipe.validation_share:.0%} of the patients kept "
-        f"for validation; list sha256 `{facts.trained_on.list_sha256}`). Selection, calibration (Platt) and thresholds "
-        f"used validation only, never the test list. {recipe.remark}\n\n"
-        + ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    text = (
+        f"{facts.architecture}, from {origin}, seed {recipe.seed}; {stages}{boxes}. {facts.trained_on.description} "
+        f"({pictures_seen} in all, {recipe.validation_share:.0%} of the patients kept for validation; list sha256 "
+        f"`{facts.trained_on.list_sha256}`). Selection, calibration ({facts.calibration.kind}) and thresholds used "
+        f"validation only, never the test list. {recipe.remark}"
     )
+    return f"{text.rstrip()}\n\n{_software(facts)}"
 
 
-def _figures(evaluation: Evaluation) -> str:
-    lines = [
-        f"## Test part\n\n{evaluation.pictures} pictures of {evaluation.patients} patients; 95 % intervals from "
-        "resampled patients.\n",
-        "| finding | positives | AUROC | average precision | ECE before -> after calibration |",
-        "|---|---|---|---|---|",
-    ]
-    for label, f in evaluation.findings.items():
-        lines.append(
-            f"| {label} | {f.positives} | {_text(f.auroc)} | {_text(f.average_precision)} | "
-            f"{f.ece_before:.3f} -> {f.ece_after:.3f} |"
+def making_in(card: str, facts: BundleFacts) -> str:
+    """Return how the weights came about as an earlier card says it, or what the bundle itself knows."""
+    _, found, rest = card.partition(f"{MAKING}\n")
+    text = rest.partition("\n## ")[0].strip() if found else ""
+    return text or f"{facts.trained_on.description}\n\n{_software(facts)}"
+
+
+def _software(facts: BundleFacts) -> str:
+    return ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+
+
+def _warnings(facts: BundleFacts) -> list[str]:
+    if PHANTOMS in facts.trained_on.description:
+        return [_DEMONSTRATION.rstrip()]
+    warnings = [_REAL_DEMONSTRATION.rstrip()] if facts.demonstration else []
+    if CHESTXRAY14 in facts.trained_on.description or facts.imported is not None:
+        warnings.append(_REAL.rstrip())
+    return warnings
+
+
+def _figures(facts: BundleFacts, assessment: Assessment) -> list[str]:
+    evaluation, leak = assessment.evaluation, assessment.judged.leak
+    beside = published_grids(evaluation, assessment.beside)
+    grids = [evaluation_grid(evaluation), calibration_grid(evaluation), operating_grid(evaluation, assessment.points)]
+    guard = "" if leak is None else f"**{leak.sentence}** " if leak.marked else f"{leak.sentence} "
+    parts = [f"## What it is worth\n\n{guard}{evaluation.summary}", *(grid.markdown() for grid in grids)]
+    if facts.reported_only:
+        parts.append(
+            f"Reported, but never flagged, for lack of {FEWEST_POSITIVES} positives in training and validation "
+            f"together: {', '.join(facts.reported_only)}."
         )
-    lines.append(f"| **mean** | | **{_text(evaluation.mean_auroc)}** | {_text(evaluation.mean_average_precision)} | |")
-    return "\n".join(lines)
+    parts += [grid.markdown() for grid in beside] or [f"Published figures: {assessment.beside.reason}."]
+    if assessment.adjudicated is not None:
+        parts.append(adjudicated_grid(assessment.adjudicated).markdown())
+    pointing = pointing_grid(evaluation.pointing)
+    maps = [*([pointing] if pointing else []), *box_grids(assessment.boxes)]
+    return [*parts, *(grid.markdown() for grid in (*maps, group_grid(assessment.audit)))]
 
 
-def _operating_points(facts: BundleFacts) -> str:
-    lines = [
-        "## Operating points\n",
-        "| finding | threshold | chosen by | validation sens / spec | test sens / spec |",
-        "|---|---|---|---|---|",
-    ]
-    for label, point in facts.operating_points.items():
-        test = facts.metrics["findings"][label]
-        lines.append(
-            f"| {label} | {point.threshold:.4f} | {point.chosen_by} | {_rate(point.sensitivity)} / "
-            f"{_rate(point.specificity)} | {_rate(test['sensitivity'])} / {_rate(test['specificity'])} |"
-        )
-    return "\n".join(lines)
-
-
-def _localisation(evaluation: Evaluation) -> str:
-    rows = [(label, f.pointing) for label, f in evaluation.findings.items() if f.pointing]
-    if not rows:
+def _untaught(facts: BundleFacts) -> str:
+    untaught = [label for label, is_trained in zip(facts.labels, facts.trained, strict=True) if not is_trained]
+    if not untaught:
         return ""
-    lines = [
-        "## Where the maps point\n\nPointing game: the centre of the strongest of the 7 x 7 cells lies in a box of the "
-        "finding. The ceiling is what a perfect pick among the cell centres reaches.\n",
-        "| finding | cases | hit rate | ceiling | share of ceiling | random point | picture centre |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for label, s in rows:
-        lines.append(
-            f"| {label} | {s.cases} | {s.hits / s.cases:.3f} | {s.ceiling_hits / s.cases:.3f} | "
-            f"{_rate(s.of_ceiling)} | {s.random_rate:.3f} | {s.centre_hits / s.cases:.3f} |"
-        )
-    lines.append(f"\nAll cases together reach {_rate(evaluation.pointing_of_ceiling)} of the ceiling.")
-    return "\n".join(lines)
-
-
-def _text(interval: Interval) -> str:
-    if math.isnan(interval.value):
-        return "undefined (one class only)"
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
-def _rate(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+    return f"{_NEVER}\n\n{', '.join(untaught)}. They have no probability (null) and never flag."

@@ -1,4 +1,4 @@
-"""The report's pictures, as PNG bytes: validation by epoch, ROC, precision-recall, reliability, class maps."""
+"""The report's curves, as PNG bytes: validation by epoch, ROC, precision-recall, reliability."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from model.cam import saliency
 from model.labels import LABELS
-from training.data.batches import Examples
-from training.data.chestxray14 import BOX_FRAME_PX
+from training.evaluation.evaluate import Evaluation
 
 _BINS = 10
-_COLUMNS = 4
+_FEWEST_IN_BIN = 5
 _PALETTE = mpl.colormaps["tab20"]
+Floats = NDArray[np.floating]
 
 
 def history_plot(history: list[dict[str, Any]]) -> bytes:
@@ -25,104 +25,103 @@ def history_plot(history: list[dict[str, Any]]) -> bytes:
     figure, (left, right) = _figure(2)
     epochs = [entry["epoch"] + 1 for entry in history]
     for label in history[-1]["auroc"]:
-        left.plot(epochs, [entry["auroc"].get(label, np.nan) for entry in history], color=_colour(label), label=label)
+        left.plot(epochs, [entry["auroc"].get(label, np.nan) for entry in history], color=colour(label), label=label)
     left.plot(epochs, [entry["mean_auroc"] for entry in history], color="black", linewidth=2, label="mean")
     left.set(xlabel="epoch", ylabel="AUROC on validation")
     left.legend(fontsize=6)
     for label in history[-1]["pointing"]:
         counts = [entry["pointing"].get(label, [0, 0, 0]) for entry in history]
         shares = [hits / ceiling if ceiling else np.nan for hits, ceiling, _ in counts]
-        right.plot(epochs, shares, color=_colour(label), label=label)
+        right.plot(epochs, shares, color=colour(label), label=label)
     right.set(xlabel="epoch", ylabel="pointing game, share of ceiling")
-    return _png(figure)
+    return png(figure)
 
 
-def curve_plots(probabilities: NDArray[np.floating], targets: NDArray[np.floating], labels: list[str]) -> bytes:
-    """Draw ROC and precision-recall curves; true against false positive rate, precision against recall."""
-    figure, (roc, recall) = _figure(2)
-    for label in labels:
-        column = LABELS.index(label)
-        truth = targets[np.argsort(-probabilities[:, column]), column]
-        if not 0 < truth.sum() < len(truth):
-            continue
-        hits, alarms = np.cumsum(truth), np.cumsum(1 - truth)
-        roc.plot(alarms / alarms[-1], hits / hits[-1], color=_colour(label), label=label)
-        recall.plot(hits / hits[-1], hits / (hits + alarms), color=_colour(label))
-    roc.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
-    roc.set(xlabel="false positive rate", ylabel="true positive rate")
-    roc.legend(fontsize=6)
-    recall.set(xlabel="recall", ylabel="precision")
-    return _png(figure)
-
-
-def reliability_plot(
-    before: NDArray[np.floating], after: NDArray[np.floating], targets: NDArray[np.floating], labels: list[str]
-) -> bytes:
-    """Draw frequency against probability, before and after calibration."""
-    figure, axes = _figure(2)
-    for axis, probabilities, title in ((axes[0], before, "before"), (axes[1], after, "after")):
-        axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
-        axis.set(xlabel=f"probability {title} calibration", ylabel="frequency")
-        for label in labels:
-            column = LABELS.index(label)
-            place = np.minimum((probabilities[:, column] * _BINS).astype(int), _BINS - 1)
-            count = np.bincount(place, minlength=_BINS)
-            kept = count >= 5  # fewer pictures say nothing about a frequency
-            mean = np.bincount(place, probabilities[:, column], _BINS)[kept] / count[kept]
-            frequency = np.bincount(place, targets[:, column], _BINS)[kept] / count[kept]
-            axis.plot(mean, frequency, ".-", color=_colour(label))
-    return _png(figure)
-
-
-def map_plots(
-    pictures: NDArray[np.uint8], maps: NDArray[np.float32], examples: Examples, rows: list[tuple[int, str]]
-) -> bytes:
-    """Draw pictures with the class map of one finding each, and its boxes.
+def curve_plots(scores: Floats, targets: Floats, evaluation: Evaluation) -> bytes:
+    """Draw ROC and precision-recall curves with the AUROC and average precision of each finding.
 
     Parameters
     ----------
-    pictures
-        uint8 [len(rows), S, S].
-    maps
-        float32 [N, 14, 7, 7] of all examples.
-    rows
-        Row in ``examples`` and finding of each picture.
+    scores, targets
+        [N, 14]; targets are 0 or 1.
     """
-    height = -(-len(rows) // _COLUMNS)
-    figure = Figure(figsize=(2.4 * _COLUMNS, 2.5 * height), layout="constrained")
-    for place, (row, label) in enumerate(rows):
-        axis = figure.add_subplot(height, _COLUMNS, place + 1)
-        side = pictures.shape[-1]
-        axis.imshow(pictures[place], cmap="gray", vmin=0, vmax=255)
-        heat = saliency(maps[row, LABELS.index(label)], (side, side))
-        axis.imshow(heat, cmap="inferno", alpha=heat * 0.6)
-        scale = side / BOX_FRAME_PX
-        for box in examples.boxes[row]:
-            if box.label == label:
-                axis.add_patch(
-                    mpl.patches.Rectangle(
-                        (box.x_px * scale, box.y_px * scale),
-                        box.width_px * scale,
-                        box.height_px * scale,
-                        fill=False,
-                        edgecolor="cyan",
-                    )
-                )
-        axis.set_title(label, fontsize=8)
-        axis.set_axis_off()
-    return _png(figure)
+    figure, (roc, recall) = _figure(2)
+    for label, figures in evaluation.findings.items():
+        if not figures.auroc.defined:
+            continue
+        column = LABELS.index(label)
+        hits, alarms = _steps(scores[:, column], targets[:, column])
+        roc.plot(alarms / alarms[-1], hits / hits[-1], color=colour(label), label=f"{label} {figures.auroc.value:.3f}")
+        precision = hits[1:] / (hits[1:] + alarms[1:])
+        name = f"{label} {figures.average_precision.value:.3f} ({figures.prevalence:.3f})"
+        recall.step(hits[1:] / hits[-1], precision, where="pre", color=colour(label), label=name)
+    roc.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
+    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (AUROC)")
+    recall.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="precision-recall (AP, prevalence)")
+    for axis in (roc, recall):
+        _legend(axis)
+    return png(figure)
 
 
-def _colour(label: str) -> Any:
+def reliability_plot(before: Floats, after: Floats, targets: Floats, evaluation: Evaluation) -> bytes:
+    """Draw frequency against probability, before and after calibration, with the calibration errors.
+
+    Parameters
+    ----------
+    before, after
+        [N, 14] probabilities; NaN where unknown.
+    """
+    figure, axes = _figure(2)
+    sides = ((axes[0], before, "before", "ece_before"), (axes[1], after, "after", "ece_after"))
+    for axis, probabilities, title, error in sides:
+        axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
+        axis.set(xlabel=f"probability {title} calibration", ylabel="frequency", title=f"{title} (ECE)")
+        for label, figures in evaluation.findings.items():
+            column = LABELS.index(label)
+            if np.isnan(probabilities[:, column]).any():
+                continue
+            mean, frequency = _bins(probabilities[:, column], targets[:, column])
+            name = f"{label} {getattr(figures, error):.3f}"
+            axis.plot(mean, frequency, ".-", color=colour(label), label=name)
+        _legend(axis)
+    return png(figure)
+
+
+def colour(label: str) -> Any:
+    """Return a finding's colour, the same in every picture; "No Finding" has one of its own."""
     return _PALETTE(LABELS.index(label) if label in LABELS else len(LABELS))
 
 
-def _figure(columns: int) -> tuple[Figure, list[Any]]:
-    figure = Figure(figsize=(5 * columns, 4), layout="constrained")
-    return figure, [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
-
-
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return the figure as PNG bytes."""
     stream = BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     return stream.getvalue()
+
+
+def _steps(score: Floats, truth: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return hits and false alarms at every distinct score, falling, from (0, 0) on; equal scores are one step."""
+    order = np.argsort(-score, kind="stable")
+    ordered = score[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    hits, alarms = np.cumsum(truth[order])[ends], np.cumsum(1 - truth[order])[ends]
+    return np.append(0.0, hits), np.append(0.0, alarms)
+
+
+def _bins(probability: Floats, truth: Floats) -> tuple[Floats, Floats]:
+    """Return mean probability and frequency of each bin with enough pictures to have a frequency."""
+    place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    count = np.bincount(place, minlength=_BINS)
+    kept = count >= _FEWEST_IN_BIN
+    mean = np.bincount(place, probability, _BINS)[kept] / count[kept]
+    return mean, np.bincount(place, truth, _BINS)[kept] / count[kept]
+
+
+def _figure(columns: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(6.4 * columns, 4.4), layout="constrained")
+    return figure, [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
+
+
+def _legend(axis: Axes) -> None:
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))

@@ -39,6 +39,10 @@ class Learner:
         network = initial_network(plan.recipe, plan.init_file, prevalence, plan.training.labels, plan.levels)
         self.network = network.to(self.device)
         self.averaged = copy.deepcopy(self.network)
+        self._own, self._kept = _weights_of(self.network), _weights_of(self.averaged)
+        self.network.train()
+        if self.recipe.network.freeze:
+            self.network.features.eval()
         self.optimiser = build_optimiser(self.network, plan.recipe)
         self.gradients = Gradients(plan, self.network, team, self.device)
         self.steps_done = 0
@@ -55,9 +59,6 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        self.network.train()
-        if self.recipe.network.freeze:
-            self.network.features.eval()
         self.optimiser.zero_grad(set_to_none=True)
         losses = self.gradients.of_step(epoch, step, self.steps_done)
         stop = torch.tensor([float(stop_asked)], device=self.device)
@@ -96,9 +97,7 @@ class Learner:
 
     def _average_weights(self) -> None:
         decay = min(self.recipe.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))
-        own = [t for t in self.network.state_dict().values() if t.is_floating_point()]
-        kept = [t for t in self.averaged.state_dict().values() if t.is_floating_point()]
-        torch._foreach_lerp_(kept, own, 1 - decay)
+        torch._foreach_lerp_(self._kept, self._own, 1 - decay)
 
 
 def _choose_algorithms(*, deterministic: bool) -> None:
@@ -106,6 +105,11 @@ def _choose_algorithms(*, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition for equal bits
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def _weights_of(network: torch.nn.Module) -> list[Tensor]:
+    """Return the tensors that are averaged: weights and batch statistics, as the network holds them."""
+    return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
 
 def _batch_statistics(network: torch.nn.Module) -> list[Tensor]:

@@ -32,7 +32,8 @@ class FindingLoss:
     """
 
     def __init__(self, choices: Loss, trained: Tensor, positives: Tensor, pictures: int) -> None:
-        self.choices, self.trained = choices, trained
+        self.choices = choices
+        self.trained = trained.nonzero()[:, 0]  # numbers, not a mask: a GPU would have to be waited for to count it
         self.plain = choices == Loss()
         self.positive_weight, self.negative_weight = class_weights(choices, positives[trained], pictures)
 
@@ -59,7 +60,7 @@ def finding_loss(logits: Tensor, targets: Tensor, trained: Tensor) -> Tensor:
     logits, targets
         float32 [N, K].
     trained
-        bool [K]; the others take no part.
+        bool [K], or the numbers of the columns, int64; the others take no part.
     """
     return functional.binary_cross_entropy_with_logits(logits[:, trained], targets[:, trained])
 

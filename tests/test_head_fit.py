@@ -125,7 +125,7 @@ class Stop(Exception):
 
 
 def test_a_broken_run_continues_bit_by_bit(tmp_path: Path) -> None:
-    table, wanted = separable_table(), choices(hidden=(5,), learning_rate=0.1, epochs=6)
+    table, wanted = separable_table(), choices(hidden=(5,), learning_rate=0.3, epochs=12)
 
     def stop(entry: dict[str, float]) -> None:
         if entry["epoch"] == 4:
@@ -136,7 +136,8 @@ def test_a_broken_run_continues_bit_by_bit(tmp_path: Path) -> None:
     epochs: list[float] = []
     resumed = fit_head(table, wanted, 1, lambda e: epochs.append(e["epoch"]), tmp_path / "checkpoint.pt", "same")
     whole = fitted(table, wanted)
-    assert epochs == [5, 6]
+    assert epochs == list(range(5, 13))
+    assert whole.history[-1]["learning_rate"] < whole.history[5]["learning_rate"]  # the patience was continued too
     assert resumed.history == whole.history
     for name, tensor in whole.best.state_dict().items():
         assert torch.equal(tensor, resumed.best.state_dict()[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -15,13 +14,15 @@ from typer.testing import CliRunner
 
 from model.labels import LABELS
 from training.cli import app
+from training.evaluation.predictions import read_predictions
 from training.heads.errors import HeadError
 from training.heads.head_folder import make_head
-from training.heads.perceptron import logits_of, probabilities_of, read_head
+from training.heads.perceptron import logits_of, read_head
 from training.heads.shards import read_features
 from training.heads.table import head_table
 
-OUTPUTS = {"auroc.png", "checkpoint.pt", "head.json", "head.safetensors", "learning_curve.png", "predictions.csv"}
+OUTPUTS = {"auroc.png", "checkpoint.pt", "head.json", "head.safetensors", "learning_curve.png"}
+OUTPUTS |= {"predictions_test.csv", "predictions_validation.csv"}
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predictions(folder: Path) -> list[dict[str, str]]:
-    with (folder / "predictions.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_everything_is_written_and_says_that_the_split_leaks(run: Path) -> None:
     assert {path.name for path in (run / "head").iterdir()} == OUTPUTS
     facts = json.loads((run / "head" / "head.json").read_text())
@@ -52,7 +48,9 @@ def test_everything_is_written_and_says_that_the_split_leaks(run: Path) -> None:
     assert facts["split"]["mark"] == written["split"]
     for text in (facts["split"]["mark"], (run / "said.txt").read_text()):
         assert text.startswith("LEAKY")
-    assert {row["split"] for row in predictions(run / "head")} == {"image-random (LEAKY)"}
+    for part in ("validation", "test"):
+        said = read_predictions(run / "head" / f"predictions_{part}.csv")
+        assert said.model == "head trial on drawn, image-random (LEAKY)"
     for name in ("auroc.png", "learning_curve.png"):
         with Image.open(run / "head" / name) as picture:
             assert picture.text["Description"].startswith("LEAKY")  # type: ignore[attr-defined]
@@ -62,28 +60,31 @@ def test_everything_is_written_and_says_that_the_split_leaks(run: Path) -> None:
     assert not facts["published"]["comparable"]
 
 
-def test_the_predictions_are_those_of_the_written_head(run: Path) -> None:
+@pytest.mark.parametrize(("part", "count"), [("validation", 20), ("test", 40)])
+def test_the_predictions_are_those_of_the_written_head(run: Path, part: str, count: int) -> None:
     head, _ = read_head(run / "head" / "head.safetensors")
     features = read_features(run / "features")
     table = head_table(features, metadata=True)
-    rows = predictions(run / "head")
-    assert [row["part"] for row in rows] == ["validation"] * 20 + ["test"] * 40
-    said = {row["image_index"]: [float(row[label]) for label in LABELS] for row in rows}
-    for place, name in enumerate(features.image_index):
-        if name in said:
-            expected = probabilities_of(logits_of(head, table.inputs[place : place + 1]))[0]
-            np.testing.assert_allclose(said[name], expected, atol=1e-6)
+    said = read_predictions(run / "head" / f"predictions_{part}.csv")
+    rows = table.rows(part)
+    assert len(said.names) == count
+    assert said.names == tuple(features.image_index[rows])
+    assert said.patients.tolist() == features.patient_id[rows].tolist()
+    np.testing.assert_allclose(said.logits, logits_of(head, table.inputs[rows]), rtol=1e-6)
+    np.testing.assert_allclose(said.probabilities, 1 / (1 + np.exp(-said.logits)), rtol=1e-6)
 
 
 def test_the_figures_are_those_of_the_predictions(run: Path) -> None:
-    rows = [row for row in predictions(run / "head") if row["part"] == "test"]
+    said = read_predictions(run / "head" / "predictions_test.csv")
+    features = read_features(run / "features")
+    truth = dict(zip(features.image_index, features.targets, strict=True))
+    targets = np.array([truth[name] for name in said.names])
     test = json.loads((run / "head" / "head.json").read_text())["test"]
     values = {}
-    for label in LABELS[:-1]:
-        truth = [label in row["finding_labels"].split("|") for row in rows]
-        values[label] = roc_auc_score(truth, [float(row[label]) for row in rows])
+    for column, label in enumerate(LABELS[:-1]):
+        values[label] = roc_auc_score(targets[:, column], said.probabilities[:, column])
         assert test["findings"][label]["auroc"][0] == pytest.approx(values[label], abs=1e-4)
-        assert test["findings"][label]["positives"] == sum(truth)
+        assert test["findings"][label]["positives"] == targets[:, column].sum()
     assert test["mean_auroc"][0] == pytest.approx(np.mean(list(values.values())), abs=1e-4)
     assert values["Effusion"] > 0.95  # the drawn features tell it
     assert test["undefined"] == ["Hernia"]
@@ -126,7 +127,7 @@ def test_an_honest_split_is_not_marked(tmp_path: Path) -> None:
     write_features(tmp_path / "features", split="patient-random")
     made = make_head(tmp_path / "features", tmp_path / "head", head_recipe(epochs=1))
     assert "LEAKY" not in json.dumps(made)
-    assert {row["split"] for row in predictions(tmp_path / "head")} == {"patient-random"}
+    assert read_predictions(tmp_path / "head" / "predictions_test.csv").model.endswith(", patient-random")
 
 
 def test_a_folder_without_features_is_refused(tmp_path: Path) -> None:

@@ -1,36 +1,34 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from training.heads.published import PUBLISHED, comparison_for
+from training.evaluation.published import published
+from training.heads.published import SHOWN_BY_THE_SOURCE, comparison_for, with_mean
 
 
-@pytest.mark.parametrize(
-    ("name", "mean"), [("Wang 2017", 0.696), ("Yao 2017", 0.803), ("CheXNet", 0.841), ("SwinCheX", 0.810)]
-)
-def test_the_copied_figures_have_the_mean_their_papers_report(name: str, mean: float) -> None:
-    table = next(table for table in PUBLISHED if table.name == name)
-    given = [value for value in table.aurocs if value is not None]
-    assert len(table.aurocs) == 14
-    assert np.mean(given) == pytest.approx(mean, abs=0.001)
-    assert len(given) == (8 if name == "Wang 2017" else 14)
+def test_other_test_pictures_get_the_sources_tables_marked_as_not_comparable() -> None:
+    comparison = comparison_for(("00000001_000.png", "00000002_000.png"))
+    assert tuple(table.name for table in comparison.tables) == SHOWN_BY_THE_SOURCE
+    assert not comparison.comparable
+    assert "other test pictures" in comparison.reason
 
 
-@pytest.mark.parametrize(
-    ("split", "pictures", "tested", "names", "caveat"),
-    [
-        ("image-random", 112_120, 22_424, {"Wang 2017", "Yao 2017", "CheXNet"}, "patients they had never seen"),
-        ("patient-random", 112_120, 22_424, {"Wang 2017", "Yao 2017", "CheXNet"}, ""),
-        ("patient-random", 3_971, 794, {"Wang 2017", "Yao 2017", "CheXNet"}, "3,971 of the 112,120"),
-        ("official", 112_120, 25_596, {"SwinCheX"}, ""),
-        ("official", 3_971, 1_366, {"SwinCheX"}, "1,366 of the 25,596"),
-    ],
-)
-def test_only_tables_of_the_same_kind_of_split_are_shown_and_a_difference_is_named(
-    split: str, pictures: int, tested: int, names: set[str], caveat: str
-) -> None:
-    comparison = comparison_for(split, pictures, tested)
-    assert set(comparison.as_dict()["tables"]) == names
-    assert comparison.as_dict()["comparable"] is (caveat == "")
-    assert caveat in comparison.caveat
+def test_the_whole_official_test_list_gets_the_tables_measured_on_it(shared: Path) -> None:
+    names = tuple((shared / "data" / "nih_metadata" / "test_list.txt").read_text().split())
+    comparison = comparison_for(names)
+    assert comparison.comparable
+    assert {table.split for table in comparison.tables} == {"official"}
+    facts = comparison.as_dict()
+    assert (facts["comparable"], facts["reason"]) == (True, comparison.reason)
+    assert not comparison_for(names[:-1]).comparable
+
+
+def test_a_mean_of_eight_findings_is_not_drawn_as_a_mean_of_fourteen() -> None:
+    tables = {table.name: table for table in published().tables}
+    wang = with_mean(tables["Wang 2017, 8 findings"])
+    assert wang[:2].tolist() == [0.7069, 0.8141]  # Atelectasis, Cardiomegaly, from the paper
+    assert np.isnan(wang[8:]).all()
+    assert with_mean(tables["CheXNet"])[-1] == pytest.approx(0.841, abs=0.001)

@@ -98,7 +98,8 @@ def head(
 ) -> None:
     """Train a head on finished features and test it once. Run it again to continue after an interruption.
 
-    Writes head.safetensors, head.json, predictions.csv, learning_curve.png and auroc.png.
+    Writes head.safetensors, head.json, learning_curve.png, auroc.png, and predictions_validation.csv and
+    predictions_test.csv, which `evaluate`, `compare` and `audit` read.
     """
     changed = {"learning_rate": learning_rate, "weight_decay": weight_decay, "epochs": epochs}
     chosen = _with(load_head_recipe(recipe), "head", changed)

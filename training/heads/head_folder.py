@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from model.calibration import Calibration
 from model.labels import LABELS
 from training.data.cache import file_sha256
 from training.data.cache_index import read_json, write_json, write_whole
+from training.evaluation.predictions import network_predictions, write_predictions
 from training.heads.errors import HeadError, writing_to
 from training.heads.figures import head_figures
 from training.heads.fit import FittedHead, fit_head
-from training.heads.perceptron import logits_of, probabilities_of, write_head
+from training.heads.perceptron import logits_of, write_head
 from training.heads.plots import auroc_bars, learning_curve
-from training.heads.published import comparison_for
+from training.heads.published import Comparison, comparison_for
 from training.heads.recipe import HeadRecipe
 from training.heads.shards import NOTICE, FeatureTable, read_features, read_manifest
 from training.heads.split import TEST, TRAINING, VALIDATION, short_mark
@@ -30,7 +27,7 @@ from training.progress import RateBar
 
 logger = logging.getLogger(__name__)
 
-HEAD_FILE, FACTS_FILE, PREDICTIONS_FILE = "head.safetensors", "head.json", "predictions.csv"
+HEAD_FILE, FACTS_FILE = "head.safetensors", "head.json"
 
 
 def make_head(features: Path, out: Path, recipe: HeadRecipe, initial: Path | None = None) -> dict[str, Any]:
@@ -60,12 +57,14 @@ def make_head(features: Path, out: Path, recipe: HeadRecipe, initial: Path | Non
     with writing_to(out):
         fitted = _fit(table, recipe, manifest, out)
         _write_weights(out, fitted, recipe, manifest)
-        write_whole(_predictions(fitted, table, rows, manifest["split"]).encode(), out / PREDICTIONS_FILE)
+        _write_predictions(out, fitted, table, rows, manifest, recipe)
+        comparison = comparison_for(tuple(rows.image_index[table.rows(TEST)].tolist()))
         facts = _facts(fitted, recipe, manifest) | {"sha256": file_sha256(out / HEAD_FILE)}
         facts |= _scores(fitted, table, rows, recipe)
         if earlier is not None:
             facts["initial"] = earlier
-        _draw(out, fitted, facts, initial)
+        facts["published"] = comparison.as_dict()
+        _draw(out, fitted, facts, comparison, initial)
         write_json(facts, out / FACTS_FILE)
     return facts
 
@@ -109,8 +108,6 @@ def _earlier(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts(fitted: FittedHead, recipe: HeadRecipe, manifest: dict[str, Any]) -> dict[str, Any]:
-    rows = manifest["rows"]
-    comparison = comparison_for(manifest["split"]["kind"], sum(rows.values()), rows[TEST])
     return {
         "notice": NOTICE,
         "split": manifest["split"],
@@ -119,10 +116,13 @@ def _facts(fitted: FittedHead, recipe: HeadRecipe, manifest: dict[str, Any]) -> 
         "head": recipe.head.model_dump(mode="json"),
         "columns": {"features": manifest["backbone"]["features"], "then": _appended(recipe)},
         "parameters": fitted.best.parameter_count,
-        "features": {"settings_sha256": manifest["settings_sha256"], "backbone": manifest["backbone"], "rows": rows},
+        "features": {
+            "settings_sha256": manifest["settings_sha256"],
+            "backbone": manifest["backbone"],
+            "rows": manifest["rows"],
+        },
         "best_epoch": fitted.best_epoch,
         "best_validation_loss": fitted.best_validation_loss,
-        "published": comparison.as_dict(),
         "history": fitted.history,
     }
 
@@ -143,27 +143,24 @@ def _write_weights(out: Path, fitted: FittedHead, recipe: HeadRecipe, manifest: 
     write_head(out / HEAD_FILE, fitted.best, facts)
 
 
-def _predictions(fitted: FittedHead, table: HeadTable, rows: FeatureTable, split: dict[str, Any]) -> str:
-    """Return CSV of what the head says of the validation and test pictures; sigmoids, not calibrated."""
-    mark = short_mark(split)
-    stream = StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["image_index", "part", "split", "finding_labels", *LABELS])
-    chosen = np.concatenate([table.rows(VALIDATION), table.rows(TEST)])
-    probabilities = probabilities_of(logits_of(fitted.best, table.inputs[chosen]))
-    for row, said in zip(chosen.tolist(), probabilities.tolist(), strict=True):
-        found = _labels(table.targets[row])
-        writer.writerow([rows.image_index[row], rows.part[row], mark, found, *(f"{value:.6f}" for value in said)])
-    return stream.getvalue()
+def _write_predictions(
+    out: Path, fitted: FittedHead, table: HeadTable, rows: FeatureTable, manifest: dict[str, Any], recipe: HeadRecipe
+) -> None:
+    """Write what the head says of the validation and the test pictures, uncalibrated, for ``evaluate`` and ``compare``.
+
+    The name of the model, in every line, carries the mark of the split.
+    """
+    model = f"head {recipe.name} on {manifest['backbone']['name']}, {short_mark(manifest['split'])}"
+    for part in (VALIDATION, TEST):
+        chosen = table.rows(part)
+        logits = logits_of(fitted.best, table.inputs[chosen])
+        names, patients = tuple(rows.image_index[chosen].tolist()), rows.patient_id[chosen]
+        said = network_predictions(model, names, patients, logits, Calibration.identity(), (True,) * len(LABELS))
+        write_predictions(said, out / f"predictions_{part}.csv")
 
 
-def _labels(targets: NDArray[np.float32]) -> str:
-    return "|".join(label for label, truth in zip(LABELS, targets, strict=True) if truth) or "No Finding"
-
-
-def _draw(out: Path, fitted: FittedHead, facts: dict[str, Any], initial: Path | None) -> None:
-    split, rows = facts["split"], facts["features"]["rows"]
+def _draw(out: Path, fitted: FittedHead, facts: dict[str, Any], comparison: Comparison, initial: Path | None) -> None:
+    split = facts["split"]
     write_whole(learning_curve(fitted.history, fitted.best_epoch, split), out / "learning_curve.png")
     names = (f"initial: {initial.name}" if initial else "initial: before training", f"best: epoch {fitted.best_epoch}")
-    comparison = comparison_for(split["kind"], sum(rows.values()), rows[TEST])
     write_whole(auroc_bars(facts["initial"], facts["test"], comparison, split, names), out / "auroc.png")

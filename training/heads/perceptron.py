@@ -78,11 +78,6 @@ def logits_of(head: Perceptron, inputs: NDArray[np.float32]) -> NDArray[np.float
     return np.concatenate(logits)
 
 
-def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sigmoid of the logits."""
-    return torch.sigmoid(torch.from_numpy(logits)).numpy()
-
-
 def write_head(path: Path, head: Perceptron, facts: Mapping[str, Any]) -> None:
     """Write the weights in float32 with plain facts about them, whole or not at all.
 

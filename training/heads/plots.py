@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from model.labels import LABELS
-from training.heads.published import Comparison
+from training.heads.published import Comparison, with_mean
 from training.heads.shards import NOTICE
 
 _LEAKY_COLOUR = "#b00020"
@@ -60,12 +60,12 @@ def auroc_bars(
     tested = f"{best['pictures']:,} pictures of {best['patients']:,} patients"
     ours.set_title(f"this head, test part: {tested}, 95 % intervals")
     for place, table in enumerate(comparison.tables):
-        _bars(theirs, table.with_mean(), (place, len(comparison.tables)), table.name)
-    caveat = f"NOT comparable: {comparison.caveat}" if comparison.caveat else "same kind of split, other test pictures"
-    theirs.set_title(f"published, {comparison.tables[0].split} split ({caveat})")
+        _bars(theirs, with_mean(table), (place, len(comparison.tables)), table.name)
+    heading = "published, measured on the same pictures" if comparison.comparable else "published, NOT comparable"
+    theirs.set_title(f"{heading}: {comparison.reason}", fontsize=10, wrap=True)
     for axis in (ours, theirs):
         axis.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
-        axis.set(ylim=(0.3, 1.1), ylabel="AUROC")
+        axis.set(ylim=(0.2, 1.1), ylabel="AUROC")
         axis.set_xticks(range(len(LABELS) + 1), [*LABELS, "mean"], rotation=35, ha="right", fontsize=8)
         axis.legend(loc="upper left", ncols=4, fontsize=8)
     return _png(figure, split)
@@ -83,7 +83,7 @@ def heat_plot(
     image = axis.imshow(losses, cmap="viridis_r", aspect="auto")
     middle = (np.nanmin(losses) + np.nanmax(losses)) / 2
     for (row, column), loss in np.ndenumerate(losses):
-        axis.text(column, row, f"{loss:.4f}", ha="center", va="center", color="white" if loss < middle else "black")
+        axis.text(column, row, f"{loss:.4f}", ha="center", va="center", color="black" if loss < middle else "white")
     row, column = np.unravel_index(np.nanargmin(losses), losses.shape)
     axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=3))
     axis.set_xticks(range(len(weight_decays)), [f"{value:g}" for value in weight_decays])

@@ -1,6 +1,7 @@
-"""Published AUROCs to set a head beside, each with its split; figures of one split say nothing about another.
+"""Published AUROCs beside a head's: those of the very same test pictures, else those that the source system showed.
 
-Per-class AUROCs in the order of ``LABELS`` as their authors report them; None where they give none.
+The source set its head beside models that were tested on other pictures, of patients they had never seen. Its picture
+is drawn again, in a panel of its own that says why the figures cannot be compared.
 """
 
 from __future__ import annotations
@@ -12,88 +13,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.labels import LABELS
+from training.evaluation.published import PublishedTable, published, side_by_side
 
-ALL_PICTURES = 112_120
-"""Rows of ChestX-ray14."""
-OFFICIAL_TEST_PICTURES = 25_596
-"""Rows of its test list."""
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """What one paper reports."""
-
-    name: str
-    split: str
-    """``data.split`` of a recipe that cuts alike."""
-    source: str
-    aurocs: tuple[float | None, ...]
-
-    def with_mean(self) -> NDArray[np.float64]:
-        """Return float64 [15]: the findings and their mean; NaN where a figure is not given."""
-        values = np.array([np.nan if value is None else value for value in self.aurocs])
-        return np.append(values, values.mean())
-
-
-# fmt: off
-PUBLISHED = (
-    PublishedTable(
-        "Wang 2017", "patient-random", "Wang et al., CVPR 2017, eight findings, own 70/10/20",
-        (.7069, .8141, .7362, .6128, .5609, .7164, .6333, .7891, None, None, None, None, None, None),
-    ),
-    PublishedTable(
-        "Yao 2017", "patient-random", "Yao et al., arXiv 1710.10501",
-        (.772, .904, .859, .695, .792, .717, .713, .841, .788, .882, .829, .767, .765, .914),
-    ),
-    PublishedTable(
-        "CheXNet", "patient-random", "Rajpurkar et al., arXiv 1711.05225",
-        (.8094, .9248, .8638, .7345, .8676, .7802, .7680, .8887, .7901, .8878, .9371, .8047, .8062, .9164),
-    ),
-    PublishedTable(
-        "SwinCheX", "official", "SwinCheX Swin-L, as quoted by others",
-        (.781, .875, .824, .701, .822, .780, .713, .871, .748, .848, .914, .826, .778, .855),
-    ),
-)
-# fmt: on
+SHOWN_BY_THE_SOURCE = ("Wang 2017, 8 findings", "Yao 2017", "CheXNet")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The tables to show beside a head, and whether they may be compared with it."""
+    """The tables to show beside a head."""
 
     tables: tuple[PublishedTable, ...]
-    caveat: str
-    """Why the figures cannot be compared; empty where they can."""
+    comparable: bool
+    """Whether they were measured on the head's own test pictures."""
+    reason: str
+    """Which split that is, or why they cannot be compared."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         tables = {
-            table.name: {
-                "split": table.split,
-                "source": table.source,
-                "auroc": dict(zip(LABELS, table.aurocs, strict=True)),
-            }
+            table.name: {"split": table.split, "source": table.source, "mean_auroc": table.mean_auroc}
             for table in self.tables
         }
-        return {"comparable": not self.caveat, "caveat": self.caveat, "tables": tables}
+        return {"comparable": self.comparable, "reason": self.reason, "tables": tables}
 
 
-def comparison_for(split: str, pictures: int, test_pictures: int) -> Comparison:
-    """Return the published tables of the same kind of split; a leaky one has none, so the nearest are shown.
+def comparison_for(test_pictures: tuple[str, ...]) -> Comparison:
+    """Return the published tables, those with a figure for each finding, for a head tested on these pictures."""
+    same = side_by_side(test_pictures)
+    by_finding = tuple(table for table in same.tables if table.aurocs)
+    if by_finding:
+        return Comparison(by_finding, True, same.reason)
+    shown = tuple(table for table in published().tables if table.name in SHOWN_BY_THE_SOURCE)
+    cut = published().splits["own"].description
+    return Comparison(shown, False, f"measured on other test pictures, of patients their models had never seen: {cut}")
 
-    Parameters
-    ----------
-    pictures
-        Rows in all parts.
-    test_pictures
-        Rows of the test part.
-    """
-    kind = "official" if split == "official" else "patient-random"
-    caveat = ""
-    if split == "image-random":
-        caveat = "the published models were tested on patients they had never seen, this head was not"
-    elif split == "official" and test_pictures < OFFICIAL_TEST_PICTURES:
-        caveat = f"tested on {test_pictures:,} of the {OFFICIAL_TEST_PICTURES:,} pictures of the official test list"
-    elif pictures < ALL_PICTURES and split != "official":
-        caveat = f"made from {pictures:,} of the {ALL_PICTURES:,} pictures"
-    return Comparison(tuple(table for table in PUBLISHED if table.split == kind), caveat)
+
+def with_mean(table: PublishedTable) -> NDArray[np.float64]:
+    """Return float64 [15]: the findings' AUROCs and the mean of all fourteen; NaN where it is not given."""
+    values = np.array([np.nan if (value := table.auroc(label)) is None else value for label in LABELS])
+    return np.append(values, np.nan if np.isnan(values).any() else table.mean_auroc)

@@ -1,7 +1,7 @@
 """Compressed or not: pixel data to stored values, bounded before anything is decoded (PS3.5 8.2 and annex A.4).
 
-The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm. imagecodecs decodes
-first, because it is exact and several times faster; pydicom with its plugins is the fall-back and knows the colours.
+The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm (`code_streams`). What
+is not compressed, and what imagecodecs finds wrong with run lengths, is read by numpy alone, pydicom's or our own.
 """
 
 from __future__ import annotations
@@ -17,21 +17,19 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
+from dicom_io.code_streams import decode_code_stream
 from dicom_io.encapsulation import single_frame
 from dicom_io.header import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, PARSE_ERRORS, text
-from dicom_io.jpeg2000_stream import Jpeg2000Stream, read_jpeg2000
-from dicom_io.jpeg_lossless import require_consistent
-from dicom_io.jpeg_stream import JPEG_LS, START, JpegStream, read_jpeg
 from dicom_io.pixel_layout import PixelLayout, read_layout
 from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.sample_bits import unsigned, without_high_bits
 
 __all__ = ["UndecodableError", "decode_frame", "decode_stored_values"]
 
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_FAMILY = "1.2.840.10008.1.2.4."
-_MAXIMUM_PRECISION = 16
 _DECODER_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
-"""imagecodecs and the plugins raise RuntimeError; wrong sizes end in ValueError or MemoryError."""
+"""imagecodecs raises RuntimeError; wrong sizes end in ValueError or MemoryError."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def decode_frame(dataset: Dataset) -> Frame:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {layout.shape}")
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
-    return Frame(_without_high_bits(_unsigned(values), layout.bits_stored), layout, coding)
+    return Frame(without_high_bits(unsigned(values), layout.bits_stored), layout, coding)
 
 
 def _pixel_data(dataset: Dataset) -> bytes:
@@ -103,10 +101,8 @@ def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray
     if str(syntax) == _RLE:
         return _rle(frame, dataset, layout, syntax), "RLE"
     if not str(syntax).startswith(_JPEG_FAMILY):
-        return _pydicom(dataset, layout, syntax, encapsulate([frame])), syntax.name
-    if frame.startswith(START):
-        return _jpeg(frame, dataset, layout, syntax)
-    return _jpeg2000(frame, dataset, layout, syntax)
+        raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads this transfer syntax ({syntax.name})")
+    return decode_code_stream(frame, layout)
 
 
 def _native(dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.generic]:
@@ -140,56 +136,8 @@ def _rle(frame: bytes, dataset: Dataset, layout: PixelLayout, syntax: UID) -> ND
     return _pydicom(dataset, layout, syntax, encapsulate([frame]))
 
 
-def _jpeg(frame: bytes, dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
-    stream = read_jpeg(frame)
-    _require_announced(stream, layout)
-    coding = "JPEG-LS" if stream.process == JPEG_LS else "JPEG Lossless" if stream.lossless else "JPEG"
-    if layout.samples_per_pixel == 3:
-        return _pydicom(dataset, layout, syntax, encapsulate([frame])), coding
-    try:
-        codec = imagecodecs.jpegls_decode if stream.process == JPEG_LS else imagecodecs.jpeg8_decode
-        values = _unsigned(np.squeeze(codec(frame)))
-    except (RuntimeError, ValueError):
-        values = _unsigned(_pydicom(dataset, layout, syntax, encapsulate([frame])))
-    if values.shape == layout.shape:
-        require_consistent(stream, values)
-    if stream.process == JPEG_LS:
-        values = _with_sign_of_stream(values, stream.precision, layout)
-    return values, coding
-
-
-def _jpeg2000(frame: bytes, dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
-    stream = read_jpeg2000(frame)
-    _require_announced(stream, layout)
-    coding = "HTJ2K" if stream.high_throughput else "JPEG 2000"
-    if layout.samples_per_pixel == 3:
-        return _pydicom(dataset, layout, syntax, encapsulate([frame])), coding
-    try:
-        codec = imagecodecs.htj2k_decode if stream.high_throughput else imagecodecs.jpeg2k_decode
-        values = _unsigned(np.squeeze(codec(frame)))
-    except (RuntimeError, ValueError):
-        values = _unsigned(_pydicom(dataset, layout, syntax, encapsulate([frame])))
-    return _with_sign_of_stream(values, stream.precision, layout), coding
-
-
-def _require_announced(stream: JpegStream | Jpeg2000Stream, layout: PixelLayout) -> None:
-    """Refuse a code stream that would decode to something else than the header says, before memory is spent on it."""
-    size, expected = (stream.rows, stream.columns), (layout.rows, layout.columns)
-    if size != expected:
-        raise UndecodableError(
-            ReasonCode.UNDECODABLE,
-            f"the code stream is {size[0]} x {size[1]}, the header says {expected[0]} x {expected[1]}",
-        )
-    if stream.components != layout.samples_per_pixel or not 1 < stream.precision <= layout.bits_allocated:
-        raise UndecodableError(
-            ReasonCode.UNDECODABLE,
-            f"the code stream has {stream.components} components of {stream.precision} bits, the header says"
-            f" {layout.samples_per_pixel} in {layout.bits_allocated}",
-        )
-
-
 def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: bytes) -> NDArray[np.generic]:
-    """Decode with pydicom and its plugins, from a copy that says only what `layout` does."""
+    """Decode what needs no codec with pydicom's own Python, from a copy that says only what `layout` does."""
     plain = Dataset()
     plain.file_meta = FileMetaDataset()
     plain.file_meta.TransferSyntaxUID = syntax
@@ -207,26 +155,5 @@ def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: byt
     plain["PixelData"].VR = dataset["PixelData"].VR
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of (excess padding, odd bit depths), we check ourselves
-        values, _ = get_decoder(syntax).as_array(plain, index=0)
+        values, _ = get_decoder(syntax).as_array(plain, index=0, decoding_plugin="pydicom" if syntax == _RLE else "")
     return np.asarray(values)
-
-
-def _unsigned(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return values.astype(values.dtype.newbyteorder("=").str.replace("i", "u"), copy=False)
-
-
-def _with_sign_of_stream(values: NDArray[np.generic], precision: int, layout: PixelLayout) -> NDArray[np.generic]:
-    """Carry the sign bit of a stream with fewer bits than BitsStored up to the sign bit of the stored value."""
-    if precision >= layout.bits_stored:
-        return values
-    codes = _without_high_bits(values.astype(f"u{layout.bits_allocated // 8}"), precision)
-    if not layout.signed:
-        return codes
-    sign = np.array(1 << (precision - 1), codes.dtype)
-    return np.asarray((codes ^ sign) - sign)  # modulo the width of the array: two's complement
-
-
-def _without_high_bits(values: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
-    if bits >= values.dtype.itemsize * 8:
-        return values
-    return np.asarray(values & np.array((1 << bits) - 1, values.dtype))

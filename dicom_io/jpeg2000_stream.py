@@ -37,9 +37,7 @@ def read_jpeg2000(stream: bytes) -> Jpeg2000Stream:
     UndecodableError
         No code stream begins here, its header is damaged, or it is cut short.
     """
-    start = stream.find(START, 0, SEARCHED_BYTES)
-    if start < 0:
-        raise _damaged("the frame is no JPEG, JPEG-LS or JPEG 2000 code stream")
+    start = _start(stream)
     try:
         length, capabilities, right, bottom, left, top = struct.unpack_from(">HH4I", stream, start + 4)
         components, depth = struct.unpack_from(">HB", stream, start + 40)
@@ -51,6 +49,24 @@ def read_jpeg2000(stream: bytes) -> Jpeg2000Stream:
     return Jpeg2000Stream(
         bottom - top, right - left, components, (depth & 0x7F) + 1, depth > 0x7F, bool(capabilities & _HIGH_THROUGHPUT)
     )
+
+
+def code_stream(stream: bytes) -> bytes:
+    """Return the code stream without the boxes of a JP2 file, whose colour spaces DICOM ignores (PS3.5 A.4.4).
+
+    Raises
+    ------
+    UndecodableError
+        No code stream begins here.
+    """
+    return stream[_start(stream) :]
+
+
+def _start(stream: bytes) -> int:
+    start = stream.find(START, 0, SEARCHED_BYTES)
+    if start < 0:
+        raise _damaged("the frame is no JPEG, JPEG-LS or JPEG 2000 code stream")
+    return start
 
 
 def _require_whole(stream: bytes, position: int) -> None:

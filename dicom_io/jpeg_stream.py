@@ -18,7 +18,8 @@ from dicom_io.reasons import ReasonCode, UndecodableError
 START = b"\xff\xd8\xff"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _LOSSLESS, JPEG_LS = 0xC3, 0xF7
-_DHT, _EOI, _SOS, _DRI = 0xC4, 0xD9, 0xDA, 0xDD
+_DHT, _EOI, _SOS, _DRI, _APP0, _APP14 = 0xC4, 0xD9, 0xDA, 0xDD, 0xE0, 0xEE
+_RGB_COMPONENTS = (b"RGB", b"rgb")
 _SCAN_END = re.compile(rb"\xff(?![\x00\xff\xd0-\xd7])")
 """In entropy-coded data 0xFF is followed by a stuffed zero or a restart marker; anything else ends it."""
 _LS_SCAN_END = re.compile(rb"\xff(?![\x00-\x7f\xff\xd0-\xd7])")
@@ -46,6 +47,8 @@ class JpegStream:
     """By table (class and number), int64 [256]: bits of the code of each symbol, 0 where it has none."""
     scan_bytes: int = 0
     """Entropy-coded bytes of the last scan, without stuffed zeros."""
+    luma_first: bool | None = None
+    """Whether three components are Y, Cb, Cr rather than R, G, B; None where no marker says."""
 
     @property
     def lossless(self) -> bool:
@@ -96,6 +99,12 @@ def _note(found: JpegStream, marker: int, segment: bytes) -> None:
     if marker in _FRAME_MARKERS:
         found.process = marker
         found.precision, found.rows, found.columns, found.components = struct.unpack_from(">BHHB", segment)
+        if segment[6:15:3] in _RGB_COMPONENTS:
+            found.luma_first = False
+    elif marker == _APP0 and segment.startswith(b"JFIF\0") and found.luma_first is None:
+        found.luma_first = True  # the only colours JFIF knows
+    elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) > 11:
+        found.luma_first = segment[11] == 1
     elif marker == _DRI:
         (found.restart_interval,) = struct.unpack(">H", segment)
     elif marker == _DHT:

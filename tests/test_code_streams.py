@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import imagecodecs
@@ -13,6 +14,8 @@ import numpy as np
 import pydicom
 import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
+from fuzzing import environment
+from mutations import sources
 from pydicom.encaps import encapsulate
 from samples import shared
 
@@ -213,3 +216,21 @@ def test_run_lengths_that_end_early_or_late_are_undecodable():
     for changed in (stream[:-60], stream[:64] + stream[200:], stream[: len(stream) // 2]):
         dataset.PixelData = encapsulate([changed])
         assert refusal(dataset) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "replacement"),
+    [
+        ("SC_rgb_dcmtk_+eb+cy+s2.dcm", 90, bytes(1)),  # GDCM ends the process
+        ("GDCMJ2K_TextGBR.dcm", 40, bytes(4)),  # pydicom follows boxes of no length for ever
+    ],
+)
+def test_damage_that_ends_or_holds_other_decoders_does_the_worker_no_harm(name, start, replacement, tmp_path: Path):
+    dataset = pydicom.dcmread(next(path for path in sources() if path.name == name))
+    dataset.PixelData = encapsulate([damaged(single_frame(dataset.PixelData), start, replacement)])
+    path = write_dicom(dataset, tmp_path / "x.dcm")
+    reading = "import sys; from fuzz_child import *; print(outcome(Path(sys.argv[1])))"
+    command = [sys.executable, "-c", reading, str(path)]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip() in ("read", "undecodable")

@@ -13,7 +13,7 @@ STAGE = {"size_px": 64, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "fi
 
 def test_every_recipe_that_comes_with_the_package_is_valid() -> None:
     sources = ("s0-fourteen", "s0-pneumothorax", "s1-eight", "s1-six", "s3", "s4-cnn1", "s4-cnn2", "s4-mobilenet")
-    assert set(known_recipes()) == {"densenet121", "densenet121-448", "phantom", *sources}
+    assert set(known_recipes()) == {"densenet121", "densenet121-448", "nih-starter", "phantom", *sources}
     for name in known_recipes():
         assert isinstance(load_recipe(name), Recipe)
 
@@ -41,7 +41,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 
 def test_an_unknown_recipe_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="known: densenet121, densenet121-448, phantom, s0-fourteen"):
+    with pytest.raises(RecipeError, match="known: densenet121, densenet121-448, nih-starter, phantom, s0-fourteen"):
         load_recipe("resnet")
     broken = tmp_path / "broken.toml"
     broken.write_text("seed = = 1")

@@ -23,9 +23,10 @@ from training.evaluation.predictions import PredictionsError
 from training.fitting.checkpoint import CheckpointError
 from training.fitting.initial import InitError
 from training.heads.errors import HeadError
-from training.material import DataChoices
+from training.material import DataChoices, read_complete_folder
 from training.parallel import TrainingFailedError, TrainingInterruptedError
 from training.phantoms.dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
+from training.phantoms.film_dataset import write_films_with_findings
 from training.pipeline import run_pipeline
 from training.recipe import RecipeError, chosen_recipe
 
@@ -115,9 +116,32 @@ def phantom(
     images: Annotated[int, typer.Option(min=1, help="Pictures to draw.")] = 5200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 2017,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
+    on: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Draw findings on the real films of this folder (ChestX-ray14's layout) that show none, instead of "
+            "whole phantoms; the new folder holds links to all its films too. --images is not used then.",
+        ),
+    ] = None,
+    copies: Annotated[int, typer.Option(min=1, help="With --on: drawn copies of each film without findings.")] = 3,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="With --on: go on without listed pictures that have no file.")
+    ] = False,
 ) -> None:
-    """Draw a data set of chest phantoms in ChestX-ray14's own layout (drawings, not radiographs of people)."""
-    write_phantom_dataset(out, images=images, seed=seed, workers=workers)
+    """Draw a data set of chest phantoms in ChestX-ray14's own layout (drawings, not radiographs of people).
+
+    With --on, draw the same findings on real films: few positives become many, each with a box. Training takes the
+    drawn copies for training alone; validation and test stay real.
+    """
+    if on is None:
+        write_phantom_dataset(out, images=images, seed=seed, workers=workers)
+    else:
+        films = read_complete_folder(DataChoices(on, out / "cache", allow_missing))
+        drawn, left_out = write_films_with_findings(films, out, copies=copies, seed=seed, workers=workers)
+        _console.print(
+            f"{drawn:,} drawn copies; {left_out:,} films without findings were not drawn on", highlight=False
+        )
     plot_examples(out, out / "examples.png")
 
 

@@ -93,7 +93,7 @@ def judge(network: ChestNetwork, prepared: Prepared) -> Judgement:
     validation = in_fourteen(_outputs(network, prepared, plan.validation), labels)
     truth = make_examples(prepared.layout, plan.validation.names).targets
     calibration = fit_calibration(recipe.calibration, validation.logits, truth, trained)
-    positives = truth.sum(0) + make_examples(prepared.layout, plan.training.names).targets.sum(0)
+    positives = truth.sum(0) + prepared.layout.targets(prepared.layout.real(plan.training.names)).sum(0)
     rule = OperatingRule(recipe.operating_point, recipe.operating_target)
     points = choose_operating_points(
         calibration.probabilities(validation.logits), truth, flagging_findings(trained, positives), rule

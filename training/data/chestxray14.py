@@ -50,6 +50,8 @@ CHESTXRAY14 = "ChestX-ray14, official lists"
 PHANTOMS = "drawn chests, no radiographs of people"
 """Source of drawn ones."""
 TRAIN_VAL_LIST, TEST_LIST, BOX_LIST = "train_val_list.txt", "test_list.txt", "BBox_List_2017.csv"
+DRAWN_FILE = "DRAWN_ON_FILMS.json"
+"""Names the pictures that are real films with findings drawn on them (`training.phantoms.film_dataset`)."""
 ENTRY_FILES: dict[Release, str] = {"v2020": "Data_Entry_2017_v2020.csv", "2017": "Data_Entry_2017.csv"}
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
 
@@ -89,7 +91,7 @@ def inspect_layout(root: Path, log: ProblemLog, release: Release | None = None) 
     paths = find_pictures(root, entries, log)
     phantom = read_phantom_note(root)
     source = CHESTXRAY14 if phantom is None else PHANTOMS
-    return LabelledRadiographs(root, entries, boxes, train_val, test, paths, phantom, source)
+    return LabelledRadiographs(root, entries, boxes, train_val, test, paths, phantom, source, read_drawn_names(root))
 
 
 def note_patient_overlap(
@@ -108,6 +110,12 @@ def read_phantom_note(root: Path) -> dict[str, Any] | None:
         return None
     note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return note
+
+
+def read_drawn_names(root: Path) -> frozenset[str]:
+    """Return the pictures that are films with drawn findings, none where no file says so."""
+    file = root / DRAWN_FILE
+    return frozenset(json.loads(file.read_text(encoding="utf-8"))["pictures"]) if file.exists() else frozenset()
 
 
 def _entry_file(root: Path, release: Release | None) -> Path:

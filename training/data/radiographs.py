@@ -65,11 +65,17 @@ class LabelledRadiographs:
     """What ``PHANTOM.json`` says; None for real pictures."""
     source: str
     """Where the pictures are from and how the parts were made, in words."""
+    drawn: frozenset[str] = frozenset()
+    """Pictures that are real films with findings drawn on them: for training only."""
 
     @property
     def listed(self) -> tuple[str, ...]:
         """Return the pictures of both parts."""
         return self.train_val + self.test
+
+    def real(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the pictures on which nothing is drawn."""
+        return tuple(name for name in names if name not in self.drawn)
 
     def missing(self) -> tuple[str, ...]:
         """Return listed pictures that have no file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +57,16 @@ def choose_parts(layout: LabelledRadiographs, data: Data, validation_share: floa
     LayoutError
         A part would be empty, lists are missing, or lists put a patient into two parts.
     """
-    names = _drawn(layout, _of_age(layout, data), data, seed)
+    names = _subset(layout, _of_age(layout, data), data, seed)
     if data.split == "official":
-        return cut_parts(layout, validation_share, seed, frozenset(layout.listed) - names)
+        parts = cut_parts(layout, validation_share, seed, frozenset(layout.listed) - names)
+        return _drawn_for_training_only(layout, parts)
     if data.split == "community":
         parts = _by_lists(layout, layout.root / data.lists_folder, names)
     else:
         cut = _by_patient if data.split == "patient-random" else _by_picture
         parts = cut(layout, sorted(names), data, seed)
+    parts = _drawn_for_training_only(layout, parts)
     _require_pictures(layout, parts)
     leaked = _leaked_share(layout, parts)
     if leaked > 0 and data.split != "image-random":
@@ -117,7 +119,7 @@ def _of_age(layout: LabelledRadiographs, data: Data) -> list[str]:
     return [name for name, age in ages if age is not None and data.youngest_years <= age <= oldest]
 
 
-def _drawn(layout: LabelledRadiographs, names: list[str], data: Data, seed: int) -> frozenset[str]:
+def _subset(layout: LabelledRadiographs, names: list[str], data: Data, seed: int) -> frozenset[str]:
     """Return the subset, or all; weights that are few pictures' only cannot draw more than those."""
     if not data.subset or data.subset >= len(names):
         return frozenset(names)
@@ -128,6 +130,19 @@ def _drawn(layout: LabelledRadiographs, names: list[str], data: Data, seed: int)
         shares = weights / weights.sum()
     chosen = generator.choice(len(names), data.subset, replace=False, p=shares)
     return frozenset(names[row] for row in chosen)
+
+
+def _drawn_for_training_only(layout: LabelledRadiographs, parts: Parts) -> Parts:
+    """Take films with drawn findings out of validation and test, which are of real findings alone."""
+    if not layout.drawn:
+        return parts
+    count = len(parts.training) - len(layout.real(parts.training))
+    return replace(
+        parts,
+        validation=layout.real(parts.validation),
+        test=layout.real(parts.test),
+        description=f"{parts.description}; {count:,} of the training pictures are films with drawn findings",
+    )
 
 
 def _by_lists(layout: LabelledRadiographs, folder: Path, names: frozenset[str]) -> Parts:

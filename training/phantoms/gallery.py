@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.chestxray14 import BOX_FRAME_PX, ENTRY_FILES
+
 _COLOURS = {
     "Cardiomegaly": (80, 80, 255),
     "Effusion": (255, 160, 60),
@@ -26,7 +28,7 @@ def _tile(path: Path, labels: str, boxes: list[list[str]]) -> NDArray[np.uint8]:
     pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if pixels is None:
         raise FileNotFoundError(f"{path}: no readable picture; is the data set complete?")
-    scale = _TILE_PX / pixels.shape[1]
+    scale = _TILE_PX / BOX_FRAME_PX
     tile = cv2.cvtColor(cv2.resize(pixels, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
     for label, *sides in boxes:
         x, y, width, height = (round(float(side) * scale) for side in sides)
@@ -37,13 +39,15 @@ def _tile(path: Path, labels: str, boxes: list[list[str]]) -> NDArray[np.uint8]:
 
 
 def plot_examples(folder: Path, out: Path) -> None:
-    """Write a PNG contact sheet of the first 24 pictures of the data set in `folder` to `out`."""
+    """Write a PNG contact sheet of the first 24 drawn pictures of the data set in `folder` to `out`."""
     boxes: dict[str, list[list[str]]] = {}
     with (folder / "BBox_List_2017.csv").open(newline="", encoding="utf-8") as stream:
         for row in list(csv.reader(stream))[1:]:
             boxes.setdefault(row[0], []).append(row[1:6])
-    with (folder / "Data_Entry_2017.csv").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))[1 : 1 + _COLUMNS * _ROWS]
+    tables = [folder / name for name in ENTRY_FILES.values() if (folder / name).exists()]
+    with tables[0].open(newline="", encoding="utf-8") as stream:
+        listed = [row for row in list(csv.reader(stream))[1:] if (folder / "images" / row[0]).exists()]
+    rows = listed[: _COLUMNS * _ROWS]
     tiles = [_tile(folder / "images" / row[0], row[1], boxes.get(row[0], [])) for row in rows]
     blank = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
     tiles += [blank] * (-len(tiles) % _COLUMNS)

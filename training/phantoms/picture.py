@@ -48,8 +48,9 @@ def _draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(np.concatenate([matrix, (target - matrix @ centre)[:, None]], axis=1))
 
 
-def _posed_box(label: str, outline: Points, pose: NDArray[np.float64]) -> LesionBox:
-    moved = outline @ pose[:, :2].T + pose[:, 2]
+def posed_box(label: str, outline: Points, pose: NDArray[np.float64], side_px: int = PICTURE_PX) -> LesionBox:
+    """Return the box of an outline in canvas px on a picture of `side_px` that `pose` maps to."""
+    moved = (outline @ pose[:, :2].T + pose[:, 2]) * (PICTURE_PX / side_px)
     low = np.clip(moved.min(0), 0, PICTURE_PX - 2)
     high = np.clip(moved.max(0), low + 1, PICTURE_PX - 1)
     return LesionBox(label, float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
@@ -102,4 +103,4 @@ def draw_phantom(labels: tuple[str, ...], anteroposterior: bool, rng: np.random.
         blurred, pose, (PICTURE_PX, PICTURE_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     pixels = _expose(np.asarray(wide), rng)
-    return Phantom(pixels, labels, tuple(_posed_box(lesion.label, lesion.outline, pose) for lesion in lesions))
+    return Phantom(pixels, labels, tuple(posed_box(lesion.label, lesion.outline, pose) for lesion in lesions))

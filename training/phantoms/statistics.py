@@ -108,8 +108,11 @@ def draw_from_summary(summary: tuple[float, ...], rng: np.random.Generator) -> f
 
 def draw_findings(rng: np.random.Generator) -> tuple[str, ...]:
     """Draw the findings of one picture: a possibly empty subset of `DRAWN_FINDINGS`, in that order."""
-    if rng.random() < NO_FINDING_SHARE:
-        return ()
+    return () if rng.random() < NO_FINDING_SHARE else draw_abnormal_findings(rng)
+
+
+def draw_abnormal_findings(rng: np.random.Generator) -> tuple[str, ...]:
+    """Draw one to three of `DRAWN_FINDINGS`, in that order."""
     count = 1 + int(rng.choice(len(FINDINGS_PER_ABNORMAL_PICTURE), p=FINDINGS_PER_ABNORMAL_PICTURE))
     chosen = set(rng.choice(len(DRAWN_FINDINGS), size=count, replace=False).tolist())
     return tuple(label for index, label in enumerate(DRAWN_FINDINGS) if index in chosen)

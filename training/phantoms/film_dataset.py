@@ -1,0 +1,203 @@
+"""Write a data set of real films together with copies of them that carry drawn findings.
+
+The folder has ChestX-ray14's layout: links to the films of the data set it is made from with their own labels and
+lists, and beside them copies of those train_val films that show no finding, with findings drawn on them
+(`training.phantoms.film_drawing`) and a box for every lesion. A copy keeps its film's patient, so that a cut by patient
+keeps both on one side; `DRAWN_ON_FILMS.json` names the copies, and training never validates or tests on them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from model.preprocess import resize_uint8
+from training.data.chestxray14 import BOX_LIST, DRAWN_FILE, ENTRY_FILES, TEST_LIST, TRAIN_VAL_LIST
+from training.data.pictures import UnreadablePictureError, read_grey
+from training.data.radiographs import NO_FINDING, Box, Entry, LabelledRadiographs
+from training.phantoms.canvas import Layer
+from training.phantoms.dataset import BOX_HEADER, DATA_ENTRY_HEADER, PhantomDatasetError
+from training.phantoms.film_drawing import draw_on_film
+from training.phantoms.film_pose import film_template, pose_of
+from training.phantoms.picture import PICTURE_PX
+from training.phantoms.statistics import DRAWN_FINDINGS, draw_abnormal_findings
+
+GENERATOR_VERSION = "1"
+"""Raised whenever the same seed and films no longer give the same bytes."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One film and the copies to draw of it."""
+
+    entry: Entry
+    file: Path
+    index: int
+    copies: int
+    seed: int
+    template: Layer
+    folder: Path
+
+
+@dataclass(frozen=True)
+class DrawnCopy:
+    """One drawn copy: its row and its boxes."""
+
+    entry: Entry
+    boxes: tuple[Box, ...]
+
+
+def write_films_with_findings(
+    films: LabelledRadiographs, folder: Path, *, copies: int, seed: int, workers: int
+) -> tuple[int, int]:
+    """Write the folder.
+
+    The same films, `copies` and `seed` give the same bytes whatever the number of `workers`.
+
+    Parameters
+    ----------
+    films
+        In ChestX-ray14's layout, every listed picture at hand.
+    folder
+        Made if absent; must hold no earlier data set.
+    copies
+        Drawn copies of each film without findings, at least 1; each has one to three findings.
+    seed
+        Non-negative seed.
+    workers
+        Processes that draw, at least 1.
+
+    Returns
+    -------
+    tuple[int, int]
+        Copies drawn, and films left out because no upright chest was found on them for certain or they are unreadable.
+
+    Raises
+    ------
+    PhantomDatasetError
+        The folder already holds a data set, a number is out of range, the films are drawings themselves, or there is
+        none without findings in train_val.
+    """
+    _require_usable(films, folder, copies, seed, workers)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    empty = [films.entries[name] for name in films.train_val if not films.entries[name].labels]
+    if not empty:
+        raise PhantomDatasetError(
+            f"{films.root}: no film of {TRAIN_VAL_LIST} is without findings; there is none to draw on"
+        )
+    template = film_template(
+        film for entry in empty if (film := _square_film(films.paths[entry.image_index])) is not None
+    )
+    tasks = [
+        _Task(entry, films.paths[entry.image_index], index, copies, seed, template, folder)
+        for index, entry in enumerate(empty)
+    ]
+    drawn = _draw_all(tasks, workers)
+    found = [copy for of_film in drawn for copy in of_film]
+    _link_films(films, folder)
+    _write_tables(films, found, folder)
+    _write_note(found, folder, copies=copies, seed=seed)
+    return len(found), sum(not of_film for of_film in drawn)
+
+
+def _require_usable(films: LabelledRadiographs, folder: Path, copies: int, seed: int, workers: int) -> None:
+    if copies < 1 or workers < 1 or seed < 0:
+        raise PhantomDatasetError(
+            f"copies={copies}, workers={workers}, seed={seed}: need copies and workers >= 1, seed >= 0"
+        )
+    if any((folder / name).exists() for name in ENTRY_FILES.values()):
+        raise PhantomDatasetError(f"{folder} already holds a data set: choose an empty folder")
+    if films.phantom is not None or films.drawn:
+        raise PhantomDatasetError(f"{films.root} holds drawings already; findings are drawn on real films only")
+
+
+def _square_film(file: Path) -> NDArray[np.uint8] | None:
+    """Return a film squashed to a square as the cache does, at most 1024 px; None where it cannot be read."""
+    try:
+        film = read_grey(file)
+    except UnreadablePictureError:  # `prepare` names it; here it is counted as left out
+        return None
+    return resize_uint8(film, min(PICTURE_PX, max(film.shape)))
+
+
+def _draw_all(tasks: list[_Task], workers: int) -> list[tuple[DrawnCopy, ...]]:
+    with ExitStack() as stack:
+        draw: Iterator[tuple[DrawnCopy, ...]] = map(_draw_copies, tasks)
+        if workers > 1:
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
+            draw = pool.imap(_draw_copies, tasks, chunksize=8)
+        return list(track(draw, "Drawing on films", total=len(tasks)))
+
+
+def _draw_copies(task: _Task) -> tuple[DrawnCopy, ...]:
+    cv2.setNumThreads(1)
+    film = _square_film(task.file)
+    pose = None if film is None else pose_of(film, task.template)
+    if film is None or pose is None:
+        return ()
+    copies = []
+    for number in range(1, task.copies + 1):
+        rng = np.random.default_rng([task.seed, task.index, number])
+        drawn = draw_on_film(film, pose, draw_abnormal_findings(rng), rng)
+        name = f"{Path(task.entry.image_index).stem}-drawn{number}.png"
+        encoded = cv2.imencode(".png", drawn.pixels)[1]
+        (task.folder / "images" / name).write_bytes(encoded.tobytes())
+        boxes = tuple(Box(box.label, box.x, box.y, box.width, box.height) for box in drawn.boxes)
+        labels = frozenset(box.label for box in boxes)
+        own = task.entry
+        copies.append(DrawnCopy(Entry(name, labels, own.patient_id, own.age_years, own.sex, own.view), boxes))
+    return tuple(copies)
+
+
+def _link_films(films: LabelledRadiographs, folder: Path) -> None:
+    links = folder / "films"
+    links.mkdir(exist_ok=True)
+    for name in films.listed:
+        source = films.paths[name].resolve()
+        (links / f"{Path(name).stem}{source.suffix}").symlink_to(source)
+
+
+def _write_tables(films: LabelledRadiographs, drawn: list[DrawnCopy], folder: Path) -> None:
+    entries = [films.entries[name] for name in films.listed] + [copy.entry for copy in drawn]
+    with (folder / ENTRY_FILES["v2020"]).open("w", newline="", encoding="utf-8") as stream:
+        stream.write(DATA_ENTRY_HEADER + "\n")
+        table = csv.writer(stream, lineterminator="\n")
+        for entry in entries:
+            age = "" if entry.age_years is None else entry.age_years
+            words = "|".join(sorted(entry.labels)) or NO_FINDING
+            table.writerow([entry.image_index, words, 0, entry.patient_id, age, entry.sex, entry.view, "", "", "", ""])
+    boxes = {name: films.boxes[name] for name in films.listed if name in films.boxes}
+    boxes |= {copy.entry.image_index: copy.boxes for copy in drawn}
+    with (folder / BOX_LIST).open("w", newline="", encoding="utf-8") as stream:
+        stream.write(BOX_HEADER + "\n")
+        table = csv.writer(stream, lineterminator="\n")
+        for name, found in boxes.items():
+            for box in found:
+                sides = (box.x_px, box.y_px, box.width_px, box.height_px)
+                table.writerow([name, box.label, *(f"{side:.3f}" for side in sides)])
+    train_val = (*films.train_val, *(copy.entry.image_index for copy in drawn))
+    for file, names in ((TRAIN_VAL_LIST, train_val), (TEST_LIST, films.test)):
+        (folder / file).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def _write_note(drawn: list[DrawnCopy], folder: Path, *, copies: int, seed: int) -> None:
+    note = {
+        "statement": "The pictures named here are real films with findings drawn on them. NOT FOR DIAGNOSTIC USE.",
+        "generator": "training.phantoms.film_dataset",
+        "generator_version": GENERATOR_VERSION,
+        "seed": seed,
+        "copies": copies,
+        "drawn_findings": list(DRAWN_FINDINGS),
+        "pictures": [copy.entry.image_index for copy in drawn],
+    }
+    (folder / DRAWN_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

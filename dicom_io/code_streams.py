@@ -14,6 +14,7 @@ from pydicom.pixels.processing import convert_color_space
 
 from dicom_io.jpeg2000_stream import Jpeg2000Stream, code_stream, read_jpeg2000
 from dicom_io.jpeg_lossless import require_consistent
+from dicom_io.jpeg_sequential import require_used_up
 from dicom_io.jpeg_stream import JPEG_LS, START, JpegStream, read_jpeg
 from dicom_io.pixel_layout import PixelLayout
 from dicom_io.reasons import ReasonCode, UndecodableError
@@ -52,11 +53,21 @@ def _jpeg(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
     if stream.process == JPEG_LS:
         values = unsigned(np.squeeze(imagecodecs.jpegls_decode(frame)))
         return _rgb(with_sign_of_stream(values, stream.precision, layout), stream, layout), "JPEG-LS"
-    space = None if stream.components == 1 else "RGB"  # the same in and out: no conversion
-    values = unsigned(np.squeeze(imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)))
+    decode = _jpeg_grey if stream.components == 1 else _jpeg_colours
+    values = decode(frame)
     if values.shape == layout.shape:
         require_consistent(stream, values)
+        require_used_up(stream, frame, values, decode)
     return _rgb(values, stream, layout), "JPEG Lossless" if stream.lossless else "JPEG"
+
+
+def _jpeg_grey(frame: bytes) -> NDArray[np.generic]:
+    return unsigned(np.squeeze(imagecodecs.jpeg8_decode(frame)))
+
+
+def _jpeg_colours(frame: bytes) -> NDArray[np.generic]:
+    """Return the three components as they are: the same space in and out is no conversion."""
+    return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB"))
 
 
 def _rgb(values: NDArray[np.generic], stream: JpegStream, layout: PixelLayout) -> NDArray[np.generic]:

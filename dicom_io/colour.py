@@ -35,7 +35,7 @@ def through_palette(codes: NDArray[np.generic], dataset: Dataset) -> NDArray[np.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of descriptors that disagree with the data
             rgb = apply_color_lut(codes, dataset)
-    except PARSE_ERRORS as error:
+    except (*PARSE_ERRORS, ZeroDivisionError) as error:  # a segment of no length (PS3.3 C.7.9.2.2)
         raise UndecodableError(
             ReasonCode.UNSUPPORTED_PIXELS, f"the colour palette cannot be read ({type(error).__name__})"
         ) from None

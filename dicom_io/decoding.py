@@ -1,7 +1,7 @@
 """Compressed or not: pixel data to stored values, bounded before anything is decoded (PS3.5 8.2 and annex A.4).
 
 The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm (`code_streams`). What
-is not compressed, and what imagecodecs finds wrong with run lengths, is read by numpy alone, pydicom's or our own.
+is not compressed is read by numpy, where it has colours in the layouts pydicom knows.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 
 from dicom_io.code_streams import decode_code_stream
@@ -22,6 +21,7 @@ from dicom_io.encapsulation import single_frame
 from dicom_io.header import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, PARSE_ERRORS, text
 from dicom_io.pixel_layout import PixelLayout, read_layout
 from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.run_lengths import decode_run_lengths
 from dicom_io.sample_bits import unsigned, without_high_bits
 
 __all__ = ["UndecodableError", "decode_frame", "decode_stored_values"]
@@ -99,7 +99,7 @@ def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray
         return _native(dataset, layout, syntax), "uncompressed"
     frame = single_frame(_pixel_data(dataset))
     if str(syntax) == _RLE:
-        return _rle(frame, dataset, layout, syntax), "RLE"
+        return _run_lengths(frame, layout), "RLE"
     if not str(syntax).startswith(_JPEG_FAMILY):
         raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads this transfer syntax ({syntax.name})")
     return decode_code_stream(frame, layout)
@@ -125,15 +125,11 @@ def _native(dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.ge
     return np.frombuffer(stored, kind, layout.rows * layout.columns).reshape(layout.shape)
 
 
-def _rle(frame: bytes, dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.generic]:
-    if layout.samples_per_pixel == 1:
-        kind = np.dtype(f"<u{layout.bits_allocated // 8}")
-        try:
-            decoded = imagecodecs.dicomrle_decode(frame, kind, out=layout.decoded_bytes)
-            return np.frombuffer(decoded, kind, layout.rows * layout.columns).reshape(layout.shape)
-        except (RuntimeError, ValueError):  # pydicom forgives padding behind a segment
-            pass
-    return _pydicom(dataset, layout, syntax, encapsulate([frame]))
+def _run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
+    values = decode_run_lengths(frame, layout)
+    if layout.photometric_interpretation == "YBR_FULL":
+        return np.asarray(convert_color_space(values, "YBR_FULL", "RGB"))
+    return values
 
 
 def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: bytes) -> NDArray[np.generic]:
@@ -155,5 +151,5 @@ def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: byt
     plain["PixelData"].VR = dataset["PixelData"].VR
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of (excess padding, odd bit depths), we check ourselves
-        values, _ = get_decoder(syntax).as_array(plain, index=0, decoding_plugin="pydicom" if syntax == _RLE else "")
+        values, _ = get_decoder(syntax).as_array(plain, index=0)
     return np.asarray(values)

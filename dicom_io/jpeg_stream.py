@@ -45,6 +45,9 @@ class JpegStream:
     """Huffman table of the last scan's first component."""
     code_lengths: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     """By table (class and number), int64 [256]: bits of the code of each symbol, 0 where it has none."""
+    scan_start: int = 0
+    scan_end: int = 0
+    """Where the entropy-coded data of the last scan stand in the stream."""
     scan_bytes: int = 0
     """Entropy-coded bytes of the last scan, without stuffed zeros."""
     luma_first: bool | None = None
@@ -132,6 +135,7 @@ def _skip_scan(stream: bytes, position: int, found: JpegStream) -> int:
     end = (_LS_SCAN_END if found.process == JPEG_LS else _SCAN_END).search(stream, position)
     if end is None or end.end() == len(stream):
         raise _damaged("the JPEG stream ends without an end marker; it was cut short")
+    found.scan_start, found.scan_end = position, end.start()
     found.scan_bytes = end.start() - position - stream.count(b"\xff\x00", position, end.start())
     return end.start()
 

@@ -242,6 +242,20 @@ def test_palette_indices_become_the_luma_of_their_colours():
         read_radiograph(dataset)
 
 
+def test_a_palette_with_a_segment_of_no_length_is_refused():
+    dataset = chest_radiograph(
+        RAMP[:2, :2], PhotometricInterpretation="PALETTE COLOR", BitsAllocated=8, BitsStored=8, HighBit=7,
+        PixelData=bytes([0, 1, 2, 3]),
+    )  # fmt: skip
+    segments = np.array([0, 1, 500, 1, 0, 900], "<u2").tobytes()  # one discrete entry, then a line over no entries
+    for colour in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
+        setattr(dataset, f"Segmented{colour}PaletteColorLookupTableData", segments)
+    with pytest.raises(UndecodableError) as caught:
+        read_radiograph(dataset)
+    assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
+
+
 @pytest.mark.parametrize("interpretation", ["", None, "XYZ", "ARGB", "RGB"])
 def test_a_grey_layout_of_unknown_polarity_is_refused(interpretation):
     with pytest.raises(UndecodableError) as caught:

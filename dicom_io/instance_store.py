@@ -72,7 +72,13 @@ class InstanceStore:
         self._incoming = root / INCOMING_FOLDER
         self._quarantine = root / QUARANTINE_FOLDER
 
-    def write(self, study_instance_uid: str, sop_instance_uid: str, chunks: Iterable[bytes | memoryview]) -> StoredFile:
+    def write(
+        self,
+        study_instance_uid: str,
+        sop_instance_uid: str,
+        chunks: Iterable[bytes | memoryview],
+        suffix: str = ".dcm",
+    ) -> StoredFile:
         """Store one instance; when this returns, its bytes and its name outlast a power cut.
 
         The same bytes again end in the same file.
@@ -89,7 +95,7 @@ class InstanceStore:
                 raise UnsafePath("a UID that is not valid cannot name a folder; refuse the instance", self.root)
         try:
             self.require_free_space()
-            return self._write(self.root / study_instance_uid / sop_instance_uid, chunks)
+            return self._write(self.root / study_instance_uid / sop_instance_uid, chunks, suffix)
         except OSError as error:
             kind = StorageFull if error.errno in _FULL else StoreError
             raise kind(f"cannot store an instance ({error.strerror}); free or repair the disk", self.root) from error
@@ -159,7 +165,7 @@ class InstanceStore:
                 f"{free_bytes} bytes free, {self.minimum_free_bytes} must stay free (minimum_free_bytes)", self.root
             )
 
-    def _write(self, folder: Path, chunks: Iterable[bytes | memoryview]) -> StoredFile:
+    def _write(self, folder: Path, chunks: Iterable[bytes | memoryview], suffix: str) -> StoredFile:
         partial = self._incoming / f"{uuid.uuid4().hex}.part"
         try:
             digest = hashlib.sha256()
@@ -170,7 +176,7 @@ class InstanceStore:
                 os.fsync(file.fileno())
                 size_bytes = file.tell()
             _make_durable_folders(self.root, folder)
-            final = folder / f"{digest.hexdigest()[:16]}.dcm"
+            final = folder / f"{digest.hexdigest()[:16]}{suffix}"
             partial.replace(final)
             _fsync_folder(folder)
         finally:

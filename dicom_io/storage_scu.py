@@ -56,6 +56,8 @@ class SendOutcome:
     """True for success and warning statuses: the peer has the object."""
     permanent: bool
     """True when sending the same bytes again cannot help."""
+    comment_is_ours: bool = False
+    """True when the comment is in our own words, which never quote a patient."""
 
 
 @dataclass(frozen=True)

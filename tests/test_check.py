@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from bundles import write_test_bundle
 from peers import StandInPacs
+from receivers import running_receiver
 from services import free_port
 from typer.testing import CliRunner
 
 from worker.check import check_everything
 from worker.cli import app
 from worker.config import Destination, Settings, Source
+from worker.hl7_settings import Hl7Destination
 
 MakeSettings = Callable[..., Settings]
 
@@ -48,6 +50,15 @@ def test_a_good_configuration_passes_against_real_peers(
         assert pacs.echoes > 0
     finally:
         pacs.stop()
+
+
+def test_an_hl7_receiver_is_connected_to_and_sent_nothing(make_settings: MakeSettings) -> None:
+    with running_receiver() as receiver:
+        there = Hl7Destination(name="ris", host="127.0.0.1", port=receiver.port)
+        gone = Hl7Destination(name="gone", host="127.0.0.1", port=free_port())
+        found = verdicts(make_settings(hl7_destinations=(there, gone)))
+        assert receiver.messages == []
+    assert (found["HL7 destination ris"], found["HL7 destination gone"]) == (True, False)
 
 
 def test_every_failure_is_reported_and_none_hides_another(make_settings: MakeSettings, tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def test_a_source_may_not_name_a_bundle_that_is_not_configured() -> None:
         load_settings(sources=[{"ae_title": "CR1", "bundle": "chest14"}])
 
 
+def test_no_two_destinations_share_a_name_and_hl7_names_hold_no_delimiters() -> None:
+    pacs = {"name": "archive", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+    ris = {"name": "archive", "host": "127.0.0.1"}
+    with pytest.raises(ConfigurationError, match="each name may stand once"):
+        load_settings(destinations=[pacs], hl7_destinations=[ris])
+    with pytest.raises(ConfigurationError, match="receiving_application"):
+        load_settings(hl7_destinations=[ris | {"receiving_application": "A|B"}])
+    with pytest.raises(ConfigurationError, match="announce"):
+        load_settings(hl7_destinations=[ris | {"announce": ["HIGH"]}])
+
+
 def test_a_missing_or_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(ConfigurationError, match=r"none\.toml does not exist"):

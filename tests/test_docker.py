@@ -40,7 +40,7 @@ def test_compose_file_follows_the_compose_specification() -> None:
 
 def test_image_copies_every_package() -> None:
     copied = set(re.findall(r"^COPY (\w+) \w+$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE))
-    assert copied == {"dicom_io", "migrations", "model", "training", "worker", "worklist"}
+    assert copied == {"dicom_io", "hl7_io", "migrations", "model", "training", "worker", "worklist"}
 
 
 @pytest.mark.parametrize("service", ["migrate", "listen", "work", "deliver", "sweep"])

@@ -12,11 +12,13 @@ from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, write_dicom
 from peers import StandInPacs, running_pacs
 from pydicom.dataset import Dataset
+from receivers import running_receiver
 from services import free_port
 from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
 from sqlalchemy import select
 
 from worker.config import Settings
+from worker.hl7_settings import Hl7Destination
 from worker.tables import Run, RunState
 
 pytestmark = pytest.mark.timeout(400)
@@ -118,6 +120,29 @@ def test_a_sender_killed_after_the_archive_stored_sends_the_same_bytes_again(
     site.start(DELIVERY)
     require_one_result_set(site, pacs, str(source.StudyInstanceUID))
     assert len(pacs.stored) >= 2 * OBJECTS, "the killed sender's batch was sent again"
+
+
+def test_a_sender_killed_after_a_receiver_accepted_sends_the_same_message_again(
+    site: Site, pacs: StandInPacs, tmp_path: Path
+) -> None:
+    source = chest_radiograph()
+    with running_receiver() as receiver:
+        ris = {"name": "ris", "host": "127.0.0.1", "port": receiver.port}
+        site.settings = site.settings.model_copy(
+            update={"destinations": (), "hl7_destinations": (Hl7Destination(**ris),)}
+        )
+        site.start_listening(LISTEN)
+        for command in (SWEEP, TRIAGE):
+            site.start(command)
+        dying = site.start(DELIVERY, "after_store_before_row")
+        assert site.send(written(tmp_path, source))[0].status == 0x0000
+        wait_until(lambda: receiver.messages, "the first message", 60)
+        site.kill(dying)
+        assert site.delivery_states(str(source.StudyInstanceUID)) == {"pending"}
+        site.start(DELIVERY)
+        site.wait_for_delivery(str(source.StudyInstanceUID), "sent")
+        assert len(receiver.messages) >= 2
+        assert len({str(message) for message in receiver.messages}) == 1, "another control id or other bytes"
 
 
 def test_a_study_that_kills_every_worker_ends_failed_and_the_next_one_goes_through(

@@ -12,14 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ALLOWED = {
     "dicom_io": {"dicom_io"},
+    "hl7_io": {"hl7_io", "dicom_io"},
     "model": {"model"},
     "training": {"training", "model", "dicom_io"},
-    "worker": {"worker", "dicom_io", "model", "migrations"},
+    "worker": {"worker", "hl7_io", "dicom_io", "model", "migrations"},
     "worklist": {"worklist", "worker", "dicom_io", "model"},
     "migrations": {"migrations", "worker"},
 }
 FORBIDDEN_LIBRARIES = {
     "dicom_io": {"torch", "torchvision", "sqlalchemy", "celery", "redis", "fastapi", "openvino"},
+    "hl7_io": {"torch", "torchvision", "sqlalchemy", "celery", "redis", "fastapi", "openvino", "pynetdicom"},
     "model": {"pydicom", "pynetdicom", "highdicom", "sqlalchemy", "celery", "redis", "fastapi"},
     "training": {"sqlalchemy", "celery", "redis", "fastapi", "pynetdicom"},
     "worker": {"fastapi", "sklearn", "matplotlib", "pandas", "torch"},

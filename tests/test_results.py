@@ -16,12 +16,13 @@ from pydicom.dataset import Dataset
 from model.labels import LABELS
 from worker import result_objects
 from worker.analysis import Analysis
+from worker.built_result import BuiltResult
 from worker.config import Settings
 from worker.database import SessionFactory
 from worker.kept_results import KeptPictures
 from worker.leases import Claim, claim_run
 from worker.reading import Picture, load_candidates, read_pictures
-from worker.results import BuiltResult, build_results
+from worker.results import build_results
 from worker.triage import triage
 from worker.workplace import load_model
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from certificates import certificate_files
 from factories import chest_radiograph, write_dicom
 from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
@@ -455,13 +456,7 @@ def test_echoscu_of_dcmtk_is_answered(start):
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> TlsFiles:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed; it makes the test certificate")
-    key, pem = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subprocess.run([*request, "-keyout", key, "-out", pem, "-days", "2", *subject], check=True, capture_output=True)
-    return TlsFiles(pem, key, pem)
+    return certificate_files(tmp_path)
 
 
 def test_tls_peers_are_served_and_plain_ones_are_not(start, certificate):

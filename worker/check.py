@@ -16,9 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_io.storage_scu import echo
+from hl7_io.mllp import MllpError
+from hl7_io.mllp_client import MllpConnection
 from worker.config import Destination, Settings
 from worker.database import current_revision, open_engine, require_current_schema, safe_location
 from worker.errors import StartError
+from worker.hl7_settings import Hl7Destination
 from worker.presentation import bytes_text
 from worker.rendering import escape
 
@@ -48,6 +51,7 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         ("disk", partial(_disk, settings)),
         ("sources", partial(_sources, settings)),
         *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
+        *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
         ("listener", partial(_listener, settings)),
         ("worklist page", partial(_page, settings)),
     ]
@@ -156,6 +160,16 @@ def _destination(settings: Settings, destination: Destination) -> str:
     if problem:
         raise CheckFailed(f"{place}: {problem}; check its address and that it knows {settings.ae_title}")
     return f"{place} answered C-ECHO"
+
+
+def _hl7_destination(destination: Hl7Destination) -> str:
+    """Connect, with TLS where configured, and send nothing: HL7 has no question without consequences."""
+    try:
+        MllpConnection(destination.receiver()).close()
+    except MllpError as error:
+        raise CheckFailed(f"{error}; check its address and that it lets this machine in") from error
+    how = "over TLS" if destination.tls else "without TLS"
+    return f"{destination.host}:{destination.port} takes connections {how}; no message was sent"
 
 
 def _no_destination() -> str:

@@ -11,11 +11,10 @@ from sqlalchemy.orm import Session
 from dicom_io.reasons import ReasonCode
 from model.labels import LABELS
 from worker.analysis import Analysis
-from worker.config import Destination
+from worker.built_result import BuiltResult
 from worker.leases import Claim, locked_study
 from worker.outcome import RunVerdict, finish_run, finish_unchanged
 from worker.reading import Picture, Unread
-from worker.results import BuiltResult
 from worker.shipment import ships
 from worker.stopwatch import Stopwatch
 from worker.tables import (
@@ -144,13 +143,16 @@ def _predictions(claim: Claim, analysis: Analysis, model: LoadedModel) -> Iterab
             )
 
 
-def _destinations(claim: Claim, built: BuiltResult, workplace: Workplace) -> list[Destination]:
+def _destinations(claim: Claim, built: BuiltResult, workplace: Workplace) -> list[str]:
+    """Return the names of the destinations this result goes to."""
     if claim.trigger == RunTrigger.SHADOW:
         return []
-    return [destination for destination in workplace.settings.destinations if ships(destination, built.kind)]
+    if built.destination is not None:
+        return [built.destination]
+    return [destination.name for destination in workplace.settings.destinations if ships(destination, built.kind)]
 
 
-def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[Destination]) -> Result:
+def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[str]) -> Result:
     return Result(
         run_id=claim.run_id,
         kind=built.kind,
@@ -162,5 +164,5 @@ def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[Destina
         bytes=built.file.bytes,
         sha256=built.file.sha256,
         created_at=built.created_at,
-        deliveries=[Delivery(destination=to.name) for to in destinations],
+        deliveries=[Delivery(destination=name) for name in destinations],
     )

@@ -21,7 +21,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from dicom_io.peer import Peer, TlsFiles
+from dicom_io.peer import Peer
+from worker.hl7_settings import Hl7Destination
+from worker.tls import Tls
 
 DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "phantom-densenet121"
 
@@ -33,23 +35,6 @@ _config_file: ContextVar[Path | None] = ContextVar("_config_file", default=None)
 
 class ConfigurationError(Exception):
     """The configuration cannot be used; the message lists every mistake with the name of its field."""
-
-
-class Tls(BaseModel):
-    """Files for TLS on one connection (PS3.15 B.12: TLS 1.2 or newer)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    certificate_file: Path
-    """PEM certificate shown to the other side."""
-    key_file: Path
-    """PEM private key of that certificate."""
-    ca_file: Path
-    """PEM certificates the other side's certificate must be signed by (mutual TLS)."""
-
-    def files(self) -> TlsFiles:
-        """Return the same three files in the form the network layer takes."""
-        return TlsFiles(self.certificate_file, self.key_file, self.ca_file)
 
 
 class Source(BaseModel):
@@ -126,6 +111,7 @@ class Settings(BaseSettings):
     """True lets any calling AE title send; meant for the demonstration on one machine."""
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    hl7_destinations: tuple[Hl7Destination, ...] = ()
     minimum_free_bytes: int = Field(2_000_000_000, ge=0)
     """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
 
@@ -176,14 +162,6 @@ class Settings(BaseSettings):
             raise ValueError("each ae_title may stand once")
         return sources
 
-    @field_validator("destinations")
-    @classmethod
-    def _destination_names_are_unique(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
-        names = [destination.name for destination in destinations]
-        if len(set(names)) != len(names):
-            raise ValueError("each name may stand once")
-        return destinations
-
     @field_validator("time_zone")
     @classmethod
     def _time_zone_is_known(cls, name: str) -> str:
@@ -204,6 +182,9 @@ class Settings(BaseSettings):
             raise ValueError(f"sources name bundles that are not configured: {', '.join(unknown)}")
         if "default" not in self.bundles:
             raise ValueError("bundles needs an entry named default")
+        names = [item.name for item in self.destinations] + [item.name for item in self.hl7_destinations]
+        if len(set(names)) != len(names):
+            raise ValueError("each name may stand once among destinations and hl7_destinations")
         if self.worklist_host not in LOOPBACK and self.worklist_password_hash_file is None:
             raise ValueError(
                 "worklist_host is not loopback: set worklist_password_hash_file"

@@ -22,11 +22,13 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.storage_scu import ScuSettings, SendOutcome, send
 from worker import outbox
+from worker.announcing import announce
 from worker.celery_app import configured_settings
 from worker.config import Destination, Settings
 from worker.database import SessionFactory, open_engine, session_factory
 from worker.events import record
 from worker.failpoints import failpoint
+from worker.hl7_settings import Hl7Destination
 from worker.older_report import next_report_class, reissue_in_class
 from worker.outbox import Parcel
 from worker.tables import DeliveryState
@@ -44,9 +46,10 @@ class PostOffice:
     results: InstanceStore
     worker_name: str
 
-    def destination(self, name: str) -> Destination | None:
+    def destination(self, name: str) -> Destination | Hl7Destination | None:
         """Return the configured destination of this name, or None."""
-        return next((destination for destination in self.settings.destinations if destination.name == name), None)
+        known: list[Destination | Hl7Destination] = [*self.settings.destinations, *self.settings.hl7_destinations]
+        return next((destination for destination in known if destination.name == name), None)
 
 
 def open_post_office(settings: Settings) -> PostOffice:
@@ -89,9 +92,9 @@ def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel]
 
 
 def _send(
-    study_instance_uid: str, destination: Destination, parcels: Sequence[Parcel], office: PostOffice
+    study_instance_uid: str, destination: Destination | Hl7Destination, parcels: Sequence[Parcel], office: PostOffice
 ) -> list[tuple[Parcel, SendOutcome]]:
-    """Send the parcels whose files are as they were written, in one association; the others are given up."""
+    """Send the parcels whose files are as they were written, over one connection; the others are given up."""
     ready = []
     for parcel in parcels:
         if path := _intact_file(parcel, office):
@@ -101,7 +104,10 @@ def _send(
     if not ready:
         return []
     paths, settings = [path for _parcel, path in ready], office.settings
-    outcomes = send(destination.peer(), paths, settings.ae_title, _patience(settings))
+    if isinstance(destination, Hl7Destination):
+        outcomes = announce(destination, paths)
+    else:
+        outcomes = send(destination.peer(), paths, settings.ae_title, _patience(settings))
     return [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
 
 
@@ -155,6 +161,8 @@ def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: Se
 
 def describe_answer(outcome: SendOutcome) -> str:
     """Return the destination's answer in a few words without its free text, which may quote the patient."""
+    if outcome.comment_is_ours:
+        return outcome.comment
     if outcome.status is None:
         return "no answer" if not outcome.permanent else "no presentation context"
     return f"status 0x{outcome.status:04X}"

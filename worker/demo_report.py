@@ -26,6 +26,7 @@ KIND_TEXTS = {
     ResultKind.SECONDARY_CAPTURE: "SC",
     ResultKind.SUMMARY_CAPTURE: "SC all",
     ResultKind.PRESENTATION_STATE: "GSPS",
+    ResultKind.HL7_MESSAGE: "HL7",
 }
 
 

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
-OUR_PACKAGES = ("dicom_io", "model", "worker", "worklist", "migrations")
+OUR_PACKAGES = ("dicom_io", "hl7_io", "model", "worker", "worklist", "migrations")
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(processName)s %(name)s%(subject)s: %(message)s"
 
 _study_instance_uid: ContextVar[str | None] = ContextVar("study_instance_uid", default=None)

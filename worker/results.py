@@ -6,44 +6,28 @@ revision makes others, whose report names its predecessor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import StoredFile, StoreError
+from dicom_io.instance_store import StoreError
 from dicom_io.reasons import ReasonCode
 from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
 from dicom_io.result_file import write_result
 from worker.analysis import Analysis
+from worker.announcement import announcements
+from worker.built_result import BuiltResult
 from worker.database import database_now
 from worker.errors import PermanentRunError, RetryableRunError
 from worker.leases import Claim
 from worker.predecessor import find_predecessors
 from worker.result_objects import ResultObject, result_objects
-from worker.tables import Result, ResultKind, Run
+from worker.tables import Result, Run
 from worker.workplace import LoadedModel, Workplace
 
 
-@dataclass(frozen=True)
-class BuiltResult:
-    """One DICOM object of ours, safely on disk and not yet in any row."""
-
-    kind: ResultKind
-    finding: str | None
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    file: StoredFile
-    """Path relative to the store of results, size and hash."""
-    created_at: datetime
-    revision: int
-
-
 def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplace: Workplace) -> list[BuiltResult]:
-    """Build and store the objects of one analysis; a historical study gets none, for it must not be announced.
+    """Build and store the objects and messages of one analysis; a historical study gets none, to announce nothing.
 
     Raises
     ------
@@ -57,7 +41,8 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
     with workplace.sessions() as session:
         report = _report(session, claim, analysis, model)
     try:
-        return [_stored(made, report, workplace) for made in result_objects(analysis, report, workplace.settings)]
+        objects = [_stored(made, report, workplace) for made in result_objects(analysis, report, workplace.settings)]
+        return [*objects, *announcements(claim, analysis, report, workplace)]
     except InvalidReportError as error:
         raise PermanentRunError(ReasonCode.RESULT_INVALID, f"{ReasonCode.RESULT_INVALID.sentence} {error}") from error
     except StoreError as error:

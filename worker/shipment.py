@@ -10,6 +10,8 @@ from worker.tables import ResultKind
 
 def ships(destination: Destination, kind: ResultKind) -> bool:
     """Return whether results of this kind go to this destination."""
+    if kind is ResultKind.HL7_MESSAGE:
+        return False
     if kind is ResultKind.SECONDARY_CAPTURE:
         return destination.pictures != "none"
     if kind is ResultKind.PRESENTATION_STATE:

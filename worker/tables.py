@@ -86,12 +86,13 @@ class Priority(StrEnum):
 
 
 class ResultKind(StrEnum):
-    """Kinds of DICOM objects we write."""
+    """Kinds of DICOM objects and messages we write."""
 
     STRUCTURED_REPORT = "structured_report"
     SECONDARY_CAPTURE = "secondary_capture"
     SUMMARY_CAPTURE = "summary_capture"
     PRESENTATION_STATE = "presentation_state"
+    HL7_MESSAGE = "hl7_message"
 
 
 class DeliveryState(StrEnum):
@@ -286,7 +287,7 @@ class Prediction(Base):
 
 
 class Result(Base):
-    """One generated DICOM object, its bytes kept on disk for byte-identical re-sending."""
+    """One generated DICOM object or HL7 message, its bytes kept on disk for byte-identical re-sending."""
 
     __tablename__ = "result"
 

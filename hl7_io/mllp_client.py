@@ -1,0 +1,98 @@
+"""Sends messages to a receiver and brings back its acknowledgements, over one connection for a batch."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from dicom_io.peer import TlsFiles
+from hl7_io.mllp import ConnectionDroppedError, FrameReader, MllpError, PeerSilentError, framed
+
+MAXIMUM_ANSWER_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Where an HL7 receiver listens, and how long to be patient with it."""
+
+    host: str
+    port: int
+    tls: TlsFiles | None = None
+    connect_seconds: float = 10.0
+    answer_seconds: float = 30.0
+
+
+class NoConnectionError(MllpError):
+    """The receiver cannot be reached."""
+
+
+class MllpConnection:
+    """One open connection; use it in a ``with`` block.
+
+    Raises
+    ------
+    NoConnectionError
+        Refused, unreachable, not in time, or TLS did not come about.
+    """
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._connection = _connect(receiver)
+        self._answers = FrameReader(self._connection, MAXIMUM_ANSWER_BYTES)
+
+    def exchange(self, content: bytes) -> bytes:
+        """Send one message and return what is answered.
+
+        Raises
+        ------
+        MllpError
+            No answer in time, or the connection is gone; whether the receiver has the message is unknown.
+        """
+        deadline = time.monotonic() + self._receiver.answer_seconds
+        self._connection.settimeout(self._receiver.answer_seconds)
+        try:
+            self._connection.sendall(framed(content))
+        except TimeoutError:
+            raise PeerSilentError("the receiver did not take the message in time") from None
+        except OSError as error:
+            raise ConnectionDroppedError(f"the connection broke while sending ({type(error).__name__})") from None
+        remaining = max(0.0, deadline - time.monotonic())
+        answer = self._answers.read(remaining, remaining)
+        if answer is None:
+            raise ConnectionDroppedError("the receiver closed the connection without an answer")
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+
+def _connect(receiver: Receiver) -> socket.socket:
+    place = f"{receiver.host}:{receiver.port}"
+    try:
+        connection = socket.create_connection((receiver.host, receiver.port), receiver.connect_seconds)
+    except OSError as error:
+        raise NoConnectionError(f"no connection to {place}: {error.strerror or type(error).__name__}") from None
+    if receiver.tls is None:
+        return connection
+    try:
+        return receiver.tls.context(server_side=False).wrap_socket(connection, server_hostname=receiver.host)
+    except (ssl.SSLError, TimeoutError, ConnectionError) as error:
+        connection.close()
+        reason = getattr(error, "reason", None) or type(error).__name__
+        raise NoConnectionError(f"no TLS with {place}: {reason}") from None
+    except OSError as error:
+        connection.close()
+        raise NoConnectionError(f"a TLS file for {place} cannot be used ({error.strerror})") from None

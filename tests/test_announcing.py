@@ -1,0 +1,309 @@
+"""Findings announced by HL7: a real MLLP receiver takes the message, refuses it, keeps silent or hangs up."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benches import Bench
+from bundles import FLAGGED, write_test_bundle
+from certificates import certificate_files
+from factories import chest_radiograph
+from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.parser import parse_message
+from receivers import (
+    BROKEN_OFF,
+    DROP,
+    ERROR_SEGMENT,
+    GARBAGE,
+    NO_MSA,
+    SILENCE,
+    TRICKLE,
+    WRONG_ID,
+    Hl7Receiver,
+    running_receiver,
+)
+from sqlalchemy import select, update
+
+from worker.config import Settings
+from worker.database import SessionFactory
+from worker.delivery import deliver
+from worker.tables import Delivery, Event, Priority, ResultKind, Run, RunTrigger, Study
+from worker.triage import triage
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Hl7Receiver]:
+    with running_receiver() as started:
+        yield started
+
+
+@pytest.fixture
+def make_bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> MakeBench:
+    write_test_bundle(tmp_path / "bundle")
+
+    def make(port: int, settings: dict[str, object] | None = None, **destination: object) -> Bench:
+        ris = {"name": "ris", "host": "127.0.0.1", "port": port, "answer_timeout_seconds": 0.4} | destination
+        fields = {"bundles": {"default": tmp_path / "bundle"}, "hl7_destinations": [ris]} | (settings or {})
+        return Bench(make_settings(**fields), sessions)
+
+    return make
+
+
+def announced(bench: Bench, **keywords: Any) -> Study:
+    study = bench.triage(chest_radiograph(**keywords))
+    deliver(study.study_instance_uid, bench.office)
+    return study
+
+
+def messages_of(bench: Bench, study: Study) -> list[Delivery]:
+    """Return the outbox rows of the study's messages, oldest first."""
+    return [
+        row
+        for run in bench.runs(study.study_instance_uid)
+        for result in bench.results(run)
+        if result.kind == ResultKind.HL7_MESSAGE
+        for row in bench.deliveries(run)
+        if row.result_id == result.id
+    ]
+
+
+def try_again(bench: Bench, study: Study) -> None:
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).values(next_attempt_at=None))
+    deliver(study.study_instance_uid, bench.office)
+
+
+def test_a_receiver_takes_and_parses_the_message_and_its_row_says_sent(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port, receiving_application="RIS", receiving_facility="HOSP^1.2.3^ISO")
+    study = announced(bench, IssuerOfPatientID="HOSP")
+    (message,) = receiver.messages
+    (row,) = messages_of(bench, study)
+    assert (row.state, row.attempts, row.last_status) == ("sent", 1, 0)
+    assert row.last_comment == f"AA (control id {receiver.control_ids[0]})"
+    assert str(message.segment("MSH")[6]) == "HOSP^1.2.3^ISO"
+    assert str(message["PID.F3.R1.C1"]) == "PHANTOM-1"
+    assert str(message["PID.F3.R1.C4"]) == "HOSP"
+    assert str(message["OBR.F18"]) == "A0001"
+    assert str(message["OBR.F25"]) == "P"
+    assert str(message["TQ1.F9.R1.C1"]) == {"STAT": "S", "URGENT": "A"}[str(study.priority)]
+    found = [str(obx[5][0][1]) for obx in message.segments("OBX") if str(obx[3][0][0]) == "121071"]
+    assert len(found) == len(FLAGGED)
+    parse_message(str(message), validation_level=VALIDATION_LEVEL.STRICT).validate()
+    assert bench.event_kinds(study.study_instance_uid).count("delivered") == 1
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [
+        ("AE", "AE (control id"),
+        ("AR", "AR (control id"),
+        ("CE", "CE (control id"),
+        ("CR", "CR (control id"),
+        (ERROR_SEGMENT, "AE, error 204 (control id"),
+        (SILENCE, "no complete message came in time"),
+        (TRICKLE, "no complete message came in time"),
+        (DROP, "closed the connection without an answer"),
+        (BROKEN_OFF, "in the middle of a message"),
+        (WRONG_ID, "acknowledges another message"),
+        (GARBAGE, "does not begin with an MLLP start block"),
+        (NO_MSA, "no MSA segment"),
+        ("XX", "no known acknowledgement code"),
+    ],
+)
+def test_whatever_is_not_an_acceptance_is_tried_again_under_the_same_control_id(
+    make_bench: MakeBench, receiver: Hl7Receiver, deed: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answer = lambda control_id: deed
+    bench = make_bench(receiver.port)
+    with caplog.at_level(logging.INFO):
+        study = announced(bench, PatientName="Secret^Name", PatientID="SECRET-ID")
+    (row,) = messages_of(bench, study)
+    assert (row.state, row.attempts, row.last_status) == ("pending", 1, None)
+    assert words in str(row.last_comment)
+    assert row.next_attempt_at is not None
+    receiver.answer = lambda control_id: "CA"
+    try_again(bench, study)
+    (row,) = messages_of(bench, study)
+    assert (row.state, row.attempts) == ("sent", 2)
+    assert len(set(receiver.control_ids)) == 1
+    assert len({str(message) for message in receiver.messages}) == 1, "a retry sends other bytes"
+    assert "ecret" not in caplog.text.lower().replace("secret_key", "")
+    assert "Müller" not in caplog.text
+
+
+def test_a_receiver_that_is_down_costs_only_time_and_holds_up_nobody_else(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    with running_receiver() as dead:
+        port = dead.port
+    other = {"name": "engine", "host": "127.0.0.1", "port": receiver.port}
+    dead_one = {"name": "ris", "host": "127.0.0.1", "port": port}
+    bench = make_bench(0, settings={"hl7_destinations": [dead_one, other]})
+    study = announced(bench)
+    assert [(row.destination, row.state) for row in messages_of(bench, study)] == [
+        ("ris", "pending"),
+        ("engine", "sent"),
+    ]
+    back = Hl7Receiver(port=port)
+    back.start()
+    try_again(bench, study)
+    back.stop()
+    assert [row.state for row in messages_of(bench, study)] == ["sent", "sent"]
+    assert set(back.control_ids).isdisjoint(receiver.control_ids), "each destination has its own control id"
+
+
+def test_a_duplicate_keeps_its_control_id(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    bench = make_bench(receiver.port)
+    study = announced(bench)
+    with bench.sessions.begin() as session:  # as after a crash between the answer and the row
+        session.execute(update(Delivery).values(state="pending", lease_until=None))
+    deliver(study.study_instance_uid, bench.office)
+    assert len(receiver.messages) == 2
+    assert len(set(receiver.control_ids)) == 1
+
+
+def test_an_attempt_repeated_after_its_files_were_written_makes_the_same_control_id(
+    make_bench: MakeBench, receiver: Hl7Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(receiver.port, settings={"lease_seconds": 0.2, "lease_renewal_seconds": 0.1})
+    uid = bench.receive(chest_radiograph())
+
+    class Died(BaseException):
+        """Stands for kill -9."""
+
+    def die(name: str) -> None:
+        if name == "after_result_files":
+            raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.triage.failpoint", die)
+        with pytest.raises(Died):
+            triage(uid, bench.workplace)
+    (first,) = bench.office.results.root.glob(f"{uid}/*/*.hl7")
+    time.sleep(0.5)
+    assert triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert receiver.control_ids == [first.read_bytes().split(b"|")[9].decode()]
+
+
+def test_a_corrected_patient_is_announced_again_under_another_control_id(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port)
+    source = chest_radiograph()
+    study = bench.triage(source)
+    deliver(study.study_instance_uid, bench.office)
+    source.PatientName = "Corrected^Name"
+    bench.triage(source)
+    deliver(study.study_instance_uid, bench.office)
+    first, second = receiver.messages
+    assert str(second["PID.F5.R1.C1"]) == "Corrected"
+    assert first["MSH.F10"] != second["MSH.F10"]
+    comments = [str(obx[5][0]) for obx in second.segments("OBX") if str(obx[3][0][0]) == "121106"]
+    assert any("Replaces the earlier AI result" in comment for comment in comments)
+
+
+def test_a_historical_study_is_never_announced(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    bench = make_bench(receiver.port, announce=["STAT", "URGENT", "ROUTINE"])
+    study = announced(bench, StudyDate=f"{date.today() - timedelta(days=30):%Y%m%d}")
+    assert study.historical
+    assert receiver.messages == []
+    assert messages_of(bench, study) == []
+
+
+@pytest.mark.parametrize("keywords", [{"BodyPartExamined": "KNEE"}, {"HighBit": 10}])
+def test_what_was_not_analysed_is_never_announced(
+    make_bench: MakeBench, receiver: Hl7Receiver, keywords: dict[str, object]
+) -> None:
+    bench = make_bench(receiver.port, announce=["STAT", "URGENT", "ROUTINE"])
+    study = announced(bench, **keywords)
+    assert study.priority is None
+    assert receiver.messages == []
+
+
+def test_a_level_that_is_not_asked_for_is_not_announced(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    nothing = {"thresholds": dict.fromkeys(FLAGGED, 1.0)}
+    bench = make_bench(receiver.port, settings=nothing)
+    study = announced(bench)
+    assert study.priority == Priority.ROUTINE
+    assert receiver.messages == []
+
+
+def test_routine_is_announced_where_asked_for_and_never_says_normal(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port, settings={"thresholds": dict.fromkeys(FLAGGED, 1.0)}, announce=["ROUTINE"])
+    announced(bench)
+    (message,) = receiver.messages
+    assert str(message["TQ1.F9.R1.C1"]) == "R"
+    assert {str(obx[8]) for obx in message.segments("OBX") if len(obx) > 8} == {""}, "N in OBX-8 would mean normal"
+    assert "normal" not in str(message).lower()
+
+
+def test_a_level_once_announced_is_kept_and_findings_no_longer_seen_are_deleted(
+    make_bench: MakeBench, receiver: Hl7Receiver, make_settings: Callable[..., Settings]
+) -> None:
+    bench = make_bench(receiver.port)
+    study = bench.triage(chest_radiograph())
+    deliver(study.study_instance_uid, bench.office)
+    stricter = make_bench(receiver.port, settings={"thresholds": dict.fromkeys(FLAGGED, 1.0)})
+    stricter.triage(chest_radiograph(StudyInstanceUID=study.study_instance_uid))
+    deliver(study.study_instance_uid, stricter.office)
+    first, second = receiver.messages
+    assert second["TQ1.F9.R1.C1"] == first["TQ1.F9.R1.C1"]
+    found = {(str(o[4]), str(o[5][0][0])) for o in first.segments("OBX") if str(o[3][0][0]) == "121071"}
+    deleted = {(str(o[4]), str(o[5][0][0])) for o in second.segments("OBX") if str(o[11]) == "D" and str(o[2]) == "CWE"}
+    assert deleted == found
+    assert "only a person lowers it" in str(second)
+
+
+def test_a_study_without_patient_id_is_noted_and_its_objects_still_go(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port)
+    study = announced(bench, PatientID="")
+    assert study.state == "triaged"
+    assert receiver.messages == []
+    assert "not_announced" in bench.event_kinds(study.study_instance_uid)
+    with bench.sessions() as session:
+        reason = session.scalars(select(Event.reason).where(Event.kind == "not_announced")).one()
+    assert reason is not None
+    assert "no Patient ID" in reason
+
+
+def test_a_run_in_the_shadow_is_not_announced(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    bench = make_bench(receiver.port)
+    uid = bench.receive(chest_radiograph())
+    with bench.sessions.begin() as session:
+        session.execute(update(Run).values(trigger=RunTrigger.SHADOW))
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert bench.study(uid).state == "triaged"
+    assert receiver.messages == []
+
+
+def test_tls_is_used_where_configured_and_a_stranger_is_refused(make_bench: MakeBench, tmp_path: Path) -> None:
+    ours, strangers = certificate_files(tmp_path / "ours"), certificate_files(tmp_path / "strangers")
+    context = ours.context(server_side=True)
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    with running_receiver(tls=context) as receiver:
+        files = {"certificate_file": ours.certificate, "key_file": ours.key, "ca_file": ours.ca}
+        study = announced(bench := make_bench(receiver.port, tls=files, answer_timeout_seconds=5.0))
+        assert [row.state for row in messages_of(bench, study)] == ["sent"]
+        wrong = {"certificate_file": strangers.certificate, "key_file": strangers.key, "ca_file": strangers.ca}
+        study = announced(bench := make_bench(receiver.port, tls=wrong))
+        (row,) = messages_of(bench, study)
+        assert row.state == "pending"
+        assert "no TLS with 127.0.0.1" in str(row.last_comment)
+        assert len(receiver.messages) == 1

@@ -1,0 +1,26 @@
+"""The files of one TLS connection, as the configuration names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from dicom_io.peer import TlsFiles
+
+
+class Tls(BaseModel):
+    """Files for TLS on one connection (PS3.15 B.12: TLS 1.2 or newer)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate_file: Path
+    """PEM certificate shown to the other side."""
+    key_file: Path
+    """PEM private key of that certificate."""
+    ca_file: Path
+    """PEM certificates the other side's certificate must be signed by (mutual TLS)."""
+
+    def files(self) -> TlsFiles:
+        """Return the same three files in the form the network layer takes."""
+        return TlsFiles(self.certificate_file, self.key_file, self.ca_file)

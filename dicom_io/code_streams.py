@@ -81,12 +81,11 @@ def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], s
     stream = read_jpeg2000(frame)
     require_announced(stream.rows, stream.columns, stream.components, stream.precision, layout)
     values = unsigned(np.squeeze(_jpeg2000_samples(code_stream(frame), stream)))
-    coding = "HTJ2K" if stream.high_throughput else "JPEG 2000"
     if values.ndim == 2:
-        return with_sign_of_stream(values, stream.precision, layout), coding
+        return with_sign_of_stream(values, stream.precision, layout), stream.coding
     if layout.photometric_interpretation == "YBR_FULL":  # RCT and ICT are parts of the coding and already undone
         values = convert_color_space(values, "YBR_FULL", "RGB")
-    return values, coding
+    return values, stream.coding
 
 
 def _jpeg2000_samples(frame: bytes, stream: Jpeg2000Stream) -> NDArray[np.generic]:

@@ -19,6 +19,7 @@ from pydicom.uid import UID
 from dicom_io.code_streams import decode_code_stream
 from dicom_io.encapsulation import single_frame
 from dicom_io.header import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, PARSE_ERRORS, text
+from dicom_io.jpeg_stream import START as JPEG_START
 from dicom_io.pixel_layout import PixelLayout, read_layout
 from dicom_io.reasons import ReasonCode, UndecodableError
 from dicom_io.run_lengths import decode_run_lengths
@@ -72,7 +73,7 @@ def decode_frame(dataset: Dataset) -> Frame:
     if not _pixel_data(dataset):
         raise UndecodableError(ReasonCode.NO_PIXELS, "there is no Pixel Data element")
     layout = read_layout(dataset)
-    syntax = UID(text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN)
+    syntax = _transfer_syntax(dataset)
     try:
         values, coding = _decode(dataset, layout, syntax)
     except UndecodableError:
@@ -84,6 +85,25 @@ def decode_frame(dataset: Dataset) -> Frame:
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
     return Frame(without_high_bits(unsigned(values), layout.bits_stored), layout, coding)
+
+
+def jpeg2000_frame(dataset: Dataset) -> bytes | None:
+    """Return the frame of an image in the JPEG family that is neither JPEG nor JPEG-LS; None for every other image.
+
+    Raises
+    ------
+    UndecodableError
+        There is no frame in the encapsulated pixel data.
+    """
+    stored = _pixel_data(dataset)
+    if not stored or not _transfer_syntax(dataset).startswith(_JPEG_FAMILY):
+        return None
+    frame = single_frame(stored)
+    return None if frame.startswith(JPEG_START) else frame
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    return UID(text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN)
 
 
 def _pixel_data(dataset: Dataset) -> bytes:

@@ -11,14 +11,14 @@ START = b"\xff\x4f\xff\x51"
 """SOC and SIZ."""
 SEARCHED_BYTES = 4096
 """Some senders wrap the stream into a JP2 file, whose boxes come first."""
-_SOT, _EOC = 0xFF90, 0xFFD9
+_COD, _SOT, _EOC = 0xFF52, 0xFF90, 0xFFD9
 _HIGH_THROUGHPUT = 0x4000
 """Bit of Rsiz: the stream uses part 15."""
 
 
 @dataclass(frozen=True)
 class Jpeg2000Stream:
-    """What the SIZ marker says."""
+    """What the SIZ and COD markers say."""
 
     rows: int
     columns: int
@@ -27,6 +27,17 @@ class Jpeg2000Stream:
     """Bits per sample of the first component."""
     signed: bool
     high_throughput: bool
+    at_origin: bool
+    """The picture begins where the reference grid does, so that every second sample is one of half resolution."""
+    decompositions: int
+    """How often resolution can be halved."""
+    reversible: bool
+    """The wavelet is the 5/3 one, else the 9/7 one."""
+
+    @property
+    def coding(self) -> str:
+        """Name for people."""
+        return "HTJ2K" if self.high_throughput else "JPEG 2000"
 
 
 def read_jpeg2000(stream: bytes) -> Jpeg2000Stream:
@@ -46,8 +57,17 @@ def read_jpeg2000(stream: bytes) -> Jpeg2000Stream:
     if length < 41 or right <= left or bottom <= top:
         raise _damaged("the JPEG 2000 header is damaged")
     _require_whole(stream, start + 4 + length)
+    decompositions, reversible = _coding_style(stream, start + 4 + length)
     return Jpeg2000Stream(
-        bottom - top, right - left, components, (depth & 0x7F) + 1, depth > 0x7F, bool(capabilities & _HIGH_THROUGHPUT)
+        rows=bottom - top,
+        columns=right - left,
+        components=components,
+        precision=(depth & 0x7F) + 1,
+        signed=depth > 0x7F,
+        high_throughput=bool(capabilities & _HIGH_THROUGHPUT),
+        at_origin=left == top == 0,
+        decompositions=decompositions,
+        reversible=reversible,
     )
 
 
@@ -90,6 +110,18 @@ def _require_whole(stream: bytes, position: int) -> None:
         position += max(tile_part_bytes, 14)
     if stream[position : position + 2] != b"\xff\xd9":
         raise _damaged("the JPEG 2000 stream ends without an end marker; it was cut short")
+
+
+def _coding_style(stream: bytes, position: int) -> tuple[int, bool]:
+    """Return levels of decomposition and the wavelet (A.6.1); none where the main header does not say."""
+    while position + 14 <= len(stream):
+        marker, length_bytes = struct.unpack_from(">HH", stream, position)
+        if marker == _COD:
+            return stream[position + 9], stream[position + 13] == 1
+        if marker == _SOT:
+            break
+        position += 2 + max(length_bytes, 2)
+    return 0, False
 
 
 def _damaged(what: str) -> UndecodableError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,23 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_io.colour import luma, through_palette
-from dicom_io.decoding import Frame, decode_frame
+from dicom_io.decoding import Frame, decode_frame, jpeg2000_frame
 from dicom_io.dicom_file import read_dicom_file
 from dicom_io.grey_scale import GreyScale, read_grey_scale
-from dicom_io.pixel_layout import PALETTE
+from dicom_io.half_resolution import enlarged, half_resolution_codes, suits
+from dicom_io.pixel_layout import MONOCHROME, PALETTE, read_layout
 from dicom_io.reasons import UndecodableError
 
-__all__ = ["Radiograph", "UndecodableError", "read_radiograph"]
+__all__ = ["Decoding", "Radiograph", "UndecodableError", "read_radiograph"]
+
+
+class Decoding(StrEnum):
+    """How much of a picture is decoded."""
+
+    EXACT = "exact"
+    """All of it."""
+    FAST = "fast"
+    """JPEG 2000 and HTJ2K at half resolution where that is nearly the same (see `half_resolution`), all of the rest."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +42,25 @@ class Radiograph:
     rows: int
     columns: int
     pixel_sha256: str
-    """Of the decoded stored values as little-endian uint16: equal for lossless copies in any transfer syntax."""
+    """Of the decoded stored values as little-endian uint16: equal for lossless copies in any transfer syntax, if all of
+    the picture was decoded."""
     coding: str
     """What was decoded, for people: ``uncompressed``, ``RLE``, ``JPEG Lossless``, ``JPEG 2000`` ..."""
+    half_resolution: bool
+    """True: decoded at half resolution and enlarged."""
     grey_scale: GreyScale | None
     """What was done to the stored values; None for colour, of which the luma is taken."""
 
 
-def read_radiograph(source: Path | Dataset) -> Radiograph:
+def read_radiograph(source: Path | Dataset, decoding: Decoding = Decoding.EXACT) -> Radiograph:
     """Decode one single-frame image and take it to 8 bits with bones bright.
 
     Parameters
     ----------
     source
         A DICOM file, or its data set with file meta.
+    decoding
+        Training always decodes exactly.
 
     Raises
     ------
@@ -52,6 +68,9 @@ def read_radiograph(source: Path | Dataset) -> Radiograph:
         See `decode_frame` and `read_grey_scale`; also when the file is no DICOM file.
     """
     dataset = source if isinstance(source, Dataset) else read_dicom_file(source)
+    fast = _half_resolution(dataset) if decoding is Decoding.FAST else None
+    if fast is not None:
+        return fast
     frame = decode_frame(dataset)
     if frame.layout.samples_per_pixel == 3:
         return _radiograph(luma(frame.values), frame, None)
@@ -61,10 +80,29 @@ def read_radiograph(source: Path | Dataset) -> Radiograph:
     return _radiograph(grey_scale.table[frame.values], frame, grey_scale)
 
 
-def _radiograph(pixels: NDArray[np.uint8], frame: Frame, grey_scale: GreyScale | None) -> Radiograph:
+def _half_resolution(dataset: Dataset) -> Radiograph | None:
+    """Return the picture made of half its resolution, or None where it is not nearly the same."""
+    frame = jpeg2000_frame(dataset)
+    if frame is None:
+        return None
+    layout = read_layout(dataset)
+    found = half_resolution_codes(frame, layout) if layout.photometric_interpretation in MONOCHROME else None
+    if found is None:
+        return None
+    codes, stream = found
+    grey_scale = read_grey_scale(codes, layout, dataset)
+    if not suits(grey_scale):
+        return None
+    pixels = enlarged(grey_scale.table[codes], layout, stream)
+    return _radiograph(pixels, Frame(codes, layout, stream.coding), grey_scale, half_resolution=True)
+
+
+def _radiograph(
+    pixels: NDArray[np.uint8], frame: Frame, grey_scale: GreyScale | None, *, half_resolution: bool = False
+) -> Radiograph:
     fallback = grey_scale is not None and grey_scale.voi_fallback
     rows, columns = pixels.shape
-    return Radiograph(pixels, fallback, rows, columns, _sha256(frame), frame.coding, grey_scale)
+    return Radiograph(pixels, fallback, rows, columns, _sha256(frame), frame.coding, half_resolution, grey_scale)
 
 
 def _sha256(frame: Frame) -> str:

@@ -18,14 +18,16 @@ from pathlib import Path
 import numpy as np
 from mutations import damaged_copy
 
+from dicom_io import half_resolution
 from dicom_io.dicom_file import read_dicom_file
-from dicom_io.pixels import read_radiograph
+from dicom_io.pixels import Decoding, read_radiograph
 from dicom_io.reasons import UndecodableError
 from dicom_io.selection import SelectionRules, judge_tags
 from model.preprocess import to_uint8_224
 
 ADDRESS_SPACE_BYTES = 4 << 30
 CPU_SECONDS_PER_CASE = 20.0
+half_resolution.SHORTEST_SIDE_PX = 16  # small sources too
 TODAY = date(2026, 3, 2)
 
 
@@ -35,10 +37,12 @@ def outcome(path: Path) -> str:
         dataset = read_dicom_file(path)
         judge_tags(dataset, SelectionRules(), TODAY)
         radiograph = read_radiograph(dataset)
+        fast = read_radiograph(dataset, Decoding.FAST)
     except UndecodableError as error:
         return str(error.reason_code)
     assert radiograph.pixels.dtype == np.uint8
     assert radiograph.pixels.shape == (radiograph.rows, radiograph.columns)
+    assert fast.pixels.shape == radiograph.pixels.shape
     assert to_uint8_224(radiograph.pixels).shape == (224, 224)
     return "read"
 

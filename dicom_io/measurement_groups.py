@@ -37,7 +37,7 @@ def summary_group(sources: Sequence[Dataset], report: Report) -> MeasurementsAnd
     )
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(sources[0], report, "AI summary"),
-        algorithm_id=_algorithm(report, f"policy_sha256={report.policy_hash}"),
+        algorithm_id=_algorithm(report, f"policy_sha256={report.policy_hash}", *_decoding(report)),
         finding_sites=[FindingSite(CHEST)],
         qualitative_evaluations=[
             QualitativeEvaluation(codes.DCM.CADProcessingAndFindingsSummary, outcome),
@@ -49,6 +49,11 @@ def summary_group(sources: Sequence[Dataset], report: Report) -> MeasurementsAnd
         comment = TextContentItem(codes.DCM.Comment, text, relationship_type=RelationshipTypeValues.CONTAINS)
         group[0].ContentSequence.append(comment)
     return group
+
+
+def _decoding(report: Report) -> list[str]:
+    halved = sum(image.half_resolution for image in report.images)
+    return [f"images_decoded_at_half_resolution={halved}"] if halved else []
 
 
 def _comments(report: Report) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,13 @@ from pydicom.dataset import Dataset
 from dicom_io.colour import luma, through_palette
 from dicom_io.decoding import Frame, decode_frame, jpeg2000_frame
 from dicom_io.dicom_file import read_dicom_file
+from dicom_io.fidelity import Decoding
 from dicom_io.grey_scale import GreyScale, read_grey_scale
 from dicom_io.half_resolution import enlarged, half_resolution_codes, suits
 from dicom_io.pixel_layout import MONOCHROME, PALETTE, read_layout
 from dicom_io.reasons import UndecodableError
 
 __all__ = ["Decoding", "Radiograph", "UndecodableError", "read_radiograph"]
-
-
-class Decoding(StrEnum):
-    """How much of a picture is decoded."""
-
-    EXACT = "exact"
-    """All of it."""
-    FAST = "fast"
-    """JPEG 2000 and HTJ2K at half resolution where that is nearly the same (see `half_resolution`), all of the rest."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class AnalysedImage:
     sop_instance_uid: str
     pixel_sha256: str
     """SHA-256 (hex) of the decoded stored values: the same for a losslessly transcoded copy."""
+    half_resolution: bool = False
+    """True: decoded at half resolution, which the report says."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from mutations import damaged_copy
 
 from dicom_io import half_resolution
 from dicom_io.dicom_file import read_dicom_file
-from dicom_io.pixels import Decoding, read_radiograph
+from dicom_io.fidelity import Decoding
+from dicom_io.pixels import read_radiograph
 from dicom_io.reasons import UndecodableError
 from dicom_io.selection import SelectionRules, judge_tags
 from model.preprocess import to_uint8_224

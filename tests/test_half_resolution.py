@@ -18,7 +18,8 @@ from samples import public_sample, shared
 from dicom_io import half_resolution
 from dicom_io.decoding import decode_stored_values
 from dicom_io.encapsulation import single_frame
-from dicom_io.pixels import Decoding, Radiograph, read_radiograph
+from dicom_io.fidelity import Decoding
+from dicom_io.pixels import Radiograph, read_radiograph
 from dicom_io.reasons import ReasonCode, UndecodableError
 from model.preprocess import to_uint8_224
 

@@ -57,7 +57,12 @@ def conclude_analysed(
         model_version=model.bundle.model_version,
         policy_hash=model.policy.hash,
         timings_seconds=watch.timings_seconds(),
-        details={"thresholds": dict(model.policy.thresholds), "results": len(results)},
+        details={
+            "thresholds": dict(model.policy.thresholds),
+            "results": len(results),
+            "preprocessing": model.bundle.preprocessing,
+            "pictures": {picture.sop_instance_uid: _how_made(picture) for picture in analysis.pictures},
+        },
     )
     with workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)
@@ -128,6 +133,17 @@ def _note_instances(session: Session, pictures: Iterable[Picture], unread: Itera
             .where(Instance.id == instance.instance_id)
             .values(disposition=Disposition.NOT_ANALYSED, reason_code=instance.reason_code, reason=instance.reason)
         )
+
+
+def _how_made(picture: Picture) -> dict[str, str | bool]:
+    """Say what the network's input was made of, for the audit trail."""
+    radiograph = picture.radiograph
+    return {
+        "pixel_sha256": radiograph.pixel_sha256,
+        "decoded": radiograph.coding,
+        "half_resolution": radiograph.half_resolution,
+        "voi": radiograph.grey_scale.voi if radiograph.grey_scale else "luma of the colours",
+    }
 
 
 def _predictions(claim: Claim, analysis: Analysis, model: LoadedModel) -> Iterable[Prediction]:

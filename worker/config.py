@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from dicom_io.fidelity import Decoding
 from dicom_io.peer import Peer
 from worker.hl7_settings import Hl7Destination
 from worker.tls import Tls
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
     """Model bundles by name; ``default`` serves every source that names none."""
     allow_demonstration_bundle: bool = False
     """True lets a bundle trained on drawings analyse studies; only the demonstration sets it."""
+    decoding: Decoding = Decoding.EXACT
+    """``fast`` decodes JPEG 2000 and HTJ2K images of at least 1792 px at half resolution, several times faster and
+    within 0.1 grey levels in the mean at 224 px; results say so. ``exact`` decodes all of every image."""
     runtime: str = Field("auto", pattern="^(auto|openvino|torch)$")
     site_name: str = ""
     """Institution shown on the worklist."""

@@ -74,7 +74,8 @@ def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedMod
         priority=assessment.priority.value,
         priority_reason=assessment.reason,
         images=tuple(
-            AnalysedImage(picture.sop_instance_uid, picture.radiograph.pixel_sha256) for picture in analysis.pictures
+            AnalysedImage(picture.sop_instance_uid, picture.radiograph.pixel_sha256, picture.radiograph.half_resolution)
+            for picture in analysis.pictures
         ),
         findings=tuple(
             ReportedFinding(finding.label, finding.probability, finding.threshold, finding.source_index, finding.rank)

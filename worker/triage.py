@@ -54,7 +54,7 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
         candidates = load_candidates(session, claim.study_instance_uid)
         precedent = load_precedent(session, claim.study_instance_uid)
     with watch.stage("read"):
-        pictures, unread = read_pictures(candidates, workplace.instances)
+        pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding)
     if not pictures:
         conclude_not_analysed(claim, unread, watch, workplace)
         return False

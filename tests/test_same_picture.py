@@ -6,6 +6,7 @@ from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -18,6 +19,7 @@ from dicom_io.pixels import read_radiograph
 from dicom_io.stamp import radiograph_from_pixels
 from model.preprocess import normalise, to_uint8_224
 from training.data.pictures import read_grey
+from training.phantoms.dataset import write_phantom_dataset
 
 
 def training_tensor(png: Path) -> np.ndarray:
@@ -69,6 +71,41 @@ def test_a_12_bit_monochrome1_phantom_is_the_tensor_of_its_exported_picture(tmp_
     )  # the LINEAR window 2048/4096 is x / 4095 (PS3.3 C.11.2.1.2)
     Image.fromarray(exported).save(tmp_path / "picture.png")
     assert_one_tensor(tmp_path / "picture.png", write_dicom(dataset, tmp_path / "picture.dcm"))
+
+
+@pytest.fixture(scope="module")
+def phantom_png(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_dataset(folder, images=8, seed=5, workers=1)
+    return min((folder / "images").glob("*.png"))
+
+
+LOSSLESS = {
+    "1.2.840.10008.1.2.4.70": lambda pixels: imagecodecs.ljpeg_encode(pixels, bitspersample=8),
+    "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_encode,
+    "1.2.840.10008.1.2.4.90": lambda pixels: imagecodecs.jpeg2k_encode(
+        pixels, level=0, reversible=True, codecformat="j2k"
+    ),
+    "1.2.840.10008.1.2.4.201": imagecodecs.htj2k_encode,
+}
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("syntax", [None, *LOSSLESS])
+def test_a_phantom_of_the_training_set_is_one_tensor_in_every_coding(
+    syntax: str | None, inverted: bool, phantom_png: Path, tmp_path: Path
+) -> None:
+    pixels = read_grey(phantom_png)
+    phantom = radiograph_from_pixels(
+        255 - pixels if inverted else pixels, study_datetime=datetime(2026, 3, 2), patient_id="", patient_name=""
+    )
+    if inverted:
+        phantom.PhotometricInterpretation, phantom.PresentationLUTShape = "MONOCHROME1", "INVERSE"
+    if syntax is not None:
+        phantom.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+        phantom.PixelData = pydicom.encaps.encapsulate([LOSSLESS[syntax](255 - pixels if inverted else pixels)])
+        phantom["PixelData"].is_undefined_length = True
+    assert_one_tensor(phantom_png, write_dicom(phantom, tmp_path / "phantom.dcm"))
 
 
 def test_training_reads_dicom_by_the_very_function_of_the_worker() -> None:

@@ -79,3 +79,32 @@ def test_the_training_benchmark_checks_its_results_and_prints_ratios(tmp_path: P
     assert len(facts["rows"]) == 4
     assert all(row["ratio"] > 0 for row in facts["rows"])
     assert facts["input_share"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_analysis_benchmark_checks_its_pictures_and_prints_ratios() -> None:
+    command = [sys.executable, "-m", "benchmarks.analyse", "LE", "HTJ2K", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert [(row["coding"], row["part"]) for row in facts] == [
+        (coding, part) for coding in ("LE", "HTJ2K") for part in ("decode", "analyse")
+    ]
+    assert all(row["mean_levels"] <= 0.5 and row["fast_mean_levels"] <= 0.1 for row in facts)
+    assert all(row["ratio"] > 1 for row in facts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_analysis_benchmark_compares_pictures_of_every_coding(tmp_path: Path) -> None:
+    """Both ways see the same picture, so that their times may be compared."""
+    from benchmarks.analyse import BARS, MOST_LEVELS, MOST_MEAN_LEVELS
+    from benchmarks.analysis_ways import our_pixels, plain_pixels
+    from benchmarks.codings import write_codings
+
+    codings = write_codings(tmp_path)
+    assert set(codings) == set(BARS)
+    for coding in ("LE", "RLE", "JPEG", "JPEG Lossless", "HTJ2K"):
+        difference = abs(our_pixels(codings[coding]).astype(int) - plain_pixels(codings[coding]))
+        assert difference.mean() <= MOST_MEAN_LEVELS and difference.max() <= MOST_LEVELS, coding

@@ -1,0 +1,145 @@
+"""Decoding and analysing per transfer syntax, beside the plain way: ``python -m benchmarks.analyse``.
+
+One real chest radiograph (pydicom-data's RG1, 1955 x 1841, 15 bits) in each coding. The plain way is what most scripts
+do: pydicom's pixel_array with whatever decoder it finds, apply_voi_lut, Pillow, an eager torch network with Grad-CAM, a
+Secondary Capture. Both ways run in turn on one thread; the network's input is compared beside the speed. Prints medians
+and ratios with the bars of the design, and ends with status 1 if a picture differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.analysis_ways import OurWay, PlainWay, our_pixels, plain_pixels
+from benchmarks.codings import write_codings
+from benchmarks.windows import Measured, in_turn
+from dicom_io.fidelity import Decoding
+
+BARS = {
+    "LE": (7, 10), "RLE": (7, 10), "HTJ2K": (7, 10), "JPEG": (7, 10), "JPEG Lossless": (6, 7), "JPEG-LS": (3.5, 5),
+    "JPEG 2000": (3.5, 5), "JPEG 2000 lossy": (3.5, 5),
+}  # fmt: skip
+"""Whole analysis, ours / plain, images per second: must and aim (design/performance.md)."""
+MOST_MEAN_LEVELS, MOST_LEVELS = 0.5, 2.0
+"""Of the network's input, ours and plain: both resize with Pillow, from levels rounded at different places."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One coding, one part of the work."""
+
+    coding: str
+    part: str
+    ours: Measured
+    fast: Measured | None
+    plain: Measured
+    mean_levels: float
+    """|ours - plain| of the network's input."""
+    most_levels: float
+    fast_mean_levels: float
+    """|fast - exact| of the network's input."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values; milliseconds and ratios of medians."""
+        fast = self.fast.median_seconds if self.fast else None
+        must, aim = BARS[self.coding] if self.part == "analyse" else (None, None)
+        return {
+            "coding": self.coding,
+            "part": self.part,
+            "ours_ms": round(1e3 * self.ours.median_seconds, 1),
+            "fast_ms": fast and round(1e3 * fast, 1),
+            "plain_ms": round(1e3 * self.plain.median_seconds, 1),
+            "ratio": round(self.plain.median_seconds / self.ours.median_seconds, 2),
+            "fast_ratio": fast and round(self.plain.median_seconds / fast, 2),
+            "must": must,
+            "aim": aim,
+            "mean_levels": round(self.mean_levels, 3),
+            "most_levels": self.most_levels,
+            "fast_mean_levels": round(self.fast_mean_levels, 3),
+            "noisy": self.ours.noisy or self.plain.noisy,
+        }
+
+
+def measure(coding: str, path: Path, part: str, ways: dict[str, Callable[[], object]]) -> Row:
+    """Time the ways in turn and compare what the network would see."""
+    exact, fast, plain = (
+        pixels.astype(int)
+        for pixels in (our_pixels(path), our_pixels(path, Decoding.FAST), plain_pixels(path))
+    )  # fmt: skip
+    measured = in_turn(ways)
+    difference = np.abs(exact - plain)
+    return Row(
+        coding,
+        part,
+        measured["ours"],
+        measured.get("fast"),
+        measured["plain"],
+        float(difference.mean()),
+        float(difference.max()),
+        float(np.abs(fast - exact).mean()),
+    )
+
+
+def rows(folder: Path, chosen: list[str]) -> list[Row]:
+    """Measure both parts of every chosen coding."""
+    ours, plain = OurWay(folder), PlainWay()
+    found = []
+    for coding, path in write_codings(folder).items():
+        if chosen and coding not in chosen:
+            continue
+        decode: dict[str, Callable[[], object]] = {
+            "ours": lambda path=path: our_pixels(path), "plain": lambda path=path: plain_pixels(path)
+        }  # fmt: skip
+        analyse: dict[str, Callable[[], object]] = {
+            "ours": lambda path=path: ours.analyse(path), "plain": lambda path=path: plain.analyse(path)
+        }  # fmt: skip
+        if coding.startswith(("JPEG 2000", "HTJ2K")):
+            decode["fast"] = lambda path=path: our_pixels(path, Decoding.FAST)
+            analyse["fast"] = lambda path=path: ours.analyse(path, Decoding.FAST)
+        found.append(measure(coding, path, "decode", decode))
+        found.append(measure(coding, path, "analyse", analyse))
+    return found
+
+
+def main() -> None:
+    """Measure, print, and end with status 1 if a picture differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("coding", nargs="*", help=f"of {', '.join(BARS)}; default: all")
+    parser.add_argument("--json", action="store_true", help="write JSON to standard output")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.coding) - set(BARS):
+        parser.error(f"unknown coding {', '.join(sorted(unknown))}; choose from {', '.join(BARS)}")
+    with tempfile.TemporaryDirectory() as folder:
+        found = rows(Path(folder), arguments.coding)
+    facts = [row.as_dict() for row in found]
+    if arguments.json:
+        json.dump(facts, sys.stdout, indent=1)
+    else:
+        _print(facts)
+    differs = any(row.mean_levels > MOST_MEAN_LEVELS or row.most_levels > MOST_LEVELS for row in found)
+    sys.exit(1 if differs else 0)
+
+
+def _print(facts: list[dict[str, Any]]) -> None:
+    print(f"{'':<25}{'plain':>9}{'exact':>9}{'fast':>9}   ratio (fast)  must/aim   |exact-plain|  |fast-exact|")
+    for row in facts:
+        fast, quick = (f"{row[key]}" if row[key] else "-" for key in ("fast_ms", "fast_ratio"))
+        bar = f"{row['must']}/{row['aim']}" if row["must"] else ""
+        print(
+            f"{row['coding']:<17}{row['part']:<8}{row['plain_ms']:>9}{row['ours_ms']:>9}{fast:>9}"
+            f"{row['ratio']:>8} ({quick})   {bar:<10} {row['mean_levels']} / {row['most_levels']:g}"
+            f"        {row['fast_mean_levels']}{'  (noisy)' if row['noisy'] else ''}"
+        )
+
+
+if __name__ == "__main__":
+    main()

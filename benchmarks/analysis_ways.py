@@ -1,0 +1,144 @@
+"""Two ways from a stored file to a result: the worker's, and the plain one."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import generate_uid
+from torch.nn import functional
+
+from dicom_io.dicom_file import read_dicom_file
+from dicom_io.fidelity import Decoding
+from dicom_io.identity_guard import require_identity
+from dicom_io.pixels import read_radiograph
+from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
+from dicom_io.result_file import write_result
+from model.bundle import load_bundle, read_weights
+from model.cam import saliency
+from model.densenet import network_with
+from model.labels import LABELS
+from model.preprocess import INPUT_SIZE_PX, normalise, to_uint8_224
+from worker.analysis import Analysis
+from worker.config import DEFAULT_BUNDLE, Settings
+from worker.kept_results import KeptPictures
+from worker.reading import Picture
+from worker.result_objects import result_objects
+from worker.workplace import load_model
+
+FINDING = LABELS.index("Cardiomegaly")
+"""Drawn whatever the network says of it, so that both ways make one picture."""
+
+
+def our_pixels(path: Path, decoding: Decoding = Decoding.EXACT) -> NDArray[np.uint8]:
+    """File to the network's input, uint8 [224, 224], as the worker does it."""
+    return to_uint8_224(read_radiograph(read_dicom_file(path), decoding).pixels)
+
+
+def plain_levels(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
+    """Return uint8 [rows, columns] as most scripts make it: float64 over the whole frame."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
+    levels = values / (2 ** int(dataset.BitsStored) - 1) * 255
+    levels = 255 - levels if dataset.PhotometricInterpretation == "MONOCHROME1" else levels
+    return np.clip(levels, 0, 255).round().astype(np.uint8)
+
+
+def plain_pixels(path: Path) -> NDArray[np.uint8]:
+    """File to the network's input, uint8 [224, 224], the plain way."""
+    picture = Image.fromarray(plain_levels(pydicom.dcmread(path)))
+    return np.array(picture.resize((INPUT_SIZE_PX, INPUT_SIZE_PX), Image.Resampling.BILINEAR))
+
+
+class OurWay:
+    """The worker's own functions, from a stored file to the bytes of a report and a picture."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(data_dir=folder / "data", allow_demonstration_bundle=True)
+        self.model = load_model(self.settings, "default")
+
+    def analyse(self, path: Path, decoding: Decoding = Decoding.EXACT) -> int:
+        """Return the bytes of all results."""
+        dataset = read_dicom_file(path)
+        radiograph = read_radiograph(dataset, decoding)
+        del dataset.PixelData
+        picture = Picture(0, str(dataset.SOPInstanceUID), dataset, radiograph)
+        said = self.model.classifier.classify(radiograph.pixels)
+        assessment = self.model.policy.assess((said.probabilities,))
+        drawn = {LABELS[FINDING]: saliency(said.maps[FINDING], (INPUT_SIZE_PX, INPUT_SIZE_PX))}
+        staged = Analysis((picture,), (), (said.probabilities,), assessment, drawn, KeptPictures(), None)
+        report = self._report(picture)
+        written = 0
+        for made in result_objects(staged, report, self.settings):
+            result = write_result(made.dataset)
+            require_identity(result, made.source)
+            written += len(result)
+        return written
+
+    def _report(self, picture: Picture) -> Report:
+        return Report(
+            priority="ROUTINE",
+            priority_reason="benchmark",
+            images=(AnalysedImage(picture.sop_instance_uid, picture.radiograph.pixel_sha256),),
+            findings=(ReportedFinding(LABELS[FINDING], 0.9, 0.5),),
+            algorithm=Algorithm(self.model.bundle.name, self.model.bundle.model_version),
+            demonstration=self.model.bundle.demonstration,
+            policy_hash=self.model.policy.hash,
+            created_at=datetime.now(UTC),
+        )
+
+
+class PlainWay:
+    """pydicom, Pillow, torch eager with Grad-CAM, highdicom's Secondary Capture; one thread, as the worker has."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        bundle = load_bundle(DEFAULT_BUNDLE)
+        self.network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture)
+
+    def analyse(self, path: Path) -> int:
+        """Return the bytes of the picture."""
+        dataset = pydicom.dcmread(path)
+        levels = plain_levels(dataset)
+        picture = Image.fromarray(levels)
+        small = np.array(picture.resize((INPUT_SIZE_PX, INPUT_SIZE_PX), Image.Resampling.BILINEAR))
+        heat = self._grad_cam(normalise(small[None]))
+        size = (1024 * levels.shape[1] // levels.shape[0], 1024)
+        grey = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), np.float64)
+        heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR), np.float64)
+        overlay = np.stack([grey * (1 - heat / 2) + 127 * heat, grey * (1 - heat / 2), grey * (1 - heat / 2)], axis=-1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self._capture(dataset, overlay.clip(0, 255).astype(np.uint8))
+
+    def _capture(self, dataset: pydicom.Dataset, overlay: NDArray[np.uint8]) -> int:
+        capture = highdicom.sc.SCImage.from_ref_dataset(
+            ref_dataset=dataset, pixel_array=overlay, photometric_interpretation="RGB",
+            bits_allocated=8, coordinate_system="PATIENT", series_instance_uid=generate_uid(), series_number=9002,
+            sop_instance_uid=generate_uid(), instance_number=1, manufacturer="plain", patient_orientation=("L", "F"),
+        )  # fmt: skip
+        stream = BytesIO()
+        capture.save_as(stream)
+        return len(stream.getvalue())
+
+    def _grad_cam(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return float32 [224, 224], 0..1 (Selvaraju et al., ICCV 2017)."""
+        x = torch.from_numpy(tensor).expand(-1, self.network.channels, -1, -1)
+        features = functional.relu(self.network.features(x))
+        features.retain_grad()
+        self.network.classifier(features.mean((2, 3)))[0, FINDING].backward()
+        assert features.grad is not None
+        weights = features.grad.mean((2, 3), keepdim=True)
+        heat = functional.relu((weights * features).sum(1, keepdim=True))
+        heat = functional.interpolate(heat, size=(INPUT_SIZE_PX,) * 2, mode="bilinear")[0, 0]
+        return (heat / heat.max().clamp(min=1e-8)).detach().numpy()

@@ -7,16 +7,12 @@ preprocessing and the shape of every tensor before anything is computed, without
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from io import BytesIO
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from safetensors.numpy import load_file, save
@@ -40,8 +36,10 @@ from model.bundle_verification import (
     require_hash,
     require_tensors,
 )
+from model.bundle_writing import png, replace_folder, require_replaceable
 from model.calibration import Calibration
 from model.seen_images import SEEN_FILE, SeenImages, SeenImagesError
+from model.suitability import SUITABILITY_FILE, SuitabilityCheck, SuitabilityError
 
 __all__ = [
     "Bundle",
@@ -84,8 +82,32 @@ class Bundle(BundleFile):
 
     @property
     def model_version(self) -> str:
-        """Version, weights and all else that decides a probability, in one text, as results carry it."""
-        return f"{self.version}+weights.{self.weights_sha256[:8]}.outputs.{self.outputs_sha256[:8]}"
+        """Version, weights and all else that decides a result, in one text, as results carry it."""
+        version = f"{self.version}+weights.{self.weights_sha256[:8]}.outputs.{self.outputs_sha256[:8]}"
+        return version if self.suitability is None else f"{version}.check.{self._check_sha256[:8]}"
+
+    @property
+    def _check_sha256(self) -> str:
+        facts = self.suitability
+        if facts is None:
+            return ""
+        decides = f"{facts.kind} {facts.score_limit!r} {facts.distance_limit!r} {self.files[SUITABILITY_FILE]}"
+        return hashlib.sha256(decides.encode()).hexdigest()
+
+    def suitability_check(self) -> SuitabilityCheck | None:
+        """Return the check that judges pictures before the network sees them; None where the bundle has none.
+
+        Raises
+        ------
+        BundleError
+            Its file is not what it must be.
+        """
+        if self.suitability is None:
+            return None
+        try:
+            return SuitabilityCheck.from_bytes(self.suitability, (self.folder / SUITABILITY_FILE).read_bytes())
+        except SuitabilityError as error:
+            raise BundleError(f"{self.folder}: {error}; make the bundle again") from error
 
     def seen_images(self) -> SeenImages | None:
         """Return which images the weights have seen; None where the bundle does not say.
@@ -144,6 +166,7 @@ def _load(path: Path) -> Bundle:
         require_hash(path / name, expected)
     shapes = ARCHITECTURES[bundle.architecture].weight_shapes(bundle.channels)
     require_tensors(bundle.weights_path, shapes, bundle.architecture)
+    bundle.suitability_check()
     return bundle
 
 
@@ -179,6 +202,7 @@ def write_bundle(
     card: str,
     golden: Sequence[tuple[str, NDArray[np.uint8], Sequence[float | None]]] = (),
     seen: SeenImages | None = None,
+    check: SuitabilityCheck | None = None,
 ) -> Bundle:
     """Write a bundle folder in one step and return it as loaded again; a bundle already there is replaced.
 
@@ -197,6 +221,8 @@ def write_bundle(
         (``model.golden.expected_probabilities``).
     seen
         Which images the weights have seen; None = unknown.
+    check
+        Judges pictures before the network sees them; it takes the place of ``facts.suitability``. None = none.
 
     Raises
     ------
@@ -208,43 +234,17 @@ def write_bundle(
             f"tensor {impossible[0]} is not finite in {weights[impossible[0]].dtype}, or a negative variance "
             f"({len(impossible)} such tensors); nothing written"
         )
-    _require_replaceable(path)
+    require_replaceable(path)
     contents = {WEIGHTS_FILE: save(dict(weights)), CARD_FILE: card.encode()}
-    contents |= {f"golden/{name}.png": _png(pixels) for name, pixels, _ in golden}
+    contents |= {f"golden/{name}.png": png(pixels) for name, pixels, _ in golden}
     contents |= {} if seen is None else {SEEN_FILE: seen.to_bytes()}
+    contents |= {} if check is None else {SUITABILITY_FILE: check.to_bytes()}
     images = tuple(GoldenImage(file=f"golden/{name}.png", probabilities=tuple(p)) for name, _, p in golden)
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    described = TypeAdapter(BundleFile).validate_python(asdict(facts) | {"files": files, "golden_images": images})
+    described = TypeAdapter(BundleFile).validate_python(
+        asdict(replace(facts, suitability=None if check is None else check.facts))
+        | {"files": files, "golden_images": images}
+    )
     contents[DESCRIPTION_FILE] = described.to_json().encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-        new = Path(temporary) / "new"
-        for name, content in contents.items():
-            (new / name).parent.mkdir(parents=True, exist_ok=True)
-            _write_durably(new / name, content)
-        load_bundle(new)
-        if path.exists():
-            path.rename(Path(temporary) / "old")
-        new.rename(path)
+    replace_folder(path, contents, load_bundle)
     return load_bundle(path)
-
-
-def _require_replaceable(path: Path) -> None:
-    """Raise BundleError where replacing would take somebody's files away: only a bundle or nothing may be there."""
-    if path.is_dir() and ((path / DESCRIPTION_FILE).is_file() or not any(path.iterdir())):
-        return
-    if path.exists():
-        raise BundleError(f"{path} is there already and is no model bundle; name another folder, nothing was written")
-
-
-def _write_durably(file: Path, content: bytes) -> None:
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
-    return stream.getvalue()

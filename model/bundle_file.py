@@ -20,6 +20,7 @@ from model.calibration import Calibration
 from model.labels import LABELS
 from model.preparation import Preparation
 from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID, preprocessing_id
+from model.suitability import SUITABILITY_FILE, SuitabilityFacts
 
 FORMAT_VERSION: Literal[1] = 1
 DESCRIPTION_FILE = "bundle.json"
@@ -103,8 +104,8 @@ class BundleFacts:
     """Held-out figures with confidence intervals; may be empty for imported weights."""
     localisation: dict[str, Any] = Field(default_factory=dict)
     """Held-out figures of the class activation maps."""
-    suitability: dict[str, Any] | None = None
-    """Statistics of the training images, to recognise a picture unlike them; None = not measured."""
+    suitability: SuitabilityFacts | None = None
+    """The check that tells a frontal chest radiograph from any other picture; None = pictures are not checked."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Software that made the weights, by distribution name."""
     labels: tuple[str, ...] = LABELS
@@ -181,6 +182,8 @@ class BundleFile(BundleFacts):
         missing = {WEIGHTS_FILE, CARD_FILE, *(golden.file for golden in self.golden_images)} - set(self.files)
         if missing:
             raise ValueError(f"files lacks the hash of {', '.join(sorted(missing))}")
+        if (SUITABILITY_FILE in self.files) != (self.suitability is not None):
+            raise ValueError(f"files must name {SUITABILITY_FILE} where the bundle has a suitability check, only there")
         return self
 
     def to_json(self) -> str:

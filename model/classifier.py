@@ -18,6 +18,7 @@ from model.labels import LABELS
 from model.preparation import squash
 from model.preprocess import levels, normalise
 from model.runtimes import Infer, with_openvino, with_torch
+from model.suitability import Suitability
 from model.views import Views, combined_logits
 
 Runtime = Literal["auto", "openvino", "torch"]
@@ -54,6 +55,7 @@ class Classifier:
         self.bundle = bundle
         self.runtime = runtime
         self._infer = infer
+        self._check = bundle.suitability_check()
 
     @classmethod
     def load(cls, bundle: Bundle, runtime: Runtime = "auto", cache_dir: Path | None = None) -> Classifier:
@@ -93,6 +95,23 @@ class Classifier:
             The array is of another type or shape.
         """
         return prepare(self.bundle, pixels)
+
+    def examine(self, pixels: NDArray[np.uint8]) -> Suitability | None:
+        """Say whether a picture may be classified at all; None where the bundle has no check: nobody looked.
+
+        ``classify`` does not ask this by itself: whoever calls it decides what becomes of a picture that fails.
+
+        Parameters
+        ----------
+        pixels
+            uint8 [H, W], bones bright, any size.
+
+        Raises
+        ------
+        ValueError
+            The array is of another type or shape.
+        """
+        return None if self._check is None else self._check.judge(pixels)
 
     def classify(self, picture: NDArray[np.uint8] | Views) -> Classification:
         """Judge one radiograph.

@@ -62,6 +62,7 @@ def show(bundle_path: BundlePath, as_json: AsJson = False) -> None:
     for line in _import_notes(bundle):
         _console.print(line, markup=False)
     _console.print(_findings_table(bundle))
+    _console.print(_suitability_line(bundle), markup=False)
     _console.print(f"Card: {bundle.card_path}", markup=False)
 
 
@@ -179,6 +180,13 @@ def _import_notes(bundle: Bundle) -> Iterator[str]:
         yield "These weights have seen images of ChestX-ray14's official test list: never score them on it."
     if bundle.metrics.get("selection") == "unknown":
         yield "Selection unknown, calibration and thresholds not fitted: read its MODEL_CARD.md before use."
+
+
+def _suitability_line(bundle: Bundle) -> str:
+    if bundle.suitability is None:
+        return "Input suitability: not checked; fit a check with `python -m training suitability`"
+    facts = bundle.suitability
+    return f"Input suitability: checked from score {facts.score_limit:.3f}, learned from {facts.learned_from}"
 
 
 def _findings_table(bundle: Bundle) -> Table:

@@ -36,7 +36,7 @@ def _shrunk(name: str, size_px: int = 32, **choices: Any) -> Recipe:
     small = {"size_px": size_px, "epochs": 1, "batch_size": 4, "steps_per_epoch": 2, "warmup_steps": 0}
     values["stages"] = [{**stage, **small} for stage in values["stages"]]
     values["data"] = values.get("data", {}) | SHRUNK.get(name, {})
-    return parse_recipe({**values, "init": "random", "bootstrap_samples": 100, **choices}, name)
+    return parse_recipe({**values, "init": "random", "bootstrap_samples": 100, "suitability_steps": 0, **choices}, name)
 
 
 def _prepared(folder: Path, recipe: Recipe, init_file: Path | None = None) -> Prepared:

@@ -29,6 +29,7 @@ init = "random"
 validation_share = 0.2
 box_weight = 0.2
 bootstrap_samples = 100
+suitability_steps = 0
 [[stages]]
 size_px = 32
 epochs = {epochs}

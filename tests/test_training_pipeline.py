@@ -27,6 +27,7 @@ validation_share = 0.2
 ema_decay = 0.95
 box_weight = 0.3
 bootstrap_samples = 200
+suitability_steps = 4
 [[stages]]
 size_px = 128
 epochs = 9
@@ -87,6 +88,9 @@ def test_the_bundle_says_what_it_is_and_proves_itself_when_served(reduced_run: P
     assert "demonstration model" in card
     assert "NOT FOR DIAGNOSTIC USE" in card
     assert "Hernia" in card.split("never taught")[1]
+    assert bundle.suitability is not None
+    assert "drawn chests" in bundle.suitability.learned_from
+    assert "## Input suitability" in card
     names = {path.stem for path, _ in bundle.golden}
     assert {"pneumothorax", "effusion", "normal_1"} <= names
     results = verify_golden(Classifier.load(bundle, "torch"))

@@ -27,6 +27,7 @@ def tiny_run(tmp_path: Path, *, processes: int = 1, **choices: Any) -> Prepared:
         "box_weight": 0.2,
         "validation_share": 0.2,
         "bootstrap_samples": 100,
+        "suitability_steps": 0,
         "stages": [{**stage, "size_px": 32, "epochs": 2}, {**stage, "size_px": 64, "epochs": 1}],
         "augmentation": {"flip_probability": 0.5, "rotation_degrees": 10.0, "brightness": 0.1},
     }

@@ -15,6 +15,7 @@ from model.classifier import NotFiniteError, RuntimeUnavailableError
 from training.commands import bench as bench_command
 from training.commands import calibration, evaluation, heads, looking, recipes, reports
 from training.commands import data as data_commands
+from training.commands import suitability as suitability_command
 from training.commands.models import OutputError
 from training.data.cache import CacheError
 from training.data.radiographs import LayoutError
@@ -47,6 +48,7 @@ for _command in (
     looking.audit,
     looking.localise,
     reports.report,
+    suitability_command.suitability,
 ):
     app.command()(_command)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from model.calibration import Calibration
 from model.golden import expected_probabilities
 from model.labels import LABELS
 from model.preprocess import resize_uint8
+from training.checking import taught_check
 from training.data.cache import read_grey
 from training.data.radiographs import list_hash
 from training.evaluation.assessment import Assessment
@@ -72,15 +74,19 @@ def export_bundle(
         architecture=recipe.architecture,
         input_channels=served_channels(recipe),
     )
+    check = None
+    if recipe.suitability_steps:
+        data_sets = [(prepared.layout, prepared.cache)]
+        check = taught_check(data_sets, (), steps=recipe.suitability_steps, seed=recipe.seed)
+        facts = replace(facts, suitability=check.facts)
     golden = [
         (name, pixels, expected_probabilities(facts, weights, pixels))
         for name, pixels in _golden(prepared, points, assessment.judged.predictions.probabilities)
     ]
     origin = origin_of(recipe, prepared.plan.init_file)
     card = model_card(facts, assessment, making_of(facts, recipe, len(seen), origin))
-    return write_bundle(
-        folder, facts, weights, card, golden, seen_images(prepared.layout, parts.training, parts.validation)
-    )
+    images = seen_images(prepared.layout, parts.training, parts.validation)
+    return write_bundle(folder, facts, weights, card, golden, images, check)
 
 
 def _versions() -> dict[str, str]:

@@ -112,7 +112,7 @@ def write_recalibrated(
         with Image.open(path) as image:
             pixels = np.array(image.convert("L"))
         golden.append((path.stem, pixels, expected_probabilities(described, weights, pixels)))
-    return write_bundle(folder, described, weights, card, golden, seen)
+    return write_bundle(folder, described, weights, card, golden, seen, bundle.suitability_check())
 
 
 def with_calibration(predictions: Predictions, calibration: Calibration) -> Predictions:

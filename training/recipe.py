@@ -42,6 +42,7 @@ _AFTER_TRAINING = (
     "bootstrap_samples",
     "plots",
     "remark",
+    "suitability_steps",
     "test_time",
 )
 
@@ -123,6 +124,9 @@ class Recipe(Table):
     """The sensitivity, specificity or positive predictive value (``ppv``) aimed at."""
     bootstrap_samples: int = Field(default=1000, ge=100)
     """Patient resamples behind every 95 % interval."""
+    suitability_steps: int = Field(default=900, ge=0)
+    """Steps of 128 pictures that teach the bundle's suitability check, which says whether a picture is a frontal chest
+    radiograph at all; 0 = no check, every picture is analysed (``python -m training suitability`` adds one later)."""
     remark: str = ""
     """A sentence for the model card: what a reader of its figures must know of how this recipe came about."""
 

@@ -17,6 +17,7 @@ from training.reporting.figure_grids import (
     published_grids,
 )
 from training.reporting.map_grids import box_grids, pointing_grid
+from training.reporting.suitability_section import suitability_section
 
 _DEMONSTRATION = """\
 **This is a demonstration model. It was trained on drawings of chests ("phantoms"), never on a radiograph of a person.**
@@ -64,6 +65,7 @@ def model_card(facts: BundleFacts, assessment: Assessment, making: str) -> str:
         f"{MAKING}\n\n{making}",
         *_figures(facts, assessment),
         _untaught(facts),
+        suitability_section(facts.suitability),
         _LIMITS,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

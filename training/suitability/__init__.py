@@ -1,0 +1,1 @@
+"""The check that says whether a picture is a frontal chest radiograph at all, learned from the training pictures."""

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ BARS = {
 """Whole analysis, ours / plain, images per second: must and aim (design/performance.md)."""
 MOST_MEAN_LEVELS, MOST_LEVELS = 0.5, 2.0
 """Of the network's input, ours and plain: both resize with Pillow, from levels rounded at different places."""
+
+
+HEADING = f"{'ms':<25}{'plain':>9}{'exact':>9}{'fast':>9}   ratio (fast)  must/aim   |exact-plain|  |fast-exact|"
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,9 @@ def measure(coding: str, path: Path, part: str, ways: dict[str, Callable[[], obj
     )
 
 
-def rows(folder: Path, chosen: list[str]) -> list[Row]:
+def rows(folder: Path, chosen: list[str]) -> Iterator[Row]:
     """Measure both parts of every chosen coding."""
     ours, plain = OurWay(folder), PlainWay()
-    found = []
     for coding, path in write_codings(folder).items():
         if chosen and coding not in chosen:
             continue
@@ -105,9 +107,8 @@ def rows(folder: Path, chosen: list[str]) -> list[Row]:
         if coding.startswith(("JPEG 2000", "HTJ2K")):
             decode["fast"] = lambda path=path: our_pixels(path, Decoding.FAST)
             analyse["fast"] = lambda path=path: ours.analyse(path, Decoding.FAST)
-        found.append(measure(coding, path, "decode", decode))
-        found.append(measure(coding, path, "analyse", analyse))
-    return found
+        yield measure(coding, path, "decode", decode)
+        yield measure(coding, path, "analyse", analyse)
 
 
 def main() -> None:
@@ -118,27 +119,28 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.coding) - set(BARS):
         parser.error(f"unknown coding {', '.join(sorted(unknown))}; choose from {', '.join(BARS)}")
+    found = []
+    if not arguments.json:
+        print(HEADING)
     with tempfile.TemporaryDirectory() as folder:
-        found = rows(Path(folder), arguments.coding)
-    facts = [row.as_dict() for row in found]
+        for row in rows(Path(folder), arguments.coding):
+            found.append(row)
+            if not arguments.json:
+                print(_line(row.as_dict()), flush=True)
     if arguments.json:
-        json.dump(facts, sys.stdout, indent=1)
-    else:
-        _print(facts)
+        json.dump([row.as_dict() for row in found], sys.stdout, indent=1)
     differs = any(row.mean_levels > MOST_MEAN_LEVELS or row.most_levels > MOST_LEVELS for row in found)
     sys.exit(1 if differs else 0)
 
 
-def _print(facts: list[dict[str, Any]]) -> None:
-    print(f"{'':<25}{'plain':>9}{'exact':>9}{'fast':>9}   ratio (fast)  must/aim   |exact-plain|  |fast-exact|")
-    for row in facts:
-        fast, quick = (f"{row[key]}" if row[key] else "-" for key in ("fast_ms", "fast_ratio"))
-        bar = f"{row['must']}/{row['aim']}" if row["must"] else ""
-        print(
-            f"{row['coding']:<17}{row['part']:<8}{row['plain_ms']:>9}{row['ours_ms']:>9}{fast:>9}"
-            f"{row['ratio']:>8} ({quick})   {bar:<10} {row['mean_levels']} / {row['most_levels']:g}"
-            f"        {row['fast_mean_levels']}{'  (noisy)' if row['noisy'] else ''}"
-        )
+def _line(row: dict[str, Any]) -> str:
+    fast, quick = (f"{row[key]}" if row[key] else "-" for key in ("fast_ms", "fast_ratio"))
+    bar = f"{row['must']}/{row['aim']}" if row["must"] else ""
+    return (
+        f"{row['coding']:<17}{row['part']:<8}{row['plain_ms']:>9}{row['ours_ms']:>9}{fast:>9}"
+        f"{row['ratio']:>8} ({quick:>4})   {bar:<10} {row['mean_levels']} / {row['most_levels']:g}"
+        f"{row['fast_mean_levels']:>16}{'  (noisy)' if row['noisy'] else ''}"
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dicom_io.jpeg_sequential import require_used_up
 from dicom_io.jpeg_stream import JPEG_LS, START, JpegStream, read_jpeg
 from dicom_io.pixel_layout import PixelLayout
 from dicom_io.reasons import ReasonCode, UndecodableError
-from dicom_io.sample_bits import require_announced, unsigned, with_sign_of_stream
+from dicom_io.sample_bits import require_announced, unsigned, with_sign_of_stream, without_overshoot
 
 _CODEC_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
 """The codecs' own errors are RuntimeErrors; wrong sizes end in the others."""
@@ -52,12 +52,14 @@ def _jpeg(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
     require_announced(stream.rows, stream.columns, stream.components, stream.precision, layout)
     if stream.process == JPEG_LS:
         values = unsigned(np.squeeze(imagecodecs.jpegls_decode(frame)))
+        values = without_overshoot(values, layout) if stream.lossy else values
         return _rgb(with_sign_of_stream(values, stream.precision, layout), stream, layout), "JPEG-LS"
     decode = _jpeg_grey if stream.components == 1 else _jpeg_colours
     values = decode(frame)
     if values.shape == layout.shape:
         require_consistent(stream, values)
         require_used_up(stream, frame, values, decode)
+    values = without_overshoot(values, layout) if stream.lossy else values
     return _rgb(values, stream, layout), "JPEG Lossless" if stream.lossless else "JPEG"
 
 
@@ -81,6 +83,7 @@ def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], s
     stream = read_jpeg2000(frame)
     require_announced(stream.rows, stream.columns, stream.components, stream.precision, layout)
     values = unsigned(np.squeeze(_jpeg2000_samples(code_stream(frame), stream)))
+    values = values if stream.reversible else without_overshoot(values, layout)
     if values.ndim == 2:
         return with_sign_of_stream(values, stream.precision, layout), stream.coding
     if layout.photometric_interpretation == "YBR_FULL":  # RCT and ICT are parts of the coding and already undone

@@ -7,6 +7,7 @@ picture as all samples do. Letters and collimation edges differ a little more th
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 
 import cv2
@@ -63,7 +64,10 @@ def _decode(frame: bytes, stream: Jpeg2000Stream) -> NDArray[np.uint16]:
     if stream.high_throughput:
         values = imagecodecs.htj2k_decode(frame, skipres=1).view(np.int16)
         return np.maximum(values, 0).view(np.uint16)  # undershoot was written as if it had no sign
-    with Image.open(BytesIO(frame), formats=("JPEG2000",)) as picture:
+    with (
+        warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),  # its size was checked
+        Image.open(BytesIO(frame), formats=("JPEG2000",)) as picture,
+    ):
         picture.reduce = 1  # type: ignore[method-assign,assignment] # Pillow's way of asking for fewer resolutions
         values = np.asarray(picture)
     return values.astype(np.uint16) >> np.uint16(16 - stream.precision)  # Pillow moves samples up to bit 15

@@ -39,7 +39,7 @@ class JpegStream:
     restart_interval: int = 0
     scans: int = 0
     predictor: int = 0
-    """Of the last scan: 1..7 in a lossless stream (table H.1)."""
+    """Of the last scan: 1..7 in a lossless stream (table H.1); NEAR in JPEG-LS (ISO/IEC 14495-1 C.2.3)."""
     point_transform: int = 0
     table: int = 0
     """Huffman table of the last scan's first component."""
@@ -52,6 +52,11 @@ class JpegStream:
     """Entropy-coded bytes of the last scan, without stuffed zeros."""
     luma_first: bool | None = None
     """Whether three components are Y, Cb, Cr rather than R, G, B; None where no marker says."""
+
+    @property
+    def lossy(self) -> bool:
+        """Whether samples may differ from those that were encoded: DCT, or JPEG-LS with a tolerance (NEAR)."""
+        return self.predictor > 0 if self.process == JPEG_LS else not self.lossless
 
     @property
     def lossless(self) -> bool:

@@ -45,6 +45,16 @@ def with_sign_of_stream(values: NDArray[np.generic], precision: int, layout: Pix
     return np.asarray((codes ^ sign) - sign)  # modulo the width of the array: two's complement
 
 
+def without_overshoot(values: NDArray[np.generic], layout: PixelLayout) -> NDArray[np.generic]:
+    """Limit unsigned samples of a lossy stream to the highest stored value, which they may be rounded beyond.
+
+    Their upper bits hold no overlay: lossy coding would have destroyed it.
+    """
+    if layout.signed or layout.bits_stored >= values.dtype.itemsize * 8:
+        return values
+    return np.asarray(np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype)))
+
+
 def without_high_bits(values: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
     """Clear all bits above the lowest `bits`; overlays of old files stand there."""
     if bits >= values.dtype.itemsize * 8:

@@ -234,3 +234,43 @@ def test_damage_that_ends_or_holds_other_decoders_does_the_worker_no_harm(name, 
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() in ("read", "undecodable")
+
+
+def bright_edges() -> np.ndarray:
+    """Return 12-bit pixels whose lossy copies overshoot: noise beside the brightest level there is."""
+    pixels = np.full((64, 64), 4095, np.uint16)
+    pixels[::7, ::5] = 0
+    pixels[20:40, 20:40] = 4095
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        ("51", lambda pixels: imagecodecs.jpeg8_encode(pixels >> 2, level=60, bitspersample=12)),
+        ("203", lambda pixels: imagecodecs.htj2k_encode(pixels, level=0.01, reversible=False)),
+        ("91", lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=25, codecformat="j2k", bitspersample=16)),
+        ("81", lambda pixels: imagecodecs.jpegls_encode(pixels, level=9)),
+    ],
+)
+def test_what_lossy_coding_adds_above_the_highest_level_stays_bright(syntax, encode):
+    """Without its upper bits, 4107 would be 11: black specks in the brightest parts."""
+    bits = 10 if syntax == "51" else 12
+    dataset = compressed(syntax, encode(bright_edges()), Rows=64, Columns=64, BitsStored=bits, HighBit=bits - 1)
+    values = decode_stored_values(dataset)
+    assert values.max() == (1 << bits) - 1
+    assert values[bright_edges() == 4095].min() > (1 << bits) // 4
+
+
+def test_bits_above_the_stored_ones_of_a_lossless_stream_are_overlays():
+    overlaid = NOISY | 0x8000
+    dataset = compressed("90", imagecodecs.jpeg2k_encode(overlaid, level=0, reversible=True, codecformat="j2k"))
+    np.testing.assert_array_equal(decode_stored_values(dataset), NOISY)
+
+
+def test_a_real_lossy_file_has_no_specks_in_its_brightest_parts():
+    """RG3 as JPEG of 12 bits: eight samples are 1024, where 1023 is the highest."""
+    dataset = pydicom.dcmread(shared("data/dicom/nema_wg04_RG3_JPLY.dcm"))
+    raw = imagecodecs.jpeg8_decode(single_frame(dataset.PixelData))
+    assert (raw > 1023).any()
+    np.testing.assert_array_equal(decode_stored_values(dataset), np.minimum(raw, 1023))

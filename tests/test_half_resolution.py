@@ -190,3 +190,10 @@ def test_undershoot_beside_a_bright_edge_stays_dark() -> None:
         assert fast.half_resolution
         assert fast.pixels[:, :890].max() <= exact.pixels[:, :890].max() + 1
         assert fast.pixels[:, :900].max() < 128
+
+
+def test_a_picture_as_large_as_any_is_read_without_a_warning() -> None:
+    pixels = np.zeros((9_500, 10_000), np.uint16)
+    pixels[4000:5000] = 3000
+    fast = read_radiograph(wavelet(pixels), Decoding.FAST)
+    assert fast.half_resolution and fast.pixels[4500, 5000] > fast.pixels[0, 0]

@@ -6,13 +6,17 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from hl7_io.reading import Message, UnreadableError, read_message
+from hl7_io.reading import Message, UnreadableError, part, read_message
 from hl7_io.segments import add_segment, er7, new_message
 from hl7_io.text import escape
 
 ACCEPTED = frozenset({"AA", "CA"})
 """Application accept, and commit accept of the enhanced mode: the receiver has the message safe."""
 REFUSED = frozenset({"AE", "AR", "CE", "CR"})
+LONGEST_DESIGNATOR = 227
+"""MSH-3 to MSH-6 in v2.5.1."""
+LONGEST_CONTROL_ID = 64
+"""MSH-10 is 20 characters in v2.5.1 and 199 in v2.7; what senders use, UUIDs at most, is shorter than this."""
 _CODE = re.compile(r"[A-Za-z0-9]{1,20}")
 
 
@@ -102,11 +106,11 @@ def build_acknowledgement(answer: Answer, message: Message | None, message_contr
         7: f"{made_at:%Y%m%d%H%M%S%z}",
         9: f"ACK^{escape(trigger)}^ACK" if trigger else "ACK",
         10: message_control_id,
-        11: header.text(11)[:1] if header and header.text(11)[:1] in "PTD" else "P",
-        18: header.raw(18) if header else "",
+        11: header.text(11) if header and header.text(11) in ("P", "T", "D") else "P",
+        18: [escape(part(name, 1)) for name in header.repetitions(18)] if header else "",
     }
     acknowledgement = new_message("ACK", fields)
-    acknowledged = escape(header.text(10)) if header else ""
+    acknowledged = escape(header.text(10)[:LONGEST_CONTROL_ID]) if header else ""
     add_segment(acknowledgement, "MSA", {1: answer.code, 2: acknowledged or '""'})
     if answer.error_code:
         error = {3: f"{answer.error_code}^{escape(answer.error_text)}^HL70357", 4: "E"}
@@ -117,5 +121,5 @@ def build_acknowledgement(answer: Answer, message: Message | None, message_contr
 def _echo(message: Message | None, number: int) -> str:
     if message is None:
         return ""
-    repetition = message.header.repetitions(number)[0]
-    return "^".join(escape("&".join(component)) for component in repetition[:3])
+    designator = "^".join(escape("&".join(component)) for component in message.header.repetitions(number)[0][:3])
+    return designator if len(designator) <= LONGEST_DESIGNATOR else ""

@@ -7,6 +7,7 @@ import time
 
 START_BLOCK, END_BLOCK, CARRIAGE_RETURN = b"\x0b", b"\x1c", b"\x0d"
 _CHUNK_BYTES = 65536
+_HEAD_BYTES = 4096
 
 
 class MllpError(Exception):
@@ -22,7 +23,11 @@ class ConnectionDroppedError(MllpError):
 
 
 class FrameTooLongError(MllpError):
-    """A message is longer than allowed."""
+    """A message is longer than allowed; `head` is how it begins, enough to answer it."""
+
+    def __init__(self, maximum_bytes: int, received: bytearray) -> None:
+        super().__init__(f"a message is longer than {maximum_bytes} bytes")
+        self.head = bytes(received[1 : _HEAD_BYTES + 1])
 
 
 class NotMllpError(MllpError):
@@ -62,12 +67,12 @@ class FrameReader:
         deadline, searched = time.monotonic() + message_seconds, 1
         while (end := self._received.find(END_BLOCK, searched)) < 0:
             if len(self._received) > self._maximum_bytes:
-                raise FrameTooLongError(f"a message is longer than {self._maximum_bytes} bytes")
+                raise FrameTooLongError(self._maximum_bytes, self._received)
             searched = len(self._received)
             if not self._receive(deadline):
                 raise ConnectionDroppedError("the connection ended in the middle of a message")
         if end > self._maximum_bytes:
-            raise FrameTooLongError(f"a message is longer than {self._maximum_bytes} bytes")
+            raise FrameTooLongError(self._maximum_bytes, self._received)
         content = bytes(self._received[1:end])
         del self._received[: end + 1]
         return content

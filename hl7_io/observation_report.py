@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_io.codes import FINDINGS, PRIORITY_CODES
+from dicom_io.codes import FINDINGS, PRIORITY_CODES, display_name
 from dicom_io.header import text
 from dicom_io.origin import local_time
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER_MODEL_NAME
@@ -191,16 +191,16 @@ def _observations(announcement: Announcement) -> Iterator[Fields]:
         yield from _deleted(label)
     yield {2: "ST", 3: coded(codes.DCM.AlgorithmName), 5: escape(report.algorithm.name)}
     yield {2: "ST", 3: coded(codes.DCM.AlgorithmVersion), 5: escape(report.algorithm.version)}
-    for sub_id, comment in enumerate(_comments(announcement), start=1):
-        yield {2: "ST", 3: coded(codes.DCM.Comment), 4: str(sub_id), 5: escape(comment)}
+    yield {2: "ST", 3: coded(codes.DCM.Comment), 4: "1", 5: escape(DISCLAIMER)}
+    for sub_id, comment in enumerate(_comments(announcement), start=2):  # may be longer than an ST
+        yield {2: "TX", 3: coded(codes.DCM.Comment), 4: str(sub_id), 5: escape(comment)}
 
 
 def _found(finding: ReportedFinding, *, critical: bool) -> Iterator[Fields]:
     sub_id = observation_sub_id(finding.label)
     abnormal = "AA" if critical else "A"
     percent = min(_SURE_PERCENT, max(100.0 - _SURE_PERCENT, 100.0 * finding.probability))
-    what = coded(FINDINGS[finding.label].precoordinated)
-    yield {2: "CWE", 3: coded(codes.DCM.Finding), 4: sub_id, 5: what, 8: abnormal}
+    yield {2: "CWE", 3: coded(codes.DCM.Finding), 4: sub_id, 5: _named(finding.label), 8: abnormal}
     yield {
         2: "NM",
         3: coded(codes.DCM.CertaintyOfFinding),
@@ -214,16 +214,19 @@ def _found(finding: ReportedFinding, *, critical: bool) -> Iterator[Fields]:
 
 def _deleted(label: str) -> Iterator[Fields]:
     sub_id = observation_sub_id(label)
-    what = coded(FINDINGS[label].precoordinated)
-    yield {2: "CWE", 3: coded(codes.DCM.Finding), 4: sub_id, 5: what, 11: "D"}
+    yield {2: "CWE", 3: coded(codes.DCM.Finding), 4: sub_id, 5: _named(label), 11: "D"}
     yield {2: "NM", 3: coded(codes.DCM.CertaintyOfFinding), 4: sub_id, 6: "%^percent^UCUM", 11: "D"}
+
+
+def _named(label: str) -> str:
+    """Return a finding as CWE: its code, and as original text (component 9) what people call it, the site included."""
+    return f"{coded(FINDINGS[label].precoordinated)}^^^^^^{escape(display_name(label))}"
 
 
 def _comments(announcement: Announcement) -> list[str]:
     report = announcement.report
-    texts = [DISCLAIMER, f"{report.priority}: {report.priority_reason}"]
-    if report.demonstration:
-        texts.insert(1, DEMONSTRATION_NOTICE)
+    texts = [DEMONSTRATION_NOTICE] if report.demonstration else []
+    texts.append(f"{report.priority}: {report.priority_reason}")
     if report.reissue_reason:
         texts.append(f"Replaces the earlier AI result of this study: {report.reissue_reason}")
     if announcement.priority != report.priority:

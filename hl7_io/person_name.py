@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from hl7_io.reading import part
 from hl7_io.text import escape
 
 REPRESENTATIONS = ("A", "I", "P")
@@ -33,3 +34,22 @@ def _groups(name: str) -> Iterator[tuple[list[str], str]]:
         parts = [escape(part) for part in group.split("^")][:5]
         if any(parts):
             yield [*parts, *[""] * (5 - len(parts))], representation
+
+
+def person_name(repetitions: Sequence[Sequence[Sequence[str]]]) -> str:
+    """Return the DICOM person name that XPN repetitions make; empty when none of them can be one.
+
+    Repetitions are placed by their representation (XPN-8, none meaning alphabetic); a second one of the same kind, an
+    earlier name or an alias, is left out. Delimiters of DICOM inside a part become blanks.
+    """
+    groups: dict[str, str] = {}
+    for name in repetitions:
+        family, given, middle, suffix, prefix = (_dicom_part(part(name, number)) for number in range(1, 6))
+        group = "^".join([family, given, middle, prefix, suffix]).rstrip("^")
+        if group and part(name, 7) in ("", "L", "D", "U"):
+            groups.setdefault(part(name, 8) or "A", group)
+    return "=".join(groups.get(representation, "") for representation in REPRESENTATIONS).rstrip("=")
+
+
+def _dicom_part(value: str) -> str:
+    return " ".join(value.replace("^", " ").replace("=", " ").replace("\\", " ").split())

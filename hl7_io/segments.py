@@ -19,8 +19,12 @@ class InvalidMessageError(ValueError):
 
 
 def new_message(structure: str, header: Fields) -> Any:
-    """Return a message of a structure such as ``ORU_R01`` with its MSH filled."""
-    message = Message(structure, version=VERSION, validation_level=VALIDATION_LEVEL.STRICT)
+    """Return a message of a structure such as ``ORU_R01`` with its MSH filled.
+
+    Built tolerantly and validated as a whole (`er7`): the strict way also enforces v2.5.1's lengths, 20 characters for
+    an issuer that DICOM gives 64, and an identifier is never cut.
+    """
+    message = Message(structure, version=VERSION, validation_level=VALIDATION_LEVEL.TOLERANT)
     fill(message.msh, {12: VERSION, **header})
     return message
 

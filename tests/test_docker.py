@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from worker.config import Settings, load_settings
+from worker.hl7_listener_settings import Hl7Listener
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker" / "compose.yaml"
@@ -43,7 +44,7 @@ def test_image_copies_every_package() -> None:
     assert copied == {"dicom_io", "hl7_io", "migrations", "model", "training", "worker", "worklist"}
 
 
-@pytest.mark.parametrize("service", ["migrate", "listen", "work", "deliver", "sweep"])
+@pytest.mark.parametrize("service", ["migrate", "listen", "work", "deliver", "sweep", "hl7"])
 def test_each_service_runs_a_command_that_the_worker_has(service: str) -> None:
     from worker.cli import app
 
@@ -63,6 +64,7 @@ def test_every_queue_is_served_by_some_service_and_by_some_line_of_the_readme() 
 
 def test_compose_sets_only_variables_that_the_configuration_knows() -> None:
     known = {f"CXR_{name.upper()}" for name in Settings.model_fields} | {"CXR_CONFIG"}
+    known |= {f"CXR_HL7_LISTENER__{name.upper()}" for name in Hl7Listener.model_fields}
     for service in yaml.safe_load(COMPOSE.read_text())["services"].values():
         names = {name.removesuffix("_FILE") if name not in known else name for name in service.get("environment", {})}
         assert {name for name in names if name.startswith("CXR_")} <= known

@@ -16,6 +16,7 @@ from reports import FLAGGED, QUIET, report_on, source_radiograph
 
 from dicom_io.codes import FINDINGS, PRIORITY_CODES
 from dicom_io.header import text
+from dicom_io.reporting import ReportedFinding
 from hl7_io import observation_report
 from hl7_io.addressing import Addressing
 from hl7_io.observation_report import DISCLAIMER, Announcement, build_observation_report, control_id
@@ -39,11 +40,11 @@ def built(source: Dataset, *more: Dataset, to: Addressing = TO_RIS, **changes: o
     return build_observation_report(Announcement(**fields), to, control_id("study", "ris"))
 
 
-def read(content: bytes) -> Message:
-    """Read what was built, after the two libraries have accepted it, too."""
+def read(content: bytes, level: int = VALIDATION_LEVEL.STRICT) -> Message:
+    """Read what was built, after two libraries have accepted it, too; hl7apy's strict level takes a TX for an ST."""
     message = read_message(content)
     as_text = content.decode(message.codec)
-    assert parse_message(as_text, validation_level=VALIDATION_LEVEL.STRICT).validate()
+    assert parse_message(as_text, validation_level=level).validate()
     assert len(hl7.parse(as_text)) == len(message.segments)
     return message
 
@@ -96,7 +97,27 @@ def test_it_says_that_it_is_preliminary_and_not_for_the_chart() -> None:
         assert "PRELIMINARY" in DISCLAIMER
         assert "not for the patient's chart" in DISCLAIMER
         assert any("DEMONSTRATION" in comment for comment in comments)
-        assert all(len(comment) <= 199 for comment in comments), "longer than an ST may be"
+        assert len(DISCLAIMER) <= 199, "longer than an ST may be"
+
+
+def test_a_study_full_of_findings_is_announced_with_all_of_them() -> None:
+    source = source_radiograph()
+    findings = tuple(ReportedFinding(label, 0.9, 0.5) for label in FINDINGS)
+    reason = "; ".join(f"{label} 90 % (threshold 50 %)" for label in FINDINGS)
+    content = built(source, report=report_on(source, findings=findings, priority_reason=reason))
+    message = read(content, VALIDATION_LEVEL.TOLERANT)
+    assert len(observations(message, "121071")) == len(FINDINGS) == 14
+    assert any(reason in value for _, value, _, _ in observations(message, "121106"))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyDescription", "PatientName"]
+)
+def test_the_longest_values_dicom_allows_arrive_whole(keyword: str) -> None:
+    source = source_radiograph(IssuerOfPatientID="HOSP")
+    source[keyword]._value = "9" * 64
+    message = read_message(built(source))
+    assert sum("9" * 64 in field for segment in message.segments for field in segment.fields) >= 1
 
 
 def test_nothing_flagged_is_without_findings_and_never_normal() -> None:

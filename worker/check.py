@@ -21,6 +21,7 @@ from hl7_io.mllp_client import MllpConnection
 from worker.config import Destination, Settings
 from worker.database import current_revision, open_engine, require_current_schema, safe_location
 from worker.errors import StartError
+from worker.hl7_listener_settings import Hl7Listener
 from worker.hl7_settings import Hl7Destination
 from worker.presentation import bytes_text
 from worker.rendering import escape
@@ -55,6 +56,8 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         ("listener", partial(_listener, settings)),
         ("worklist page", partial(_page, settings)),
     ]
+    if settings.hl7_listener:
+        checks.append(("HL7 listener", partial(_hl7_listener, settings.hl7_listener)))
     if not settings.destinations:
         checks.append(("destinations", _no_destination))
     return [_tried(name, check) for name, check in checks]
@@ -185,6 +188,22 @@ def _listener(settings: Settings) -> str:
             return f"{place} is listening"
     except OSError:
         return f"{place} is not running (start it with `python -m worker up` or `listen`)"
+
+
+def _hl7_listener(listener: Hl7Listener) -> str:
+    """Say whether it runs, and whether its TLS files can be used."""
+    host = "127.0.0.1" if listener.host in ("", "0.0.0.0") else listener.host  # noqa: S104
+    place = f"{listener.host}:{listener.port}"
+    try:
+        if listener.tls:
+            listener.tls.files().context(server_side=True)
+    except OSError as error:
+        raise CheckFailed(f"a TLS file of hl7_listener cannot be used ({error.strerror})") from error
+    try:
+        with socket.create_connection((host, listener.port), timeout=2):
+            return f"{place} is listening"
+    except OSError:
+        return f"{place} is not running (start it with `python -m worker up` or `hl7`)"
 
 
 def _page(settings: Settings) -> str:

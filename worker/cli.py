@@ -15,7 +15,7 @@ from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
 from dicom_io.instance_store import StoreError
-from worker import export_command, study_commands
+from worker import export_command, message_commands, study_commands
 from worker.config import ConfigurationError, load_settings
 from worker.errors import WorkerError
 from worker.logs import configure_logging
@@ -87,6 +87,18 @@ def sweep(config: ConfigOption = None) -> None:
     raise typer.Exit(run_sweeper(load_settings(config)))
 
 
+@app.command(rich_help_panel=PROCESSES)
+def hl7(config: ConfigOption = None) -> None:
+    """Receive HL7 messages (MLLP): patients that changed or were merged, final reports. Until SIGTERM or Ctrl-C.
+
+    Needs [hl7_listener] in the configuration; `up` starts it by itself then.
+    """
+    from worker.hl7_listener import run_hl7_listener
+
+    configure_logging()
+    raise typer.Exit(run_hl7_listener(load_settings(config)))
+
+
 @app.command(rich_help_panel=TOOLS)
 def migrate(config: ConfigOption = None) -> None:
     """Bring the database to the schema of this version; safe to run again and from several machines at once."""
@@ -99,7 +111,7 @@ def migrate(config: ConfigOption = None) -> None:
 
 @app.command(rich_help_panel=TOOLS)
 def check(json_output: JsonOption = False, config: ConfigOption = None) -> None:
-    """Prove the configuration: database revision, broker, model bundles, disk room, C-ECHO to every destination.
+    """Prove the configuration: database revision, broker, model bundles, disk room, an answer from every destination.
 
     Everything is tried and all of it reported; exit code 1 when anything failed.
     """
@@ -159,6 +171,7 @@ def demo(
 
 study_commands.register(app)
 export_command.register(app)
+message_commands.register(app)
 
 
 def complain(message: str) -> None:

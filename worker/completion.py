@@ -3,7 +3,7 @@
 A study is due when its ``due_at`` has come: its association closed, or the quiet time passed since its last candidate.
 An instance that waits for analysis has the disposition ``candidate``; the run that analysed it changes that.
 A queued run absorbs what arrives before it is claimed; what arrives while it runs keeps the study due, and makes a
-late-image run when it has ended.
+late-image run when it has ended. A corrected identity makes a run, too: the results are issued again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from dicom_io.reasons import ReasonCode
 from dicom_io.selection import Verdict, study_reason
 from worker.config import Settings
+from worker.correction import is_owed
 from worker.database import database_now
 from worker.errors import RunRefused
 from worker.events import record
@@ -72,7 +73,7 @@ def due_studies(session: Session, now: datetime) -> list[str]:
 def queue_if_due(
     session: Session, study_instance_uid: str, settings: Settings, now: datetime, *, actor: str
 ) -> QueuedRun | None:
-    """Queue a run for one study if it is due and has new candidates; None when there is nothing to ring for."""
+    """Queue a run for one study that is due and has new images or a corrected identity; None when there is none."""
     study = locked_study(session, study_instance_uid)
     if study is None or study.state == StudyState.HELD or study.due_at is None or study.due_at > now:
         return None
@@ -82,10 +83,11 @@ def queue_if_due(
     study.due_at = None
     if active is not None:
         return None  # not claimed yet, so it will take the new images along
-    if not _waiting_candidates(session, study):
+    candidates = _waiting_candidates(session, study)
+    if not candidates and not (is_owed(session, study) and _analysable(session, study)):
         _say_why_not(session, study, actor, now)
         return None
-    trigger = RunTrigger.LATE_IMAGE if _has_ended_run(session, study) else RunTrigger.AUTO
+    trigger = _trigger(session, study) if candidates else RunTrigger.REPROCESS
     source = settings.source(study.calling_ae_title)
     return queue_run(
         session,
@@ -177,8 +179,9 @@ def _active_run(session: Session, study: Study) -> Run | None:
     ).first()
 
 
-def _has_ended_run(session: Session, study: Study) -> bool:
-    return bool(session.scalar(select(Run.id).where(Run.study_instance_uid == study.study_instance_uid).limit(1)))
+def _trigger(session: Session, study: Study) -> RunTrigger:
+    before = session.scalar(select(Run.id).where(Run.study_instance_uid == study.study_instance_uid).limit(1))
+    return RunTrigger.AUTO if before is None else RunTrigger.LATE_IMAGE
 
 
 def _waiting_candidates(session: Session, study: Study) -> int:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from model.labels import LABELS
 from worker.analysis import Analysis
 from worker.built_result import BuiltResult
+from worker.correction import is_owed, note_carried
 from worker.leases import Claim, locked_study
-from worker.outcome import RunVerdict, finish_run, finish_unchanged
+from worker.outcome import RunVerdict, finish_run, finish_unchanged, supersede_pending
 from worker.reading import Picture, Unread
 from worker.shipment import ships
 from worker.stopwatch import Stopwatch
 from worker.tables import (
     Delivery,
     Disposition,
+    IdentityCorrection,
     Instance,
     Prediction,
     Result,
@@ -39,8 +41,15 @@ def conclude_analysed(
     model: LoadedModel,
     watch: Stopwatch,
     workplace: Workplace,
+    corrections: Sequence[IdentityCorrection] = (),
 ) -> None:
     """Write down an analysis and put its results into the outbox.
+
+    Parameters
+    ----------
+    corrections
+        Of the study's identity, which the results carry. When another one came meanwhile, these are not sent: the
+        study is due again and its next run issues them with it.
 
     Raises
     ------
@@ -70,7 +79,10 @@ def conclude_analysed(
         session.add_all(_predictions(claim, analysis, model))
         for built in results:
             session.add(_result_row(claim, built, _destinations(claim, built, workplace)))
-        finish_run(session, claim, verdict)
+        study = finish_run(session, claim, verdict)
+        note_carried(session, corrections, claim.run_id)
+        if is_owed(session, study):
+            supersede_pending(session, select(Result.id).where(Result.run_id == claim.run_id))
         if results:
             session.get_one(Run, claim.run_id).result_revision = results[0].revision
     logger.info("run %d: %s, %d results", claim.run_number, assessment.priority, len(results))

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from dicom_io.fidelity import Decoding
 from dicom_io.peer import Peer
+from worker.hl7_listener_settings import Hl7Listener
 from worker.hl7_settings import Hl7Destination
 from worker.tls import Tls
 
@@ -113,6 +114,8 @@ class Settings(BaseSettings):
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     hl7_destinations: tuple[Hl7Destination, ...] = ()
+    hl7_listener: Hl7Listener | None = None
+    """Where ADT and ORU messages come in; None listens to nobody."""
     minimum_free_bytes: int = Field(2_000_000_000, ge=0)
     """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
 

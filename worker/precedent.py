@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
+from worker.correction import lay_over
 from worker.reading import Picture, read_header
-from worker.tables import Instance, Run, RunState, Study
+from worker.tables import IdentityCorrection, Instance, Run, RunState, Study
 from worker.workplace import LoadedModel
 
 CARRIED_KEYWORDS = (*REQUIRED, *OPTIONAL, "RequestAttributesSequence", "BurnedInAnnotation")
@@ -84,9 +85,19 @@ def _probabilities(run: Run, instance_id: int) -> tuple[float | None, ...]:
 
 
 def compare(
-    precedent: Precedent | None, pictures: Sequence[Picture], model: LoadedModel, store: InstanceStore
+    precedent: Precedent | None,
+    pictures: Sequence[Picture],
+    model: LoadedModel,
+    store: InstanceStore,
+    corrections: Sequence[IdentityCorrection] = (),
 ) -> Likeness:
-    """Return how these pictures, seen by this model, compare with the precedent."""
+    """Return how these pictures, seen by this model, compare with the precedent.
+
+    Parameters
+    ----------
+    corrections
+        Of the study's identity, as laid over the pictures' headers; one that no run has carried makes a difference.
+    """
     if precedent is None:
         return Likeness.OTHER
     material = frozenset((picture.sop_instance_uid, picture.radiograph.pixel_sha256) for picture in pictures)
@@ -94,16 +105,22 @@ def compare(
     if (precedent.model_version, precedent.policy_hash) != seen_by or precedent.material != material:
         return Likeness.OTHER
     versions = [(picture, precedent.instances[picture.sop_instance_uid]) for picture in pictures]
-    found = {_compare_versions(picture, before, store) for picture, before in versions}
+    carried = [correction for correction in corrections if correction.run_id is not None]
+    found = {_compare_versions(picture, before, store, carried) for picture, before in versions}
+    if len(carried) < len(corrections):
+        found.add(Likeness.CORRECTED)
     return next(likeness for likeness in (Likeness.OTHER, Likeness.CORRECTED, Likeness.SAME) if likeness in found)
 
 
-def _compare_versions(picture: Picture, before: Instance, store: InstanceStore) -> Likeness:
+def _compare_versions(
+    picture: Picture, before: Instance, store: InstanceStore, carried: Sequence[IdentityCorrection]
+) -> Likeness:
     """Compare the headers of two versions of an instance with equal stored values."""
     if before.id == picture.instance_id:
         return Likeness.SAME
     try:
         header = read_header(before, store)
+        lay_over(header, carried)
     except StoreError:  # the older version is gone: look anew rather than keep what may be wrong
         return Likeness.OTHER
     if decoded_values(picture.header, RENDERING_KEYWORDS) != decoded_values(header, RENDERING_KEYWORDS):

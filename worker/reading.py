@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,8 +16,9 @@ from dicom_io.fidelity import Decoding
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
 from dicom_io.reasons import ReasonCode
+from worker.correction import lay_over
 from worker.errors import RetryableRunError
-from worker.tables import Disposition, Instance
+from worker.tables import Disposition, IdentityCorrection, Instance
 
 BLANK_STD_GREY_LEVELS = 2.0
 """A picture that varies less than this (of 255) shows nothing; drawn and real chests lie above 30."""
@@ -60,9 +61,12 @@ def load_candidates(session: Session, study_instance_uid: str) -> list[Instance]
 
 
 def read_pictures(
-    candidates: Iterable[Instance], store: InstanceStore, decoding: Decoding = Decoding.EXACT
+    candidates: Iterable[Instance],
+    store: InstanceStore,
+    decoding: Decoding = Decoding.EXACT,
+    corrections: Sequence[IdentityCorrection] = (),
 ) -> tuple[list[Picture], list[Unread]]:
-    """Decode every candidate.
+    """Decode every candidate; headers name the patient as corrected.
 
     Raises
     ------
@@ -73,6 +77,7 @@ def read_pictures(
     for candidate in candidates:
         try:
             picture = _read(candidate, store, decoding)
+            lay_over(picture.header, corrections)
         except UndecodableError as error:
             unread.append(Unread(candidate.id, ReasonCode(error.reason_code), ReasonCode(error.reason_code).sentence))
             continue

@@ -25,6 +25,7 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
 from dicom_io.selection import SelectionRules, Verdict, judge_tags
 from worker.config import Settings
+from worker.correction import corrected_columns, corrections_of
 from worker.database import database_now
 from worker.events import record
 from worker.identity import conflict, hold, identity_columns, take_over
@@ -57,8 +58,11 @@ class Reception:
         self._record(session, study, instance, known, now)
         study.last_received_at = now
         ours = verdict.reason_code == ReasonCode.OWN_RESULT
-        if not ours and _identity_is_clear(session, study, elsewhere, received, now):
-            take_over(study, identity_columns(received.header), corrected=known is not None)
+        columns = corrected_columns(
+            identity_columns(received.header), corrections_of(session, study.study_instance_uid)
+        )
+        if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
+            take_over(study, columns, corrected=known is not None)
         if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or _unanswered(study)):
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 
@@ -178,9 +182,14 @@ def _sentence(verdict: Verdict) -> str | None:
 
 
 def _identity_is_clear(
-    session: Session, study: Study, elsewhere: list[Study], received: ReceivedInstance, now: datetime
+    session: Session,
+    study: Study,
+    elsewhere: list[Study],
+    received: ReceivedInstance,
+    columns: dict[str, str],
+    now: datetime,
 ) -> bool:
-    cause = conflict(study, identity_columns(received.header))
+    cause = conflict(study, columns)
     causes = [(study, cause)] if cause else []
     for other in elsewhere:
         causes.append((study, f"has an image that was also received under study {other.study_instance_uid}"))

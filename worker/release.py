@@ -14,6 +14,7 @@ from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.reasons import ReasonCode
 from worker.administration import existing_study
 from worker.completion import queue_run
+from worker.correction import corrected_columns, corrections_of
 from worker.database import database_now
 from worker.errors import RunRefused, WorkerError
 from worker.events import record
@@ -24,6 +25,7 @@ from worker.tables import (
     Delivery,
     DeliveryState,
     Disposition,
+    IdentityCorrection,
     Instance,
     Prediction,
     Result,
@@ -103,7 +105,7 @@ def release_study(
     left_out = _leave_out(others)
     _take_back([instance for instance, _ in chosen])
     sent_before = _withdraw_answers_about(session, study, others)
-    _adopt(study, [header for _, header in chosen])
+    _adopt(study, [header for _, header in chosen], corrections_of(session, study_instance_uid))
     record(
         session,
         "released",
@@ -213,10 +215,10 @@ def _withdraw_answers_about(session: Session, study: Study, others: Sequence[Ins
     return session.scalar(query) or 0
 
 
-def _adopt(study: Study, headers: Sequence[Dataset]) -> None:
+def _adopt(study: Study, headers: Sequence[Dataset], corrections: Sequence[IdentityCorrection]) -> None:
     """Make the study's row say what the chosen objects say, and nothing that only the others said."""
     for column in COLUMN_KEYWORDS:
         setattr(study, column, "")
     for header in headers:
-        take_over(study, identity_columns(header), corrected=False)
+        take_over(study, corrected_columns(identity_columns(header), corrections), corrected=False)
     study.patient_id_missing = not study.patient_id

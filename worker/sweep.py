@@ -6,7 +6,8 @@ Each turn, every step in a transaction of its own:
 2. queued runs and abandoned runs whose message seems lost are rung for again; used-up ones end as ``failed(poison)``,
 3. deliveries that are due are rung for,
 4. unread studies past the upper wait limit are lifted to the head of the list,
-5. now and then: files that a killed process left behind are removed (`worker.orphans`).
+5. HL7 messages that came in are applied, in their order,
+6. now and then: files that a killed process left behind are removed (`worker.orphans`), old messages forgotten.
 
 Losing a sweeper loses nothing: whatever is due stays due.
 """
@@ -26,6 +27,7 @@ from dicom_io.instance_store import InstanceStore
 from worker.completion import due_studies, queue_if_due
 from worker.config import Settings
 from worker.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
+from worker.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
 from worker.leases import locked_study
 from worker.lost_rings import abandoned_runs_to_ring, deliveries_to_ring, give_up_used_up_runs, queued_runs_to_ring
 from worker.orphans import remove_orphans
@@ -90,6 +92,7 @@ class Sweeper:
         self._queue_due_studies()
         self._ring_runs()
         self._ring_deliveries()
+        self._apply_messages()
         with self._sessions.begin() as session:
             lift_overdue(session, self._settings)
         if time.monotonic() >= self._clean_at:
@@ -141,7 +144,21 @@ class Sweeper:
         for study_instance_uid in study_instance_uids:
             self._bells.ring_delivery(study_instance_uid)
 
+    def _apply_messages(self) -> None:
+        with self._sessions.begin() as session:
+            due = messages_to_apply(session)
+        for message_id in due:
+            if not self._attempt(partial(self._apply_message, message_id)):
+                with self._sessions.begin() as session:
+                    give_up_message(session, message_id, self._settings)
+
+    def _apply_message(self, message_id: int) -> None:
+        with self._sessions.begin() as session:
+            apply_message(session, message_id, self._settings)
+
     def _clean(self) -> None:
+        with self._sessions.begin() as session:
+            forget_old_messages(session, self._settings)
         unfinished = self._store.remove_partial_files()
         orphans = remove_orphans(self._store, self._sessions, self._keep_service)
         if unfinished or orphans:

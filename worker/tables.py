@@ -17,6 +17,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     TypeDecorator,
@@ -106,6 +107,17 @@ class DeliveryState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class InboundState(StrEnum):
+    """What became of one HL7 message that was received."""
+
+    WAITING = "waiting"
+    """Not applied yet: its study has not arrived, or applying it failed; tried again."""
+    APPLIED = "applied"
+    IGNORED = "ignored"
+    UNMATCHED = "unmatched"
+    """It fits no study, or not exactly one patient: nothing was changed, a person may look."""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Timezone-aware UTC in Python; ``timestamp with time zone`` on PostgreSQL, naive UTC text on SQLite."""
 
@@ -183,6 +195,8 @@ class Study(Base):
         Index(None, "due_at"),
         Index(None, "state", "priority"),
         Index(None, "last_received_at"),
+        Index(None, "patient_id"),
+        Index(None, "accession_number"),
     )
 
 
@@ -364,6 +378,53 @@ class Event(Base):
     details: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
     __table_args__ = (Index(None, "study_instance_uid", "id"), Index(None, "at"))
+
+
+class InboundMessage(Base):
+    """One HL7 message as received, written before its sender hears AA."""
+
+    __tablename__ = "inbound_message"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    received_at: Mapped[datetime]
+    peer_address: Mapped[str] = mapped_column(String(64))
+    sender: Mapped[str]
+    message_type: Mapped[str] = mapped_column(String(16))
+    control_id: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """As received, with the patient's data; emptied after ``keep_days``."""
+    state: Mapped[str] = mapped_column(String(16), default=InboundState.WAITING)
+    reason: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "state", "next_attempt_at"),)
+
+
+class IdentityCorrection(Base):
+    """What a hospital system said about whose study this is, after its images were made; null = not changed.
+
+    Applies to images that carry ``prior_patient_id``; several are applied in the order of their ids.
+    """
+
+    __tablename__ = "identity_correction"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    at: Mapped[datetime]
+    cause: Mapped[str] = mapped_column(String(64))
+    prior_patient_id: Mapped[str]
+    prior_issuer_of_patient_id: Mapped[str]
+    patient_id: Mapped[str]
+    issuer_of_patient_id: Mapped[str]
+    patient_name: Mapped[str | None]
+    patient_birth_date: Mapped[str | None] = mapped_column(String(8))
+    patient_sex: Mapped[str | None] = mapped_column(String(16))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    """The first run whose results carry it; null = none yet."""
+
+    __table_args__ = (Index(None, "study_instance_uid", "id"),)
 
 
 class ServiceLease(Base):

@@ -10,6 +10,7 @@ import logging
 
 from worker.analysis import Analysis, analyse, recall
 from worker.conclusion import conclude_analysed, conclude_not_analysed, conclude_unchanged
+from worker.correction import corrections_of
 from worker.errors import LeaseLost, RunError
 from worker.failpoints import failpoint
 from worker.leases import Claim, LeaseKeeper, claim_run
@@ -53,12 +54,13 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     with workplace.sessions() as session:
         candidates = load_candidates(session, claim.study_instance_uid)
         precedent = load_precedent(session, claim.study_instance_uid)
+        corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
-        pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding)
+        pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding, corrections)
     if not pictures:
         conclude_not_analysed(claim, unread, watch, workplace)
         return False
-    likeness = compare(precedent, pictures, model, workplace.instances)
+    likeness = compare(precedent, pictures, model, workplace.instances, corrections)
     if likeness is Likeness.SAME:
         conclude_unchanged(claim, pictures, unread, watch, workplace)
         return True  # an earlier result may still wait
@@ -72,7 +74,7 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     with watch.stage("results"):
         results = build_results(claim, analysis, model, workplace)
     failpoint("after_result_files")
-    conclude_analysed(claim, analysis, results, model, watch, workplace)
+    conclude_analysed(claim, analysis, results, model, watch, workplace, corrections)
     return True
 
 

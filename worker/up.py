@@ -35,7 +35,7 @@ class ServiceGaveUp(StartError):
     """The listener could not be started; its own message stands above."""
 
 
-def services(*, worklist: bool) -> list[Service]:
+def services(*, worklist: bool, hl7: bool = False) -> list[Service]:
     """Return the processes of one machine in the order in which they start."""
     chosen = [
         Service("listener", ("worker", "listen"), essential=True, brings_work=True),
@@ -43,6 +43,8 @@ def services(*, worklist: bool) -> list[Service]:
         Service("triage worker", ("worker", "work", "--queues", "stat,routine")),
         Service("delivery worker", ("worker", "work", "--queues", "delivery")),
     ]
+    if hl7:
+        chosen.append(Service("HL7 listener", ("worker", "hl7"), brings_work=True))
     return [*chosen, Service("worklist page", ("worklist",))] if worklist else chosen
 
 
@@ -70,6 +72,8 @@ class Supervisor:
         with sole_process("up", self.settings.data_dir):
             require_usable(self.settings, ("stat", "routine", "delivery"))
             require_free_port(self.settings.listen_host, self.settings.listen_port)
+            if hl7 := self.settings.hl7_listener:
+                require_free_port(hl7.host, hl7.port)
             self.environment = settings_environment(self.settings)
             try:
                 for service in self.services:
@@ -134,7 +138,8 @@ def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], 
     StartError
         Something needed is missing, or another ``up`` runs on the same data folder.
     """
-    supervisor = Supervisor(settings, services(worklist=worklist), on_ready)
+    chosen = services(worklist=worklist, hl7=settings.hl7_listener is not None)
+    supervisor = Supervisor(settings, chosen, on_ready)
     with _asked_by_signals(supervisor):
         return supervisor.run()
 

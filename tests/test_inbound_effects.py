@@ -1,0 +1,433 @@
+"""What HL7 messages change: identities corrected and results issued again, studies marked read; or nothing at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benches import Bench
+from bundles import write_test_bundle
+from factories import chest_radiograph
+from hl7_messages import merge, message, patient, report, update
+from peers import StandInPacs, running_pacs
+from receivers import Hl7Receiver, running_receiver
+from sqlalchemy import select
+from sqlalchemy import update as change
+
+from worker.completion import queue_if_due
+from worker.config import Settings
+from worker.database import SessionFactory, database_now
+from worker.delivery import deliver
+from worker.hl7_listener_settings import Hl7Listener
+from worker.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
+from worker.inbox import Inbox
+from worker.tables import Event, IdentityCorrection, InboundMessage, RunState, Study
+from worker.triage import triage
+
+
+@pytest.fixture
+def pacs() -> Iterator[StandInPacs]:
+    with running_pacs() as started:
+        yield started
+
+
+@pytest.fixture
+def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path, pacs: StandInPacs) -> Bench:
+    write_test_bundle(tmp_path / "bundle")
+    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    fields: dict[str, Any] = {"bundles": {"default": tmp_path / "bundle"}, "destinations": [archive]}
+    return Bench(make_settings(**fields, hl7_listener={}), sessions)
+
+
+def receive(bench: Bench, content: bytes) -> InboundMessage:
+    """Take the message in, apply what is due as the sweeper does, and return its row."""
+    listener = bench.settings.hl7_listener
+    assert listener is not None
+    answer = Inbox(bench.settings, listener, bench.sessions).take(content, "127.0.0.1")
+    assert b"\rMSA|AA|" in answer, answer
+    apply_due(bench)
+    with bench.sessions() as session:
+        return session.scalars(select(InboundMessage).order_by(InboundMessage.id.desc()).limit(1)).one()
+
+
+def apply_due(bench: Bench) -> None:
+    with bench.sessions.begin() as session:
+        due = messages_to_apply(session)
+    for message_id in due:
+        with bench.sessions.begin() as session:
+            apply_message(session, message_id, bench.settings)
+
+
+def run_if_due(bench: Bench, uid: str) -> bool:
+    """Queue and run what the sweeper would; returns whether there was something."""
+    with bench.sessions.begin() as session:
+        queued = queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper")
+    if queued is None:
+        return False
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    return True
+
+
+def delivered(bench: Bench, **keywords: Any) -> str:
+    uid = bench.triage(chest_radiograph(**keywords)).study_instance_uid
+    deliver(uid, bench.office)
+    return uid
+
+
+def test_an_update_issues_the_results_again_under_the_new_name_without_inference(
+    bench: Bench, pacs: StandInPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = delivered(bench)
+    before = len(pacs.stored)
+    row = receive(bench, update(patient(name="Phantomas^Testina", sex="F")))
+    assert (row.state, row.reason) == ("applied", "1 of 1 studies of this patient corrected")
+    study = bench.study(uid)
+    assert (study.patient_name, study.patient_sex, study.patient_id) == ("Phantomas^Testina", "F", "PHANTOM-1")
+
+    def no_inference(*arguments: object) -> None:
+        pytest.fail("looked at the picture again")
+
+    monkeypatch.setattr("worker.triage.analyse", no_inference)
+    assert run_if_due(bench, uid)
+    again = [arrival.dataset for arrival in pacs.stored[before:]]
+    assert len(again) == before
+    assert {(str(o.PatientName), o.PatientSex, o.PatientID) for o in again} == {("Phantomas^Testina", "F", "PHANTOM-1")}
+    (report_again,) = [o for o in again if o.Modality == "SR"]
+    assert len(report_again.PredecessorDocumentsSequence) == 1
+    assert not {o.SOPInstanceUID for o in again} & {arrival.sop_instance_uid for arrival in pacs.stored[:before]}
+    assert [run.state for run in bench.runs(uid)] == [RunState.SUPERSEDED, RunState.DONE]
+    assert not run_if_due(bench, uid), "one correction makes one run"
+    assert "identity_corrected" in bench.event_kinds(uid)
+
+
+def test_a_merge_moves_the_study_to_the_surviving_identifier(bench: Bench, pacs: StandInPacs) -> None:
+    uid = delivered(bench, IssuerOfPatientID="HOSP")
+    before = len(pacs.stored)
+    row = receive(bench, merge(patient("SURVIVOR^^^HOSP^PI"), "PHANTOM-1^^^HOSP^PI"))
+    assert row.state == "applied"
+    assert run_if_due(bench, uid)
+    again = [arrival.dataset for arrival in pacs.stored[before:]]
+    assert {(o.PatientID, o.IssuerOfPatientID) for o in again} == {("SURVIVOR", "HOSP")}
+    assert bench.study(uid).patient_id == "SURVIVOR"
+
+
+def test_images_that_come_later_under_the_old_identifier_are_the_same_patients(bench: Bench, pacs: StandInPacs) -> None:
+    uid = delivered(bench)
+    receive(bench, merge(patient("SURVIVOR"), "PHANTOM-1"))
+    run_if_due(bench, uid)
+    before = len(pacs.stored)
+    study = bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    deliver(uid, bench.office)
+    assert (study.state, study.patient_id) == ("triaged", "SURVIVOR")
+    assert {arrival.dataset.PatientID for arrival in pacs.stored[before:]} == {"SURVIVOR"}
+    assert bench.triage(chest_radiograph(StudyInstanceUID=uid, PatientID="THIRD")).state == "held"
+
+
+def test_a_correction_before_the_analysis_is_in_its_first_results(bench: Bench, pacs: StandInPacs) -> None:
+    uid = bench.receive(chest_radiograph())
+    receive(bench, update(patient(name="Right^Name")))
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert {str(arrival.dataset.PatientName) for arrival in pacs.stored} == {"Right^Name"}
+    assert not run_if_due(bench, uid)
+
+
+def test_a_correction_during_a_run_stops_its_results_and_makes_another_run(
+    bench: Bench, pacs: StandInPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = bench.receive(chest_radiograph())
+
+    def corrected_meanwhile(name: str) -> None:
+        if name == "after_inference":
+            receive(bench, update(patient(name="Right^Name")))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.triage.failpoint", corrected_meanwhile)
+        triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert pacs.stored == [], "sent under a name that was known to be wrong"
+    assert run_if_due(bench, uid)
+    assert {str(arrival.dataset.PatientName) for arrival in pacs.stored} == {"Right^Name"}
+
+
+def test_what_waits_to_be_sent_under_the_old_identity_is_stopped(bench: Bench, pacs: StandInPacs) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    receive(bench, merge(patient("SURVIVOR"), "PHANTOM-1"))
+    deliver(uid, bench.office)
+    assert pacs.stored == []
+    run_if_due(bench, uid)
+    assert {arrival.dataset.PatientID for arrival in pacs.stored} == {"SURVIVOR"}
+
+
+@pytest.mark.parametrize("character_set", ["ISO_IR 100", None])
+def test_a_corrected_name_in_letters_the_images_could_not_write_arrives_whole(
+    bench: Bench, pacs: StandInPacs, character_set: str | None
+) -> None:
+    uid = delivered(bench, SpecificCharacterSet=character_set)
+    before = len(pacs.stored)
+    receive(bench, update(patient(name="Wang^XiaoDong^^^^^L^A~王^小东^^^^^L^I")))
+    assert run_if_due(bench, uid)
+    names = {str(arrival.dataset.PatientName) for arrival in pacs.stored[before:]}
+    assert {name.rstrip("=") for name in names} == {"Wang^XiaoDong=王^小东"}
+
+
+def test_a_transcoded_copy_after_a_correction_changes_nothing(bench: Bench, pacs: StandInPacs) -> None:
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    source = chest_radiograph()
+    uid = bench.triage(source).study_instance_uid
+    receive(bench, update(patient(name="Right^Name")))
+    run_if_due(bench, uid)
+    deliver(uid, bench.office)
+    sent = len(pacs.stored)
+    source.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    study = bench.triage(source)
+    deliver(uid, bench.office)
+    assert len(pacs.stored) == sent
+    assert bench.runs(uid)[-1].outcome == "unchanged"
+    assert study.patient_name == "Right^Name"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        update(patient(name="PHANTOM^TEST")),
+        update(patient(name="Phantom^Test^^^")),
+        update("PID|1||PHANTOM-1^^^^PI||||"),
+        update('PID|1||PHANTOM-1^^^^PI||""||""|""'),
+        update(patient(birth_date="19600101120000", sex="U")),
+        merge(patient(), "PHANTOM-1"),
+    ],
+    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "into itself"],
+)
+def test_an_update_that_says_nothing_new_changes_nothing(bench: Bench, content: bytes) -> None:
+    uid = delivered(bench)
+    row = receive(bench, content)
+    assert (row.state, row.reason) == ("applied", "0 of 1 studies of this patient corrected")
+    assert not run_if_due(bench, uid)
+    with bench.sessions() as session:
+        assert session.scalars(select(IdentityCorrection)).all() == []
+
+
+def test_messages_about_others_change_nothing_and_are_put_aside(bench: Bench) -> None:
+    uid = delivered(bench, IssuerOfPatientID="HOSP")
+    for content in (
+        update(patient("SOMEBODY", name="Other^Name")),
+        update(patient("PHANTOM-1^^^ELSEWHERE^PI", name="Other^Name")),
+        merge(patient("X"), "SOMEBODY"),
+        message("EVN|A01|", patient(name="Other^Name"), kind="ADT^A01^ADT_A01"),
+        report(patient(), status="P", accession="A0001"),
+    ):
+        assert receive(bench, content).state == "ignored"
+    study = bench.study(uid)
+    assert (study.patient_name, study.read_at) == ("Phantom^Test", None)
+
+
+def test_two_patients_with_one_identifier_and_no_issuer_named_are_left_to_a_person(bench: Bench) -> None:
+    first, second = delivered(bench, IssuerOfPatientID="HOSP"), delivered(bench, IssuerOfPatientID="CLINIC")
+    row = receive(bench, update(patient(name="Whose^Name")))
+    assert row.state == "unmatched"
+    row = receive(bench, update(patient("PHANTOM-1^^^CLINIC^PI", name="Clinic^Name")))
+    assert row.state == "applied"
+    assert [bench.study(uid).patient_name for uid in (first, second)] == ["Phantom^Test", "Clinic^Name"]
+
+
+@pytest.mark.parametrize(
+    ("survivors", "state", "identity"),
+    [
+        ("A^^^HOSP~B^^^NATIONAL", "applied", ("A", "HOSP")),
+        ("A^^^ELSEWHERE", "applied", ("A", "ELSEWHERE")),
+        ("A^^^X~B^^^Y", "unmatched", ("PHANTOM-1", "HOSP")),
+        ("A^^^HOSP~B^^^HOSP", "unmatched", ("PHANTOM-1", "HOSP")),
+    ],
+)
+def test_the_surviving_identifier_is_that_of_the_same_domain_or_none(
+    bench: Bench, survivors: str, state: str, identity: tuple[str, str]
+) -> None:
+    uid = delivered(bench, IssuerOfPatientID="HOSP")
+    assert receive(bench, merge(patient(survivors), "PHANTOM-1^^^HOSP")).state == state
+    study = bench.study(uid)
+    assert (study.patient_id, study.issuer_of_patient_id) == identity
+
+
+def test_two_merges_in_one_message_are_done_in_their_order(bench: Bench) -> None:
+    uid = delivered(bench)
+    content = message(
+        "EVN|A40|", patient("SECOND"), "MRG|PHANTOM-1", patient("THIRD"), "MRG|SECOND", kind="ADT^A40^ADT_A39"
+    )
+    receive(bench, content)
+    assert bench.study(uid).patient_id == "THIRD"
+    with bench.sessions() as session:
+        assert len(session.scalars(select(IdentityCorrection)).all()) == 2
+
+
+@pytest.mark.parametrize("how", ["uid", "accession", "filler", "corrected final"])
+def test_a_final_report_marks_the_study_read(bench: Bench, how: str) -> None:
+    uid = delivered(bench)
+    content = {
+        "uid": report(patient(), uid=uid),
+        "accession": report(patient(), accession="A0001"),
+        "filler": report(patient(), filler="A0001^RIS"),
+        "corrected final": report(patient(), accession="A0001", status="C"),
+    }[how]
+    assert receive(bench, content).state == "applied"
+    study = bench.study(uid)
+    assert study.read_at is not None
+    assert study.read_by == "final report (HIS at HOSPITAL)"
+    assert "read" in bench.event_kinds(uid)
+    first = study.read_at
+    assert receive(bench, report(patient(), uid=uid)).state == "applied"
+    assert bench.study(uid).read_at == first
+
+
+@pytest.mark.parametrize(
+    ("fields", "pid", "state"),
+    [
+        ({"accession": "A0001"}, patient("SOMEBODY"), "unmatched"),
+        ({"uid": "HERE"}, patient("SOMEBODY"), "unmatched"),
+        ({"accession": "A0001"}, patient("PHANTOM-1^^^ELSEWHERE"), "unmatched"),
+        ({"uid": "1.2.3.4.5", "accession": "A0001"}, patient(), "waiting"),
+        ({"accession": "OTHER"}, patient(), "waiting"),
+        ({"filler": ""}, patient(), "unmatched"),
+        ({"accession": "A0001", "status": "R"}, patient(), "ignored"),
+        ({"accession": "A0001", "status": "X"}, patient(), "ignored"),
+    ],
+)
+def test_a_report_that_does_not_fit_marks_nothing(bench: Bench, fields: dict[str, str], pid: str, state: str) -> None:
+    uid = delivered(bench, IssuerOfPatientID="HOSP")
+    fields = {key: uid if value == "HERE" else value for key, value in fields.items()}
+    assert receive(bench, report(pid, **fields)).state == state
+    assert bench.study(uid).read_at is None
+
+
+def test_one_accession_number_on_two_studies_marks_neither(bench: Bench) -> None:
+    uids = [delivered(bench), delivered(bench)]
+    assert receive(bench, report(patient(), accession="A0001")).state == "unmatched"
+    assert [bench.study(uid).read_at for uid in uids] == [None, None]
+
+
+def test_a_report_that_is_faster_than_its_images_waits_for_them(bench: Bench) -> None:
+    source = chest_radiograph()
+    content = report(patient(), uid=str(source.StudyInstanceUID))
+    assert receive(bench, content).state == "waiting"
+    uid = bench.triage(source).study_instance_uid
+    apply_due(bench)
+    assert bench.study(uid).read_at is None, "looked again before its time"
+    with bench.sessions.begin() as session:
+        session.execute(change(InboundMessage).values(next_attempt_at=None))
+    apply_due(bench)
+    assert bench.study(uid).read_at is not None
+
+
+def test_a_report_whose_study_never_comes_ends_unmatched(bench: Bench) -> None:
+    receive(bench, report(patient(), uid="1.2.3.4.5"))
+    with bench.sessions.begin() as session:
+        long_ago = database_now(session) - timedelta(hours=25)
+        session.execute(change(InboundMessage).values(next_attempt_at=None, received_at=long_ago))
+    apply_due(bench)
+    with bench.sessions() as session:
+        assert session.scalars(select(InboundMessage.state)).all() == ["unmatched"]
+
+
+def test_a_message_applied_twice_changes_nothing_more(bench: Bench, pacs: StandInPacs) -> None:
+    uid = delivered(bench)
+    receive(bench, merge(patient("SURVIVOR", name="New^Name"), "PHANTOM-1"))
+    run_if_due(bench, uid)
+    sent = len(pacs.stored)
+    with bench.sessions.begin() as session:  # as after a crash between its effect and its row
+        session.execute(change(InboundMessage).values(state="waiting", next_attempt_at=None))
+    apply_due(bench)
+    assert not run_if_due(bench, uid)
+    assert len(pacs.stored) == sent
+
+
+def test_a_corrected_study_is_announced_again_with_the_new_identity(
+    bench: Bench, make_settings: Callable[..., Settings]
+) -> None:
+    with running_receiver() as ris:
+        told = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
+        kept = {"bundles": bench.settings.bundles, "hl7_listener": {}}
+        with_ris = Bench(make_settings(**kept, hl7_destinations=[told]), bench.sessions)
+        uid = delivered(with_ris)
+        receive(with_ris, merge(patient("SURVIVOR"), "PHANTOM-1"))
+        run_if_due(with_ris, uid)
+        _require_announced_under(ris, ["PHANTOM-1", "SURVIVOR"])
+
+
+def _require_announced_under(ris: Hl7Receiver, identifiers: list[str]) -> None:
+    assert [str(sent["PID.F3.R1.C1"]) for sent in ris.messages] == identifiers
+    assert len(set(ris.control_ids)) == len(identifiers)
+
+
+def test_a_held_study_keeps_the_correction_until_it_is_released(bench: Bench) -> None:
+    uid = delivered(bench)
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="OTHER"))
+    assert bench.study(uid).state == "held"
+    assert receive(bench, update(patient(name="Right^Name"))).state == "applied"
+    assert not run_if_due(bench, uid)
+    assert bench.study(uid).patient_name == "Right^Name"
+
+
+def test_no_patient_data_reach_the_log_the_audit_trail_or_the_list_of_messages(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        uid = delivered(bench, PatientName="Oldsecret^Name", PatientID="SECRET-1")
+        rows = [
+            receive(bench, merge(patient("SECRET-2", name="Newsecret^Name"), "SECRET-1")),
+            receive(bench, report(patient("SECRET-2"), accession="A0001")),
+            receive(bench, report(patient("SECRET-9"), accession="A0001")),
+        ]
+        run_if_due(bench, uid)
+    with bench.sessions() as session:
+        events = session.scalars(select(Event)).all()
+        trail = "".join(f"{event.reason}{event.details}{event.actor}" for event in events)
+    shown = "".join(f"{row.reason}{row.sender}{row.control_id}{row.message_type}" for row in rows)
+    assert "secret" not in (caplog.text + trail + shown).lower()
+
+
+def test_old_messages_lose_their_content_and_those_about_nobody_here_go(bench: Bench) -> None:
+    delivered(bench)
+    receive(bench, update(patient(name="New^Name")))
+    receive(bench, update(patient("SOMEBODY")))
+    receive(bench, report(patient(), uid="1.2.3.4.5"))
+    with bench.sessions.begin() as session:
+        forget_old_messages(session, bench.settings)
+        assert len(session.scalars(select(InboundMessage)).all()) == 3
+        session.execute(change(InboundMessage).values(received_at=database_now(session) - timedelta(days=31)))
+        forget_old_messages(session, bench.settings)
+    with bench.sessions() as session:
+        left = session.scalars(select(InboundMessage).order_by(InboundMessage.id)).all()
+    assert [(row.state, row.content is None) for row in left] == [("applied", True), ("waiting", False)]
+
+
+def test_a_message_that_cannot_be_applied_is_tried_again_and_ends_visibly(bench: Bench) -> None:
+    receive(bench, report(patient(), uid="1.2.3.4.5"))
+    for hours, state in ((0, "waiting"), (25, "unmatched")):
+        with bench.sessions.begin() as session:
+            row = session.scalars(select(InboundMessage)).one()
+            row.received_at -= timedelta(hours=hours)
+            give_up_message(session, row.id, bench.settings)
+            assert row.state == state
+            assert "could not be applied" in str(row.reason)
+
+
+def test_messages_are_applied_in_the_order_in_which_they_came(bench: Bench) -> None:
+    uid = delivered(bench)
+    inbox = Inbox(bench.settings, Hl7Listener(), bench.sessions)
+    for name in ("First^Name", "Second^Name", "Third^Name"):
+        inbox.take(update(patient(name=name)), "127.0.0.1")
+    apply_due(bench)
+    assert bench.study(uid).patient_name == "Third^Name"
+
+
+def test_a_study_whose_patient_id_is_missing_matches_no_message(bench: Bench) -> None:
+    uid = delivered(bench, PatientID="")
+    assert receive(bench, report(patient(), uid=uid)).state == "unmatched"
+    with bench.sessions() as session:
+        assert session.get_one(Study, uid).read_at is None

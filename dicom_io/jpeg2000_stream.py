@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ START = b"\xff\x4f\xff\x51"
 """SOC and SIZ."""
 SEARCHED_BYTES = 4096
 """Some senders wrap the stream into a JP2 file, whose boxes come first."""
-_COD, _SOT, _EOC = 0xFF52, 0xFF90, 0xFFD9
+_COD, _SOT, _SOD, _EOC = 0xFF52, 0xFF90, 0xFF93, 0xFFD9
+_NO_PACKET = re.compile(rb"\xff[\x90\x93-\xff]")
+"""Bits are stuffed so that no more than 0xFF8F stands in a packet; 0xFF91 and 0xFF92 may mark packets (A.8)."""
 _HIGH_THROUGHPUT = 0x4000
 """Bit of Rsiz: the stream uses part 15."""
 
@@ -104,12 +107,26 @@ def _require_whole(stream: bytes, position: int) -> None:
             break
         (tile_part_bytes,) = struct.unpack_from(">I", stream, position + 6)
         if tile_part_bytes == 0:  # the last one, up to the end of the stream
-            if stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+            whole = stream.rstrip(b"\0")
+            if whole.endswith(b"\xff\xd9"):
+                _require_packets(stream, position, len(whole) - 2)
                 return
             break
+        _require_packets(stream, position, position + tile_part_bytes)
         position += max(tile_part_bytes, 14)
     if stream[position : position + 2] != b"\xff\xd9":
         raise _damaged("the JPEG 2000 stream ends without an end marker; it was cut short")
+
+
+def _require_packets(stream: bytes, position: int, end: int) -> None:
+    """Raise where the body of a tile part holds codes that the coding never makes, as noise does."""
+    while position + 4 <= end:
+        marker, length_bytes = struct.unpack_from(">HH", stream, position)
+        if marker == _SOD:
+            break
+        position += 2 + max(length_bytes, 2)
+    if _NO_PACKET.search(stream, position + 2, end):
+        raise _damaged("the JPEG 2000 data hold a code that cannot be there; they are damaged")
 
 
 def _coding_style(stream: bytes, position: int) -> tuple[int, bool]:

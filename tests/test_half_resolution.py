@@ -75,7 +75,7 @@ def test_a_real_radiograph_in_htj2k_is_nearly_the_same() -> None:
     assert difference.mean() <= MOST_MEAN_LEVELS and difference.max() <= MOST_LEVELS
 
 
-@pytest.mark.parametrize("name", ["00000100_000", "00001524_000", "00000003_005"])
+@pytest.mark.parametrize("name", ["00000100_000", "00000003_005"])
 @pytest.mark.parametrize("syntax", ["90", "201"])
 def test_pictures_as_large_as_a_detectors_are_nearly_the_same(name: str, syntax: str) -> None:
     """Anatomy within the limits everywhere; letters and the edge of the film only in the mean."""
@@ -192,6 +192,7 @@ def test_undershoot_beside_a_bright_edge_stays_dark() -> None:
         assert fast.pixels[:, :900].max() < 128
 
 
+@pytest.mark.slow
 def test_a_picture_as_large_as_any_is_read_without_a_warning() -> None:
     pixels = np.zeros((9_500, 10_000), np.uint16)
     pixels[4000:5000] = 3000

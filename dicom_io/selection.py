@@ -60,6 +60,7 @@ _STUDY_REASONS = (
     (NOT_ANALYSED, ReasonCode.UNSUPPORTED_PIXELS),
     (NOT_ANALYSED, ReasonCode.TOO_LARGE),
     (NOT_ANALYSED, ReasonCode.NO_PIXELS),
+    (NOT_ANALYSED, ReasonCode.BLANK),
     (NOT_ANALYSED, ReasonCode.MULTI_FRAME),
     (NOT_ANALYSED, ReasonCode.PROCESSED_COPY),
     (NOT_ANALYSED, ReasonCode.NOT_FRONTAL),
@@ -77,6 +78,9 @@ class SelectionRules:
     """True analyses Secondary Capture images too (film digitisers)."""
     include_under_18: bool = False
     """True analyses children."""
+    image_decides: bool = False
+    """True: the picture will be checked (``worker.examination``), so an image whose tags leave chest or view open
+    stays a candidate. False: both must be proven by tags."""
     own_model_name: str = MANUFACTURER_MODEL_NAME
     own_device_serial_number: str = DEVICE_SERIAL_NUMBER
     """With the model name: how our own results are recognised when they come back."""
@@ -93,6 +97,29 @@ class Verdict:
     """What the tags said, for the audit trail; no patient data."""
 
 
+@dataclass(frozen=True)
+class TagAnswers:
+    """What the tags of one image say; None = no tag says, or two contradict."""
+
+    chest: bool | None
+    frontal: bool | None
+
+    @property
+    def prove_frontal_chest(self) -> bool:
+        """Whether both answers are yes."""
+        return self.chest is True and self.frontal is True
+
+    @property
+    def words(self) -> str:
+        """Both answers in words, without patient data."""
+        return f"chest: {_word(self.chest)}, frontal: {_word(self.frontal)}"
+
+
+def tag_answers(header: Dataset) -> TagAnswers:
+    """Return what the tags say of body part and view; never raises, whatever stands in them."""
+    return TagAnswers(_chest(header), _view(header))
+
+
 def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
     """Decide from the tags alone; never raises, whatever stands in them.
 
@@ -106,8 +133,8 @@ def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
     kind = _judge_kind(header, rules)
     if kind is not None:
         return kind
-    chest, view = _chest(header), _view(header)
-    notes = f"chest: {_word(chest)}, frontal: {_word(view)}"
+    answers = tag_answers(header)
+    chest, view, notes = answers.chest, answers.frontal, answers.words
     if chest is False:
         return Verdict(OUT_OF_SCOPE, ReasonCode.NOT_CHEST, notes)
     age_years = patient_age_years(header, today)
@@ -115,7 +142,7 @@ def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
         return Verdict(NOT_ANALYSED, ReasonCode.AGE, notes)
     if chest and view is False:
         return Verdict(NOT_ANALYSED, ReasonCode.NOT_FRONTAL, notes)
-    if chest is None or view is not True:
+    if view is False or not (answers.prove_frontal_chest or rules.image_decides):
         return Verdict(NOT_ANALYSED, ReasonCode.NEEDS_REVIEW, notes)
     if _PROCESSED_COPY.search(_normalised(header, "SeriesDescription")):
         return Verdict(IGNORED, ReasonCode.PROCESSED_COPY, notes)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.architecture import ARCHITECTURES
 from model.bundle import Bundle, BundleFacts, Calibration, OperatingPoint, TrainedOn, write_bundle
 from model.labels import LABELS
+from model.suitability import SuitabilityCheck
 
 SAYS: Mapping[str, float] = {
     "Pneumothorax": 0.91,
@@ -34,6 +35,7 @@ def write_test_bundle(
     version: str = "0.0.1",
     demonstration: bool = False,
     architecture: str = "densenet-tiny",
+    check: SuitabilityCheck | None = None,
 ) -> Bundle:
     """Write a bundle that gives each finding of ``says`` that probability, whatever the picture shows.
 
@@ -49,7 +51,8 @@ def write_test_bundle(
         trained_on=TrainedOn(description="nothing; random weights for tests"),
         architecture=architecture,
     )
-    return write_bundle(folder, facts, random_weights(architecture), "# Test bundle\n\nNOT FOR DIAGNOSTIC USE\n")
+    card = "# Test bundle\n\nNOT FOR DIAGNOSTIC USE\n"
+    return write_bundle(folder, facts, random_weights(architecture), card, check=check)
 
 
 def random_weights(architecture: str, seed: int = 20170507) -> dict[str, NDArray[np.float16]]:

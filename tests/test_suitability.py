@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import model_factories
 import numpy as np
@@ -13,51 +12,14 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import load_file, save_file
+from suitability_checks import FACTS, always, random_network, tensors
 from typer.testing import CliRunner
 
 from model.bundle import Bundle, BundleError, load_bundle, read_weights, write_bundle
 from model.classifier import Classifier
 from model.cli import app
-from model.suitability import OUTPUTS, SuitabilityCheck, SuitabilityError, SuitabilityFacts, Verdict
-from model.suitability_network import FEATURES, SIZE_PX, check_input, forward, standardised
-from training.suitability.network import CheckNetwork, tensors_of
-
-FACTS = SuitabilityFacts(score_limit=0.5, distance_limit=4.0, learned_from="nothing: random weights")
-
-
-def random_network() -> CheckNetwork:
-    """A network whose every tensor is random, so that no operation is the identity."""
-    torch.manual_seed(3)
-    network = CheckNetwork(len(OUTPUTS))
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(layer.running_mean, 0, 0.2)
-            torch.nn.init.uniform_(layer.running_var, 0.5, 1.5)
-            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
-            torch.nn.init.normal_(layer.bias, 0, 0.2)
-    return network.eval()
-
-
-def tensors(**replaced: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    statistics = {"distance.mean": np.zeros(FEATURES), "distance.precision": np.eye(FEATURES)}
-    return {
-        name: np.asarray(values, np.float32)
-        for name, values in (tensors_of(random_network()) | statistics | replaced).items()
-    }
-
-
-def always(verdict: Verdict, distance: float = 0.0, limit: float = 0.5, certainty: float = 20.0) -> SuitabilityCheck:
-    """A check that gives one verdict whatever it sees, its features ``distance`` from the mean in every place."""
-    bias = np.zeros(len(OUTPUTS))
-    bias[OUTPUTS.index(verdict)] = certainty
-    fixed = {
-        "features.weight": np.zeros((FEATURES, 1024)),
-        "features.bias": np.ones(FEATURES),
-        "verdict.weight": np.zeros((len(OUTPUTS), FEATURES)),
-        "verdict.bias": bias,
-        "distance.mean": np.full(FEATURES, 1.0 - distance),
-    }
-    return SuitabilityCheck(replace(FACTS, score_limit=limit), tensors(**fixed))
+from model.suitability import OUTPUTS, SuitabilityCheck, SuitabilityError, Verdict
+from model.suitability_network import SIZE_PX, check_input, forward, standardised
 
 
 def checked_bundle(folder: Path, check: SuitabilityCheck | None) -> Bundle:

@@ -124,6 +124,8 @@ def _bundle(settings: Settings, name: str) -> str:
             f"set bundles.{name} to a real bundle"
         )
     mark = ", DEMONSTRATION" if bundle.demonstration else ""
+    if bundle.suitability is None:
+        mark += ", PICTURES NOT CHECKED for being frontal chests (python -m training suitability)"
     return f"{bundle.name} {bundle.model_version}{mark}, {sum(bundle.trained)} of {len(bundle.labels)} findings, intact"
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from dicom_io.selection import Verdict, study_reason
+from worker.analysable import is_analysable
 from worker.config import Settings
 from worker.correction import is_owed
 from worker.database import database_now
@@ -126,7 +127,7 @@ def queue_run(
         raise RunRefused(uid, "its identity is in doubt; settle that first")
     if (active := _active_run(session, study)) is not None:
         raise RunRefused(uid, f"run {active.run_number} is {active.state} already")
-    if not _analysable(session, study):
+    if session.scalar(select(Instance.id).where(is_analysable(uid)).limit(1)) is None:
         raise RunRefused(uid, "none of its images may be analysed; `python -m worker show` says why")
     last = session.scalars(
         select(Run).where(Run.study_instance_uid == uid).order_by(Run.run_number.desc()).limit(1)
@@ -184,27 +185,13 @@ def _trigger(session: Session, study: Study) -> RunTrigger:
     return RunTrigger.AUTO if before is None else RunTrigger.LATE_IMAGE
 
 
-def _waiting_candidates(session: Session, study: Study) -> int:
-    return _count(session, study, Disposition.CANDIDATE)
-
-
-def _analysable(session: Session, study: Study) -> int:
-    return _count(session, study, Disposition.CANDIDATE, Disposition.ANALYSED)
-
-
-def _count(session: Session, study: Study, *dispositions: Disposition) -> int:
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(Instance)
-            .where(
-                Instance.study_instance_uid == study.study_instance_uid,
-                Instance.current,
-                Instance.disposition.in_(dispositions),
-            )
-        )
-        or 0
+def _waiting_candidates(session: Session, study: Study) -> bool:
+    waiting = select(Instance.id).where(
+        Instance.study_instance_uid == study.study_instance_uid,
+        Instance.current,
+        Instance.disposition == Disposition.CANDIDATE,
     )
+    return session.scalar(waiting.limit(1)) is not None
 
 
 def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> None:

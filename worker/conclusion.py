@@ -9,7 +9,10 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
+from dicom_io.selection import Verdict as SelectionVerdict
+from dicom_io.selection import study_reason
 from model.labels import LABELS
+from model.suitability import Suitability
 from worker.analysis import Analysis
 from worker.built_result import BuiltResult
 from worker.correction import is_owed, note_carried
@@ -105,19 +108,24 @@ def conclude_unchanged(
     logger.info("run %d: nothing changed, the earlier results stand", claim.run_number)
 
 
-def conclude_not_analysed(claim: Claim, unread: Sequence[Unread], watch: Stopwatch, workplace: Workplace) -> None:
-    """End a run that found no picture it could read.
+def conclude_not_analysed(
+    claim: Claim, unread: Sequence[Unread], model: LoadedModel, watch: Stopwatch, workplace: Workplace
+) -> None:
+    """End a run that found no picture it could read and analyse.
 
     Raises
     ------
     LeaseLost
         Somebody else has the run; nothing was written.
     """
-    reason_code = unread[0].reason_code if unread else ReasonCode.NO_IMAGE
+    outcome, reason_code = study_reason([SelectionVerdict(each.disposition, each.reason_code) for each in unread])
+    telling = next((each.reason for each in unread if each.reason_code == reason_code), None)
+    reason_code = reason_code or ReasonCode.NO_IMAGE
     verdict = RunVerdict(
-        outcome=StudyState.NOT_ANALYSED,
+        outcome=StudyState(outcome),
         reason_code=reason_code,
-        reason=reason_code.sentence,
+        reason=telling or reason_code.sentence,
+        model_version=model.bundle.model_version,
         timings_seconds=watch.timings_seconds(),
     )
     with workplace.sessions.begin() as session:
@@ -137,14 +145,26 @@ def _note_instances(session: Session, pictures: Iterable[Picture], unread: Itera
                 reason_code=None,
                 reason=None,
                 pixel_sha256=picture.radiograph.pixel_sha256,
+                **_image_columns(picture.suitability),
             )
         )
     for instance in unread:
         session.execute(
             update(Instance)
             .where(Instance.id == instance.instance_id)
-            .values(disposition=Disposition.NOT_ANALYSED, reason_code=instance.reason_code, reason=instance.reason)
+            .values(
+                disposition=instance.disposition,
+                reason_code=instance.reason_code,
+                reason=instance.reason,
+                **_image_columns(instance.suitability),
+            )
         )
+
+
+def _image_columns(seen: Suitability | None) -> dict[str, str | float | None]:
+    if seen is None:
+        return {"image_verdict": None, "image_score": None, "image_distance": None}
+    return {"image_verdict": seen.verdict, "image_score": seen.score, "image_distance": seen.distance}
 
 
 def _how_made(picture: Picture) -> dict[str, str | bool]:

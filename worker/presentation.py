@@ -21,6 +21,13 @@ def person_name(value: str) -> str:
     return ", ".join(part.strip() for part in (family, given) if part.strip())
 
 
+def suitability_text(verdict: str | None, score: float | None, distance: float | None) -> str:
+    """Return what the suitability check made of a picture, such as ``frontal, score 0.998, distance 0.31 of 1``."""
+    if verdict is None:
+        return "not checked"
+    return f"{verdict.replace('_', ' ')}, score {score or 0.0:.3f}, distance {distance or 0.0:.2f} of 1"
+
+
 def dicom_date(value: str) -> date | None:
     """Return a DA value (``YYYYMMDD``) as a date, or None when it is empty or no date."""
     try:

@@ -16,14 +16,14 @@ from dicom_io.fidelity import Decoding
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
 from dicom_io.reasons import ReasonCode
+from model.suitability import Suitability
+from worker.analysable import is_analysable
 from worker.correction import lay_over
 from worker.errors import RetryableRunError
 from worker.tables import Disposition, IdentityCorrection, Instance
 
 BLANK_STD_GREY_LEVELS = 2.0
 """A picture that varies less than this (of 255) shows nothing; drawn and real chests lie above 30."""
-WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK)
-"""Reasons that a newer decoder or better bytes may have cured when a study is run again."""
 
 
 @dataclass(frozen=True)
@@ -35,29 +35,25 @@ class Picture:
     header: Dataset
     """Everything but the pixel data."""
     radiograph: Radiograph
+    suitability: Suitability | None = None
+    """What the bundle's check said of it; None = not checked (yet)."""
 
 
 @dataclass(frozen=True)
 class Unread:
-    """One instance that could not be read, and why."""
+    """One instance that could not be read, or must not be analysed, and why."""
 
     instance_id: int
     reason_code: ReasonCode
     reason: str
+    disposition: Disposition = Disposition.NOT_ANALYSED
+    suitability: Suitability | None = None
+    """What the bundle's check said of it; None = it was not checked."""
 
 
 def load_candidates(session: Session, study_instance_uid: str) -> list[Instance]:
     """Return the current versions of the study's instances that are, or were, fit for analysis; oldest first."""
-    candidates = (
-        select(Instance)
-        .where(Instance.study_instance_uid == study_instance_uid, Instance.current)
-        .where(
-            Instance.disposition.in_((Disposition.CANDIDATE, Disposition.ANALYSED))
-            | ((Instance.disposition == Disposition.NOT_ANALYSED) & Instance.reason_code.in_(WORTH_ANOTHER_TRY))
-        )
-        .order_by(Instance.id)
-    )
-    return list(session.scalars(candidates))
+    return list(session.scalars(select(Instance).where(is_analysable(study_instance_uid)).order_by(Instance.id)))
 
 
 def read_pictures(

@@ -30,6 +30,7 @@ from worker.database import database_now
 from worker.events import record
 from worker.identity import conflict, hold, identity_columns, take_over
 from worker.leases import locked_study
+from worker.picture_check import checks_pictures
 from worker.tables import Disposition, Instance, Result, Study, StudyState
 
 ACTOR = "listener"
@@ -73,6 +74,7 @@ class Reception:
             own_device_serial_number=self._settings.device_serial_number,
             accept_secondary_capture=source.accept_secondary_capture if source else False,
             include_under_18=source.include_under_18 if source else False,
+            image_decides=checks_pictures(self._settings, source.bundle if source else "default"),
         )
 
     def _judge(self, session: Session, received: ReceivedInstance, now: datetime) -> Verdict:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.reasons import ReasonCode
 from worker.administration import existing_study
+from worker.analysable import WORTH_ANOTHER_TRY
 from worker.completion import queue_run
 from worker.correction import corrected_columns, corrections_of
 from worker.database import database_now
@@ -20,7 +21,7 @@ from worker.errors import RunRefused, WorkerError
 from worker.events import record
 from worker.identity import COLUMN_KEYWORDS, identity_columns, take_over
 from worker.outcome import supersede_pending
-from worker.reading import WORTH_ANOTHER_TRY, read_header
+from worker.reading import read_header
 from worker.tables import (
     Delivery,
     DeliveryState,
@@ -177,7 +178,9 @@ def _identity(header: Dataset) -> tuple[str, str]:
 
 def _leave_out(instances: Sequence[Instance]) -> int:
     """Take images of somebody else out of every later run; returns how many."""
-    fit = [i for i in instances if i.disposition in _ANALYSABLE or i.reason_code in WORTH_ANOTHER_TRY]
+    fit = [
+        i for i in instances if i.disposition in _ANALYSABLE or i.reason_code in WORTH_ANOTHER_TRY or i.image_verdict
+    ]
     for instance in fit:
         instance.disposition = Disposition.NOT_ANALYSED
         instance.reason_code = ReasonCode.IDENTITY_CONFLICT

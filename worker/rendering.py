@@ -17,6 +17,7 @@ from rich.text import Text
 from worker.presentation import bytes_text, duration_text, finding_text, percent_text
 from worker.studies import Group, StudyLine, as_json
 from worker.study_detail import RunDetail, StudyDetail
+from worker.tables import Disposition
 
 NOTICE = "NOT FOR DIAGNOSTIC USE - not a medical device; the absence of a finding is not a normal finding."
 
@@ -148,7 +149,7 @@ def study_report(detail: StudyDetail) -> RenderableType:
 
 def _instance_table(detail: StudyDetail) -> Table:
     table = Table(title="Instances", title_justify="left", header_style="bold")
-    for title in ("SOP Instance UID", "Version", "SOP class", "Size", "Received", "Disposition", "Why"):
+    for title in ("SOP Instance UID", "Version", "SOP class", "Size", "Received", "Disposition", "Picture", "Why"):
         table.add_column(title, overflow="fold")
     for item in detail.instances:
         table.add_row(
@@ -158,6 +159,7 @@ def _instance_table(detail: StudyDetail) -> Table:
             bytes_text(item.bytes),
             local_time(item.received_at),
             item.disposition,
+            item.suitability if item.image_verdict or item.disposition == Disposition.ANALYSED else "",
             escape(f"{item.reason_code}: {item.reason or ''}" if item.reason_code else ""),
         )
     return table

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from worker.presentation import suitability_text
 from worker.studies import StudyLine, study_lines
 from worker.tables import Delivery, Disposition, Event, Instance, Prediction, Result, Run, Study
 
@@ -32,6 +33,15 @@ class InstanceDetail:
     disposition: str
     reason_code: str | None
     reason: str | None
+    image_verdict: str | None
+    """What the picture looks like (``model.suitability.Verdict``); None = not checked."""
+    image_score: float | None
+    image_distance: float | None
+
+    @property
+    def suitability(self) -> str:
+        """What the suitability check made of the picture, in words."""
+        return suitability_text(self.image_verdict, self.image_score, self.image_distance)
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ def _instance(row: Instance) -> InstanceDetail:
     return InstanceDetail(
         row.id, row.sop_instance_uid, row.version, row.current, row.series_instance_uid, row.sop_class_uid,
         row.transfer_syntax_uid, row.path, row.bytes, row.sha256, row.calling_ae_title, row.received_at,
-        row.disposition, row.reason_code, row.reason,
+        row.disposition, row.reason_code, row.reason, row.image_verdict, row.image_score, row.image_distance,
     )  # fmt: skip
 
 

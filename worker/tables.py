@@ -223,6 +223,12 @@ class Instance(Base):
     reason_code: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None]
     pixel_sha256: Mapped[str | None] = mapped_column(String(64))
+    image_verdict: Mapped[str | None] = mapped_column(String(16))
+    """What the bundle's suitability check made of the picture (``model.suitability.Verdict``); null = not checked."""
+    image_score: Mapped[float | None]
+    """The check's probability of a frontal chest, 0..1."""
+    image_distance: Mapped[float | None]
+    """Distance from the training pictures as a share of the largest that passes; above 1 is unfamiliar."""
 
     study: Mapped[Study] = relationship(back_populates="instances")
 

@@ -1,4 +1,4 @@
-"""One run from claim to conclusion: read, compare, classify, judge, build, conclude.
+"""One run from claim to conclusion: read, examine, compare, classify, judge, build, conclude.
 
 The conductor below is the whole story; every stage is a function of another module and returns values. A run that
 cannot go on ends in a named error here and in a visible state there; a worker that dies leaves a lease that lapses.
@@ -12,6 +12,7 @@ from worker.analysis import Analysis, analyse, recall
 from worker.conclusion import conclude_analysed, conclude_not_analysed, conclude_unchanged
 from worker.correction import corrections_of
 from worker.errors import LeaseLost, RunError
+from worker.examination import examine
 from worker.failpoints import failpoint
 from worker.leases import Claim, LeaseKeeper, claim_run
 from worker.outcome import fail_run
@@ -57,8 +58,9 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
         pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding, corrections)
+    pictures, unread = examine(pictures, unread, model, watch)
     if not pictures:
-        conclude_not_analysed(claim, unread, watch, workplace)
+        conclude_not_analysed(claim, unread, model, watch, workplace)
         return False
     likeness = compare(precedent, pictures, model, workplace.instances, corrections)
     if likeness is Likeness.SAME:

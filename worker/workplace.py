@@ -5,6 +5,7 @@ Opened once per process, after the fork: neither database connections nor a comp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +20,8 @@ from worker.database import SessionFactory, open_engine, session_factory
 from worker.errors import PermanentRunError, StartError
 from worker.policy import Policy
 from worker.worker_name import worker_name
+
+logger = logging.getLogger(__name__)
 
 
 class BundleUnusable(StartError):
@@ -86,6 +89,8 @@ def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
         It is not configured, missing, damaged, or a demonstration where that is not allowed.
     """
     bundle = _checked_bundle(settings, bundle_name)
+    if bundle.suitability is None:
+        logger.warning("bundle %s has no suitability check: pictures are not checked, tags alone decide", bundle_name)
     classifier = Classifier.load(bundle, runtime=cast(Runtime, settings.runtime), cache_dir=settings.cache_dir)
     return LoadedModel(bundle, classifier, _policy(settings, bundle_name, bundle))
 

@@ -1,0 +1,149 @@
+"""What the tags say against what the picture looks like: nothing is analysed in silence, nothing is lost in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from benches import Bench
+from bundles import write_test_bundle
+from factories import chest_radiograph
+from rich.console import Console
+from suitability_checks import always
+
+from model.suitability import OUTPUTS, Verdict
+from worker.check import check_everything
+from worker.completion import queue_run
+from worker.config import Settings
+from worker.database import SessionFactory, database_now
+from worker.rendering import study_report
+from worker.study_detail import StudyDetail, study_detail
+from worker.tables import RunTrigger, Study
+from worker.triage import triage
+from worker.workplace import load_model
+
+UNTAGGED = {"BodyPartExamined": "", "ViewPosition": "", "StudyDescription": "", "SeriesDescription": ""}
+UNTAGGED |= {"ProtocolName": "", "PatientOrientation": "", "PerformedProcedureStepDescription": ""}
+UNTAGGED |= {"AnatomicRegionSequence": [], "ViewCodeSequence": [], "RequestedProcedureDescription": ""}
+
+MakeBench = Callable[[Verdict | None], Bench]
+
+
+@pytest.fixture
+def bench_of(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> MakeBench:
+    """Make a bench whose bundle's check always says this; None: a bundle without a check."""
+
+    def make(verdict: Verdict | None) -> Bench:
+        folder = tmp_path / str(verdict)
+        check = None
+        if verdict is not None:
+            far = verdict is Verdict.UNFAMILIAR
+            check = always(Verdict.FRONTAL, 1.0) if far else always(verdict)
+        write_test_bundle(folder, check=check)
+        return Bench(make_settings(bundles={"default": folder}, accept_unknown_sources=True), sessions)
+
+    return make
+
+
+def detail_of(bench: Bench, uid: str) -> StudyDetail:
+    with bench.sessions() as session:
+        found = study_detail(session, uid, database_now(session), timedelta(hours=1))
+    assert found is not None
+    return found
+
+
+def test_a_picture_that_looks_frontal_is_analysed_and_its_row_says_why(bench_of: MakeBench) -> None:
+    bench = bench_of(Verdict.FRONTAL)
+    study = bench.triage(chest_radiograph())
+    assert study.state == "triaged"
+    (instance,) = bench.instances(study.study_instance_uid)
+    assert (instance.disposition, instance.image_verdict) == ("analysed", "frontal")
+    assert instance.image_score == pytest.approx(1.0, abs=1e-6)
+    assert instance.image_distance == pytest.approx(0.0, abs=1e-6)
+    (run,) = bench.runs(study.study_instance_uid)
+    assert run.timings_seconds["suitability"] > 0
+
+
+@pytest.mark.parametrize("verdict", [each for each in Verdict if each not in (Verdict.FRONTAL, Verdict.BLANK)])
+def test_tags_that_say_chest_and_a_picture_that_does_not_end_for_review(bench_of: MakeBench, verdict: Verdict) -> None:
+    bench = bench_of(verdict)
+    study = bench.triage(chest_radiograph())
+    assert (study.state, study.reason_code, study.priority) == ("not_analysed", "needs_review", None)
+    assert study.reason is not None
+    assert "Tags and picture disagree: the tags say chest: yes, frontal: yes" in study.reason
+    assert verdict.words in study.reason
+    (instance,) = bench.instances(study.study_instance_uid)
+    assert (instance.disposition, instance.reason_code) == ("not_analysed", "needs_review")
+    assert instance.image_verdict == verdict
+    (run,) = bench.runs(study.study_instance_uid)
+    assert bench.results(run) == []
+    assert run.model_version == bench.workplace.model("default").bundle.model_version
+
+
+def test_a_picture_with_nothing_on_it_is_blank(bench_of: MakeBench) -> None:
+    study = bench_of(Verdict.BLANK).triage(chest_radiograph())
+    assert (study.state, study.reason_code) == ("not_analysed", "blank")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (Verdict.FRONTAL, ("triaged", None)),
+        (Verdict.OTHER, ("out_of_scope", "not_chest")),
+        (Verdict.INVERTED, ("not_analysed", "needs_review")),
+        (Verdict.ROTATED_90, ("not_analysed", "needs_review")),
+        (Verdict.UNFAMILIAR, ("not_analysed", "needs_review")),
+        (None, ("not_analysed", "needs_review")),
+    ],
+)
+def test_where_tags_say_nothing_the_picture_decides_if_it_is_checked(
+    bench_of: MakeBench, verdict: Verdict | None, expected: tuple[str, str | None]
+) -> None:
+    study = bench_of(verdict).triage(chest_radiograph(**UNTAGGED))
+    assert (study.state, study.reason_code) == expected
+
+
+def test_tags_that_say_another_body_part_are_believed_without_a_look(bench_of: MakeBench) -> None:
+    bench = bench_of(Verdict.FRONTAL)
+    study = bench.triage(chest_radiograph(BodyPartExamined="KNEE", StudyDescription="", SeriesDescription=""))
+    assert (study.state, study.reason_code) == ("out_of_scope", "not_chest")
+    assert bench.runs(study.study_instance_uid) == []
+
+
+def test_a_bundle_with_another_check_may_say_otherwise_when_the_study_runs_again(
+    bench_of: MakeBench, make_settings: Callable[..., Settings]
+) -> None:
+    bench = bench_of(Verdict.UNFAMILIAR)
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    write_test_bundle(bench.settings.bundles["default"], check=always(Verdict.FRONTAL))
+    bench.workplace.models["default"] = load_model(bench.settings, "default")
+    with bench.sessions.begin() as session:
+        queue_run(session, session.get_one(Study, uid), RunTrigger.REPROCESS, actor="test")
+    triage(uid, bench.workplace)
+    assert bench.study(uid).state == "triaged"
+    assert bench.instances(uid)[0].image_verdict == "frontal"
+
+
+def test_show_names_the_verdict_and_says_where_nobody_looked(bench_of: MakeBench) -> None:
+    for verdict, words in ((Verdict.FRONTAL, "frontal, score 1.000, distance 0.00 of 1"), (None, "not checked")):
+        bench = bench_of(verdict)
+        uid = bench.triage(chest_radiograph()).study_instance_uid
+        detail = detail_of(bench, uid)
+        assert detail.instances[0].suitability == words
+        console = Console(width=400, record=True, file=StringIO())
+        console.print(study_report(detail))
+        assert words in console.export_text()
+
+
+def test_the_configuration_check_names_a_bundle_that_checks_no_pictures(bench_of: MakeBench) -> None:
+    for verdict, named in ((None, True), (Verdict.FRONTAL, False)):
+        results = check_everything(bench_of(verdict).settings)
+        (found,) = [result.detail for result in results if "fixed-words" in result.detail]
+        assert ("PICTURES NOT CHECKED" in found) == named
+
+
+def test_every_output_has_words_of_its_own() -> None:
+    assert len({verdict.words for verdict in Verdict}) == len(Verdict) == len(OUTPUTS) + 1

@@ -1,0 +1,78 @@
+"""Whether each picture may be analysed: what its tags say against what it looks like.
+
+=======================  ================================  ==========================================================
+the tags say             the picture looks                 the image becomes
+=======================  ================================  ==========================================================
+frontal chest            frontal                           analysed
+frontal chest            like anything else                ``not_analysed(needs_review)``: the two disagree
+chest, view unknown      frontal                           analysed
+chest, view unknown      like anything else                ``not_analysed(needs_review)``
+body part unknown        frontal                           analysed
+body part unknown        like another view or body part    ``out_of_scope(not_chest)``
+body part unknown        inverted, turned, unfamiliar ...  ``not_analysed(needs_review)``
+anything                 blank                             ``not_analysed(blank)``
+anything                 nobody looked: no check           analysed if the tags prove a frontal chest, else needs_review
+=======================  ================================  ==========================================================
+
+Nothing is turned or inverted back: a picture that arrives wrong is shown wrong on the workstations too, and a person
+must know. Images whose tags say another body part or view never come here; tags decide before pixels are decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dicom_io.reasons import ReasonCode
+from dicom_io.selection import tag_answers
+from model.suitability import Suitability, Verdict
+from worker.reading import Picture, Unread
+from worker.stopwatch import Stopwatch
+from worker.tables import Disposition
+from worker.workplace import LoadedModel
+
+logger = logging.getLogger(__name__)
+
+
+def examine(
+    pictures: Sequence[Picture], unread: Sequence[Unread], model: LoadedModel, watch: Stopwatch
+) -> tuple[list[Picture], list[Unread]]:
+    """Return the pictures that may be analysed, each with what the check said, and all that may not be."""
+    fit, unfit = [], list(unread)
+    for picture in pictures:
+        with watch.stage("suitability"):
+            seen = model.classifier.examine(picture.radiograph.pixels)
+        obstacle = obstacle_of(picture, seen)
+        if obstacle is None:
+            fit.append(replace(picture, suitability=seen))
+        else:
+            logger.info("an image is not analysed: %s", obstacle.reason)
+            unfit.append(obstacle)
+    return fit, unfit
+
+
+def obstacle_of(picture: Picture, seen: Suitability | None) -> Unread | None:
+    """Return why a picture must not be analysed; None where it may be.
+
+    Parameters
+    ----------
+    seen
+        What the bundle's check says; None = the bundle has none, nobody looked.
+    """
+    tags = tag_answers(picture.header)
+    if seen is None:
+        if tags.prove_frontal_chest:
+            return None
+        return Unread(picture.instance_id, ReasonCode.NEEDS_REVIEW, ReasonCode.NEEDS_REVIEW.sentence)
+    if seen.suitable:
+        return None
+    reason_code, disposition = ReasonCode.NEEDS_REVIEW, Disposition.NOT_ANALYSED
+    if seen.verdict is Verdict.BLANK:
+        reason_code = ReasonCode.BLANK
+    elif seen.verdict is Verdict.OTHER and tags.chest is None:
+        reason_code, disposition = ReasonCode.NOT_CHEST, Disposition.OUT_OF_SCOPE
+    reason = f"Tags and picture disagree: the tags say {tags.words}; {seen.sentence}."
+    if not tags.prove_frontal_chest:
+        reason = f"The tags say {tags.words}; {seen.sentence}."
+    return Unread(picture.instance_id, reason_code, reason, disposition, seen)

@@ -127,7 +127,7 @@ def queue_run(
         raise RunRefused(uid, "its identity is in doubt; settle that first")
     if (active := _active_run(session, study)) is not None:
         raise RunRefused(uid, f"run {active.run_number} is {active.state} already")
-    if session.scalar(select(Instance.id).where(is_analysable(uid)).limit(1)) is None:
+    if not _analysable(session, study):
         raise RunRefused(uid, "none of its images may be analysed; `python -m worker show` says why")
     last = session.scalars(
         select(Run).where(Run.study_instance_uid == uid).order_by(Run.run_number.desc()).limit(1)
@@ -183,6 +183,11 @@ def _active_run(session: Session, study: Study) -> Run | None:
 def _trigger(session: Session, study: Study) -> RunTrigger:
     before = session.scalar(select(Run.id).where(Run.study_instance_uid == study.study_instance_uid).limit(1))
     return RunTrigger.AUTO if before is None else RunTrigger.LATE_IMAGE
+
+
+def _analysable(session: Session, study: Study) -> bool:
+    found = select(Instance.id).where(is_analysable(study.study_instance_uid)).limit(1)
+    return session.scalar(found) is not None
 
 
 def _waiting_candidates(session: Session, study: Study) -> bool:

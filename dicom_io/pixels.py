@@ -68,7 +68,8 @@ def read_radiograph(source: Path | Dataset, decoding: Decoding = Decoding.EXACT)
     if frame.layout.photometric_interpretation == PALETTE:
         return _radiograph(luma(through_palette(frame.values, dataset)), frame, None)
     grey_scale = read_grey_scale(frame.values, frame.layout, dataset)
-    return _radiograph(grey_scale.table[frame.values], frame, grey_scale)
+    pixels = grey_scale.table[frame.values]  # np.take is faster, and first makes eight bytes of every sample
+    return _radiograph(pixels, frame, grey_scale)
 
 
 def _half_resolution(dataset: Dataset) -> Radiograph | None:

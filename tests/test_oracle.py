@@ -6,10 +6,15 @@ import importlib.util
 import warnings
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+from factories import chest_radiograph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from samples import public_sample, shared
 
 from dicom_io.pixels import read_radiograph
@@ -85,3 +90,46 @@ def test_real_files_decode_to_the_values_of_the_manifest() -> None:
             assert read_radiograph(shared(f"data/dicom/{name}")).pixel_sha256 == expected, name
             checked += 1
     assert checked == 15  # nothing but imagecodecs reads the 12-bit extended one
+
+
+@st.composite
+def valid_images(draw: st.DrawFn) -> Dataset:
+    """Draw images whose header means one thing only: depth, sign, rescale, padding, VOI, polarity."""
+    bits, signed = draw(st.integers(9, 16)), draw(st.booleans())
+    seed = draw(st.integers(0, 2**32 - 1))
+    codes = np.random.default_rng(seed).integers(0, 1 << bits, (12, 15)).astype(np.uint16)
+    if draw(st.booleans()):
+        codes |= np.uint16((0xFFFF << bits) & 0xFFFF)  # as overlays or sign bits stand there
+    slope, intercept = draw(st.sampled_from([0.5, 1, 2, -1])), draw(st.integers(-2000, 2000))
+    keywords: dict[str, Any] = {
+        "BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(signed), "RescaleSlope": str(slope),
+        "RescaleIntercept": str(intercept), "WindowWidth": str(draw(st.integers(1, 70_000))),
+        "WindowCenter": str(draw(st.integers(-40_000, 70_000))),
+        "VOILUTFunction": draw(st.sampled_from([None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])),
+        "PresentationLUTShape": draw(st.sampled_from([None, "IDENTITY", "INVERSE"])),
+        "PhotometricInterpretation": draw(st.sampled_from(["MONOCHROME1", "MONOCHROME2"])),
+    }  # fmt: skip
+    if draw(st.integers(0, 3)) == 0:
+        keywords |= {"WindowWidth": None, "WindowCenter": None}  # percentiles
+    dataset = chest_radiograph(codes, **keywords)
+    low = -(1 << (bits - 1)) if signed else 0
+    if draw(st.booleans()):
+        value = draw(st.integers(low, low + (1 << bits) - 1))
+        dataset.add_new("PixelPaddingValue", "SS" if signed else "US", value)
+    if draw(st.booleans()) and not signed and slope > 0 and intercept >= 0:
+        item = Dataset()
+        count, entry_bits = draw(st.integers(1, 4096)), draw(st.integers(8, 16))
+        entries = np.random.default_rng(seed + 1).integers(0, 1 << entry_bits, count)
+        item.LUTDescriptor = [count, draw(st.integers(0, 30_000)), entry_bits]
+        item.LUTData = entries.astype("<u2").tobytes()
+        dataset.VOILUTSequence = [item]
+    return dataset
+
+
+@settings(max_examples=150, deadline=None)
+@given(dataset=valid_images())
+def test_any_valid_image_is_as_the_oracle_says(dataset: Dataset, oracle: ModuleType) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = oracle.to_u8(dataset).astype(int)
+    assert np.abs(read_radiograph(dataset).pixels - expected).max() <= 1

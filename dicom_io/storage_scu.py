@@ -50,7 +50,7 @@ class SendOutcome:
 
     path: Path
     status: int | None
-    """DIMSE status of the peer; None when no answer came (no association, no context, abort, timeout)."""
+    """DIMSE status of the peer; None when none came (no association, no context, abort, timeout; HL7 has none)."""
     comment: str
     accepted: bool
     """True for success and warning statuses: the peer has the object."""

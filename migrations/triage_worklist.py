@@ -5,6 +5,8 @@ A later revision that changes the view replaces it whole (drop, create) and leav
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from alembic import op
 
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -83,17 +85,23 @@ FINDINGS = """(SELECT {join} FROM (
 JOIN = {"postgresql": "string_agg(f.line, ', ' ORDER BY f.top DESC, f.line)", "sqlite": "group_concat(f.line, ', ')"}
 
 
-def create_triage_worklist() -> None:
-    """Create the view; PostgreSQL also keeps the meaning of each column as a comment."""
+def create_triage_worklist(columns_of: Mapping[str, tuple[str, str]] = COLUMNS) -> None:
+    """Create the view; PostgreSQL also keeps the meaning of each column as a comment.
+
+    Parameters
+    ----------
+    columns_of
+        Name -> (SQL, meaning); a later revision gives its own.
+    """
     dialect = op.get_bind().dialect.name
     findings = FINDINGS.format(join=JOIN[dialect])
     escape = "%%" if dialect == "postgresql" else "%"
-    columns = ",\n  ".join(f"{sql.replace('{findings}', findings)} AS {name}" for name, (sql, _) in COLUMNS.items())
+    columns = ",\n  ".join(f"{sql.replace('{findings}', findings)} AS {name}" for name, (sql, _) in columns_of.items())
     source = "study s LEFT JOIN run r ON r.id = s.current_run_id"
     statement = f"CREATE VIEW triage_worklist AS\nSELECT\n  {columns}\nFROM {source}"
     op.get_bind().exec_driver_sql(statement.replace("%", escape))
     if dialect == "postgresql":
-        for name, (_, meaning) in COLUMNS.items():
+        for name, (_, meaning) in columns_of.items():
             quoted = meaning.replace("'", "''").replace("%", "%%")
             op.get_bind().exec_driver_sql(f"COMMENT ON COLUMN triage_worklist.{name} IS '{quoted}'")
 

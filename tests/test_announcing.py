@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -16,6 +17,8 @@ from bundles import FLAGGED, write_test_bundle
 from certificates import certificate_files
 from factories import chest_radiograph
 from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.core import Message
+from hl7apy.mllp import AbstractHandler, MLLPServer
 from hl7apy.parser import parse_message
 from receivers import (
     BROKEN_OFF,
@@ -34,8 +37,10 @@ from sqlalchemy import select, update
 from worker.config import Settings
 from worker.database import SessionFactory
 from worker.delivery import deliver
+from worker.release import release_study
 from worker.tables import Delivery, Event, Priority, ResultKind, Run, RunTrigger, Study
 from worker.triage import triage
+from worker.withdrawal import withdraw_announcements
 
 MakeBench = Callable[..., Bench]
 
@@ -89,7 +94,7 @@ def test_a_receiver_takes_and_parses_the_message_and_its_row_says_sent(
     study = announced(bench, IssuerOfPatientID="HOSP")
     (message,) = receiver.messages
     (row,) = messages_of(bench, study)
-    assert (row.state, row.attempts, row.last_status) == ("sent", 1, 0)
+    assert (row.state, row.attempts, row.last_status) == ("sent", 1, None)
     assert row.last_comment == f"AA (control id {receiver.control_ids[0]})"
     assert str(message.segment("MSH")[6]) == "HOSP^1.2.3^ISO"
     assert str(message["PID.F3.R1.C1"]) == "PHANTOM-1"
@@ -307,3 +312,80 @@ def test_tls_is_used_where_configured_and_a_stranger_is_refused(make_bench: Make
         assert row.state == "pending"
         assert "no TLS with 127.0.0.1" in str(row.last_comment)
         assert len(receiver.messages) == 1
+
+
+def test_a_study_released_as_another_patients_is_withdrawn_from_whoever_was_told(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port)
+    study = announced(bench, PatientID="WRONG")
+    uid = study.study_instance_uid
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="RIGHT"))
+    stores = bench.workplace.instances, bench.workplace.results
+    with bench.sessions.begin() as session:
+        released = release_study(session, stores[0], uid, "RIGHT", None, "admin", results=stores[1])
+    assert released.withdrawn == 1
+    assert "1 HL7 messages about them are withdrawn" in released.summary
+    deliver(uid, bench.office)
+    first, withdrawal = receiver.messages
+    for place in ("PID.F3.R1.C1", "OBR.F3", "OBR.F18"):
+        assert str(withdrawal[place]) == str(first[place])
+    assert str(withdrawal["OBR.F25"]) == "X"
+    assert str(withdrawal["TQ1.F9.R1.C1"]) == "R"
+    told = {(str(o[3][0][0]), str(o[11])) for o in withdrawal.segments("OBX")}
+    assert ("121071", "W") in told
+    assert ("121071", "P") not in told
+    assert ("113014", "O") in told
+    assert "WITHDRAWN" in str(withdrawal)
+    assert withdrawal["MSH.F10"] != first["MSH.F10"]
+    parse_message(str(withdrawal), validation_level=VALIDATION_LEVEL.STRICT).validate()
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert [str(message["PID.F3.R1.C1"]) for message in receiver.messages] == ["WRONG", "WRONG", "RIGHT"]
+
+
+def test_a_withdrawal_is_made_once_and_only_of_what_was_told(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    bench = make_bench(receiver.port)
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    store = bench.workplace.results
+
+    def withdraw() -> int:
+        with bench.sessions.begin() as session:
+            runs = session.scalars(select(Run).where(Run.study_instance_uid == uid)).all()
+            return withdraw_announcements(session, runs, store, "a person said so", "admin")
+
+    assert withdraw() == 0, "nobody was told yet"
+    receiver.answer = lambda control_id: SILENCE  # may have it, may not
+    deliver(uid, bench.office)
+    assert [withdraw(), withdraw()] == [1, 0]
+    receiver.answer = lambda control_id: "AA"
+    deliver(uid, bench.office)
+    assert withdraw() == 0, "a withdrawal is not withdrawn"
+    assert str(receiver.messages[-1]["OBR.F25"]) == "X"
+
+
+def test_the_receiver_of_another_library_takes_it_too(make_bench: MakeBench) -> None:
+    """hl7apy's server reads byte by byte, wants a strict frame and hangs up after each message."""
+    taken: list[str] = []
+
+    class Accept(AbstractHandler):
+        def reply(self) -> str:
+            taken.append(self.incoming_message)
+            read = parse_message(self.incoming_message)
+            answer = Message("ACK", version="2.5.1")
+            answer.msh.msh_9, answer.msh.msh_10 = "ACK^R01^ACK", "1"
+            answer.msa.msa_1, answer.msa.msa_2 = "AA", read.msh.msh_10.value
+            return str(answer.to_mllp())
+
+    server = MLLPServer("127.0.0.1", 0, {"ORU^R01^ORU_R01": (Accept,)})
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        bench = make_bench(server.server_address[1], answer_timeout_seconds=10.0)
+        study = announced(bench, PatientName="Wang^XiaoDong=王^小东")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+    assert [row.state for row in messages_of(bench, study)] == ["sent"]
+    assert "王^小东" in taken[0]

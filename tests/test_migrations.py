@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from migrations.triage_worklist import COLUMNS
+from migrations.triage_worklist_0004 import COLUMNS
 from worker.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
 from worker.errors import MigrationBusy
 from worker.migrate import ADVISORY_LOCK_KEY, upgrade
@@ -148,7 +148,7 @@ def test_the_worklist_view_shows_findings_delivery_and_order(engine: Engine, ses
 
 
 def add_triaged_run(session: object, uid: str, now: datetime) -> None:
-    """Add a run with three findings in two images and a result that one destination took and another refused."""
+    """Add a run with three findings in two images, an object that was taken and refused, and a message that waits."""
     images = [
         Instance(
             sop_instance_uid=f"{uid}.{number}", study_instance_uid=uid, series_instance_uid="1", sop_class_uid="1",
@@ -181,7 +181,11 @@ def add_triaged_run(session: object, uid: str, now: datetime) -> None:
     result.deliveries = [
         Delivery(destination="a", state=DeliveryState.SENT), Delivery(destination="b", state=DeliveryState.REFUSED)
     ]  # fmt: skip
-    run.results = [result]
+    message = Result(
+        kind=ResultKind.HL7_MESSAGE, sop_class_uid="", sop_instance_uid="2", series_instance_uid="", path="", bytes=1,
+        sha256="", created_at=now, deliveries=[Delivery(destination="ris", state=DeliveryState.PENDING)],
+    )  # fmt: skip
+    run.results = [result, message]
     session.add_all([*images, run])  # type: ignore[attr-defined]
     session.flush()  # type: ignore[attr-defined]
     session.get_one(Study, uid).current_run_id = run.id  # type: ignore[attr-defined]

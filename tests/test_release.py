@@ -48,7 +48,8 @@ def release(
     sessions: SessionFactory, settings: Settings, uid: str, patient_id: str | None = None, issuer: str | None = None
 ) -> Released:
     with sessions.begin() as session:
-        return release_study(session, InstanceStore(settings.instances_dir), uid, patient_id, issuer, "admin")
+        instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
+        return release_study(session, instances, uid, patient_id, issuer, "admin", results=results)
 
 
 def dispositions(sessions: SessionFactory, uid: str) -> dict[str, tuple[str, str | None]]:

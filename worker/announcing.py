@@ -40,9 +40,8 @@ def _sent(path: Path, connection: MllpConnection) -> SendOutcome:
         acknowledgement = read_acknowledgement(answer, control_id)
     except AnswerError as error:
         return _undelivered(path, str(error))
-    if not acknowledgement.accepted:
-        return _undelivered(path, f"{acknowledgement.words} (control id {control_id})")
-    return SendOutcome(path, 0, f"{acknowledgement.words} (control id {control_id})", True, False, comment_is_ours=True)
+    words = f"{acknowledgement.words} (control id {control_id})"
+    return SendOutcome(path, None, words, acknowledgement.accepted, permanent=False, comment_is_ours=True)
 
 
 def _undelivered(path: Path, why: str) -> SendOutcome:

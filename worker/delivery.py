@@ -140,7 +140,7 @@ def _give_up(study_instance_uid: str, parcels: Sequence[Parcel], why: str, offic
 def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: SendOutcome, office: PostOffice) -> None:
     """Write one answer into its row, and into the audit trail when it settles something."""
     answer = describe_answer(outcome)
-    if outcome.accepted and outcome.status is not None:
+    if outcome.accepted:
         if outbox.note_sent(session, parcel, outcome.status, outcome.comment):
             _record(session, "delivered", study_instance_uid, parcel, answer, office)
     elif not outcome.permanent:

@@ -111,8 +111,8 @@ def retry_delay(attempts: int, settings: Settings) -> timedelta:
     return timedelta(seconds=min(seconds, settings.delivery_longest_retry_seconds))
 
 
-def note_sent(session: Session, parcel: Parcel, status: int, comment: str | None) -> bool:
-    """Note that the destination stored the result; False when the parcel is no longer in hand."""
+def note_sent(session: Session, parcel: Parcel, status: int | None, comment: str | None) -> bool:
+    """Note that the destination has the result; False when the parcel is no longer in hand."""
     return _note(session, parcel, DeliveryState.SENT, status, comment, sent_at=database_now(session))
 
 

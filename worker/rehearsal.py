@@ -19,6 +19,7 @@ from dicom_io.pixels import read_radiograph
 from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
 from dicom_io.result_file import write_result
 from dicom_io.stamp import radiograph_from_pixels
+from hl7_io.observation_report import Announcement, build_observation_report
 from model.labels import LABELS
 from worker.analysis import Analysis, analyse
 from worker.reading import Picture
@@ -59,6 +60,9 @@ def _rehearse(header: Dataset, model: LoadedModel, workplace: Workplace) -> int:
     built = 0
     for made in result_objects(staged, report, workplace.settings):
         require_identity(write_result(made.dataset), made.source)
+        built += 1
+    for destination in workplace.settings.hl7_destinations[:1]:
+        build_observation_report(Announcement(report, [header], report.priority), destination.addressing(), _NOBODY)
         built += 1
     return built
 

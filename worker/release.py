@@ -30,12 +30,14 @@ from worker.tables import (
     Instance,
     Prediction,
     Result,
+    ResultKind,
     Run,
     RunState,
     RunTrigger,
     Study,
     StudyState,
 )
+from worker.withdrawal import withdraw_announcements
 
 _ANALYSABLE = (Disposition.CANDIDATE, Disposition.ANALYSED)
 
@@ -59,6 +61,8 @@ class Released:
     """Images of somebody else, not analysed from now on."""
     sent_before: int
     """Results of images now left out that the archive already has: a person has to remove them there."""
+    withdrawn: int = 0
+    """HL7 messages about those images that their receivers are told to forget; ring for the delivery."""
 
     @property
     def summary(self) -> str:
@@ -70,7 +74,8 @@ class Released:
             if self.sent_before
             else ""
         )
-        return f"study {self.study_instance_uid} is released: {run}{left_out}{sent}"
+        withdrawn = f"; {self.withdrawn} HL7 messages about them are withdrawn" if self.withdrawn else ""
+        return f"study {self.study_instance_uid} is released: {run}{left_out}{sent}{withdrawn}"
 
 
 def release_study(
@@ -80,6 +85,8 @@ def release_study(
     patient_id: str | None,
     issuer: str | None,
     actor: str,
+    *,
+    results: InstanceStore,
 ) -> Released:
     """Let a held study go on as the study of one patient; written to the audit trail without naming the patient.
 
@@ -89,6 +96,8 @@ def release_study(
         Patient ID as received, empty text included; None where all images carry the same one.
     issuer
         Issuer of Patient ID as received; None where the images of this patient name at most one.
+    results
+        The store of results, where messages that were sent are read and their withdrawals kept.
 
     Raises
     ------
@@ -105,7 +114,9 @@ def release_study(
     others = [instance for instance, _ in headers if instance not in dict(chosen)]
     left_out = _leave_out(others)
     _take_back([instance for instance, _ in chosen])
-    sent_before = _withdraw_answers_about(session, study, others)
+    runs = _runs_about(session, study, others)
+    sent_before = _withdraw_answers(session, study, runs)
+    withdrawn = withdraw_announcements(session, runs, results, "the images were another patient's", actor)
     _adopt(study, [header for _, header in chosen], corrections_of(session, study_instance_uid))
     record(
         session,
@@ -123,8 +134,8 @@ def release_study(
         queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
     except RunRefused:
         study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
-        return Released(study_instance_uid, None, "", left_out, sent_before)
-    return Released(study_instance_uid, queued.run_number, queued.queue, left_out, sent_before)
+        return Released(study_instance_uid, None, "", left_out, sent_before, withdrawn)
+    return Released(study_instance_uid, queued.run_number, queued.queue, left_out, sent_before, withdrawn)
 
 
 def _headers(session: Session, study: Study, store: InstanceStore) -> list[tuple[Instance, Dataset]]:
@@ -195,14 +206,18 @@ def _take_back(instances: Sequence[Instance]) -> None:
             instance.disposition, instance.reason_code, instance.reason = Disposition.CANDIDATE, None, None
 
 
-def _withdraw_answers_about(session: Session, study: Study, others: Sequence[Instance]) -> int:
-    """Take back what runs said that looked at these images; returns how many of their results were sent already."""
+def _runs_about(session: Session, study: Study, others: Sequence[Instance]) -> Sequence[Run]:
+    """Return the runs that looked at these images."""
     theirs = [instance.id for instance in others]
-    runs = session.scalars(
+    return session.scalars(
         select(Run)
         .where(Run.predictions.any(Prediction.instance_id.in_(theirs)))
         .where(Run.study_instance_uid == study.study_instance_uid)
     ).all()
+
+
+def _withdraw_answers(session: Session, study: Study, runs: Sequence[Run]) -> int:
+    """Take back what these runs said; returns how many of their objects were sent already."""
     results = select(Result.id).where(Result.run_id.in_([run.id for run in runs]))
     supersede_pending(session, results)
     for run in runs:
@@ -213,7 +228,7 @@ def _withdraw_answers_about(session: Session, study: Study, others: Sequence[Ins
             study.priority_rank = 0.0
     sent = (DeliveryState.SENT, DeliveryState.COMMITTED)
     query = select(func.count(Delivery.result_id.distinct())).where(
-        Delivery.result_id.in_(results), Delivery.state.in_(sent)
+        Delivery.result_id.in_(results.where(Result.kind != ResultKind.HL7_MESSAGE)), Delivery.state.in_(sent)
     )
     return session.scalar(query) or 0
 

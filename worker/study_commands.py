@@ -158,9 +158,10 @@ def release(
     settings = load_settings(config)
     store = InstanceStore(settings.instances_dir)
     with opened(settings, read_only=False) as session:
-        released = release_study(session, store, resolve_study(session, study), patient_id, issuer, person())
+        uid, results = resolve_study(session, study), InstanceStore(settings.results_dir)
+        released = release_study(session, store, uid, patient_id, issuer, person(), results=results)
     if released.run_number is not None:
-        ring(settings, released.study_instance_uid, released.queue, deliveries=0)
+        ring(settings, released.study_instance_uid, released.queue, deliveries=released.withdrawn)
     if json_output:
         print_json(as_json(released))
         return

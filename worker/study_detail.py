@@ -58,7 +58,7 @@ class PredictionDetail:
 
 @dataclass(frozen=True)
 class DeliveryDetail:
-    """One result on its way to one destination; ``last_status`` is the DIMSE status of the last attempt."""
+    """One result on its way to one destination; ``last_status`` is the last DIMSE status, None for HL7."""
 
     id: int
     destination: str

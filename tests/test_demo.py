@@ -64,13 +64,14 @@ def test_the_configuration_stays_on_loopback_and_knows_its_sender(
 ) -> None:
     monkeypatch.setenv("CXR_LISTEN_HOST", "192.0.2.1")
     ports = free_ports()
-    settings = demo_settings(tmp_path, ports, bundle)
+    settings = demo_settings(tmp_path, ports, bundle, bundle)
     assert "CXR_CONFIG" not in os.environ
     assert (settings.listen_host, settings.worklist_host) == ("127.0.0.1", "127.0.0.1")
     assert not settings.accept_unknown_sources
     assert settings.source("DEMOMODALITY") is not None
     assert settings.allow_demonstration_bundle
-    assert settings.bundles == {"default": bundle.folder}
+    assert settings.bundles == {"default": bundle.folder, "real": bundle.folder}
+    assert (settings.source("DEMOMODALITY").bundle, settings.source("DEMOREALFILMS").bundle) == ("default", "real")
     assert len({ports.listener, ports.page, ports.pacs, ports.pacs_web}) == 4
     assert not load_settings().allow_demonstration_bundle
 

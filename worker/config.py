@@ -27,6 +27,8 @@ from worker.hl7_listener_settings import Hl7Listener
 from worker.hl7_settings import Hl7Destination
 from worker.tls import Tls
 
+STARTER_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "nih-starter-densenet121"
+"""Trained on real radiographs, where this release brings it; the demonstration shows real films to it."""
 DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "phantom-densenet121"
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]

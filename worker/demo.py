@@ -29,7 +29,9 @@ from worker.demo_setup import (
     MODALITY_AE_TITLE,
     OUR_AE_TITLE,
     POLL_SECONDS,
+    REAL_MODALITY_AE_TITLE,
     DemoFailed,
+    bundle_for_real_films,
     demo_settings,
     demonstration_bundle,
     free_ports,
@@ -67,10 +69,10 @@ def run_demo(folder: Path, *, keep: bool, deadline_seconds: float) -> int:
     bundle = demonstration_bundle()
     prepare_folder(folder)
     ports = free_ports()
-    settings = demo_settings(folder, ports, bundle)
+    settings = demo_settings(folder, ports, bundle, bundle_for_real_films(bundle))
     upgrade(settings.effective_database_url)
     deadline = time.monotonic() + deadline_seconds
-    known = {OUR_AE_TITLE: ports.listener, MODALITY_AE_TITLE: 0}
+    known = {OUR_AE_TITLE: ports.listener, MODALITY_AE_TITLE: 0, REAL_MODALITY_AE_TITLE: 0}
     archive = stand_in_pacs(folder / "pacs", ports.pacs, ports.pacs_web, known, installed_orthanc())
     with archive as pacs, running_worker(folder) as worker:
         console.print(
@@ -135,7 +137,7 @@ def send_study(study: DemoStudy, peer: Peer) -> datetime:
     DemoFailed
         An object was not accepted.
     """
-    outcomes = send(peer, study.files, MODALITY_AE_TITLE)
+    outcomes = send(peer, study.files, REAL_MODALITY_AE_TITLE if study.real else MODALITY_AE_TITLE)
     refused = next((outcome for outcome in outcomes if not outcome.accepted), None)
     if refused is not None:
         status = "no status" if refused.status is None else f"0x{refused.status:04X}"

@@ -17,13 +17,16 @@ from pathlib import Path
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import echo
 from model.bundle import Bundle, BundleError, load_bundle
-from worker.config import DEFAULT_BUNDLE, Settings, load_settings
+from worker.config import DEFAULT_BUNDLE, STARTER_BUNDLE, Settings, load_settings
 from worker.demo_pacs import AE_TITLE as PACS_AE_TITLE
 from worker.errors import StartError
 
 MARKER = ".cxr-triage-demonstration"
 OUR_AE_TITLE = "CXRAI"
 MODALITY_AE_TITLE = "DEMOMODALITY"
+"""Sends the drawings, for the bundle that was taught by drawings."""
+REAL_MODALITY_AE_TITLE = "DEMOREALFILMS"
+"""Sends the real radiographs, for the bundle that was taught by real ones."""
 PREFERRED_PORTS = {"listener": 11112, "page": 8042, "pacs": 4242, "pacs_web": 8043}
 STOP_SECONDS = 60
 POLL_SECONDS = 0.3
@@ -53,6 +56,22 @@ def demonstration_bundle() -> Bundle:
     """
     try:
         return load_bundle(DEFAULT_BUNDLE)
+    except BundleError as error:
+        raise DemoFailed(str(error)) from error
+
+
+def bundle_for_real_films(bundle: Bundle) -> Bundle:
+    """Return the bundle trained on real radiographs where the repository has one, else ``bundle``.
+
+    Raises
+    ------
+    DemoFailed
+        It is damaged.
+    """
+    if not STARTER_BUNDLE.is_dir():
+        return bundle
+    try:
+        return load_bundle(STARTER_BUNDLE)
     except BundleError as error:
         raise DemoFailed(str(error)) from error
 
@@ -91,7 +110,7 @@ def _free_port(preferred: int) -> int:
     raise DemoFailed("this machine has no free port on loopback")
 
 
-def demo_settings(folder: Path, ports: Ports, bundle: Bundle) -> Settings:
+def demo_settings(folder: Path, ports: Ports, bundle: Bundle, real_bundle: Bundle) -> Settings:
     """Write the demonstration's configuration file and return what it says; children and people use the same file."""
     file = folder / "worker.toml"
     file.write_text(
@@ -109,10 +128,16 @@ site_name = "Demonstration"
 
 [bundles]
 default = "{bundle.folder}"
+real = "{real_bundle.folder}"
 
 [[sources]]
 ae_title = "{MODALITY_AE_TITLE}"
 hosts = ["127.0.0.1"]
+
+[[sources]]
+ae_title = "{REAL_MODALITY_AE_TITLE}"
+hosts = ["127.0.0.1"]
+bundle = "real"
 
 [[destinations]]
 name = "pacs"

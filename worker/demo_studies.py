@@ -49,6 +49,8 @@ class DemoStudy:
     study_instance_uid: str
     files: tuple[Path, ...]
     expectation: Expectation
+    real: bool = False
+    """True: a radiograph of a person; False: a drawing."""
 
 
 def real_studies(folder: Path, now: datetime) -> list[DemoStudy]:
@@ -76,7 +78,7 @@ def _stamped(
         patient_name=patient_name,
         accession_number=f"ACC-{patient_id}",
     )
-    return DemoStudy(title, str(dataset.StudyInstanceUID), (copy,), expectation)
+    return DemoStudy(title, str(dataset.StudyInstanceUID), (copy,), expectation, real=True)
 
 
 def sample_path(name: str) -> Path:

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from dicom_io.header import text
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER_MODEL_NAME
 from dicom_io.reasons import ReasonCode
+from dicom_io.tag_answers import normalised, tag_answers
 
 CANDIDATE, IGNORED, NOT_ANALYSED, OUT_OF_SCOPE = "candidate", "ignored", "not_analysed", "out_of_scope"
 
@@ -28,31 +29,7 @@ SECONDARY_CAPTURES = frozenset(
 """Secondary Capture, Multi-frame Grayscale Byte and Word."""
 ADULT_YEARS = 18
 
-_FRONTAL_CODES = frozenset(
-    {"272479007", "399348003", "399033003", "R-10214", "R-40888", "R-10206", "R-10202"}  # PA, AP, frontal
-)
-_OTHER_VIEW_CODES = frozenset(
-    {"399067008", "R-102CD", "399173006", "R-10236", "399118008", "399198007", "R-10232", "399297009"}  # laterals
-)
-_CHEST_CODES = frozenset({"816094009", "51185008", "43799004", "T-D3000"})
-_CHEST = re.compile(r"CHEST|THORAX|THORACIC CAVITY|LUNG|TORAX|\bCXR\b")
-_NOT_CHEST = re.compile(
-    r"ABDOMEN|PELVIS|SPINE|SHOULDER|HAND\b|WRIST|ELBOW|FOREARM|HUMERUS|KNEE|FOOT|ANKLE|\bLEG\b|FEMUR|\bHIP\b|SKULL|HEAD"
-    r"|NECK|SINUS|JAW|MANDIBLE|TEETH|DENTAL|BREAST|EXTREMIT|FINGER|\bTOE|\bRIBS?\b|STERNUM|CLAVICLE|SCAPULA|TIBIA|HEEL"
-)
 _PROCESSED_COPY = re.compile(r"BONE|SOFT ?TISSUE|TUBE|\bLINES?\b|CATHETER|EDGE|INVERT|ENHANCED")
-_FRONTAL_VIEW = re.compile(r"(PA|AP)\b|(PA|AP)[ /]|POSTERO.?ANTERIOR|ANTERO.?POSTERIOR|FRONTAL")
-_OTHER_VIEW = re.compile(r"^(LL|RL|LLD|RLD|LLO|RLO|LAO|RAO|LPO|RPO)\b|LAT|OBLIQUE|\bOBL\b|DECUB|AXIAL|LORDOTIC")
-_DESCRIPTIONS = (
-    "StudyDescription",
-    "SeriesDescription",
-    "ProtocolName",
-    "RequestedProcedureDescription",
-    "PerformedProcedureStepDescription",
-    "AcquisitionDeviceProcessingDescription",
-)
-_CODE_SEQUENCES = ("ProcedureCodeSequence", "RequestedProcedureCodeSequence", "PerformedProtocolCodeSequence")
-
 _STUDY_REASONS = (
     (NOT_ANALYSED, ReasonCode.NEEDS_REVIEW),
     (NOT_ANALYSED, ReasonCode.AGE),
@@ -97,29 +74,6 @@ class Verdict:
     """What the tags said, for the audit trail; no patient data."""
 
 
-@dataclass(frozen=True)
-class TagAnswers:
-    """What the tags of one image say; None = no tag says, or two contradict."""
-
-    chest: bool | None
-    frontal: bool | None
-
-    @property
-    def prove_frontal_chest(self) -> bool:
-        """Whether both answers are yes."""
-        return self.chest is True and self.frontal is True
-
-    @property
-    def words(self) -> str:
-        """Both answers in words, without patient data."""
-        return f"chest: {_word(self.chest)}, frontal: {_word(self.frontal)}"
-
-
-def tag_answers(header: Dataset) -> TagAnswers:
-    """Return what the tags say of body part and view; never raises, whatever stands in them."""
-    return TagAnswers(_chest(header), _view(header))
-
-
 def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
     """Decide from the tags alone; never raises, whatever stands in them.
 
@@ -144,7 +98,7 @@ def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
         return Verdict(NOT_ANALYSED, ReasonCode.NOT_FRONTAL, notes)
     if view is False or not (answers.prove_frontal_chest or rules.image_decides):
         return Verdict(NOT_ANALYSED, ReasonCode.NEEDS_REVIEW, notes)
-    if _PROCESSED_COPY.search(_normalised(header, "SeriesDescription")):
+    if _PROCESSED_COPY.search(normalised(header, "SeriesDescription")):
         return Verdict(IGNORED, ReasonCode.PROCESSED_COPY, notes)
     return Verdict(CANDIDATE, None, notes)
 
@@ -193,7 +147,7 @@ def _judge_kind(header: Dataset, rules: SelectionRules) -> Verdict | None:
     analysed = sop_class_uid in (COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION)
     if not analysed and not (rules.accept_secondary_capture and sop_class_uid in SECONDARY_CAPTURES):
         return Verdict(IGNORED, ReasonCode.SOP_CLASS)
-    if _normalised(header, "PresentationIntentType") == "FOR PROCESSING":
+    if normalised(header, "PresentationIntentType") == "FOR PROCESSING":
         return Verdict(IGNORED, ReasonCode.FOR_PROCESSING)
     if text(header, "NumberOfFrames") not in ("", "0", "1"):
         return Verdict(NOT_ANALYSED, ReasonCode.MULTI_FRAME)
@@ -202,59 +156,8 @@ def _judge_kind(header: Dataset, rules: SelectionRules) -> Verdict | None:
     return None
 
 
-def _chest(header: Dataset) -> bool | None:
-    """Answer "is it the chest": True, False, or None when no tag says or two contradict."""
-    codes = {text(item, "CodeValue").upper() for item in _items(header, "AnatomicRegionSequence")}
-    coded = " ".join([_normalised(header, "BodyPartExamined"), *_meanings(header, "AnatomicRegionSequence")])
-    answers = _chest_answers(coded) | ({True} if codes & _CHEST_CODES else set())
-    if not answers:  # free text counts only where nothing was coded
-        words = [_normalised(header, keyword) for keyword in _DESCRIPTIONS]
-        for keyword in _CODE_SEQUENCES:
-            words.extend(_meanings(header, keyword))
-        answers = _chest_answers(" ".join(words))
-    return answers.pop() if len(answers) == 1 else None
-
-
-def _chest_answers(words: str) -> set[bool]:
-    return {answer for answer, pattern in ((True, _CHEST), (False, _NOT_CHEST)) if pattern.search(words)}
-
-
-def _view(header: Dataset) -> bool | None:
-    """Answer "is it a frontal view": True, False, or None when no tag says or two contradict."""
-    answers = set()
-    codes = {text(item, "CodeValue").upper() for item in _items(header, "ViewCodeSequence")}
-    words = [_normalised(header, "ViewPosition"), *_meanings(header, "ViewCodeSequence")]
-    if codes & _FRONTAL_CODES or any(_FRONTAL_VIEW.match(word) for word in words):
-        answers.add(True)
-    if codes & _OTHER_VIEW_CODES or any(_OTHER_VIEW.search(word) for word in words):
-        answers.add(False)
-    row_direction = text(header, "PatientOrientation").split("\\")[0][:1].upper()
-    if row_direction in ("A", "P"):
-        answers.add(False)
-    elif row_direction in ("L", "R") and not answers:
-        answers.add(True)
-    return answers.pop() if len(answers) == 1 else None
-
-
-def _normalised(header: Dataset, keyword: str) -> str:
-    return re.sub(r"[\s_\-.]+", " ", text(header, keyword).upper()).strip()
-
-
-def _items(header: Dataset, keyword: str) -> list[Dataset]:
-    value = header.get(keyword) if text(header, keyword) else None
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-
-
-def _meanings(header: Dataset, keyword: str) -> list[str]:
-    return [_normalised(item, "CodeMeaning") for item in _items(header, keyword) if isinstance(item, Dataset)]
-
-
 def _date(header: Dataset, keyword: str) -> date | None:
     try:
         return datetime.strptime(text(header, keyword)[:8], "%Y%m%d").date()
     except ValueError:
         return None
-
-
-def _word(answer: bool | None) -> str:
-    return {True: "yes", False: "no", None: "unknown"}[answer]

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dicom_io.reasons import ReasonCode
-from dicom_io.selection import tag_answers
+from dicom_io.tag_answers import tag_answers
 from model.suitability import Suitability, Verdict
 from worker.reading import Picture, Unread
 from worker.stopwatch import Stopwatch

@@ -46,6 +46,12 @@ MakeBench = Callable[..., Bench]
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database: `test_hl7_postgresql` has the other."""
+    return sqlite_url
+
+
+@pytest.fixture
 def receiver() -> Iterator[Hl7Receiver]:
     with running_receiver() as started:
         yield started

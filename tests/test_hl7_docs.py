@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 from reports import report_on, source_radiograph
 
 from hl7_io.addressing import Addressing
-from hl7_io.observation_report import Announcement, build_observation_report, control_id
+from hl7_io.announcement import Announcement
+from hl7_io.observation_report import build_observation_report, control_id
 from hl7_io.reading import Message, read_message
 from worker.announcement import CRITICAL
 from worker.hl7_listener_settings import Hl7Listener

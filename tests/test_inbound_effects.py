@@ -30,6 +30,12 @@ from worker.triage import triage
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database: `test_hl7_postgresql` has the other."""
+    return sqlite_url
+
+
+@pytest.fixture
 def pacs() -> Iterator[StandInPacs]:
     with running_pacs() as started:
         yield started

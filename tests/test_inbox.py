@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import hl7
@@ -29,6 +30,12 @@ from worker.inbox import Inbox
 from worker.tables import InboundMessage
 
 Start = Callable[..., MllpServer]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database: `test_hl7_postgresql` has the other."""
+    return sqlite_url
 
 
 @pytest.fixture
@@ -237,6 +244,24 @@ def test_tls_needs_a_certificate_of_the_authority(start: Start, tmp_path: Path) 
             except (ssl.SSLError, ConnectionError):
                 answered = False
         assert answered == accepted
+
+
+def test_a_flood_of_nonsense_leaves_the_listener_serving(start: Start, sessions: SessionFactory) -> None:
+    server = start(maximum_message_bytes=5000, message_seconds=2.0)
+    random = Random(7)
+    for round_number in range(60):
+        nonsense = random.randbytes(random.randrange(1, 6000))
+        wrapped = framed(nonsense) if round_number % 2 else b"\x0b" * (round_number % 3) + nonsense
+        with socket.create_connection(server.server_address[:2], 5) as connection:
+            try:
+                connection.sendall(wrapped)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+            except ConnectionError:
+                continue
+    assert stored(sessions) == []
+    assert [str(answer["MSA.F1"]) for answer in told(server, update(patient()))] == ["AA"]
 
 
 def test_stopping_ends_open_connections(start: Start) -> None:

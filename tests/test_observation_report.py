@@ -19,7 +19,9 @@ from dicom_io.header import text
 from dicom_io.reporting import ReportedFinding
 from hl7_io import observation_report
 from hl7_io.addressing import Addressing
-from hl7_io.observation_report import DISCLAIMER, Announcement, build_observation_report, control_id
+from hl7_io.announcement import Announcement
+from hl7_io.observation_report import build_observation_report, control_id
+from hl7_io.observations import DICOM_STUDY, DISCLAIMER
 from hl7_io.reading import Message, read_message
 from hl7_io.segments import InvalidMessageError
 from hl7_io.text import escape, unescape
@@ -295,7 +297,7 @@ def test_a_message_about_another_study_or_order_cannot_leave(monkeypatch: pytest
         patch.setattr(observation_report, "order_identifiers", lambda headers: orders)
         with pytest.raises(InvalidMessageError, match="AccessionNumber"):
             built(source_radiograph())
-    elsewhere = observation_report.DICOM_STUDY._replace(value="113015")
-    monkeypatch.setattr(observation_report, "DICOM_STUDY", elsewhere)
+    elsewhere = DICOM_STUDY._replace(value="113015")
+    monkeypatch.setattr("hl7_io.observations.DICOM_STUDY", elsewhere)
     with pytest.raises(InvalidMessageError, match="StudyInstanceUID"):
         built(source_radiograph())

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from dicom_io.origin import result_uid
 from dicom_io.reporting import PRIORITIES, Report
-from hl7_io.observation_report import Announcement, build_observation_report, control_id
+from hl7_io.announcement import Announcement
+from hl7_io.observation_report import build_observation_report, control_id
 from hl7_io.segments import InvalidMessageError
 from worker.analysis import Analysis
 from worker.built_result import BuiltResult

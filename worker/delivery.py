@@ -22,12 +22,12 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.storage_scu import ScuSettings, SendOutcome, send
 from worker import outbox
-from worker.announcing import announce
 from worker.celery_app import configured_settings
 from worker.config import Destination, Settings
 from worker.database import SessionFactory, open_engine, session_factory
 from worker.events import record
 from worker.failpoints import failpoint
+from worker.hl7_delivery import announce
 from worker.hl7_settings import Hl7Destination
 from worker.older_report import next_report_class, reissue_in_class
 from worker.outbox import Parcel

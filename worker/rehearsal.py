@@ -19,7 +19,8 @@ from dicom_io.pixels import read_radiograph
 from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
 from dicom_io.result_file import write_result
 from dicom_io.stamp import radiograph_from_pixels
-from hl7_io.observation_report import Announcement, build_observation_report
+from hl7_io.announcement import Announcement
+from hl7_io.observation_report import build_observation_report
 from model.labels import LABELS
 from worker.analysis import Analysis, analyse
 from worker.reading import Picture

@@ -13,6 +13,8 @@ from dicom_io.reasons import ReasonCode, UndecodableError
 
 _HEADER_BYTES = 64
 _MOST_SEGMENTS = 15
+_MOST_PADDING_BYTES = 1 << 16
+"""Zeros behind a plane; two of them unpack to one more zero."""
 
 
 def decode_run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
@@ -48,12 +50,12 @@ def _segments(frame: bytes, layout: PixelLayout) -> list[bytes]:
 
 def _plane(segment: bytes, layout: PixelLayout) -> NDArray[np.uint8]:
     wanted = layout.rows * layout.columns
+    padding = min(len(segment) - len(segment.rstrip(b"\0")), _MOST_PADDING_BYTES)
     try:
-        unpacked = imagecodecs.packbits_decode(segment)
+        unpacked = imagecodecs.packbits_decode(segment, out=wanted + padding // 2)  # not a byte more is written
     except (RuntimeError, ValueError):
-        raise _damaged("a plane of run lengths ends within a run") from None
-    padding = len(segment) - len(segment.rstrip(b"\0"))
-    if not wanted <= len(unpacked) <= wanted + padding // 2:
+        raise _damaged("a plane of run lengths ends within a run or holds more than the picture") from None
+    if len(unpacked) < wanted:
         raise _damaged(f"a plane of run lengths holds {len(unpacked)} bytes, the picture has {wanted} pixels")
     return np.frombuffer(unpacked, np.uint8, wanted).reshape(layout.rows, layout.columns)
 

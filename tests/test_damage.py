@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 
@@ -165,3 +166,16 @@ def test_a_header_of_run_lengths_that_cannot_be_is_undecodable(header: tuple[int
     words[: len(header)] = header
     dataset.PixelData = encapsulate([words.tobytes() + single_frame(dataset.PixelData)[64:]])
     assert refusal(dataset) is ReasonCode.UNDECODABLE
+
+
+def test_run_lengths_that_unpack_without_end_are_refused_before_they_take_memory() -> None:
+    dataset = run_lengths(np.arange(600, dtype=np.uint16).reshape(30, 20))
+    runs = b"\x81\x00" * 500_000  # 64 MB of zeros for each plane
+    header = np.array([2, 64, 64 + len(runs), *[0] * 13], "<u4").tobytes()
+    dataset.PixelData = encapsulate([header + runs + runs])
+    tracemalloc.start()
+    try:
+        assert refusal(dataset) is ReasonCode.UNDECODABLE
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()

@@ -80,8 +80,7 @@ def _rgb(values: NDArray[np.generic], stream: JpegStream, layout: PixelLayout) -
 
 
 def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
-    stream = read_jpeg2000(frame)
-    require_announced(stream.rows, stream.columns, stream.components, stream.precision, layout)
+    stream = read_jpeg2000(frame, layout)
     values = unsigned(np.squeeze(_jpeg2000_samples(code_stream(frame), stream)))
     values = values if stream.reversible else without_overshoot(values, layout)
     if values.ndim == 2:

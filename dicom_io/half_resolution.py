@@ -19,7 +19,6 @@ from PIL import Image
 from dicom_io.grey_scale import GreyScale
 from dicom_io.jpeg2000_stream import Jpeg2000Stream, code_stream, read_jpeg2000
 from dicom_io.pixel_layout import PixelLayout
-from dicom_io.sample_bits import require_announced
 
 SHORTEST_SIDE_PX = 1792
 """Shorter pictures are decoded whole: half of this is four samples for each of the network's 224 px."""
@@ -47,8 +46,7 @@ def half_resolution_codes(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np
         return None
     if min(layout.rows, layout.columns) < SHORTEST_SIDE_PX:
         return None
-    stream = read_jpeg2000(frame)
-    require_announced(stream.rows, stream.columns, stream.components, stream.precision, layout)
+    stream = read_jpeg2000(frame, layout)
     if stream.signed or not stream.at_origin or not stream.decompositions or stream.precision <= 8:
         return None
     try:

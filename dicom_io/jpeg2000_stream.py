@@ -6,13 +6,16 @@ import re
 import struct
 from dataclasses import dataclass
 
+from dicom_io.jpeg2000_budget import COC, COD, TileGrid, require_affordable_style, require_affordable_tiles
+from dicom_io.pixel_layout import PixelLayout
 from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.sample_bits import require_announced
 
 START = b"\xff\x4f\xff\x51"
 """SOC and SIZ."""
 SEARCHED_BYTES = 4096
 """Some senders wrap the stream into a JP2 file, whose boxes come first."""
-_COD, _SOT, _SOD, _EOC = 0xFF52, 0xFF90, 0xFF93, 0xFFD9
+_SOT, _SOD, _EOC = 0xFF90, 0xFF93, 0xFFD9
 _NO_PACKET = re.compile(rb"\xff[\x90\x93-\xff]")
 """Bits are stuffed so that no more than 0xFF8F stands in a packet; 0xFF91 and 0xFF92 may mark packets (A.8)."""
 _HIGH_THROUGHPUT = 0x4000
@@ -43,29 +46,34 @@ class Jpeg2000Stream:
         return "HTJ2K" if self.high_throughput else "JPEG 2000"
 
 
-def read_jpeg2000(stream: bytes) -> Jpeg2000Stream:
-    """Read the header and walk the tile parts to the end.
+def read_jpeg2000(stream: bytes, layout: PixelLayout) -> Jpeg2000Stream:
+    """Read the header, compare it with what `layout` says, and walk the tile parts to the end.
 
     Raises
     ------
     UndecodableError
-        No code stream begins here, its header is damaged, or it is cut short.
+        No code stream begins here, it does not hold what `layout` says, its header is damaged, it is cut short, a tile
+        is missing, or it is cut into more parts than a decoder can keep.
     """
     start = _start(stream)
     try:
-        length, capabilities, right, bottom, left, top = struct.unpack_from(">HH4I", stream, start + 4)
+        length, capabilities, *sides = struct.unpack_from(">HH8I", stream, start + 4)
         components, depth = struct.unpack_from(">HB", stream, start + 40)
     except struct.error:
         raise _damaged("the JPEG 2000 header is cut short") from None
+    right, bottom, left, top = sides[:4]
     if length < 41 or right <= left or bottom <= top:
         raise _damaged("the JPEG 2000 header is damaged")
-    _require_whole(stream, start + 4 + length)
-    decompositions, reversible = _coding_style(stream, start + 4 + length)
+    precision = (depth & 0x7F) + 1
+    require_announced(bottom - top, right - left, components, precision, layout)
+    grid = _tile_grid(sides)
+    require_affordable_tiles(grid)
+    decompositions, reversible = _walk(stream, start + 4 + length, grid)
     return Jpeg2000Stream(
-        rows=bottom - top,
-        columns=right - left,
+        rows=grid.rows,
+        columns=grid.columns,
         components=components,
-        precision=(depth & 0x7F) + 1,
+        precision=precision,
         signed=depth > 0x7F,
         high_throughput=bool(capabilities & _HIGH_THROUGHPUT),
         at_origin=left == top == 0,
@@ -92,53 +100,61 @@ def _start(stream: bytes) -> int:
     return start
 
 
-def _require_whole(stream: bytes, position: int) -> None:
-    """Walk main header and tile parts (A.4.2) to the end marker."""
+def _tile_grid(sides: list[int]) -> TileGrid:
+    """Return how Xsiz, Ysiz, XOsiz, YOsiz, XTsiz, YTsiz, XTOsiz and YTOsiz cut the picture (B.3)."""
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = sides
+    if not (tile_width and tile_height and tile_left <= left < tile_left + tile_width):
+        raise _damaged("the tiles of the JPEG 2000 stream are damaged")
+    if not tile_top <= top < tile_top + tile_height:
+        raise _damaged("the tiles of the JPEG 2000 stream are damaged")
+    across, down = -(-(right - tile_left) // tile_width), -(-(bottom - tile_top) // tile_height)
+    return TileGrid(right - left, bottom - top, across, down)
+
+
+def _walk(stream: bytes, position: int, grid: TileGrid) -> tuple[int, bool]:
+    """Walk main header and tile parts (A.4.2) to the end marker; return decompositions and whether reversible."""
+    style = (0, False)
+    tiles: set[int] = set()
     while position + 4 <= len(stream):
         marker, length_bytes = struct.unpack_from(">HH", stream, position)
         if marker == _EOC:
-            return
+            break
         if marker < 0xFF00:
             raise _damaged(f"no marker at byte {position}; the JPEG 2000 stream is damaged")
-        if marker != _SOT:
-            position += 2 + max(length_bytes, 2)
+        if marker == _SOT:
+            if position + 12 > len(stream):
+                break
+            position = _tile_part(stream, position, grid, tiles)
             continue
-        if position + 12 > len(stream):
-            break
-        (tile_part_bytes,) = struct.unpack_from(">I", stream, position + 6)
-        if tile_part_bytes == 0:  # the last one, up to the end of the stream
-            whole = stream.rstrip(b"\0")
-            if whole.endswith(b"\xff\xd9"):
-                _require_packets(stream, position, len(whole) - 2)
-                return
-            break
-        _require_packets(stream, position, position + tile_part_bytes)
-        position += max(tile_part_bytes, 14)
+        if marker in (COD, COC):
+            require_affordable_style(marker, stream[position + 4 : position + 2 + length_bytes], grid)
+        if marker == COD:
+            style = stream[position + 9], stream[position + 13] == 1
+        position += 2 + max(length_bytes, 2)
     if stream[position : position + 2] != b"\xff\xd9":
         raise _damaged("the JPEG 2000 stream ends without an end marker; it was cut short")
+    if len(tiles) < grid.tiles:
+        raise _damaged(f"the JPEG 2000 stream holds {len(tiles)} of {grid.tiles} tiles")
+    return style
 
 
-def _require_packets(stream: bytes, position: int, end: int) -> None:
-    """Raise where the body of a tile part holds codes that the coding never makes, as noise does."""
+def _tile_part(stream: bytes, position: int, grid: TileGrid, tiles: set[int]) -> int:
+    """Check a tile part, note its tile, and return where the next one or the end marker stands."""
+    tile, length_bytes = struct.unpack_from(">HI", stream, position + 4)
+    if tile >= grid.tiles:
+        raise _damaged(f"the JPEG 2000 stream holds tile {tile} of {grid.tiles}")
+    tiles.add(tile)
+    end = position + max(length_bytes, 14) if length_bytes else len(stream.rstrip(b"\0")) - 2  # 0: up to the end marker
     while position + 4 <= end:
         marker, length_bytes = struct.unpack_from(">HH", stream, position)
         if marker == _SOD:
             break
+        if marker in (COD, COC):
+            require_affordable_style(marker, stream[position + 4 : position + 2 + length_bytes], grid)
         position += 2 + max(length_bytes, 2)
     if _NO_PACKET.search(stream, position + 2, end):
         raise _damaged("the JPEG 2000 data hold a code that cannot be there; they are damaged")
-
-
-def _coding_style(stream: bytes, position: int) -> tuple[int, bool]:
-    """Return levels of decomposition and the wavelet (A.6.1); none where the main header does not say."""
-    while position + 14 <= len(stream):
-        marker, length_bytes = struct.unpack_from(">HH", stream, position)
-        if marker == _COD:
-            return stream[position + 9], stream[position + 13] == 1
-        if marker == _SOT:
-            break
-        position += 2 + max(length_bytes, 2)
-    return 0, False
+    return end
 
 
 def _damaged(what: str) -> UndecodableError:

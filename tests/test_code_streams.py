@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -274,3 +276,58 @@ def test_a_real_lossy_file_has_no_specks_in_its_brightest_parts():
     raw = imagecodecs.jpeg8_decode(single_frame(dataset.PixelData))
     assert (raw > 1023).any()
     np.testing.assert_array_equal(decode_stored_values(dataset), np.minimum(raw, 1023))
+
+
+def in_tiles(pixels: np.ndarray, tile: int) -> bytes:
+    return bytes(imagecodecs.htj2k_encode(pixels, tile=(tile, tile)))  # OpenJPEG by way of Pillow spoils 16 bits
+
+
+def test_a_stream_in_tiles_is_read_and_one_that_lost_a_tile_is_undecodable():
+    """Decoders leave a missing tile black."""
+    pixels = np.random.default_rng(4).integers(0, 4096, (64, 64), dtype=np.uint16)
+    stream = in_tiles(pixels, 16)
+    dataset = compressed("90", stream, Rows=64, Columns=64)
+    np.testing.assert_array_equal(decode_stored_values(dataset), pixels)
+    starts = [found.start() for found in re.finditer(b"\xff\x90\x00\x0a", stream)]
+    assert len(starts) == 16
+    lost = stream[: starts[5]] + stream[starts[6] :]
+    assert refusal(compressed("90", lost, Rows=64, Columns=64)) is ReasonCode.UNDECODABLE
+    twice = stream[: starts[5]] + stream[starts[4] : starts[5]] + stream[starts[6] :]
+    assert refusal(compressed("90", twice, Rows=64, Columns=64)) is ReasonCode.UNDECODABLE
+
+
+def with_precincts(stream: bytes, size: int) -> bytes:
+    """Return the stream with precincts of one size at every resolution."""
+    place = stream.index(b"\xff\x52")
+    (length,) = struct.unpack_from(">H", stream, place + 2)
+    sizes = bytes([size]) * (stream[place + 9] + 1)
+    head = stream[:place] + b"\xff\x52" + struct.pack(">H", length + len(sizes)) + bytes([stream[place + 4] | 1])
+    return head + stream[place + 5 : place + 2 + length] + sizes + stream[place + 2 + length :]
+
+
+def test_a_small_stream_that_announces_millions_of_parts_takes_no_memory():
+    """OpenJPEG would take 2 GB for the 1.3 million precincts of these 158 bytes, and 50 GB for a larger picture."""
+    blank = imagecodecs.jpeg2k_encode(np.zeros((2000, 2000), np.uint16), level=0, codecformat="j2k", bitspersample=12)
+    bomb = compressed("90", with_precincts(bytes(blank), 0x11), Rows=2000, Columns=2000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(bomb) is ReasonCode.UNDECODABLE
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB
+    for size in (0x77, 0xFF):  # 128 x 128 and as large as can be: what encoders write
+        decode_stored_values(compressed("90", with_precincts(bytes(blank), size), Rows=2000, Columns=2000))
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_a_grid_of_a_million_tiles_is_undecodable(side):
+    stream = bytearray(in_tiles(np.zeros((2000, 2000), np.uint16), 1000))
+    struct.pack_into(">II", stream, stream.index(b"\xff\x51") + 22, side, side)
+    assert refusal(compressed("90", bytes(stream), Rows=2000, Columns=2000)) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize("tile", [(0, 0), (0, 16), (16, 0), (2**32 - 1, 2**32 - 1)])
+def test_tiles_of_no_size_are_undecodable_and_one_larger_than_the_picture_holds_it_all(tile):
+    stream = bytearray(STREAMS["90"])
+    struct.pack_into(">II", stream, stream.index(b"\xff\x51") + 22, *tile)
+    if tile[0] and tile[1]:
+        np.testing.assert_array_equal(decode_stored_values(compressed("90", bytes(stream))), NOISY)
+    else:
+        assert refusal(compressed("90", bytes(stream))) is ReasonCode.UNDECODABLE

@@ -6,6 +6,8 @@ import struct
 
 from dicom_io.reasons import ReasonCode, UndecodableError
 
+MAXIMUM_FRAGMENTS = 1 << 20
+"""Some senders cut a frame every kilobyte; each fragment takes memory of its own, even an empty one."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
 _CODE_STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
@@ -35,7 +37,8 @@ def single_frame(encapsulated: bytes) -> bytes:
 
 
 def _fragments(encapsulated: bytes) -> list[bytes]:
-    fragments, position = [], 0
+    fragments: list[bytes] = []
+    position = 0
     while len(encapsulated) - position >= 8:
         tag = encapsulated[position : position + 4]
         (length_bytes,) = struct.unpack_from("<I", encapsulated, position + 4)
@@ -46,6 +49,8 @@ def _fragments(encapsulated: bytes) -> list[bytes]:
             raise UndecodableError(ReasonCode.UNDECODABLE, f"no item begins at byte {position - 8} of the pixel data")
         if length_bytes > len(encapsulated) - position:
             raise UndecodableError(ReasonCode.UNDECODABLE, "a fragment reaches beyond the end of the pixel data")
+        if len(fragments) >= MAXIMUM_FRAGMENTS:
+            raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data in more than {MAXIMUM_FRAGMENTS} fragments")
         fragments.append(encapsulated[position : position + length_bytes])
         position += length_bytes
     return fragments

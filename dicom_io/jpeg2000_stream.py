@@ -15,6 +15,8 @@ START = b"\xff\x4f\xff\x51"
 """SOC and SIZ."""
 SEARCHED_BYTES = 4096
 """Some senders wrap the stream into a JP2 file, whose boxes come first."""
+MAXIMUM_SEGMENTS = 1 << 17
+"""Tile parts and markers before them; the standard allows 65,535 tiles."""
 _SOT, _SOD, _EOC = 0xFF90, 0xFF93, 0xFFD9
 _NO_PACKET = re.compile(rb"\xff[\x90\x93-\xff]")
 """Bits are stuffed so that no more than 0xFF8F stands in a packet; 0xFF91 and 0xFF92 may mark packets (A.8)."""
@@ -115,7 +117,9 @@ def _walk(stream: bytes, position: int, grid: TileGrid) -> tuple[int, bool]:
     """Walk main header and tile parts (A.4.2) to the end marker; return decompositions and whether reversible."""
     style = (0, False)
     tiles: set[int] = set()
-    while position + 4 <= len(stream):
+    for _ in range(MAXIMUM_SEGMENTS):
+        if position + 4 > len(stream):
+            break
         marker, length_bytes = struct.unpack_from(">HH", stream, position)
         if marker == _EOC:
             break
@@ -145,8 +149,8 @@ def _tile_part(stream: bytes, position: int, grid: TileGrid, tiles: set[int]) ->
         raise _damaged(f"the JPEG 2000 stream holds tile {tile} of {grid.tiles}")
     tiles.add(tile)
     end = position + max(length_bytes, 14) if length_bytes else len(stream.rstrip(b"\0")) - 2  # 0: up to the end marker
-    while position + 4 <= end:
-        marker, length_bytes = struct.unpack_from(">HH", stream, position)
+    for _ in range(MAXIMUM_SEGMENTS):
+        marker, length_bytes = struct.unpack_from(">HH", stream, position) if position + 4 <= end else (_SOD, 0)
         if marker == _SOD:
             break
         if marker in (COD, COC):

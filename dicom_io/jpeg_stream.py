@@ -26,6 +26,12 @@ _LS_SCAN_END = re.compile(rb"\xff(?![\x00-\x7f\xff\xd0-\xd7])")
 """JPEG-LS stuffs a zero bit, not a byte (ISO/IEC 14495-1 9.1)."""
 
 
+MAXIMUM_SCANS = 64
+"""Each is a pass over the whole picture; progressive encoders make about ten."""
+MAXIMUM_SEGMENTS = 4096
+"""Of all kinds; streams of radiographs have about ten."""
+
+
 @dataclass
 class JpegStream:
     """What the markers of a stream say."""
@@ -71,11 +77,11 @@ def read_jpeg(stream: bytes) -> JpegStream:
     ------
     UndecodableError
         There is no frame header or no scan, a segment reaches beyond the end, or EOI is missing: the stream is cut
-        short or damaged.
+        short or damaged. Or it has more scans or segments than any picture needs.
     """
     found = JpegStream()
     position = 2
-    while True:
+    for _ in range(MAXIMUM_SEGMENTS):
         marker, position = _next_marker(stream, position)
         if marker == _EOI:
             break
@@ -90,6 +96,10 @@ def read_jpeg(stream: bytes) -> JpegStream:
             raise _damaged(f"segment {marker:02X} at byte {position} is damaged") from None
         if marker == _SOS:
             position = _skip_scan(stream, position, found)
+    else:
+        raise _damaged(f"the JPEG stream has more than {MAXIMUM_SEGMENTS} segments")
+    if found.scans > MAXIMUM_SCANS:
+        raise _damaged(f"the JPEG stream has {found.scans} scans")
     if not found.process or not found.scans:
         raise _damaged("the JPEG stream has no frame header or no scan")
     return found

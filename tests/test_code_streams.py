@@ -8,6 +8,8 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
+from io import BytesIO
 from pathlib import Path
 
 import imagecodecs
@@ -18,6 +20,7 @@ import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
 from fuzzing import environment
 from mutations import sources
+from PIL import Image
 from pydicom.encaps import encapsulate
 from samples import shared
 
@@ -331,3 +334,37 @@ def test_tiles_of_no_size_are_undecodable_and_one_larger_than_the_picture_holds_
         np.testing.assert_array_equal(decode_stored_values(compressed("90", bytes(stream))), NOISY)
     else:
         assert refusal(compressed("90", bytes(stream))) is ReasonCode.UNDECODABLE
+
+
+def progressive(scans: int) -> bytes:
+    """Return a progressive JPEG of BYTES whose last scan stands there so many times more."""
+    written = BytesIO()
+    Image.fromarray(BYTES).save(written, "JPEG", progressive=True)
+    stream = written.getvalue()
+    last = stream.rindex(b"\xff\xda")
+    return stream[:-2] + stream[last:-2] * scans + b"\xff\xd9"
+
+
+def test_a_progressive_stream_is_read_and_one_of_a_thousand_scans_is_undecodable():
+    """Every scan costs a pass over all of the picture, however few bytes it has."""
+    values = decode_stored_values(compressed("50", progressive(0))).astype(int)
+    assert np.abs(values - BYTES).mean() < 0.1 * BYTES.max()
+    assert refusal(compressed("50", progressive(1000))) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize(
+    ("syntax", "place", "segment"),
+    [("50", 2, b"\xff\xfe\x00\x02"), ("90", STREAMS["90"].index(b"\xff\x52"), b"\xff\x64\x00\x04\x00\x01")],
+)
+def test_a_stream_of_nothing_but_comments_is_undecodable_at_once(syntax, place, segment):
+    stream = STREAMS[syntax]
+    few, many = (stream[:place] + segment * count + stream[place:] for count in (100, 2_000_000))
+    decode_stored_values(compressed(syntax, few))
+    started = time.process_time()
+    assert refusal(compressed(syntax, many)) is ReasonCode.UNDECODABLE
+    assert time.process_time() - started < 1
+
+
+def test_pixel_data_in_millions_of_empty_fragments_take_no_memory():
+    with pytest.raises(UndecodableError, match="more than 1048576 fragments"):
+        single_frame(item(b"") * 2_000_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -35,8 +36,29 @@ class _Element:
     value_at: int
 
 
+@dataclass(frozen=True)
+class Span:
+    """One element of a data set itself, not of an item in it: bytes ``start`` to ``end`` hold it with its head."""
+
+    tag: int
+    start: int
+    end: int
+
+
 def require_complete(encoded: bytes, *, implicit: bool, little_endian: bool) -> None:
     """Raise unless `encoded` is a run of whole elements.
+
+    Raises
+    ------
+    NotADataSetError, TruncatedDataSetError
+        See `spans`.
+    """
+    for _span in spans(encoded, implicit=implicit, little_endian=little_endian):
+        pass
+
+
+def spans(encoded: bytes, *, implicit: bool, little_endian: bool) -> Iterator[Span]:
+    """Yield where each element stands, in the order of the bytes; the last one may reach beyond their end.
 
     Up to seven zero bytes after the last element are tolerated (some senders pad their fragments).
 
@@ -45,14 +67,17 @@ def require_complete(encoded: bytes, *, implicit: bool, little_endian: bool) -> 
     NotADataSetError
         The first element does not belong to groups 0001 to 0008, where SOP Class and Instance UID stand.
     TruncatedDataSetError
-        An element reaches beyond the end, nesting is never closed or deeper than `MAXIMUM_NESTING`.
+        At the end: an element reaches beyond it, nesting is never closed or deeper than `MAXIMUM_NESTING`.
     """
     syntax = [(implicit, little_endian)]  # innermost last; UN of undefined length holds Implicit VR Little Endian
     position = 0
+    tag = start = 0
     while len(encoded) - position >= 8:
         element = _read(encoded, position, *syntax[-1])
         if position == 0 and not 0 < element.tag >> 16 <= _LAST_GROUP_OF_IDENTITY:
             raise NotADataSetError(f"data set begins with element {element.tag:08X}; expected group 0008")
+        if len(syntax) == 1:
+            tag, start = element.tag, position
         position = element.value_at
         if element.tag in (_ITEM_END, _SEQUENCE_END):
             if len(syntax) == 1:
@@ -64,6 +89,8 @@ def require_complete(encoded: bytes, *, implicit: bool, little_endian: bool) -> 
             syntax.append((True, True) if element.representation == b"UN" else syntax[-1])
         else:
             position += element.length_bytes
+        if len(syntax) == 1:
+            yield Span(tag, start, position)
     if position > len(encoded) or len(syntax) > 1 or any(encoded[position:]):
         raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends inside an element; it was cut short")
 

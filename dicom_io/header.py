@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
-from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, require_complete
+from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, spans
 
 # Odd values are common and must not print patient data as warnings; what we use of a value, we check ourselves.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -22,7 +22,9 @@ DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.8
 """Transfer syntaxes whose whole data set is deflated: Deflated Explicit VR, JPIP and JPIP HTJ2K Deflate."""
 GE_PRIVATE_IMPLICIT = "1.2.840.113619.5.2"
 LAST_HEADER_TAG = 0x00409FFF
-"""Nothing that decides about an instance stands behind it; reports, waveforms, functional groups and pixels do."""
+"""Behind it stand reports, waveforms, functional groups and pixels, and of what decides only `LATER_GROUPS`."""
+LATER_GROUPS = frozenset({0x0054, 0x2050})
+"""Groups read although they stand behind it: View Code Sequence (0054,0220), Presentation LUT Shape (2050,0020)."""
 INFLATED_HEAD_BYTES = 64 << 20
 MAXIMUM_INFLATED_BYTES = 2 << 30
 _INFLATE_STEP_BYTES = 1 << 20
@@ -43,7 +45,9 @@ PARSE_ERRORS = (
 
 
 def parse_header(encoded: bytes, transfer_syntax_uid: str) -> Dataset:
-    """Return the elements up to (0040,9FFF) of a whole encoded data set (no preamble, no file meta).
+    """Return the elements up to (0040,9FFF) and those of `LATER_GROUPS` of a whole encoded data set.
+
+    No preamble and no file meta stand before it.
 
     Raises
     ------
@@ -57,17 +61,37 @@ def parse_header(encoded: bytes, transfer_syntax_uid: str) -> Dataset:
         encoded, whole = inflate_head(encoded)
     implicit = transfer_syntax_uid in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
     little_endian = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
-    if whole:
-        require_complete(encoded, implicit=implicit, little_endian=little_endian)
+    later = _later_bytes(encoded, implicit, little_endian, whole=whole)
     try:
         header = read_dataset(
             BytesIO(encoded), implicit, little_endian, stop_when=lambda tag, vr, length: tag > LAST_HEADER_TAG
         )
     except PARSE_ERRORS as error:
         raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
+    header.update(_later_elements(later, implicit, little_endian))
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     return header
+
+
+def _later_bytes(encoded: bytes, implicit: bool, little_endian: bool, *, whole: bool) -> bytes:
+    """Return the encoded elements of `LATER_GROUPS`, after a look at all elements of a whole data set."""
+    later = bytearray()
+    try:
+        for span in spans(encoded, implicit=implicit, little_endian=little_endian):
+            if span.tag >> 16 in LATER_GROUPS:
+                later += encoded[span.start : span.end]
+    except TruncatedDataSetError:
+        if whole:
+            raise
+    return bytes(later)
+
+
+def _later_elements(later: bytes, implicit: bool, little_endian: bool) -> Dataset:
+    try:
+        return read_dataset(BytesIO(later), implicit, little_endian)
+    except PARSE_ERRORS:  # an object that is otherwise sound is not refused for a view that cannot be read
+        return Dataset()
 
 
 def inflate_head(deflated: bytes, kept_bytes: int = INFLATED_HEAD_BYTES) -> tuple[bytes, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterable
 from io import BytesIO
 
@@ -21,12 +22,14 @@ def encoded(dataset: Dataset) -> bytes:
     """Return the data set as it travels: no preamble, no file meta."""
     syntax = dataset.file_meta.TransferSyntaxUID
     buffer = BytesIO()
+    bare = Dataset(dataset)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tests send invalid values on purpose
-        pydicom.dcmwrite(buffer, dataset, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)
-    written = pydicom.dcmread(BytesIO(buffer.getvalue()), force=True, stop_before_pixels=True)
-    start = 132 + 12 + written.file_meta.FileMetaInformationGroupLength if buffer.getvalue()[128:132] == b"DICM" else 0
-    return buffer.getvalue()[start:]
+        pydicom.dcmwrite(buffer, bare, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)
+    if not syntax.is_deflated:
+        return buffer.getvalue()
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(buffer.getvalue()) + deflater.flush()
 
 
 def received(dataset: Dataset, calling_ae_title: str = CALLING_AE_TITLE) -> ReceivedInstance:

@@ -1,0 +1,66 @@
+"""What of an instance is seen when it arrives, before any pixel."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from arrivals import encoded, received
+from factories import chest_radiograph
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from dicom_io.encoded import TruncatedDataSetError
+from dicom_io.header import parse_header, text
+from dicom_io.selection import SelectionRules, judge_tags
+
+TODAY = date(2026, 1, 15)
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+
+
+def coded(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    return item
+
+
+def viewed_only_by_code(**keywords: object) -> Dataset:
+    """A chest whose view stands in View Code Sequence (0054,0220) and nowhere else."""
+    view = [coded("272479007", "postero-anterior")]
+    return chest_radiograph(**{"ViewPosition": None, "PatientOrientation": None, "ViewCodeSequence": view} | keywords)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.keyword)
+def test_a_view_that_only_view_code_sequence_tells_is_seen_when_the_image_arrives(syntax: str) -> None:
+    header = received(viewed_only_by_code(TransferSyntaxUID=syntax)).header
+    assert judge_tags(header, SelectionRules(), TODAY).disposition == "candidate"
+
+
+def test_a_view_behind_a_long_report_in_the_same_data_set_is_seen_and_the_report_is_not_read() -> None:
+    line = coded("121071", "Finding")
+    dataset = viewed_only_by_code(ContentSequence=[line] * 500)
+    dataset["ContentSequence"].is_undefined_length = True
+    header = received(dataset).header
+    assert judge_tags(header, SelectionRules(), TODAY).disposition == "candidate"
+    assert "ContentSequence" not in header
+    assert "PixelData" not in header
+
+
+def test_attributes_behind_the_pixels_of_an_icon_do_not_pass_for_those_of_the_image() -> None:
+    icon = Dataset()
+    icon.ViewCodeSequence = [coded("399067008", "lateral")]
+    header = received(viewed_only_by_code(IconImageSequence=[icon])).header
+    (view,) = header.ViewCodeSequence
+    assert text(view, "CodeValue") == "272479007"
+
+
+def test_a_data_set_cut_inside_its_view_code_sequence_is_cut_short() -> None:
+    whole = encoded(viewed_only_by_code(PixelData=None))
+    parse_header(whole, ExplicitVRLittleEndian)
+    with pytest.raises(TruncatedDataSetError):
+        parse_header(whole[:-4], ExplicitVRLittleEndian)

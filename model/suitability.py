@@ -142,8 +142,12 @@ class SuitabilityCheck:
         return cls(facts, tensors)
 
     def to_bytes(self) -> bytes:
-        """Return the content of ``suitability.safetensors``, float32."""
-        return save_tensors(self._tensors)
+        """Return the content of ``suitability.safetensors``: float16, but float32 for where the features lie."""
+        kept = {
+            name: np.ascontiguousarray(values if name in _STATISTICS else values.astype(np.float16))
+            for name, values in self._tensors.items()
+        }
+        return save_tensors(kept)
 
     def with_trial(self, trial: dict[str, Any]) -> SuitabilityCheck:
         """Return the same check with the figures of a trial."""

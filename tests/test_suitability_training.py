@@ -80,6 +80,15 @@ def test_a_check_taught_by_drawn_chests_tells_them_from_what_they_become() -> No
     assert check.judge(np.full((300, 200), 40, np.uint8)).verdict is Verdict.BLANK
 
 
+def test_a_check_taught_next_to_nothing_is_made_and_says_that_it_is_worth_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    noise = np.stack([model_factories.picture(seed, (64, 64)) for seed in range(6)])
+    check = fit_check(Material(noise[:4]), noise[4:], "noise", None, lambda *_: None, steps=1)
+    assert check.facts.distance_limit > 0
+    assert "of the frontal chests held back" in caplog.text
+
+
 def test_the_command_adds_a_check_and_leaves_all_else_as_it_was(tmp_path: Path) -> None:
     write_layout(tmp_path / "data", patients=16, test_patients=4)
     (tmp_path / "others").mkdir()

@@ -28,6 +28,7 @@ _MILD_COPIES = 2
 _LOST_TO_SCORE, _LOST_TO_DISTANCE = 0.002, 0.002
 """Share of the pictures held back that either limit may turn away."""
 _SCORE_RANGE = (0.3, 0.7)
+_LEAST_PASSED = 0.95
 _DISTANCE_MARGIN = 2.0
 """Room (of the squared distance) for other devices and sicker patients than the few pictures held back show."""
 
@@ -62,13 +63,20 @@ def fit_check(
     away = features - mean
     squared = np.einsum("ij,jk,ik->i", away, precision, away)
     score_limit = float(np.clip(np.quantile(scores, _LOST_TO_SCORE), *_SCORE_RANGE))
-    farthest = float(np.quantile(squared[scores >= score_limit], 1 - _LOST_TO_DISTANCE))
+    passed = scores >= score_limit
+    if passed.mean() < _LEAST_PASSED:
+        logger.warning(
+            "the check takes only %.0f %% of the frontal chests held back for such; teach it longer",
+            100 * passed.mean(),
+        )
+    farthest = float(np.quantile(squared[passed] if passed.any() else squared, 1 - _LOST_TO_DISTANCE))
     distance_limit = _DISTANCE_MARGIN * farthest
     logger.info("limits: score %.3f, squared distance %.1f", score_limit, distance_limit)
     facts = SuitabilityFacts(
         score_limit=score_limit, distance_limit=distance_limit, learned_from=learned_from, list_sha256=list_sha256
     )
-    return SuitabilityCheck(facts, tensors_of(network) | {"distance.mean": mean, "distance.precision": precision})
+    check = SuitabilityCheck(facts, tensors_of(network) | {"distance.mean": mean, "distance.precision": precision})
+    return SuitabilityCheck.from_bytes(facts, check.to_bytes())  # as it will be served, in half precision
 
 
 def _taught(

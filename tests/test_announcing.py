@@ -34,6 +34,7 @@ from receivers import (
 )
 from sqlalchemy import select, update
 
+from worker.administration import mark_read
 from worker.config import Settings
 from worker.database import SessionFactory
 from worker.delivery import deliver
@@ -62,7 +63,7 @@ def make_bench(make_settings: Callable[..., Settings], sessions: SessionFactory,
     write_test_bundle(tmp_path / "bundle")
 
     def make(port: int, settings: dict[str, object] | None = None, **destination: object) -> Bench:
-        ris = {"name": "ris", "host": "127.0.0.1", "port": port, "answer_timeout_seconds": 0.4} | destination
+        ris = {"name": "ris", "host": "127.0.0.1", "port": port, "answer_timeout_seconds": 10.0} | destination
         fields = {"bundles": {"default": tmp_path / "bundle"}, "hl7_destinations": [ris]} | (settings or {})
         return Bench(make_settings(**fields), sessions)
 
@@ -136,7 +137,7 @@ def test_whatever_is_not_an_acceptance_is_tried_again_under_the_same_control_id(
     make_bench: MakeBench, receiver: Hl7Receiver, deed: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answer = lambda control_id: deed
-    bench = make_bench(receiver.port)
+    bench = make_bench(receiver.port, answer_timeout_seconds=2.0 if deed in (SILENCE, TRICKLE) else 10.0)
     with caplog.at_level(logging.INFO):
         study = announced(bench, PatientName="Secret^Name", PatientID="SECRET-ID")
     (row,) = messages_of(bench, study)
@@ -241,6 +242,44 @@ def test_what_was_not_analysed_is_never_announced(
     study = announced(bench, **keywords)
     assert study.priority is None
     assert receiver.messages == []
+
+
+def test_a_study_that_was_read_already_is_announced_only_to_who_knows_of_it(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port)
+    read_first, told_first = chest_radiograph(), chest_radiograph()
+    uid = bench.receive(read_first)
+    with bench.sessions.begin() as session:
+        mark_read(session, uid, "final report")
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert receiver.messages == []
+    study = bench.triage(told_first)
+    deliver(study.study_instance_uid, bench.office)
+    with bench.sessions.begin() as session:
+        mark_read(session, study.study_instance_uid, "final report")
+    told_first.PatientName = "Corrected^Name"
+    bench.triage(told_first)
+    deliver(study.study_instance_uid, bench.office)
+    assert [str(message["PID.F5.R1.C1"]) for message in receiver.messages] == ["Phantom", "Corrected"]
+
+
+def test_a_silent_receiver_does_not_hold_up_the_others(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    with running_receiver(lambda control_id: SILENCE) as silent:
+        ris = {"host": "127.0.0.1", "answer_timeout_seconds": 5.0}
+        both = [ris | {"name": "a", "port": silent.port}, ris | {"name": "b", "port": receiver.port}]
+        bench = make_bench(0, settings={"hl7_destinations": both})
+        study = bench.triage(chest_radiograph())
+        began = time.monotonic()
+        delivery = threading.Thread(target=deliver, args=(study.study_instance_uid, bench.office))
+        delivery.start()
+        while not receiver.messages and time.monotonic() - began < 4:
+            time.sleep(0.02)
+        waited = time.monotonic() - began
+        delivery.join(20)
+    assert waited < 4
+    assert [(row.destination, row.state) for row in messages_of(bench, study)] == [("a", "pending"), ("b", "sent")]
 
 
 def test_a_level_that_is_not_asked_for_is_not_announced(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
@@ -351,7 +390,7 @@ def test_a_study_released_as_another_patients_is_withdrawn_from_whoever_was_told
 
 
 def test_a_withdrawal_is_made_once_and_only_of_what_was_told(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
-    bench = make_bench(receiver.port)
+    bench = make_bench(receiver.port, answer_timeout_seconds=2.0)
     uid = bench.triage(chest_radiograph()).study_instance_uid
     store = bench.workplace.results
 

@@ -41,6 +41,8 @@ class _Known:
     """The higher of the study's level and the run's."""
     announced: tuple[str, ...]
     """Findings that earlier messages to this destination named, delivered or perhaps delivered."""
+    over: bool
+    """A person has read the study, and this destination was never told of it: there is no order left to change."""
 
 
 def announcements(claim: Claim, analysis: Analysis, report: Report, workplace: Workplace) -> Iterator[BuiltResult]:
@@ -58,7 +60,7 @@ def announcements(claim: Claim, analysis: Analysis, report: Report, workplace: W
     for destination in workplace.settings.hl7_destinations:
         with workplace.sessions() as session:
             known = _known(session, claim, report, destination)
-        if known.priority not in destination.announce:
+        if known.over or known.priority not in destination.announce:
             continue
         try:
             yield _built(claim, analysis, report, known, destination, workplace)
@@ -80,7 +82,8 @@ def _known(session: Session, claim: Claim, report: Report, destination: Hl7Desti
     announced = session.scalars(
         select(Prediction.finding).where(Prediction.run_id.in_(attempted), Prediction.flagged).distinct()
     ).all()
-    return _Known(min(levels, key=PRIORITIES.index), tuple(sorted(announced)))
+    over = study.read_at is not None and session.scalar(attempted.limit(1)) is None
+    return _Known(min(levels, key=PRIORITIES.index), tuple(sorted(announced)), over)
 
 
 def _built(

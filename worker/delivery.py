@@ -11,7 +11,9 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,12 +67,23 @@ def post_office() -> PostOffice:
 
 
 def deliver(study_instance_uid: str, office: PostOffice) -> None:
-    """Send what is due of one study, destination by destination; what another process has in hand is left to it."""
+    """Send what is due of one study, to all destinations at once; what another process has in hand is left to it."""
     with office.sessions.begin() as session:
         destinations = outbox.due_destinations(session, study_instance_uid)
-    for destination in destinations:
-        while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
-            _deliver_batch(study_instance_uid, destination, parcels, office)
+    if not destinations:
+        return
+    with ThreadPoolExecutor(len(destinations), "delivery") as threads:  # a silent one must not hold up the others
+        running = [
+            threads.submit(copy_context().run, _deliver_to, study_instance_uid, destination, office)
+            for destination in destinations
+        ]
+    for done in running:
+        done.result()
+
+
+def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice) -> None:
+    while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
+        _deliver_batch(study_instance_uid, destination, parcels, office)
 
 
 def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list[Parcel]:

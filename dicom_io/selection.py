@@ -1,7 +1,8 @@
-"""Is it a frontal chest radiograph? What the tags say, before any pixel is decoded.
+"""Which images are analysed: what an instance's header decides, before any pixel is decoded.
 
-Tags are empty or wrong often enough that silence is no yes: an image is a candidate only when one cue says chest, one
-says frontal, and none contradicts. Order of the questions: our own object, kind of object, tags, age.
+Order of the questions: our own object, kind of object, a rule of the site that ignores it, body part, date, view, age,
+processed copy. Tags are empty or wrong often enough that silence is no yes: without a check of the picture, an image is
+a candidate only when its tags prove a frontal chest.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 from pydicom.dataset import Dataset
 
+from dicom_io.elements import integer
 from dicom_io.header import text
+from dicom_io.patient_age import ADULT_YEARS, patient_age_years, study_age_days
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER_MODEL_NAME
 from dicom_io.reasons import ReasonCode
-from dicom_io.tag_answers import normalised, tag_answers
+from dicom_io.site_rules import Meaning, SiteRule, fitting
+from dicom_io.tag_answers import TagAnswers, tag_answers
+from dicom_io.tag_text import word
 
 CANDIDATE, IGNORED, NOT_ANALYSED, OUT_OF_SCOPE = "candidate", "ignored", "not_analysed", "out_of_scope"
 
@@ -27,11 +32,12 @@ SECONDARY_CAPTURES = frozenset(
     {"1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.2", "1.2.840.10008.5.1.4.1.1.7.3"}
 )
 """Secondary Capture, Multi-frame Grayscale Byte and Word."""
-ADULT_YEARS = 18
 
 _PROCESSED_COPY = re.compile(r"BONE|SOFT ?TISSUE|TUBE|\bLINES?\b|CATHETER|EDGE|INVERT|ENHANCED")
+
 _STUDY_REASONS = (
     (NOT_ANALYSED, ReasonCode.NEEDS_REVIEW),
+    (NOT_ANALYSED, ReasonCode.HISTORICAL),
     (NOT_ANALYSED, ReasonCode.AGE),
     (NOT_ANALYSED, ReasonCode.UNDECODABLE),
     (NOT_ANALYSED, ReasonCode.UNSUPPORTED_PIXELS),
@@ -43,6 +49,7 @@ _STUDY_REASONS = (
     (NOT_ANALYSED, ReasonCode.NOT_FRONTAL),
     (OUT_OF_SCOPE, ReasonCode.NOT_CHEST),
     (NOT_ANALYSED, ReasonCode.FOR_PROCESSING),
+    (OUT_OF_SCOPE, ReasonCode.SITE_RULE),
 )
 """What a study without a candidate is told to be, most telling reason first."""
 
@@ -58,6 +65,10 @@ class SelectionRules:
     image_decides: bool = False
     """True: the picture will be checked (``worker.examination``), so an image whose tags leave chest or view open
     stays a candidate. False: both must be proven by tags."""
+    oldest_days: int | None = None
+    """Images whose StudyDate lies more days back are not analysed; None analyses them, as historical."""
+    site_rules: tuple[SiteRule, ...] = ()
+    """Those about this source, in the order of the configuration."""
     own_model_name: str = MANUFACTURER_MODEL_NAME
     own_device_serial_number: str = DEVICE_SERIAL_NUMBER
     """With the model name: how our own results are recognised when they come back."""
@@ -71,7 +82,9 @@ class Verdict:
     """``candidate``, ``ignored``, ``not_analysed`` or ``out_of_scope``."""
     reason_code: ReasonCode | None = None
     notes: str = ""
-    """What the tags said, for the audit trail; no patient data."""
+    """What decided, for the audit trail: what the tags said, or which attribute or site rule; no patient data."""
+    answers: TagAnswers | None = None
+    """What the tags said, with every cue; None where the kind of object decided before they were asked."""
 
 
 def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
@@ -87,39 +100,32 @@ def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
     kind = _judge_kind(header, rules)
     if kind is not None:
         return kind
-    answers = tag_answers(header)
-    chest, view, notes = answers.chest, answers.frontal, answers.words
-    if chest is False:
-        return Verdict(OUT_OF_SCOPE, ReasonCode.NOT_CHEST, notes)
-    age_years = patient_age_years(header, today)
-    if age_years is not None and age_years < ADULT_YEARS and not rules.include_under_18 and view is not False:
-        return Verdict(NOT_ANALYSED, ReasonCode.AGE, notes)
-    if chest and view is False:
-        return Verdict(NOT_ANALYSED, ReasonCode.NOT_FRONTAL, notes)
-    if view is False or not (answers.prove_frontal_chest or rules.image_decides):
-        return Verdict(NOT_ANALYSED, ReasonCode.NEEDS_REVIEW, notes)
-    if _PROCESSED_COPY.search(normalised(header, "SeriesDescription")):
-        return Verdict(IGNORED, ReasonCode.PROCESSED_COPY, notes)
-    return Verdict(CANDIDATE, None, notes)
+    fit = fitting(rules.site_rules, header)
+    ignoring = next((rule for rule in fit if rule.means is Meaning.IGNORE), None)
+    if ignoring is not None:
+        return Verdict(IGNORED, ReasonCode.SITE_RULE, f"site rule '{ignoring.name}'")
+    answers = tag_answers(header, fit)
+    disposition, reason_code = _judge_answers(header, rules, answers, today)
+    if disposition == CANDIDATE and (told_by := _processed_copy(header, fit)):
+        return Verdict(IGNORED, ReasonCode.PROCESSED_COPY, f"{told_by}; {answers.words}", answers)
+    return Verdict(disposition, reason_code, answers.words, answers)
+
+
+def answers_for(header: Dataset, rules: SelectionRules) -> TagAnswers:
+    """Return what the tags and this site's rules say of body part and view; never raises."""
+    return tag_answers(header, fitting(rules.site_rules, header))
 
 
 def is_own_result(header: Dataset, rules: SelectionRules) -> bool:
-    """Say whether this object was made by us: equipment identity, which results carry and PACSs keep."""
-    return (
-        text(header, "ManufacturerModelName") == rules.own_model_name
-        and text(header, "DeviceSerialNumber") == rules.own_device_serial_number
-    )
+    """Say whether this object was made by us: equipment identity, which results carry and PACSs keep.
 
-
-def patient_age_years(header: Dataset, today: date) -> float | None:
-    """Return the age from PatientAge (PS3.5 6.2, AS), else from birth and study date, else None."""
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", text(header, "PatientAge").upper())
-    if match:
-        return int(match[1]) / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[match[2]]
-    born, studied = _date(header, "PatientBirthDate"), _date(header, "StudyDate") or today
-    if born is None or studied < born:
-        return None
-    return studied.year - born.year - ((studied.month, studied.day) < (born.month, born.day))
+    What another worker of this make drew is as little a radiograph: two of them behind one PACS would answer each other
+    without end.
+    """
+    if text(header, "ManufacturerModelName") != rules.own_model_name:
+        return False
+    drawn = text(header, "SOPClassUID") not in (COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION)
+    return drawn or text(header, "DeviceSerialNumber") == rules.own_device_serial_number
 
 
 def study_reason(verdicts: Sequence[Verdict]) -> tuple[str, ReasonCode | None]:
@@ -147,17 +153,36 @@ def _judge_kind(header: Dataset, rules: SelectionRules) -> Verdict | None:
     analysed = sop_class_uid in (COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION)
     if not analysed and not (rules.accept_secondary_capture and sop_class_uid in SECONDARY_CAPTURES):
         return Verdict(IGNORED, ReasonCode.SOP_CLASS)
-    if normalised(header, "PresentationIntentType") == "FOR PROCESSING":
+    if word(header, "PresentationIntentType") == "FOR PROCESSING":
         return Verdict(IGNORED, ReasonCode.FOR_PROCESSING)
-    if text(header, "NumberOfFrames") not in ("", "0", "1"):
+    if integer(header, "NumberOfFrames", 1) not in (0, 1):
         return Verdict(NOT_ANALYSED, ReasonCode.MULTI_FRAME)
     if not text(header, "Rows") or not text(header, "Columns"):
         return Verdict(NOT_ANALYSED, ReasonCode.NO_PIXELS)
     return None
 
 
-def _date(header: Dataset, keyword: str) -> date | None:
-    try:
-        return datetime.strptime(text(header, keyword)[:8], "%Y%m%d").date()
-    except ValueError:
-        return None
+def _judge_answers(
+    header: Dataset, rules: SelectionRules, answers: TagAnswers, today: date
+) -> tuple[str, ReasonCode | None]:
+    if answers.chest is False:
+        return OUT_OF_SCOPE, ReasonCode.NOT_CHEST
+    age_days = study_age_days(header, today)
+    if rules.oldest_days is not None and age_days is not None and age_days > rules.oldest_days:
+        return NOT_ANALYSED, ReasonCode.HISTORICAL
+    if answers.frontal is False:
+        return NOT_ANALYSED, ReasonCode.NOT_FRONTAL
+    age_years = patient_age_years(header, today)
+    if age_years is not None and age_years < ADULT_YEARS and not rules.include_under_18:
+        return NOT_ANALYSED, ReasonCode.AGE
+    if not (answers.prove_frontal_chest or rules.image_decides):
+        return NOT_ANALYSED, ReasonCode.NEEDS_REVIEW
+    return CANDIDATE, None
+
+
+def _processed_copy(header: Dataset, fit: Sequence[SiteRule]) -> str:
+    """Return what says that this is a specially processed copy; empty where it is taken for the standard one."""
+    for rule in fit:
+        if rule.means in (Meaning.STANDARD_COPY, Meaning.PROCESSED_COPY):
+            return f"site rule '{rule.name}'" if rule.means is Meaning.PROCESSED_COPY else ""
+    return "SeriesDescription" if _PROCESSED_COPY.search(word(header, "SeriesDescription")) else ""

@@ -16,7 +16,7 @@ from samples import public_sample, shared
 from dicom_io.header import parse_header
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER_MODEL_NAME
 from dicom_io.reasons import ReasonCode
-from dicom_io.selection import SelectionRules, Verdict, judge_tags, patient_age_years, study_reason
+from dicom_io.selection import SelectionRules, Verdict, judge_tags, study_reason
 
 TODAY = date(2026, 1, 15)
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -59,7 +59,7 @@ def test_a_tagged_frontal_chest_of_an_adult_is_a_candidate():
         {"BodyPartExamined": "", "StudyDescription": "RX TORAX"},
         {"BodyPartExamined": "", "StudyDescription": "", "AnatomicRegionSequence": code("51185008")},
         {"BodyPartExamined": "", "StudyDescription": "", "SeriesDescription": "chest_pa"},
-        {"StudyDescription": "Abdomen and knee"},  # what is coded outranks free text
+        {"StudyDescription": "Chest and knee"},  # a study of both says nothing of this image
     ],
 )
 def test_one_cue_for_chest_and_one_for_frontal_are_enough(keywords):
@@ -86,6 +86,8 @@ def test_coded_lateral_views_are_not_frontal(value):
         {"ViewPosition": "PA", "PatientOrientation": ["A", "F"]},
         {"ViewPosition": "PA", "ViewCodeSequence": code("399067008")},
         {"BodyPartExamined": "CHEST ABDOMEN"},
+        {"BodyPartExamined": "KNEE"},  # and the study says chest
+        {"StudyDescription": "Abdomen and knee"},  # and the image says chest
         {"BodyPartExamined": None, "StudyDescription": "Chest and knee"},
         {"ViewPosition": "SPECIAL", "PatientOrientation": None},
     ],
@@ -98,7 +100,8 @@ def test_missing_or_contradicting_tags_need_a_person(keywords):
     "body_part", ["ABDOMEN", "CSPINE", "SHOULDER", "HAND", "RIBS", "EXTREMITY", "ELBOW LT", "KNEE"]
 )
 def test_other_body_parts_are_out_of_scope_whatever_else_is_wrong(body_part):
-    assert judged(BodyPartExamined=body_part, PatientAge="005Y", ViewPosition="LL") == ("out_of_scope", "not_chest")
+    keywords = {"BodyPartExamined": body_part, "StudyDescription": None, "PatientAge": "005Y", "ViewPosition": "LL"}
+    assert judged(**keywords) == ("out_of_scope", "not_chest")
 
 
 @pytest.mark.parametrize(
@@ -124,10 +127,16 @@ def test_secondary_capture_is_analysed_where_the_site_says_so():
     assert judged(rules, SOPClassUID="1.2.840.10008.5.1.4.1.1.7.2", NumberOfFrames=3) == ("not_analysed", "multi_frame")
 
 
-def test_another_device_with_our_model_name_is_not_us():
+def test_our_own_results_are_known_by_model_and_serial_number():
     keywords = {"ManufacturerModelName": MANUFACTURER_MODEL_NAME, "DeviceSerialNumber": "9999"}
-    assert judged(**keywords) == ("candidate", None)
     assert judged(SelectionRules(own_device_serial_number="9999"), **keywords) == ("ignored", "own_result")
+    assert judged(**keywords) == ("candidate", None)  # a radiograph of a unit that happens to share our name
+
+
+def test_two_workers_behind_one_archive_do_not_answer_each_other():
+    drawn_elsewhere = {"ManufacturerModelName": MANUFACTURER_MODEL_NAME, "DeviceSerialNumber": "9999"}
+    rules = SelectionRules(accept_secondary_capture=True)
+    assert judged(rules, SOPClassUID=SECONDARY_CAPTURE, **drawn_elsewhere) == ("ignored", "own_result")
 
 
 @pytest.mark.parametrize("rows", [None, ""])
@@ -135,29 +144,21 @@ def test_an_image_without_rows_has_no_pixels(rows):
     assert judged(Rows=rows) == ("not_analysed", "no_pixels")
 
 
-@pytest.mark.parametrize(
-    ("age", "born", "expected"),
-    [
-        ("017Y", "19500101", 17),  # the stated age is the one at the study
-        ("030M", None, 2.5),
-        ("", "20080116", 17),
-        ("", "20080115", 18),
-        (None, "19600101", 66),
-        ("60", None, None),
-        ("", "unknown", None),
-        ("", "20300101", None),
-    ],
-)
-def test_age_comes_from_the_age_or_the_dates(age, born, expected):
-    header = chest_radiograph(PatientAge=age, PatientBirthDate=born, StudyDate="20260115")
-    assert patient_age_years(header, TODAY) == expected
-
-
 def test_children_are_not_analysed_unless_the_site_says_so():
     assert judged(PatientAge="005Y") == ("not_analysed", "age")
     assert judged(SelectionRules(include_under_18=True), PatientAge="005Y") == ("candidate", None)
     assert judged(PatientAge="018Y") == ("candidate", None)
     assert judged(PatientAge=None, PatientBirthDate=None) == ("candidate", None)
+
+
+def test_old_studies_are_left_alone_only_where_the_site_says_so():
+    old, limit_day = {"StudyDate": "20260107"}, {"StudyDate": "20260108"}
+    assert judged(**old) == ("candidate", None)
+    rules = SelectionRules(oldest_days=7)
+    assert judged(rules, **old) == ("not_analysed", "historical")
+    assert judged(rules, **limit_day) == ("candidate", None)
+    assert judged(rules, StudyDate=None) == ("candidate", None)
+    assert judged(rules, **old, BodyPartExamined="KNEE", StudyDescription="") == ("out_of_scope", "not_chest")
 
 
 def verdict(disposition: str, reason_code: ReasonCode | None = None) -> Verdict:
@@ -181,6 +182,9 @@ UNCLEAR = verdict("not_analysed", ReasonCode.NEEDS_REVIEW)
         ([LATERAL, UNCLEAR], ("not_analysed", "needs_review")),
         ([KNEE, LATERAL], ("not_analysed", "not_frontal")),
         ([verdict("ignored", ReasonCode.FOR_PROCESSING), SR], ("not_analysed", "for_processing")),
+        ([LATERAL, verdict("not_analysed", ReasonCode.HISTORICAL)], ("not_analysed", "historical")),
+        ([SR, verdict("ignored", ReasonCode.PROCESSED_COPY), LATERAL], ("not_analysed", "processed_copy")),
+        ([verdict("ignored", ReasonCode.SITE_RULE), SR], ("out_of_scope", "site_rule")),
         ([UNCLEAR, CANDIDATE, KNEE], ("candidate", None)),
     ],
 )

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from dicom_io.fidelity import Decoding
 from dicom_io.peer import Peer
+from dicom_io.site_rules import SiteRule
 from worker.hl7_listener_settings import Hl7Listener
 from worker.hl7_settings import Hl7Destination
 from worker.tls import Tls
@@ -114,6 +115,8 @@ class Settings(BaseSettings):
     accept_unknown_sources: bool = False
     """True lets any calling AE title send; meant for the demonstration on one machine."""
     sources: tuple[Source, ...] = ()
+    site_rules: tuple[SiteRule, ...] = ()
+    """What this site knows of its senders' tags; see ``dicom_io.site_rules``."""
     destinations: tuple[Destination, ...] = ()
     hl7_destinations: tuple[Hl7Destination, ...] = ()
     hl7_listener: Hl7Listener | None = None
@@ -144,7 +147,9 @@ class Settings(BaseSettings):
     upper_wait_minutes: float = Field(60.0, gt=0)
     """An unread study older than this moves to the head of the list."""
     historical_after_days: int = Field(7, ge=0)
-    """Studies with an older StudyDate are analysed as historical: never flagged or announced."""
+    """Studies with an older StudyDate are historical: never flagged or announced."""
+    analyse_historical: bool = True
+    """False leaves historical studies alone, ``not_analysed(historical)``; ``requeue`` analyses one all the same."""
     delivery_first_retry_seconds: float = Field(1.0, gt=0)
     delivery_longest_retry_seconds: float = Field(300.0, gt=0)
     sweep_interval_seconds: float = Field(1.0, gt=0)
@@ -194,6 +199,12 @@ class Settings(BaseSettings):
         names = [item.name for item in self.destinations] + [item.name for item in self.hl7_destinations]
         if len(set(names)) != len(names):
             raise ValueError("each name may stand once among destinations and hl7_destinations")
+        rules = [rule.name for rule in self.site_rules]
+        if len(set(rules)) != len(rules):
+            raise ValueError("each name may stand once among site_rules")
+        unknown = sorted({title for rule in self.site_rules for title in rule.sources if self.source(title) is None})
+        if unknown and not self.accept_unknown_sources:
+            raise ValueError(f"site_rules name sources that are not configured: {', '.join(unknown)}")
         if self.worklist_host not in LOOPBACK and self.worklist_password_hash_file is None:
             raise ValueError(
                 "worklist_host is not loopback: set worklist_password_hash_file"

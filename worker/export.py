@@ -24,8 +24,8 @@ from sqlalchemy.orm import Session
 
 from dicom_io.header import text
 from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.patient_age import patient_age_years
 from dicom_io.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
-from dicom_io.selection import patient_age_years
 from model.labels import LABELS
 from worker.errors import WorkerError
 from worker.rendering import FORMULA_STARTS

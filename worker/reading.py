@@ -35,6 +35,8 @@ class Picture:
     header: Dataset
     """Everything but the pixel data."""
     radiograph: Radiograph
+    calling_ae_title: str = ""
+    """Who sent it: rules of the site may be about one sender."""
     suitability: Suitability | None = None
     """What the bundle's check said of it; None = not checked (yet)."""
 
@@ -96,7 +98,7 @@ def _read(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Pict
     for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
         if keyword in dataset:
             del dataset[keyword]
-    return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph)
+    return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph, candidate.calling_ae_title)
 
 
 def _deviation(radiograph: Radiograph) -> float:

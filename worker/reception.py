@@ -23,14 +23,14 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import StoredFile
 from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
-from dicom_io.selection import SelectionRules, Verdict, judge_tags
+from dicom_io.selection import Verdict, judge_tags
 from worker.config import Settings
 from worker.correction import corrected_columns, corrections_of
 from worker.database import database_now
 from worker.events import record
 from worker.identity import conflict, hold, identity_columns, take_over
 from worker.leases import locked_study
-from worker.picture_check import checks_pictures
+from worker.selection_rules import selection_rules, site_date
 from worker.tables import Disposition, Instance, Result, Study, StudyState
 
 ACTOR = "listener"
@@ -67,21 +67,12 @@ class Reception:
         if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or _unanswered(study)):
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 
-    def rules(self, calling_ae_title: str) -> SelectionRules:
-        """Return what is analysed of this sender's images."""
-        source = self._settings.source(calling_ae_title)
-        return SelectionRules(
-            own_device_serial_number=self._settings.device_serial_number,
-            accept_secondary_capture=source.accept_secondary_capture if source else False,
-            include_under_18=source.include_under_18 if source else False,
-            image_decides=checks_pictures(self._settings, source.bundle if source else "default"),
-        )
-
     def _judge(self, session: Session, received: ReceivedInstance, now: datetime) -> Verdict:
         own = select(Result.id).where(Result.sop_instance_uid == received.sop_instance_uid).limit(1)
         if session.scalar(own) is not None:
             return _OWN_RESULT
-        return judge_tags(received.header, self.rules(received.calling_ae_title), now.date())
+        rules = selection_rules(self._settings, received.calling_ae_title)
+        return judge_tags(received.header, rules, site_date(self._settings, now))
 
     def _record(
         self, session: Session, study: Study, instance: Instance, replaced: Instance | None, now: datetime

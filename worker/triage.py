@@ -58,7 +58,7 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
         pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding, corrections)
-    pictures, unread = examine(pictures, unread, model, watch)
+    pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
     if not pictures:
         conclude_not_analysed(claim, unread, model, watch, workplace)
         return False

@@ -202,3 +202,42 @@ def test_a_reader_that_is_killed_ends_the_build_in_one_sentence(slow_data: Path,
 
 def _command(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _read_half(data: Path, folder: Path) -> None:
+    """Leave an unfinished cache: the build is broken off after some pictures."""
+
+    def stop(done: int, total: int) -> None:
+        if done > 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_cache(read_layout(data), folder, stop, processes=1)
+
+
+def test_a_cache_of_another_data_set_is_named_and_left_alone_though_the_names_are_alike(tmp_path: Path) -> None:
+    write_layout(tmp_path / "first", patients=12)
+    write_layout(tmp_path / "second", patients=16, size_px=80)
+    for state, prepare in (
+        ("holds", lambda folder: build_cache(read_layout(tmp_path / "first"), folder, lambda done, total: None)),
+        ("has begun", lambda folder: _read_half(tmp_path / "first", folder)),
+    ):
+        folder = tmp_path / state
+        prepare(folder)
+        before = {file.name: file.read_bytes() for file in folder.iterdir()}
+        with pytest.raises(CacheError, match=f"{state} a cache of other pictures: 0 of its") as caught:
+            build_cache(read_layout(tmp_path / "second"), folder, lambda done, total: None)
+        assert "--rebuild-cache" in str(caught.value)
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+        rebuilt = build_cache(read_layout(tmp_path / "second"), folder, lambda done, total: None, rebuild=True)
+        assert len(rebuilt.rows) == 16
+
+
+def test_a_data_set_that_grew_and_lost_a_few_pictures_keeps_its_cache(tmp_path: Path) -> None:
+    names = write_layout(tmp_path / "data", patients=12)
+    layout = read_layout(tmp_path / "data")
+    build_cache(layout.only(set(names[:10])), tmp_path / "cache", lambda done, total: None)
+    progress = Progress()
+    cache = build_cache(layout.only(set(names[2:])), tmp_path / "cache", progress)
+    assert set(cache.rows) == set(names[2:])
+    assert progress.first == 8

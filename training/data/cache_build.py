@@ -19,6 +19,7 @@ from training.data.cache import CacheError, PictureCache, ReportProgress, open_c
 from training.data.cache_index import (
     INDEX_FILE,
     MANIFEST_FILE,
+    RECORD,
     Records,
     cache_settings,
     differences,
@@ -28,7 +29,13 @@ from training.data.picture_check import record_of
 from training.data.pictures import UnreadablePictureError, is_dicom, read_picture
 from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.data.reading_pool import ReadingPool
-from training.data.unfinished_cache import UnfinishedCache, discard_unfinished, only_builder, unfinished_settings
+from training.data.unfinished_cache import (
+    UnfinishedCache,
+    discard_unfinished,
+    only_builder,
+    unfinished_rows,
+    unfinished_settings,
+)
 
 _BLOCK_BYTES = 64 << 20
 """Pixels decoded before the next pictures are handed out; bounds what waits in memory."""
@@ -55,7 +62,8 @@ def build_cache(
     """Return the cache of every listed picture: the one that is there where it fits, else built or continued.
 
     A cache fits when it was made with the same settings, holds every listed picture and no source file changed since.
-    Changed and added pictures are read anew, the others taken over.
+    Changed and added pictures are read anew, the others taken over. A cache most of whose pictures are other files than
+    the listed ones is another data set's, also where the names are alike, as phantoms' and the NIH's are.
 
     Parameters
     ----------
@@ -69,8 +77,8 @@ def build_cache(
     Raises
     ------
     CacheError
-        The cache there was made with other settings, the disk is full, or a decoding process died. What was read
-        stays: the same call continues.
+        The cache there was made with other settings or of other pictures, the disk is full, or a decoding process died.
+        What was read stays: the same call continues.
     LayoutError
         None of the pictures can be read.
     """
@@ -86,6 +94,7 @@ def build_cache(
                 _remove(folder)
             if not _fits(folder, settings, names, stamps):  # another process may have built it meanwhile
                 _refuse_other_settings(folder, settings)
+                _refuse_other_pictures(folder, names, stamps)
                 _build(radiographs, folder, settings, stamps, report, processes)
     return open_cache(folder)
 
@@ -139,6 +148,27 @@ def _refuse_other_settings(folder: Path, settings: dict[str, Any]) -> None:
                 f"{folder} {state} made with other settings ({other}); name another folder with --cache, or replace it "
                 "with --rebuild-cache"
             )
+
+
+def _refuse_other_pictures(folder: Path, names: tuple[str, ...], stamps: Stamps) -> None:
+    """Refuse to replace a cache, finished or not, of which less than half would be taken over."""
+    listed = {name: stamps.get(row, (0, 0)) for row, name in enumerate(names)}
+    for (held, records), state in ((_finished_rows(folder), "holds"), (unfinished_rows(folder), "has begun")):
+        files = records[["source_bytes", "source_mtime_ns"]].tolist()
+        kept = sum(listed.get(name) == file for name, file in zip(held, files, strict=True))
+        if 2 * kept < len(held):
+            raise CacheError(
+                f"{folder} {state} a cache of other pictures: {kept:,} of its {len(held):,} are files of this data "
+                "set; name another folder with --cache, or replace it with --rebuild-cache"
+            )
+
+
+def _finished_rows(folder: Path) -> tuple[tuple[str, ...], Records]:
+    """Return the pictures of a finished cache and what is known of their files; none where there is no cache."""
+    if read_json(folder / MANIFEST_FILE) is None:
+        return (), np.zeros(0, RECORD)
+    index = open_cache(folder).index
+    return tuple(index.names), index.records
 
 
 def _finished_settings(folder: Path) -> dict[str, Any] | None:

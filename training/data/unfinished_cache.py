@@ -149,6 +149,16 @@ def unfinished_settings(folder: Path) -> dict[str, Any] | None:
     return settings
 
 
+def unfinished_rows(folder: Path) -> tuple[tuple[str, ...], Records]:
+    """Return the pictures that an unfinished cache has read and what is known of their files."""
+    if unfinished_settings(folder) is None:
+        return (), np.zeros(0, RECORD)
+    names = (read_json(folder / PARTIAL_PLAN_FILE) or {})["names"]
+    records = np.load(folder / PARTIAL_RECORDS_FILE)
+    done = np.flatnonzero(records["done"])
+    return tuple(names[row] for row in done), records[done]
+
+
 def discard_unfinished(folder: Path) -> None:
     """Remove what an unfinished build left, and nothing of a finished cache."""
     for file in (PARTIAL_PLAN_FILE, PARTIAL_RECORDS_FILE, PARTIAL_PIXELS_FILE):

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from migrations.triage_worklist_0004 import COLUMNS
+from migrations.triage_worklist_0005 import COLUMNS
 from worker.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
 from worker.errors import MigrationBusy
 from worker.migrate import ADVISORY_LOCK_KEY, upgrade

@@ -1,4 +1,4 @@
-"""Whose study it is, after a hospital system has said that the images name the wrong patient, or an old name.
+"""Whose study it is, after a hospital system or a person has said that the images name the wrong patient or order.
 
 A correction is a row beside the study. It never touches a stored image: it is laid over the header of every image that
 carries the identity it replaces, when images are received and when results are built. A study with a correction that
@@ -38,8 +38,12 @@ def correct_identity(
     demographics: Mapping[str, str | None],
     cause: str,
     actor: str,
+    accession_number: str | None = None,
 ) -> bool:
     """Write down whose study it is, stop what still waits to be sent under the old identity, make the study due.
+
+    Whoever may have something of the old identity is told by the sweeper: archives get a rejection note, the study's
+    next run issues the results again.
 
     The caller has locked the study's row and commits.
 
@@ -48,7 +52,9 @@ def correct_identity(
     demographics
         ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is.
     cause
-        What said so, such as ``ADT^A40``.
+        What said so, such as ``ADT^A40``; never patient data.
+    accession_number
+        Of the order, for the images that carry the study's present one; None leaves it as it is.
 
     Returns
     -------
@@ -60,6 +66,8 @@ def correct_identity(
         for column, value in demographics.items()
         if column in _DEMOGRAPHICS and value is not None and not _alike(value, getattr(study, column))
     }
+    if accession_number is not None and (order := storable(accession_number)) != study.accession_number:
+        changed["accession_number"] = order
     patient_id, issuer = storable(patient_id), storable(issuer_of_patient_id or study.issuer_of_patient_id)
     if not changed and (patient_id, issuer) == (study.patient_id, study.issuer_of_patient_id):
         return False
@@ -73,7 +81,8 @@ def correct_identity(
             prior_issuer_of_patient_id=study.issuer_of_patient_id,
             patient_id=patient_id,
             issuer_of_patient_id=issuer,
-            **{column: changed.get(column) for column in _DEMOGRAPHICS},
+            prior_accession_number=study.accession_number,
+            **{column: changed.get(column) for column in (*_DEMOGRAPHICS, "accession_number")},
         )
     )
     columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
@@ -126,6 +135,8 @@ def corrected_columns(columns: dict[str, str], corrections: Sequence[IdentityCor
         if _applies(correction, corrected["patient_id"], corrected["issuer_of_patient_id"]):
             corrected |= {"patient_id": correction.patient_id, "issuer_of_patient_id": correction.issuer_of_patient_id}
             corrected |= {column: value for column in _DEMOGRAPHICS if (value := getattr(correction, column))}
+            if _is_of_order(correction, corrected["accession_number"]):
+                corrected["accession_number"] = correction.accession_number or ""
     return corrected
 
 
@@ -143,11 +154,30 @@ def lay_over(header: Dataset, corrections: Sequence[IdentityCorrection]) -> None
         for column, keyword in _DEMOGRAPHICS.items():
             if (value := getattr(correction, column)) is not None:
                 setattr(header, keyword, value)
+        _lay_over_order(header, correction)
+
+
+def _lay_over_order(header: Dataset, correction: IdentityCorrection) -> None:
+    """Name the order as corrected in the study and in the request that has the study's accession number."""
+    if not _is_of_order(correction, storable(text(header, "AccessionNumber"))):
+        return
+    for item in (header, *(header.get("RequestAttributesSequence") or ())):
+        if item is header or text(item, "AccessionNumber") == correction.prior_accession_number:
+            item.AccessionNumber = correction.accession_number
+
+
+def _is_of_order(correction: IdentityCorrection, accession_number: str) -> bool:
+    return correction.accession_number is not None and accession_number in ("", correction.prior_accession_number)
 
 
 def _declare_character_set(header: Dataset, correction: IdentityCorrection) -> None:
     """Let a header that declares no character set hold letters beyond ASCII."""
-    texts = (correction.patient_id, correction.issuer_of_patient_id, correction.patient_name or "")
+    texts = (
+        correction.patient_id,
+        correction.issuer_of_patient_id,
+        correction.patient_name or "",
+        correction.accession_number or "",
+    )
     if not header.get("SpecificCharacterSet") and not all(value.isascii() for value in texts):
         header.decode()
         header.SpecificCharacterSet = UTF_8

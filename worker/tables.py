@@ -94,6 +94,8 @@ class ResultKind(StrEnum):
     SUMMARY_CAPTURE = "summary_capture"
     PRESENTATION_STATE = "presentation_state"
     HL7_MESSAGE = "hl7_message"
+    REJECTION_NOTE = "rejection_note"
+    """Takes objects of the run back where they were stored (a Key Object Selection)."""
 
 
 class DeliveryState(StrEnum):
@@ -105,6 +107,9 @@ class DeliveryState(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    """Never sent, and not to be sent any more."""
+    REJECTED = "rejected"
+    """Sent, or perhaps sent, and taken back: a rejection note is on its way to the same destination."""
 
 
 class InboundState(StrEnum):
@@ -184,6 +189,12 @@ class Study(Base):
     """When the sweeper found the study unread past the upper wait limit; it then stands at the head of the list."""
     read_at: Mapped[datetime | None]
     read_by: Mapped[str | None]
+    retracted_at: Mapped[datetime | None]
+    """When a person took the study's results back; nothing is analysed by itself from then on."""
+    priority_set_by: Mapped[str | None]
+    """Who set the priority by hand; null = the machine's."""
+    priority_decided_run_id: Mapped[int | None]
+    """The last run that person could know of; what it and those before it flagged does not raise the priority again."""
 
     instances: Mapped[list[Instance]] = relationship(back_populates="study", order_by="Instance.id")
     runs: Mapped[list[Run]] = relationship(
@@ -346,6 +357,8 @@ class Delivery(Base):
     last_status: Mapped[int | None]
     last_comment: Mapped[str | None]
     sent_at: Mapped[datetime | None]
+    rejection_note_uid: Mapped[str | None] = mapped_column(String(64))
+    """SOP Instance UID of the note that takes the object back at this destination."""
 
     result: Mapped[Result] = relationship(back_populates="deliveries")
 
@@ -427,10 +440,31 @@ class IdentityCorrection(Base):
     patient_name: Mapped[str | None]
     patient_birth_date: Mapped[str | None] = mapped_column(String(8))
     patient_sex: Mapped[str | None] = mapped_column(String(16))
+    prior_accession_number: Mapped[str | None]
+    accession_number: Mapped[str | None]
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     """The first run whose results carry it; null = none yet."""
 
     __table_args__ = (Index(None, "study_instance_uid", "id"),)
+
+
+class RejectedInstance(Base):
+    """One image that a rejection note or a person declared invalid, received here or not; it is never analysed."""
+
+    __tablename__ = "rejected_instance"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+    title_code: Mapped[str] = mapped_column(String(16))
+    """Why, as a code of DICOM (DCM): 113001, 113037, 113038 or 113039."""
+    rejected_by: Mapped[str]
+    """A person's name, or the calling AE title of the note's sender."""
+    note_uid: Mapped[str | None] = mapped_column(String(64))
+    """SOP Instance UID of the note; null = a person said so here."""
+
+    __table_args__ = (UniqueConstraint("study_instance_uid", "sop_instance_uid"),)
 
 
 class ServiceLease(Base):

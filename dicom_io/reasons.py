@@ -87,7 +87,7 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.SOP_INSTANCE_MISMATCH: "The SOP Instance UID in the data set is not the one that was announced.",
     ReasonCode.POISON: "The analysis was started as often as allowed and never finished.",
     ReasonCode.BUNDLE: "The model bundle is missing or damaged.",
-    ReasonCode.DEMONSTRATION_BUNDLE: "The model is a demonstration trained on drawings and may not analyse patients.",
+    ReasonCode.DEMONSTRATION_BUNDLE: "The model is a demonstration and may not analyse patients.",
     ReasonCode.FILE_MISSING: "The stored file of the image is missing or altered.",
     ReasonCode.RESULT_INVALID: "The results could not be built from this study.",
     ReasonCode.STORAGE: "The results could not be written to disk; free or repair it.",

@@ -14,7 +14,7 @@ PRIORITIES = ("STAT", "URGENT", "ROUTINE")
 """Triage levels of a study; ROUTINE means "nothing flagged", never "normal"."""
 
 NOT_FOR_DIAGNOSTIC_USE = "NOT FOR DIAGNOSTIC USE"
-DEMONSTRATION_NOTICE = "DEMONSTRATION MODEL TRAINED ON DRAWINGS - NOT FOR DIAGNOSTIC USE"
+DEMONSTRATION_NOTICE = "DEMONSTRATION MODEL - NOT FOR DIAGNOSTIC USE"
 """Stands in every object and on every picture made with a demonstration bundle."""
 
 

@@ -109,7 +109,7 @@ def test_an_unmigrated_database_is_refused_before_anything_starts(
 
 @pytest.mark.parametrize(
     ("demonstration", "folder", "message"),
-    [(False, "elsewhere", "does not exist"), (True, "bundle", "demonstration trained on drawings")],
+    [(False, "elsewhere", "does not exist"), (True, "bundle", "is a demonstration and may")],
 )
 def test_an_unusable_bundle_is_refused_before_anything_starts(
     make_settings: Callable[..., Settings],

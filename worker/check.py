@@ -120,7 +120,7 @@ def _bundle(settings: Settings, name: str) -> str:
         raise CheckFailed(str(error)) from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
         raise CheckFailed(
-            f"{bundle.name} {bundle.model_version} is a demonstration trained on drawings, refused outside the demo; "
+            f"{bundle.name} {bundle.model_version} is a demonstration, refused outside the demo; "
             f"set bundles.{name} to a real bundle"
         )
     mark = ", DEMONSTRATION" if bundle.demonstration else ""

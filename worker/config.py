@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     bundles: dict[str, Path] = Field(default_factory=lambda: {"default": DEFAULT_BUNDLE})
     """Model bundles by name; ``default`` serves every source that names none."""
     allow_demonstration_bundle: bool = False
-    """True lets a bundle trained on drawings analyse studies; only the demonstration sets it."""
+    """True lets a demonstration bundle analyse studies; only the demonstration sets it."""
     decoding: Decoding = Decoding.EXACT
     """``fast`` decodes JPEG 2000 and HTJ2K images of at least 1792 px at half resolution, several times faster and
     within 0.1 grey levels in the mean at 224 px; results say so. ``exact`` decodes all of every image."""

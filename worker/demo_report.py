@@ -20,7 +20,7 @@ from worker.rendering import NOTICE, badge, escape, why
 from worker.study_detail import ResultDetail, StudyDetail
 from worker.tables import ResultKind, StudyState
 
-DRAWINGS = "The demonstration model was trained on drawings: what it says about the real radiographs means nothing."
+DRAWINGS = "The models are demonstrations: what they say about the real radiographs means nothing."
 KIND_TEXTS = {
     ResultKind.STRUCTURED_REPORT: "SR",
     ResultKind.SECONDARY_CAPTURE: "SC",

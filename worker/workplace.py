@@ -104,7 +104,7 @@ def _checked_bundle(settings: Settings, name: str) -> Bundle:
         raise BundleUnusable(name, f"{error}; set bundles.{name} to the folder of a model bundle") from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
         cause = (
-            f"{bundle.name} is a demonstration trained on drawings and may not analyse patients;"
+            f"{bundle.name} is a demonstration and may not analyse patients;"
             " configure a real bundle, or set allow_demonstration_bundle for a trial without patients"
         )
         raise BundleUnusable(name, cause, "demonstration_bundle")

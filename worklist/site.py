@@ -47,7 +47,7 @@ class Site:
 
     @property
     def demonstration(self) -> bool:
-        """Whether any configured bundle was trained on drawings."""
+        """Whether any configured bundle is a demonstration."""
         return any(bundle.demonstration for bundle in self.bundles.values())
 
 

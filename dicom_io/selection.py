@@ -86,6 +86,13 @@ class Verdict:
     answers: TagAnswers | None = None
     """What the tags said, with every cue; None where the kind of object decided before they were asked."""
 
+    @property
+    def sentence(self) -> str | None:
+        """The reason for people, with what decided; None where there is no reason."""
+        if self.reason_code is None:
+            return None
+        return f"{self.reason_code.sentence} ({self.notes})" if self.notes else self.reason_code.sentence
+
 
 def judge_tags(header: Dataset, rules: SelectionRules, today: date) -> Verdict:
     """Decide from the tags alone; never raises, whatever stands in them.

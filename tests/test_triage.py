@@ -317,7 +317,7 @@ def test_a_repeated_attempt_makes_the_same_objects(bench: Bench, bench_settings:
     model = bench.workplace.model("default")
     made = []
     for _ in range(2):
-        analysis = analyse(pictures, [], model, Stopwatch(), bench_settings.historical_after_days)
+        analysis = analyse(pictures, [], model, Stopwatch(), bench_settings)
         made.append([built.sop_instance_uid for built in build_results(claim, analysis, model, bench.workplace)])
     assert made[0] == made[1]
     assert len(set(made[0])) == 3

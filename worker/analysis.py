@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_io.patient_age import patient_age_years, study_age_days
 from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX
+from worker.config import Settings
 from worker.kept_results import KeptPictures, kept_pictures
 from worker.policy import AssessedFinding, Assessment, unflagged
 from worker.precedent import Precedent
 from worker.reading import Picture, Unread
+from worker.selection_rules import site_date
 from worker.stopwatch import Stopwatch
+from worker.tables import Disposition
 from worker.workplace import LoadedModel, Workplace
 
 
@@ -48,13 +51,13 @@ def analyse(
     unread: Sequence[Unread],
     model: LoadedModel,
     watch: Stopwatch,
-    historical_after_days: int,
+    settings: Settings,
 ) -> Analysis:
     """Classify every picture, judge the study by the highest probability of each finding, draw what is flagged."""
     classifications = [_classify(picture, model, watch) for picture in pictures]
     probabilities = tuple(classification.probabilities for classification in classifications)
-    age_days = historical_age_days(pictures, historical_after_days)
-    assessment = _assess(probabilities, model, age_days)
+    age_days = historical_age_days(pictures, settings)
+    assessment = _assess(probabilities, pictures, unread, model, settings)
     with watch.stage("saliency"):
         seen = {finding.label: _saliency(finding, classifications) for finding in assessment.flagged}
     return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, seen, KeptPictures(), age_days)
@@ -75,17 +78,34 @@ def recall(
         None when a kept picture is gone, so that the study has to be analysed again.
     """
     probabilities = tuple(precedent.probabilities[picture.sop_instance_uid] for picture in pictures)
-    age_days = historical_age_days(pictures, workplace.settings.historical_after_days)
-    assessment = _assess(probabilities, model, age_days)
+    age_days = historical_age_days(pictures, workplace.settings)
+    assessment = _assess(probabilities, pictures, unread, model, workplace.settings)
     kept = kept_pictures(precedent.run_id, [finding.label for finding in assessment.flagged], workplace)
     if kept is None:
         return None
     return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, {}, kept, age_days)
 
 
-def _assess(probabilities: Sequence[Sequence[float | None]], model: LoadedModel, age_days: int | None) -> Assessment:
+def _assess(
+    probabilities: Sequence[Sequence[float | None]],
+    pictures: Sequence[Picture],
+    unread: Sequence[Unread],
+    model: LoadedModel,
+    settings: Settings,
+) -> Assessment:
+    """Return the policy's word on the study; its reason also says what a reader must know of the material."""
     assessment = model.policy.assess(probabilities)
-    return assessment if age_days is None else unflagged(assessment, f"Historical study ({age_days} days old)")
+    age_days = historical_age_days(pictures, settings)
+    if age_days is not None:
+        assessment = unflagged(assessment, f"Historical study ({age_days} days old)")
+    marks = [assessment.reason]
+    today = site_date(settings)
+    if all(patient_age_years(picture.header, today) is None for picture in pictures):
+        marks.append("age unknown, taken for an adult")
+    missed = sum(each.disposition == Disposition.NOT_ANALYSED for each in unread)
+    if missed:
+        marks.append(f"{missed} image{'s' if missed > 1 else ''} of the study not analysed")
+    return replace(assessment, reason="; ".join(marks))
 
 
 def _classify(picture: Picture, model: LoadedModel, watch: Stopwatch) -> Classification:
@@ -100,19 +120,9 @@ def _saliency(finding: AssessedFinding, classifications: Sequence[Classification
     return saliency(map, (INPUT_SIZE_PX, INPUT_SIZE_PX))
 
 
-def historical_age_days(pictures: Sequence[Picture], historical_after_days: int) -> int | None:
+def historical_age_days(pictures: Sequence[Picture], settings: Settings) -> int | None:
     """Return the study's age in days if it is older than the limit; None when it is not or has no readable date."""
-    dates = [
-        study_date for picture in pictures if (study_date := _study_date(str(picture.header.get("StudyDate", ""))))
-    ]
-    if not dates:
-        return None
-    age_days = (datetime.now(UTC).date() - max(dates)).days
-    return age_days if age_days > historical_after_days else None
-
-
-def _study_date(text: str) -> date | None:
-    try:
-        return datetime.strptime(text, "%Y%m%d").date()
-    except ValueError:
-        return None
+    today = site_date(settings)
+    ages = [age for picture in pictures if (age := study_age_days(picture.header, today)) is not None]
+    youngest = min(ages, default=0)
+    return youngest if youngest > settings.historical_after_days else None

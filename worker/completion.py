@@ -18,6 +18,7 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.selection import Verdict, study_reason
 from worker.analysable import is_analysable
 from worker.config import Settings
+from worker.copies import ALONE, load_copies
 from worker.correction import is_owed
 from worker.database import database_now
 from worker.errors import RunRefused
@@ -211,6 +212,10 @@ def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> N
         [Verdict(row.disposition, ReasonCode(row.reason_code) if row.reason_code else None) for row in judged]
     )
     state, reason = StudyState(disposition), code.sentence if code else None
+    if code == ReasonCode.PROCESSED_COPY:
+        reason = ALONE
+        _show_copies(session, study)
+    study.historical = code == ReasonCode.HISTORICAL
     if (study.state, study.reason_code) == (state, code):
         return
     record(
@@ -225,3 +230,9 @@ def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> N
         at=now,
     )
     study.state, study.reason_code, study.reason = state, code, reason
+
+
+def _show_copies(session: Session, study: Study) -> None:
+    """Note that the processed copies, all that came of this study, are left for a person instead of ignored."""
+    for copy in load_copies(session, study.study_instance_uid):
+        copy.disposition, copy.reason = Disposition.NOT_ANALYSED, ALONE

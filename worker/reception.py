@@ -164,14 +164,8 @@ def _instance(received: ReceivedInstance, stored: StoredFile, verdict: Verdict, 
         received_at=now,
         disposition=verdict.disposition,
         reason_code=verdict.reason_code,
-        reason=_sentence(verdict),
+        reason=verdict.sentence,
     )
-
-
-def _sentence(verdict: Verdict) -> str | None:
-    if verdict.reason_code is None:
-        return None
-    return f"{verdict.reason_code.sentence} ({verdict.notes})" if verdict.notes else verdict.reason_code.sentence
 
 
 def _identity_is_clear(

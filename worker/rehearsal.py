@@ -54,7 +54,7 @@ def rehearse(workplace: Workplace) -> int:
 def _rehearse(header: Dataset, model: LoadedModel, workplace: Workplace) -> int:
     picture = Picture(0, str(header.SOPInstanceUID), header, read_radiograph(header))
     model.classifier.examine(picture.radiograph.pixels)  # it is no chest: only the time it takes matters here
-    analysis = analyse([picture], (), model, Stopwatch(), workplace.settings.historical_after_days)
+    analysis = analyse([picture], (), model, Stopwatch(), workplace.settings)
     report = _flagged_report(picture, model)
     flagged = {finding.label: np.eye(7, dtype=np.float32) for finding in report.flagged}
     staged = Analysis(analysis.pictures, (), analysis.probabilities, analysis.assessment, flagged, analysis.kept, None)

@@ -110,6 +110,7 @@ def reading_order(now: datetime, upper_wait: timedelta) -> tuple[ColumnElement[A
     return (
         case((Study.read_at.is_(None), 0), else_=1).asc(),
         case((is_overdue(now, upper_wait), 0), else_=1).asc(),
+        case((Study.historical, 1), else_=0).asc(),
         case(*((Study.priority == level, position) for level, position in levels.items()), else_=3).asc(),
         Study.priority_rank.desc(),
         Study.first_received_at.asc(),
@@ -221,10 +222,10 @@ def _group(study: Study, overdue: bool) -> Group:
         return Group.OUT_OF_SCOPE
     if study.read_at is not None:
         return Group.READ
+    if study.historical and study.state in (StudyState.TRIAGED, StudyState.NOT_ANALYSED):
+        return Group.HISTORICAL
     if study.state in (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED):
         return Group(study.state)
-    if study.historical and study.state == StudyState.TRIAGED:
-        return Group.HISTORICAL
     if overdue:
         return Group.OVERDUE
     return Group(study.priority) if study.priority else Group.IN_PROGRESS

@@ -126,10 +126,18 @@ def show(study: StudyArgument, json_output: JsonOption = False, config: ConfigOp
 
 
 def requeue(study: StudyArgument, json_output: JsonOption = False, config: ConfigOption = None) -> None:
-    """Analyse a study again as a new run, and send its stopped deliveries again; written to the audit trail."""
+    """Analyse a study again as a new run, and send its stopped deliveries again; written to the audit trail.
+
+    Its images are judged by the present rules first, so that a new site rule takes effect; an old study that was left
+    alone is analysed.
+    """
+    from worker.rejudgement import rejudge  # it reads files; lists need not wait for what that takes
+
     settings = load_settings(config)
     with opened(settings, read_only=False) as session:
-        requeued = requeue_study(session, resolve_study(session, study), person())
+        uid = resolve_study(session, study)
+        rejudge(session, InstanceStore(settings.instances_dir), settings, uid, person())
+        requeued = requeue_study(session, uid, person())
     ring(settings, requeued.study_instance_uid, requeued.queue, deliveries=requeued.deliveries)
     if json_output:
         print_json(as_json(requeued))

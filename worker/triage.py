@@ -10,9 +10,11 @@ import logging
 
 from worker.analysis import Analysis, analyse, recall
 from worker.conclusion import conclude_analysed, conclude_not_analysed, conclude_unchanged
+from worker.copies import load_copies
 from worker.correction import corrections_of
 from worker.errors import LeaseLost, RunError
 from worker.examination import examine
+from worker.exposures import judge_copies
 from worker.failpoints import failpoint
 from worker.leases import Claim, LeaseKeeper, claim_run
 from worker.outcome import fail_run
@@ -54,6 +56,7 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     model = workplace.model(claim.bundle)
     with workplace.sessions() as session:
         candidates = load_candidates(session, claim.study_instance_uid)
+        copies = load_copies(session, claim.study_instance_uid)
         precedent = load_precedent(session, claim.study_instance_uid)
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
@@ -62,6 +65,7 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     if not pictures:
         conclude_not_analysed(claim, unread, model, watch, workplace)
         return False
+    unread += judge_copies(copies, pictures, workplace.instances)
     likeness = compare(precedent, pictures, model, workplace.instances, corrections)
     if likeness is Likeness.SAME:
         conclude_unchanged(claim, pictures, unread, watch, workplace)
@@ -70,7 +74,7 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     if precedent is not None and likeness is Likeness.CORRECTED:
         analysis = recall(precedent, pictures, unread, model, workplace)
     if analysis is None:
-        analysis = analyse(pictures, unread, model, watch, workplace.settings.historical_after_days)
+        analysis = analyse(pictures, unread, model, watch, workplace.settings)
     failpoint("after_inference")
     lease.require()
     with watch.stage("results"):

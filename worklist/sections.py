@@ -46,7 +46,9 @@ SECTIONS = {
     Group.FAILED: Section("Failed", "The analysis broke off. Nothing is known about these: read in ordinary order."),
     Group.HELD: Section("Held", "The identity is in doubt. Nothing is sent until a person has decided."),
     Group.NOT_ANALYSED: Section("Not analysed", "Could not or must not be analysed. Not the same as nothing found."),
-    Group.HISTORICAL: Section("Historical", "Old studies: analysed, never flagged.", folded=True),
+    Group.HISTORICAL: Section(
+        "Historical", "Old studies: never flagged, analysed where the site wants it.", folded=True
+    ),
     Group.READ: Section("Read", "The latest studies that somebody has marked read.", folded=True),
     Group.OUT_OF_SCOPE: Section("Out of scope", "No chest radiograph in them.", folded=True),
 }

@@ -9,6 +9,7 @@ whose report names the one it replaces.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from pydicom.dataset import Dataset
 from sqlalchemy import select, update
@@ -72,20 +73,8 @@ def correct_identity(
     if not changed and (patient_id, issuer) == (study.patient_id, study.issuer_of_patient_id):
         return False
     now = database_now(session)
-    session.add(
-        IdentityCorrection(
-            study_instance_uid=study.study_instance_uid,
-            at=now,
-            cause=cause[:64],
-            prior_patient_id=study.patient_id,
-            prior_issuer_of_patient_id=study.issuer_of_patient_id,
-            patient_id=patient_id,
-            issuer_of_patient_id=issuer,
-            prior_accession_number=study.accession_number,
-            **{column: changed.get(column) for column in (*_DEMOGRAPHICS, "accession_number")},
-        )
-    )
     columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
+    session.add(_correction(study, columns, cause, now))
     differing = sorted(column for column, value in columns.items() if value != getattr(study, column))
     for column, value in columns.items():
         setattr(study, column, value)
@@ -103,6 +92,21 @@ def correct_identity(
     )
     session.flush()
     return True
+
+
+def _correction(study: Study, columns: Mapping[str, str], cause: str, now: datetime) -> IdentityCorrection:
+    """Return the row that leads from what the study says now to these columns."""
+    return IdentityCorrection(
+        study_instance_uid=study.study_instance_uid,
+        at=now,
+        cause=cause[:64],
+        prior_patient_id=study.patient_id,
+        prior_issuer_of_patient_id=study.issuer_of_patient_id,
+        patient_id=columns["patient_id"],
+        issuer_of_patient_id=columns["issuer_of_patient_id"],
+        prior_accession_number=study.accession_number,
+        **{column: columns.get(column) for column in (*_DEMOGRAPHICS, "accession_number")},
+    )
 
 
 def _alike(value: str, known: str) -> bool:

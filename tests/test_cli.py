@@ -19,7 +19,21 @@ from worker.database import open_engine, session_factory
 from worker.tables import DeliveryState, Run, StudyState
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("up", "listen", "work", "sweep", "migrate", "check", "send", "studies", "show", "requeue", "demo", "export")
+COMMANDS = (
+    "up",
+    "listen",
+    "work",
+    "sweep",
+    "migrate",
+    "check",
+    "send",
+    "studies",
+    "show",
+    "requeue",
+    "demo",
+    "export",
+    "explain",
+)
 run = CliRunner().invoke
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
 from dicom_io.instance_store import StoreError
-from worker import export_command, message_commands, study_commands
+from worker import explain_command, export_command, message_commands, study_commands
 from worker.config import ConfigurationError, load_settings
 from worker.errors import WorkerError
 from worker.logs import configure_logging
@@ -170,6 +170,7 @@ def demo(
 
 
 study_commands.register(app)
+explain_command.register(app)
 export_command.register(app)
 message_commands.register(app)
 

@@ -79,7 +79,7 @@ def read_pictures(
         except UndecodableError as error:
             unread.append(Unread(candidate.id, ReasonCode(error.reason_code), ReasonCode(error.reason_code).sentence))
             continue
-        if _deviation(picture.radiograph) < BLANK_STD_GREY_LEVELS:
+        if is_blank(picture.radiograph):
             unread.append(Unread(candidate.id, ReasonCode.BLANK, ReasonCode.BLANK.sentence))
         else:
             pictures.append(picture)
@@ -101,8 +101,10 @@ def _read(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Pict
     return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph, candidate.calling_ae_title)
 
 
-def _deviation(radiograph: Radiograph) -> float:
-    return float(cv2.meanStdDev(radiograph.pixels)[1][0, 0])  # numpy would first make a copy eight times the size
+def is_blank(radiograph: Radiograph) -> bool:
+    """Say whether a picture varies so little that it shows nothing."""
+    # numpy would first make a copy eight times the size
+    return float(cv2.meanStdDev(radiograph.pixels)[1][0, 0]) < BLANK_STD_GREY_LEVELS
 
 
 def read_header(instance: Instance, store: InstanceStore) -> Dataset:

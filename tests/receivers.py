@@ -63,6 +63,7 @@ class Hl7Receiver:
 
     async def _end(self) -> None:
         self._server.close()
+        await asyncio.sleep(0.05)  # a task cancelled before its first step could not close its connection
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

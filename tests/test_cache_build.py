@@ -241,3 +241,11 @@ def test_a_data_set_that_grew_and_lost_a_few_pictures_keeps_its_cache(tmp_path: 
     cache = build_cache(layout.only(set(names[2:])), tmp_path / "cache", progress)
     assert set(cache.rows) == set(names[2:])
     assert progress.first == 8
+
+
+def test_another_part_of_the_same_data_set_replaces_the_first(tmp_path: Path) -> None:
+    names = write_layout(tmp_path / "data", patients=12)
+    layout = read_layout(tmp_path / "data")
+    build_cache(layout.only(set(names[:6])), tmp_path / "cache", lambda done, total: None)
+    cache = build_cache(layout.only(set(names[6:])), tmp_path / "cache", lambda done, total: None)
+    assert set(cache.rows) == set(names[6:])

@@ -26,15 +26,15 @@ ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {
     "201": imagecodecs.htj2k_encode,
 }
 READ = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
-from fuzz_child import limited
+from fuzz_child import limited, peak_bytes
 from dicom_io.dicom_file import read_dicom_file
 from dicom_io.pixels import read_radiograph
 limited()
 started = time.process_time()
 radiograph = read_radiograph(read_dicom_file(Path(sys.argv[1])))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_bytes()
 print(json.dumps([radiograph.rows, time.process_time() - started, peak]))
 """
 

@@ -219,7 +219,7 @@ def noise_cache(size_px: int, pictures: int) -> Iterator[Path]:
         folder = Path(parent, "cache")
         folder.mkdir()
         names = tuple(f"noise{number}.png" for number in range(pictures))
-        with closing(UnfinishedCache(folder, cache_settings(size_px, dicom=False), names)) as cache:
+        with closing(UnfinishedCache(folder, cache_settings(size_px, dicom=False), names, folder)) as cache:
             for row in range(pictures):
                 pixels = rng.integers(0, 256, (size_px, size_px), dtype=np.uint8)
                 record = np.zeros((), RECORD)

@@ -33,6 +33,7 @@ from training.data.unfinished_cache import (
     UnfinishedCache,
     discard_unfinished,
     only_builder,
+    unfinished_plan,
     unfinished_rows,
     unfinished_settings,
 )
@@ -62,8 +63,9 @@ def build_cache(
     """Return the cache of every listed picture: the one that is there where it fits, else built or continued.
 
     A cache fits when it was made with the same settings, holds every listed picture and no source file changed since.
-    Changed and added pictures are read anew, the others taken over. A cache most of whose pictures are other files than
-    the listed ones is another data set's, also where the names are alike, as phantoms' and the NIH's are.
+    Changed and added pictures are read anew, the others taken over. A cache of another folder, most of whose pictures
+    are other files than the listed ones, is another data set's, also where the names are alike, as phantoms' and the
+    NIH's are.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def build_cache(
                 _remove(folder)
             if not _fits(folder, settings, names, stamps):  # another process may have built it meanwhile
                 _refuse_other_settings(folder, settings)
-                _refuse_other_pictures(folder, names, stamps)
+                _refuse_other_pictures(folder, radiographs, stamps)
                 _build(radiographs, folder, settings, stamps, report, processes)
     return open_cache(folder)
 
@@ -107,7 +109,7 @@ def _build(
     report: ReportProgress,
     processes: int | None,
 ) -> None:
-    with closing(UnfinishedCache(folder, settings, radiographs.listed)) as unfinished:
+    with closing(UnfinishedCache(folder, settings, radiographs.listed, radiographs.root)) as unfinished:
         _take_over(folder, unfinished)
         unfinished.drop_changed(stamps)
         unreadable = _fill(unfinished, radiographs, stamps, report, processes)
@@ -150,10 +152,15 @@ def _refuse_other_settings(folder: Path, settings: dict[str, Any]) -> None:
             )
 
 
-def _refuse_other_pictures(folder: Path, names: tuple[str, ...], stamps: Stamps) -> None:
-    """Refuse to replace a cache, finished or not, of which less than half would be taken over."""
-    listed = {name: stamps.get(row, (0, 0)) for row, name in enumerate(names)}
-    for (held, records), state in ((_finished_rows(folder), "holds"), (unfinished_rows(folder), "has begun")):
+def _refuse_other_pictures(folder: Path, radiographs: LabelledRadiographs, stamps: Stamps) -> None:
+    """Refuse to replace another folder's cache, finished or not, of which less than half would be taken over."""
+    listed = {name: stamps.get(row, (0, 0)) for row, name in enumerate(radiographs.listed)}
+    for plan, (held, records), state in (
+        (read_json(folder / MANIFEST_FILE), _finished_rows(folder), "holds"),
+        (unfinished_plan(folder), unfinished_rows(folder), "has begun"),
+    ):
+        if plan is None or plan.get("data") == str(radiographs.root.resolve()):
+            continue  # another part of the same data set
         files = records[["source_bytes", "source_mtime_ns"]].tolist()
         kept = sum(listed.get(name) == file for name, file in zip(held, files, strict=True))
         if 2 * kept < len(held):

@@ -44,6 +44,8 @@ class UnfinishedCache:
         What the pixels depend on (``cache_settings``).
     names
         Of the pictures, in the order of the rows.
+    data
+        Folder the pictures are from.
 
     Raises
     ------
@@ -51,8 +53,8 @@ class UnfinishedCache:
         The disk has no room for the pixels; nothing is left behind.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], names: tuple[str, ...]) -> None:
-        self.folder, self.settings, self.names = folder, settings, names
+    def __init__(self, folder: Path, settings: dict[str, Any], names: tuple[str, ...], data: Path) -> None:
+        self.folder, self.settings, self.names, self.data = folder, settings, names, str(data.resolve())
         self.size_px = int(settings["size_px"])
         if unfinished_settings(folder) is None or self._planned_names() != list(names):
             self._start()
@@ -97,6 +99,7 @@ class UnfinishedCache:
         sizes, counts = np.unique(records[["width_px", "height_px"]][records["done"] == 1], return_counts=True)
         manifest = {
             **self.settings,
+            "data": self.data,
             "pictures": len(self.names),
             "unreadable": len(unreadable),
             "source_bytes": int(records["source_bytes"].sum()),
@@ -131,7 +134,9 @@ class UnfinishedCache:
             _take_room(pixels)
             with records.open("wb") as stream:
                 np.save(stream, np.zeros(len(self.names), RECORD))
-            write_json({"settings": self.settings, "names": self.names}, self.folder / PARTIAL_PLAN_FILE)
+            write_json(
+                {"settings": self.settings, "data": self.data, "names": self.names}, self.folder / PARTIAL_PLAN_FILE
+            )
         except OSError:
             discard_unfinished(self.folder)
             raise
@@ -149,11 +154,17 @@ def unfinished_settings(folder: Path) -> dict[str, Any] | None:
     return settings
 
 
+def unfinished_plan(folder: Path) -> dict[str, Any] | None:
+    """Return the settings, data folder and names of the unfinished cache in a folder, None where there is none."""
+    return None if unfinished_settings(folder) is None else read_json(folder / PARTIAL_PLAN_FILE)
+
+
 def unfinished_rows(folder: Path) -> tuple[tuple[str, ...], Records]:
     """Return the pictures that an unfinished cache has read and what is known of their files."""
-    if unfinished_settings(folder) is None:
+    plan = unfinished_plan(folder)
+    if plan is None:
         return (), np.zeros(0, RECORD)
-    names = (read_json(folder / PARTIAL_PLAN_FILE) or {})["names"]
+    names = plan["names"]
     records = np.load(folder / PARTIAL_RECORDS_FILE)
     done = np.flatnonzero(records["done"])
     return tuple(names[row] for row in done), records[done]

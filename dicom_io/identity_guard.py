@@ -46,7 +46,7 @@ def identity_differences(result: Dataset, source: Dataset) -> list[str]:
     """Return the keywords in which a result of ours differs from its source, decoded; empty when it may be sent.
 
     Absent and empty are the same for what an object must carry (type 2), and differ for everything else. The orders
-    of a report must contain those of the source, which may be one of several.
+    of a document must contain those of the source, which may be one of several.
     """
     wrong = [] if str(result.get("StudyInstanceUID")) == str(source.get("StudyInstanceUID")) else ["StudyInstanceUID"]
     wrong += [keyword for keyword in REQUIRED if _text(result, keyword) != _text(source, keyword)]
@@ -59,9 +59,10 @@ def identity_differences(result: Dataset, source: Dataset) -> list[str]:
 
 
 def _order_differences(result: Dataset, source: Dataset) -> list[str]:
-    if result.get("Modality") == "SR":
+    if result.get("Modality") in ("SR", "KO"):
         ours = {_order(item) for item in result.get("ReferencedRequestSequence") or ()}
-        theirs = {_order(item) for item in referenced_requests([source])}
+        stated = source.get("ReferencedRequestSequence") or referenced_requests([source])
+        theirs = {_order(item) for item in stated}
         return [] if theirs <= ours else ["ReferencedRequestSequence"]
     same = _text(result, "RequestAttributesSequence") == _text(source, "RequestAttributesSequence")
     return [] if same else ["RequestAttributesSequence"]

@@ -23,28 +23,50 @@ def add_origin(
     site_zone: tzinfo = UTC,
     device_serial_number: str = DEVICE_SERIAL_NUMBER,
 ) -> None:
-    """Add equipment, dates and times to a result.
+    """Add equipment, dates and times to a result of an analysis (`add_maker`)."""
+    add_maker(
+        target,
+        source,
+        report.created_at,
+        report.algorithm.version,
+        "Analysed the images and made this object",
+        site_zone=site_zone,
+        device_serial_number=device_serial_number,
+    )
+
+
+def add_maker(
+    target: Dataset,
+    source: Dataset,
+    made_at: datetime,
+    model_version: str,
+    contribution: str = "Made this object",
+    *,
+    site_zone: tzinfo = UTC,
+    device_serial_number: str = DEVICE_SERIAL_NUMBER,
+) -> None:
+    """Add equipment, dates and times to an object of ours.
 
     Dates and times stand in the zone all times of the study are in. Where the clock of that zone is put back, an hour
     of them comes twice; the Contribution DateTime of the contributing equipment carries its offset and stays unique.
     """
-    local = local_time(source, report.created_at, site_zone)
-    _add_equipment(target, report, device_serial_number)
-    _add_contribution(target, local, device_serial_number)
+    local = local_time(source, made_at, site_zone)
+    _add_equipment(target, model_version, device_serial_number)
+    _add_contribution(target, local, contribution, device_serial_number)
     for prefix in ("Series", "Content", "InstanceCreation"):
         setattr(target, f"{prefix}Date", f"{local:%Y%m%d}")
         setattr(target, f"{prefix}Time", f"{local:%H%M%S}")
 
 
-def _add_equipment(target: Dataset, report: Report, device_serial_number: str) -> None:
+def _add_equipment(target: Dataset, model_version: str, device_serial_number: str) -> None:
     """Add the General Equipment module (PS3.3 C.7.5.1): the product; Software Versions is the model's version."""
     target.Manufacturer = MANUFACTURER
     target.ManufacturerModelName = MANUFACTURER_MODEL_NAME
     target.DeviceSerialNumber = device_serial_number
-    target.SoftwareVersions = report.algorithm.version
+    target.SoftwareVersions = model_version
 
 
-def _add_contribution(target: Dataset, local: datetime, device_serial_number: str) -> None:
+def _add_contribution(target: Dataset, local: datetime, contribution: str, device_serial_number: str) -> None:
     """Say which version of the program made the object, and at which instant (PS3.3 C.12.1)."""
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
@@ -53,7 +75,7 @@ def _add_contribution(target: Dataset, local: datetime, device_serial_number: st
     equipment.DeviceSerialNumber = device_serial_number
     equipment.SoftwareVersions = VERSION
     equipment.ContributionDateTime = f"{local:%Y%m%d%H%M%S%z}"
-    equipment.ContributionDescription = "Analysed the images and made this object"
+    equipment.ContributionDescription = contribution
     target.ContributingEquipmentSequence = [equipment]
 
 

@@ -13,27 +13,25 @@ from datetime import UTC, tzinfo
 from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
-    DeviceObserverIdentifyingAttributes,
     LanguageOfContentItemAndDescendants,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
-    ObserverContext,
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from dicom_io.character_set import settle_character_set
 from dicom_io.codes import FINDINGS, IMAGING_PROCEDURE
+from dicom_io.evidence import bare_reference, device_context
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.image_library import image_library
 from dicom_io.measurement_groups import finding_group, summary_group
 from dicom_io.orders import referenced_requests
 from dicom_io.origin import add_origin, result_uid
-from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER, MANUFACTURER_MODEL_NAME
+from dicom_io.product import DEVICE_SERIAL_NUMBER
 from dicom_io.report_class import REPORT_CLASSES, report_in_class
 from dicom_io.reporting import InvalidReportError, Report
-from dicom_io.uids import deterministic_uid
 
 SERIES_NUMBER = 9001
 SERIES_DESCRIPTION = "AI CXR triage report"
@@ -77,7 +75,7 @@ def build_structured_report(
     if include_negatives:
         groups += [finding_group(sources, report, finding) for finding in report.unflagged]
     document = Comprehensive3DSR(
-        evidence=[_reference(source) for source in sources],
+        evidence=[bare_reference(source) for source in sources],
         content=_tree(sources, groups, device_serial_number),
         series_instance_uid=result_uid(sources[0].StudyInstanceUID, report, "structured_report", "series"),
         series_number=SERIES_NUMBER,
@@ -110,7 +108,7 @@ def _tree(
 ) -> Dataset:
     """Return the root container with everything in it."""
     tree = MeasurementReport(
-        observation_context=_observer(device_serial_number),
+        observation_context=ObservationContext(device_context(device_serial_number)),
         procedure_reported=IMAGING_PROCEDURE,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
@@ -120,29 +118,6 @@ def _tree(
     content = root.ContentSequence
     content.insert(len(content) - 1, image_library(sources))  # before the Imaging Measurements
     return root
-
-
-def _observer(device_serial_number: str) -> ObservationContext:
-    device = DeviceObserverIdentifyingAttributes(
-        uid=deterministic_uid("device", MANUFACTURER_MODEL_NAME, device_serial_number),
-        name=MANUFACTURER_MODEL_NAME,
-        manufacturer_name=MANUFACTURER,
-        model_name=MANUFACTURER_MODEL_NAME,
-        serial_number=device_serial_number,
-    )
-    return ObservationContext(ObserverContext(codes.DCM.Device, device))
-
-
-def _reference(source: Dataset) -> Dataset:
-    """Return what highdicom needs of a source; the identity is copied afterwards, unchecked and as it is."""
-    reference = Dataset()
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        setattr(reference, keyword, source[keyword].value)
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
-        setattr(reference, keyword, None)
-    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"):
-        setattr(reference, keyword, None)
-    return reference
 
 
 def _predecessors(source: Dataset, report: Report) -> list[Dataset]:

@@ -1,0 +1,90 @@
+"""The note that takes results of ours back: a Key Object Selection whose title rejects what it names (IHE IOCM)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from datetime import UTC, datetime, tzinfo
+
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from pydicom import Dataset
+
+from dicom_io.character_set import settle_character_set
+from dicom_io.evidence import bare_reference, device_context
+from dicom_io.identity import copy_patient_and_study
+from dicom_io.orders import referenced_requests
+from dicom_io.origin import add_maker
+from dicom_io.product import DEVICE_SERIAL_NUMBER
+from dicom_io.rejection_title import RejectionTitle
+from dicom_io.reporting import InvalidReportError
+from dicom_io.uids import deterministic_uid
+
+SERIES_NUMBER = 9004
+SERIES_DESCRIPTION = "AI CXR results withdrawn"
+
+
+def build_rejection_note(
+    rejected: Sequence[Dataset],
+    title: RejectionTitle,
+    why: str,
+    made_at: datetime,
+    *,
+    site_zone: tzinfo = UTC,
+    device_serial_number: str = DEVICE_SERIAL_NUMBER,
+) -> Dataset:
+    """Return the note that rejects these objects of ours (TID 2010), filed beside them.
+
+    It carries the patient, study and orders the objects were stored under, right or wrong: an archive looks for them
+    there. The same objects and title give the same UIDs.
+
+    Parameters
+    ----------
+    rejected
+        Headers of results of one study; the first one lends patient and study.
+    why
+        A sentence for people (113012, DCM, "Key Object Description"); never patient data.
+    made_at
+        Aware time.
+
+    Raises
+    ------
+    InvalidReportError
+        No object, or objects of two studies.
+    """
+    if len({str(header.StudyInstanceUID) for header in rejected}) != 1:
+        raise InvalidReportError("a rejection note needs at least one object, and all of one study")
+    sop_instance_uid = note_uid(title, [str(header.SOPInstanceUID) for header in rejected])
+    references = [bare_reference(header) for header in rejected]
+    note = KeyObjectSelectionDocument(
+        evidence=references,
+        content=KeyObjectSelection(
+            title.value,
+            references,
+            observer_device_context=device_context(device_serial_number),
+            description=why,
+        ),
+        series_instance_uid=deterministic_uid(sop_instance_uid, "series"),
+        series_number=SERIES_NUMBER,
+        series_description=SERIES_DESCRIPTION,
+        sop_instance_uid=sop_instance_uid,
+        instance_number=1,
+        requested_procedures=stated_requests(rejected) or None,
+    )
+    copy_patient_and_study(rejected[0], note)
+    version = str(rejected[0].get("SoftwareVersions", ""))
+    add_maker(note, rejected[0], made_at, version, site_zone=site_zone, device_serial_number=device_serial_number)
+    settle_character_set(note, rejected[0])
+    return Dataset(dict(note.items()))
+
+
+def note_uid(title: RejectionTitle, sop_instance_uids: Sequence[str]) -> str:
+    """Return the SOP Instance UID of the note that rejects exactly these objects for this reason."""
+    return deterministic_uid("rejection_note", title.code_value, *sorted(sop_instance_uids))
+
+
+def stated_requests(rejected: Sequence[Dataset]) -> list[Dataset]:
+    """Return the orders that results state: those of the report, which names all, else those of the pictures."""
+    for header in rejected:
+        if header.get("ReferencedRequestSequence"):
+            return list(deepcopy(header.ReferencedRequestSequence))
+    return referenced_requests(rejected)

@@ -12,6 +12,7 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
 from dicom_io.receiving import ScpSettings
+from dicom_io.storage_commitment import STORAGE_COMMITMENT
 
 VERIFICATION = "1.2.840.10008.1.1"
 _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -42,21 +43,49 @@ def is_storage(abstract_syntax: str) -> bool:
     return bool(uid_to_service_class(abstract_syntax) is StorageServiceClass)
 
 
-def supported_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
-    """Return contexts that accept every storage class and Verification out of what was proposed.
+@dataclass(frozen=True)
+class Granted:
+    """What a caller may use beside Verification."""
+
+    storage: bool = True
+    commitment_answers: bool = False
+
+
+def granted(settings: ScpSettings, calling_ae_title: str) -> Granted:
+    """Return what the caller may use: sources send, archives that were asked for commitment answer; some do both."""
+    return Granted(
+        storage=calling_ae_title in settings.callers or settings.accept_unknown_callers,
+        commitment_answers=calling_ae_title in settings.commitment_peers,
+    )
+
+
+def supported_contexts(
+    proposed: Iterable[PresentationContext], grant: Granted | None = None
+) -> list[PresentationContext]:
+    """Return contexts that accept Verification and what is granted out of what was proposed.
 
     Of several transfer syntaxes the sender's first known one is taken: it is the one its object is stored in, so
     nothing is transcoded on the way. A private syntax is taken when nothing else is offered.
     """
+    grant = grant or Granted()
     supported: dict[str, PresentationContext] = {}
     for context in proposed:
         abstract_syntax = str(context.abstract_syntax)
-        if abstract_syntax == VERIFICATION or is_storage(abstract_syntax):
-            supported.setdefault(abstract_syntax, PresentationContext())
-            supported[abstract_syntax].abstract_syntax = UID(abstract_syntax)
-            for transfer_syntax in sorted(context.transfer_syntax, key=_unknown):
-                supported[abstract_syntax].add_transfer_syntax(transfer_syntax)
+        if not _is_granted(abstract_syntax, grant):
+            continue
+        supported.setdefault(abstract_syntax, PresentationContext())
+        supported[abstract_syntax].abstract_syntax = UID(abstract_syntax)
+        for transfer_syntax in sorted(context.transfer_syntax, key=_unknown):
+            supported[abstract_syntax].add_transfer_syntax(transfer_syntax)
+        if abstract_syntax == STORAGE_COMMITMENT:  # whoever calls has been asked and answers: the SCP of the service
+            supported[abstract_syntax].scu_role, supported[abstract_syntax].scp_role = False, True
     return list(supported.values())
+
+
+def _is_granted(abstract_syntax: str, grant: Granted) -> bool:
+    if abstract_syntax == STORAGE_COMMITMENT:
+        return grant.commitment_answers
+    return abstract_syntax == VERIFICATION or (grant.storage and is_storage(abstract_syntax))
 
 
 def storage_service_of_unknown_classes(
@@ -81,7 +110,7 @@ def rejection(
     if called_ae_title != settings.ae_title:
         return Rejection(1, 1, 7, f"called AE title is not {settings.ae_title}")
     hosts = settings.callers.get(calling_ae_title)
-    if hosts is None and not settings.accept_unknown_callers:
+    if hosts is None and not settings.accept_unknown_callers and calling_ae_title not in settings.commitment_peers:
         return Rejection(1, 1, 3, "calling AE title is not configured as a source")
     if hosts and peer_address not in hosts:
         return Rejection(1, 1, 3, "calling AE title may not call from this address")

@@ -29,6 +29,8 @@ class ScpSettings:
     """TCP port; 0 takes a free one, see `StorageScp.address`."""
     callers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Calling AE titles that may send, each with the IP addresses it may call from (empty = any)."""
+    commitment_peers: frozenset[str] = frozenset()
+    """Calling AE titles that may answer storage commitment requests; only those in `callers`, too, may send."""
     accept_unknown_callers: bool = False
     """True lets any calling AE title send; the addresses of those listed in `callers` still count."""
     tls: TlsFiles | None = None

@@ -26,7 +26,13 @@ from dicom_io.association_server import BoundedServer, end_without_request
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.header import text
 from dicom_io.instance_store import StoreError
-from dicom_io.negotiation import VERIFICATION, rejection, storage_service_of_unknown_classes, supported_contexts
+from dicom_io.negotiation import (
+    VERIFICATION,
+    granted,
+    rejection,
+    storage_service_of_unknown_classes,
+    supported_contexts,
+)
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import (
@@ -42,6 +48,8 @@ from dicom_io.receiving import (
     RefusedInstance,
     ScpSettings,
 )
+from dicom_io.storage_commitment import STATUS_INVALID_ARGUMENT as COMMITMENT_INVALID_ARGUMENT
+from dicom_io.storage_commitment import TakeAnswer, answer_event
 
 __all__ = [
     "STATUS_CANNOT_UNDERSTAND",
@@ -72,10 +80,13 @@ class StorageScp:
         Address, callers, limits.
     receiver
         Called from the associations' threads.
+    take_commitment
+        Keeps the answers of archives that were asked for storage commitment; None = nobody was asked.
     """
 
-    def __init__(self, settings: ScpSettings, receiver: Receiver) -> None:
+    def __init__(self, settings: ScpSettings, receiver: Receiver, take_commitment: TakeAnswer | None = None) -> None:
         self.settings = settings
+        self._take_commitment = take_commitment
         self._receiver = receiver
         self._server: BoundedServer | None = None
         self._thread: threading.Thread | None = None
@@ -104,6 +115,7 @@ class StorageScp:
             (evt.EVT_REQUESTED, self._negotiate),
             (evt.EVT_SOP_COMMON, self._map_unknown_classes),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._commitment),
             (evt.EVT_RELEASED, self._close, [False]),
             (evt.EVT_ABORTED, self._close, [True]),
             (evt.EVT_CONN_CLOSE, self._close, [True]),
@@ -160,11 +172,18 @@ class StorageScp:
             association.acse.send_reject(refused.result, refused.source, refused.diagnostic)
             association.kill()
             return
-        association.acceptor.supported_contexts = supported_contexts(request.presentation_context_definition_list)
+        association.acceptor.supported_contexts = supported_contexts(
+            request.presentation_context_definition_list, granted(self.settings, calling)
+        )
 
     def _map_unknown_classes(self, event: Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
         proposed = _association_request(event).presentation_context_definition_list
         return storage_service_of_unknown_classes(proposed)
+
+    def _commitment(self, event: Event) -> tuple[int, None]:
+        if self._take_commitment is None:
+            return COMMITMENT_INVALID_ARGUMENT, None
+        return answer_event(event, self._take_commitment)
 
     def _store(self, event: Event) -> Dataset:
         """Answer one C-STORE request; pynetdicom would turn any exception into 0xC211, so none leaves here."""

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from pydicom.uid import UID
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context
 from pynetdicom.association import Association
-from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
-import dicom_io.closing  # noqa: F401 (its import is its effect)
+from dicom_io.association_client import ScuSettings, associate, end
 from dicom_io.peer import Peer
-from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.reactor_pause import reactor_held
+
+__all__ = ["ScuSettings", "SendOutcome", "classify", "echo", "send"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,18 +28,6 @@ MAXIMUM_CONTEXTS = 128
 VERIFICATION = "1.2.840.10008.1.1"
 _PERMANENT_STATUS = frozenset({0x0122, 0x0124})
 _PERMANENT_CLASSES = frozenset({0xA9, *range(0xC0, 0xD0)})
-_REJECTED_BY = {1: "permanently", 2: "for now"}
-
-
-@dataclass(frozen=True)
-class ScuSettings:
-    """How patiently to send."""
-
-    connection_timeout_seconds: float = 10.0
-    acse_timeout_seconds: float = 30.0
-    dimse_timeout_seconds: float = 120.0
-    network_timeout_seconds: float = 300.0
-    maximum_pdu_bytes: int = 131072
 
 
 @dataclass(frozen=True)
@@ -95,7 +81,7 @@ def send(
 
 def echo(peer: Peer, calling_ae_title: str, settings: ScuSettings | None = None) -> str:
     """Verify a peer by C-ECHO (PS3.4 annex A); return an empty text when it answered, else what went wrong."""
-    association = _associate(peer, [build_context(VERIFICATION)], calling_ae_title, settings or ScuSettings())
+    association = associate(peer, [build_context(VERIFICATION)], calling_ae_title, settings or ScuSettings())
     if isinstance(association, str):
         return association
     try:
@@ -103,7 +89,7 @@ def echo(peer: Peer, calling_ae_title: str, settings: ScuSettings | None = None)
             return "peer does not accept C-ECHO"
         status = association.send_c_echo().get("Status")
     finally:
-        _end(association)
+        end(association)
     if status is None:
         return "no answer to C-ECHO"
     return "" if status == 0 else f"C-ECHO answered with status 0x{status:04X}"
@@ -125,14 +111,14 @@ def _send_batch(
     calling_ae_title: str,
     settings: ScuSettings,
 ) -> list[SendOutcome]:
-    association = _associate(destination, contexts, calling_ae_title, settings)
+    association = associate(destination, contexts, calling_ae_title, settings)
     if isinstance(association, str):
         return [SendOutcome(item.path, None, association, False, permanent=False) for item in items]
     try:
         with reactor_held(association):
             return [_send_one(association, item) for item in items]
     finally:
-        _end(association)
+        end(association)
 
 
 def _send_one(association: Association, item: _Item) -> SendOutcome:
@@ -165,45 +151,3 @@ def classify(status: int) -> tuple[bool, bool]:
     if status == 0 or status >> 12 == 0xB:
         return True, False
     return False, status in _PERMANENT_STATUS or status >> 8 in _PERMANENT_CLASSES
-
-
-def _associate(
-    peer: Peer, contexts: list[PresentationContext], calling_ae_title: str, settings: ScuSettings
-) -> Association | str:
-    """Return an established association, or what kept it from being one."""
-    ae = AE(calling_ae_title)
-    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = settings.connection_timeout_seconds
-    ae.acse_timeout, ae.dimse_timeout = settings.acse_timeout_seconds, settings.dimse_timeout_seconds
-    ae.network_timeout = settings.network_timeout_seconds
-    try:
-        tls: Any = (peer.tls.context(server_side=False), peer.host) if peer.tls else None
-        association = ae.associate(
-            peer.host,
-            peer.port,
-            contexts=contexts,
-            ae_title=peer.ae_title,
-            max_pdu=settings.maximum_pdu_bytes,
-            tls_args=tls,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_without_delay)],
-        )
-    except (OSError, RuntimeError) as error:
-        return f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})"
-    if association.is_established or association.rejected_contexts:
-        return association  # where every context was refused pynetdicom has aborted it, and each object says why
-    if association.is_rejected:
-        answer: Any = association.acceptor.primitive
-        kind = _REJECTED_BY.get(answer.result, "")
-        return f"{peer.ae_title} rejected the association {kind}: {answer.reason_str}"
-    return f"no association with {peer.ae_title} at {peer.host} port {peer.port}"
-
-
-def _send_without_delay(event: Event) -> None:
-    """Switch Nagle's algorithm off: it holds the last piece of each object back for 40 ms."""
-    transport: Any = event.assoc.dul.socket
-    transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _end(association: Association) -> None:
-    if association.is_established:
-        association.release()

@@ -12,8 +12,8 @@ from dicom_io.instance_store import InstanceStore
 from dicom_io.receiving import ReceivedInstance
 from worker.config import Settings
 from worker.database import SessionFactory
-from worker.delivery import PostOffice
 from worker.intake import Intake
+from worker.post_office import PostOffice
 from worker.tables import Delivery, Event, Instance, Result, Run, Study
 from worker.triage import triage
 from worker.workplace import Workplace, load_model

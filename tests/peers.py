@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -72,6 +73,7 @@ class StandInPacs:
         self.associations = 0
         self.echoes = 0
         self._changed = threading.Condition()
+        self._handlers: list[Any] = []
         self._ae = AE(ae_title)
         self._ae.require_called_aet = True
         self._ae.maximum_pdu_size = 131072
@@ -80,9 +82,19 @@ class StandInPacs:
         for sop_class in classes:
             self._ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
 
+    def offer(self, sop_class: str, handler: tuple[object, Callable[[Event], object]]) -> None:
+        """Take another service's requests, too; call it before `start`."""
+        self._ae.add_supported_context(sop_class)
+        self._handlers.append(handler)
+
     def start(self) -> None:
         """Listen; `peer` is valid afterwards. A second start after `stop` takes the same port."""
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, self._echo), (evt.EVT_ACCEPTED, self._accepted)]
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_ECHO, self._echo),
+            (evt.EVT_ACCEPTED, self._accepted),
+        ]
+        handlers += self._handlers
         server = self._ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
         self.port = server.server_address[1]
 

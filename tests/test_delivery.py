@@ -19,8 +19,9 @@ from sqlalchemy import update
 
 from worker.config import Settings
 from worker.database import SessionFactory, database_now
-from worker.delivery import PostOffice, deliver
+from worker.delivery import deliver
 from worker.outbox import due_destinations, retry_delay, take_due
+from worker.post_office import PostOffice
 from worker.tables import Delivery, Study, StudyState
 
 MakeBench = Callable[..., Bench]
@@ -278,4 +279,4 @@ def test_a_destination_that_is_no_longer_configured_ends_visibly(make_bench: Mak
     deliver(study.study_instance_uid, PostOffice(without, bench.sessions, bench.office.results, "bench:2"))
     assert states(bench, study) == ["failed"] * 3
     with bench.sessions.begin() as session:
-        assert due_destinations(session, study.study_instance_uid) == []
+        assert due_destinations(session, study.study_instance_uid) == set()

@@ -77,6 +77,11 @@ class Destination(BaseModel):
     Softcopy Presentation State that draws a line on the original image."""
     summary_capture: bool = False
     """True adds one Secondary Capture that shows all flagged findings side by side."""
+    storage_commitment: bool = False
+    """True asks the PACS to commit to every object; only then it counts as delivered. The PACS must know our AE title,
+    host and port, unless it answers on the association of the request."""
+    commitment_wait_seconds: float = Field(3.0, ge=0, le=60)
+    """How long the association of a request stays open for an answer on it."""
 
     def peer(self) -> Peer:
         """Return the address in the form the network layer takes."""
@@ -152,6 +157,9 @@ class Settings(BaseSettings):
     """False leaves historical studies alone, ``not_analysed(historical)``; ``requeue`` analyses one all the same."""
     delivery_first_retry_seconds: float = Field(1.0, gt=0)
     delivery_longest_retry_seconds: float = Field(300.0, gt=0)
+    commitment_answer_seconds: float = Field(300.0, gt=0)
+    """A storage commitment request without an answer is made again after this long, then after twice as long, up to a
+    day; after every third the object is sent again, too."""
     sweep_interval_seconds: float = Field(1.0, gt=0)
     ring_again_seconds: float = Field(10.0, gt=0)
     """A queued run or due delivery whose message seems lost is rung again after this long."""

@@ -14,68 +14,40 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.storage_scu import ScuSettings, SendOutcome, send
+from dicom_io.instance_store import StoreError
+from dicom_io.storage_scu import SendOutcome, send
 from worker import outbox
-from worker.celery_app import configured_settings
-from worker.config import Destination, Settings
-from worker.database import SessionFactory, open_engine, session_factory
+from worker.commitment import due_commitment_destinations
+from worker.commitment_request import ask_for_commitment
+from worker.config import Destination
 from worker.events import record
 from worker.failpoints import failpoint
 from worker.hl7_delivery import announce
 from worker.hl7_settings import Hl7Destination
 from worker.older_report import next_report_class, reissue_in_class
 from worker.outbox import Parcel
+from worker.post_office import PostOffice
 from worker.tables import DeliveryState
-from worker.worker_name import worker_name
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PostOffice:
-    """Everything a delivery needs beside its rows."""
-
-    settings: Settings
-    sessions: SessionFactory
-    results: InstanceStore
-    worker_name: str
-
-    def destination(self, name: str) -> Destination | Hl7Destination | None:
-        """Return the configured destination of this name, or None."""
-        known: list[Destination | Hl7Destination] = [*self.settings.destinations, *self.settings.hl7_destinations]
-        return next((destination for destination in known if destination.name == name), None)
-
-
-def open_post_office(settings: Settings) -> PostOffice:
-    """Connect and open the store of results for deliveries."""
-    sessions = session_factory(open_engine(settings.effective_database_url))
-    return PostOffice(settings, sessions, InstanceStore(settings.results_dir), worker_name())
-
-
-@cache
-def post_office() -> PostOffice:
-    """Return this process's post office, opened at the first call."""
-    return open_post_office(configured_settings())
 
 
 def deliver(study_instance_uid: str, office: PostOffice) -> None:
     """Send what is due of one study, to all destinations at once; what another process has in hand is left to it."""
     with office.sessions.begin() as session:
         destinations = outbox.due_destinations(session, study_instance_uid)
+        destinations |= due_commitment_destinations(session, study_instance_uid)
     if not destinations:
         return
     with ThreadPoolExecutor(len(destinations), "delivery") as threads:  # a silent one must not hold up the others
         running = [
             threads.submit(copy_context().run, _deliver_to, study_instance_uid, destination, office)
-            for destination in destinations
+            for destination in sorted(destinations)
         ]
     for done in running:
         done.result()
@@ -84,6 +56,7 @@ def deliver(study_instance_uid: str, office: PostOffice) -> None:
 def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice) -> None:
     while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
         _deliver_batch(study_instance_uid, destination, parcels, office)
+    ask_for_commitment(study_instance_uid, destination, office)
 
 
 def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list[Parcel]:
@@ -120,7 +93,7 @@ def _send(
     if isinstance(destination, Hl7Destination):
         outcomes = announce(destination, paths)
     else:
-        outcomes = send(destination.peer(), paths, settings.ae_title, _patience(settings))
+        outcomes = send(destination.peer(), paths, settings.ae_title, office.patience())
     return [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
 
 
@@ -134,15 +107,6 @@ def _intact_file(parcel: Parcel, office: PostOffice) -> Path | None:
     return path if digest == parcel.sha256 else None
 
 
-def _patience(settings: Settings) -> ScuSettings:
-    return ScuSettings(
-        acse_timeout_seconds=settings.acse_timeout_seconds,
-        dimse_timeout_seconds=settings.dimse_timeout_seconds,
-        network_timeout_seconds=settings.network_timeout_seconds,
-        maximum_pdu_bytes=settings.maximum_pdu_bytes,
-    )
-
-
 def _give_up(study_instance_uid: str, parcels: Sequence[Parcel], why: str, office: PostOffice) -> None:
     with office.sessions.begin() as session:
         for parcel in parcels:
@@ -154,8 +118,9 @@ def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: Se
     """Write one answer into its row, and into the audit trail when it settles something."""
     answer = describe_answer(outcome)
     if outcome.accepted:
-        if outbox.note_sent(session, parcel, outcome.status, outcome.comment):
-            _record(session, "delivered", study_instance_uid, parcel, answer, office)
+        commitment = _commits(parcel, office)
+        if outbox.note_sent(session, parcel, outcome.status, outcome.comment, commitment=commitment):
+            _record(session, "stored" if commitment else "delivered", study_instance_uid, parcel, answer, office)
     elif not outcome.permanent:
         if (
             outbox.note_retry(session, parcel, outcome.status, outcome.comment, office.settings)
@@ -170,6 +135,12 @@ def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: Se
             _record(session, "report_class_changed", study_instance_uid, parcel, answer, office)
     elif outbox.note_over(session, parcel, DeliveryState.REFUSED, outcome.status, outcome.comment):
         _record(session, "delivery_refused", study_instance_uid, parcel, answer, office)
+
+
+def _commits(parcel: Parcel, office: PostOffice) -> bool:
+    """Return whether the destination is asked to keep this object before it counts as delivered."""
+    destination = office.destination(parcel.destination)
+    return isinstance(destination, Destination) and destination.storage_commitment
 
 
 def describe_answer(outcome: SendOutcome) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dicom_io.instance_store import InstanceStore
 from dicom_io.storage_scp import ScpSettings, StorageScp
 from worker.celery_app import configure
+from worker.commitment_answer import answer_taker
 from worker.config import Settings
 from worker.database import open_engine, require_current_schema, session_factory
 from worker.errors import AddressInUse
@@ -29,6 +30,7 @@ def scp_settings(settings: Settings) -> ScpSettings:
         host=settings.listen_host,
         port=settings.listen_port,
         callers={source.ae_title: source.hosts for source in settings.sources},
+        commitment_peers=frozenset(item.ae_title for item in settings.destinations if item.storage_commitment),
         accept_unknown_callers=settings.accept_unknown_sources,
         tls=settings.listen_tls.files() if settings.listen_tls else None,
         maximum_associations=settings.maximum_associations,
@@ -59,8 +61,10 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
             configure(settings)
             store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
             store.remove_partial_files()
-            intake = Intake(settings, session_factory(engine), store, ring_triage)
-            _serve(StorageScp(scp_settings(settings), intake), settings, on_ready)
+            sessions = session_factory(engine)
+            intake = Intake(settings, sessions, store, ring_triage)
+            take_commitment = answer_taker(sessions, settings, SERVICE)
+            _serve(StorageScp(scp_settings(settings), intake, take_commitment), settings, on_ready)
     finally:
         engine.dispose()
     return 0

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
+from worker.commitment import due_commitments
 from worker.completion import QueuedRun
 from worker.config import Settings
 from worker.database import database_now
@@ -53,11 +54,16 @@ def give_up_used_up_runs(session: Session, settings: Settings) -> int:
 
 
 def deliveries_to_ring(session: Session, settings: Settings) -> list[str]:
-    """Return the studies with due deliveries not rung for lately, and note that they are rung for now."""
+    """Return the studies with due deliveries, or objects to be asked about, not rung for lately; note the ring."""
     now = database_now(session)
     again = now - timedelta(seconds=settings.ring_again_seconds)
-    waits = or_(Delivery.rung_at.is_(None), Delivery.rung_at < again, Delivery.rung_at < Delivery.next_attempt_at)
-    due = session.execute(due_deliveries(now).where(waits).limit(BATCH_RUNS)).all()
+    lately = or_(Delivery.rung_at.is_(None), Delivery.rung_at < again)
+    waits = or_(lately, Delivery.rung_at < Delivery.next_attempt_at)
+    unasked = or_(lately, Delivery.rung_at < Delivery.commitment_due_at)
+    due = [
+        *session.execute(due_deliveries(now).where(waits).limit(BATCH_RUNS)).all(),
+        *session.execute(due_commitments(now).where(unasked).limit(BATCH_RUNS)).all(),
+    ]
     for row in due:
         row.Delivery.rung_at = now
     return sorted({row.Run.study_instance_uid for row in due})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.orm import Session
@@ -55,10 +56,10 @@ def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
     )
 
 
-def due_destinations(session: Session, study_instance_uid: str) -> list[str]:
+def due_destinations(session: Session, study_instance_uid: str) -> set[str]:
     """Return the names of the destinations that something of the study is due for."""
     due = due_deliveries(database_now(session)).where(Run.study_instance_uid == study_instance_uid)
-    return sorted({delivery.destination for delivery, _result, _run in session.execute(due)})
+    return {delivery.destination for delivery, _result, _run in session.execute(due)}
 
 
 def take_due(session: Session, study_instance_uid: str, destination: str, settings: Settings) -> list[Parcel]:
@@ -111,9 +112,17 @@ def retry_delay(attempts: int, settings: Settings) -> timedelta:
     return timedelta(seconds=min(seconds, settings.delivery_longest_retry_seconds))
 
 
-def note_sent(session: Session, parcel: Parcel, status: int | None, comment: str | None) -> bool:
-    """Note that the destination has the result; False when the parcel is no longer in hand."""
-    return _note(session, parcel, DeliveryState.SENT, status, comment, sent_at=database_now(session))
+def note_sent(session: Session, parcel: Parcel, status: int | None, comment: str | None, *, commitment: bool) -> bool:
+    """Note that the destination has the result; False when the parcel is no longer in hand.
+
+    Parameters
+    ----------
+    commitment
+        True has the destination asked whether it will keep it.
+    """
+    now = database_now(session)
+    asked: dict[str, Any] = {"commitment_due_at": now if commitment else None, "commitment_requests": 0}
+    return _note(session, parcel, DeliveryState.SENT, status, comment, sent_at=now, **asked)
 
 
 def note_over(session: Session, parcel: Parcel, state: DeliveryState, status: int | None, comment: str | None) -> bool:
@@ -133,9 +142,9 @@ def _note(
     state: DeliveryState,
     status: int | None,
     comment: str | None,
-    **times: datetime,
+    **others: Any,
 ) -> bool:
-    values = {"state": state, "last_status": status, "last_comment": comment, "lease_until": None, **times}
+    values = {"state": state, "last_status": status, "last_comment": comment, "lease_until": None, **others}
     return _changed(session, update(Delivery).where(*_in_hand(parcel)).values(**values))
 
 

@@ -206,7 +206,8 @@ def _result_tables(run: RunDetail) -> list[Table]:
             table.add_row(*head, "(no destination)")
         for item in result.deliveries:
             status = "" if item.last_status is None else f"0x{item.last_status:04X}"
-            cells = (item.destination, item.state, str(item.attempts), status, escape(item.last_comment or ""))
+            words = "; ".join(part for part in (item.last_comment, item.commitment) if part)
+            cells = (item.destination, item.state, str(item.attempts), status, escape(words))
             table.add_row(*head, *cells, local_time(item.sent_at))
     return [table]
 

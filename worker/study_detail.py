@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from worker.presentation import suitability_text
 from worker.studies import StudyLine, study_lines
-from worker.tables import Delivery, Disposition, Event, Instance, Prediction, Result, Run, Study
+from worker.tables import Delivery, DeliveryState, Disposition, Event, Instance, Prediction, Result, Run, Study
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,26 @@ class DeliveryDetail:
     last_comment: str | None
     next_attempt_at: datetime | None
     sent_at: datetime | None
+    commitment_due_at: datetime | None
+    """When the destination is asked (again) whether it keeps the object; None = no question is open."""
+    commitment_requests: int
+    committed_at: datetime | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the destination has it, and has committed to keep it where that is asked for."""
+        return self.state == DeliveryState.COMMITTED or (
+            self.state == DeliveryState.SENT and self.commitment_due_at is None
+        )
+
+    @property
+    def commitment(self) -> str:
+        """How far storage commitment is, in words; empty where it is not asked for."""
+        if self.state == DeliveryState.COMMITTED:
+            return "committed"
+        if self.state != DeliveryState.SENT or self.commitment_due_at is None:
+            return ""
+        return f"not committed yet, asked {self.commitment_requests} times"
 
 
 @dataclass(frozen=True)
@@ -207,7 +227,7 @@ def _result(row: Result) -> ResultDetail:
 def _delivery(row: Delivery) -> DeliveryDetail:
     return DeliveryDetail(
         row.id, row.destination, row.state, row.attempts, row.last_status, row.last_comment, row.next_attempt_at,
-        row.sent_at,
+        row.sent_at, row.commitment_due_at, row.commitment_requests, row.committed_at,
     )  # fmt: skip
 
 

@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 from worker.policy import AssessedFinding
 from worker.tables import Delivery, DeliveryState, Prediction, Result
 
+_DELIVERED = (DeliveryState.SENT, DeliveryState.COMMITTED)
+_STORED = "stored"
+
 
 @dataclass(frozen=True)
 class FlaggedFinding:
@@ -25,7 +28,8 @@ class FlaggedFinding:
 class DeliverySummary:
     """How far the current results of a study have come, over all destinations.
 
-    ``state`` is ``none`` (no results to send), ``pending``, ``retrying``, ``delivered`` or ``failed``; the worst wins.
+    ``state`` is ``none`` (no results to send), ``pending``, ``retrying``, ``stored`` (at the destination, which has not
+    committed to keep it yet), ``delivered`` or ``failed``; the worst wins.
     """
 
     state: str
@@ -55,23 +59,32 @@ def _urgency(item: FlaggedFinding) -> float:
 def delivery_summaries(session: Session, run_ids: Sequence[int]) -> dict[int, DeliverySummary]:
     """Return how far the results of each run have come; superseded deliveries do not count."""
     statement = (
-        select(Result.run_id, Delivery.state, Delivery.attempts, Delivery.last_comment)
+        select(
+            Result.run_id,
+            Delivery.state,
+            Delivery.attempts,
+            Delivery.last_comment,
+            Delivery.commitment_due_at.is_not(None),
+        )
         .join(Delivery.result)
         .where(Result.run_id.in_(run_ids), Delivery.state != DeliveryState.SUPERSEDED)
     )
     rows: dict[int, list[tuple[str, int, str | None]]] = {}
-    for run_id, state, attempts, comment in session.execute(statement):
-        rows.setdefault(run_id, []).append((state, attempts, comment))
+    for run_id, state, attempts, comment, awaits_commitment in session.execute(statement):
+        stored = state == DeliveryState.SENT and awaits_commitment
+        rows.setdefault(run_id, []).append((_STORED if stored else state, attempts, comment))
     return {run_id: _summary(of_run) for run_id, of_run in rows.items()}
 
 
 def _summary(rows: Sequence[tuple[str, int, str | None]]) -> DeliverySummary:
     """Return the worst state of these deliveries (state, attempts, last comment) and how many arrived."""
-    delivered = sum(state in (DeliveryState.SENT, DeliveryState.COMMITTED) for state, _, _ in rows)
+    delivered = sum(state in _DELIVERED for state, _, _ in rows)
     for state, _, comment in rows:
         if state in (DeliveryState.REFUSED, DeliveryState.FAILED):
             return DeliverySummary("failed", len(rows), delivered, comment)
     if delivered == len(rows):
         return DeliverySummary("delivered", len(rows), delivered)
+    if all(state in (*_DELIVERED, _STORED) for state, _, _ in rows):
+        return DeliverySummary(_STORED, len(rows), delivered)
     retried = next((row for row in rows if row[0] == DeliveryState.PENDING and row[1] > 0), None)
     return DeliverySummary("retrying" if retried else "pending", len(rows), delivered, retried[2] if retried else None)

@@ -103,11 +103,13 @@ class DeliveryState(StrEnum):
 
     PENDING = "pending"
     SENT = "sent"
+    """The destination has answered that it has the object."""
     COMMITTED = "committed"
+    """It has also taken responsibility for keeping it (storage commitment)."""
     REFUSED = "refused"
     FAILED = "failed"
     SUPERSEDED = "superseded"
-    """Never sent, and not to be sent any more."""
+    """Not to be sent any more: never sent, or lost by the destination after a later run had replaced it."""
     REJECTED = "rejected"
     """Sent, or perhaps sent, and taken back: a rejection note is on its way to the same destination."""
 
@@ -359,10 +361,42 @@ class Delivery(Base):
     sent_at: Mapped[datetime | None]
     rejection_note_uid: Mapped[str | None] = mapped_column(String(64))
     """SOP Instance UID of the note that takes the object back at this destination."""
+    commitment_due_at: Mapped[datetime | None]
+    """When the destination is asked (again) whether it keeps the sent object; null = it is not asked (any more)."""
+    commitment_requests: Mapped[int] = mapped_column(default=0)
+    """How often it was asked since the object was last sent."""
+    commitment_transaction_uid: Mapped[str | None] = mapped_column(String(64))
+    """Transaction UID of the latest of these requests."""
+    committed_at: Mapped[datetime | None]
 
     result: Mapped[Result] = relationship(back_populates="deliveries")
 
-    __table_args__ = (UniqueConstraint("result_id", "destination"), Index(None, "state", "next_attempt_at"))
+    __table_args__ = (
+        UniqueConstraint("result_id", "destination"),
+        Index(None, "state", "next_attempt_at"),
+        Index(None, "state", "commitment_due_at"),
+    )
+
+
+class StorageCommitment(Base):
+    """One storage commitment request: some objects of a study, one destination, one transaction (PS3.4 annex J)."""
+
+    __tablename__ = "storage_commitment"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    destination: Mapped[str] = mapped_column(String(64))
+    objects: Mapped[dict[str, Any]]
+    """SOP Instance UID -> SOP Class UID."""
+    requested_at: Mapped[datetime]
+    accepted: Mapped[bool] = mapped_column(default=False)
+    """Whether the destination took the request; its answer follows, on whatever association."""
+    comment: Mapped[str | None]
+    """What kept the request from being taken."""
+    answered_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "study_instance_uid", "id"),)
 
 
 class Review(Base):

@@ -55,7 +55,8 @@ def triage_study(task: Any, study_instance_uid: str) -> None:
 @app.task(name=DELIVERY_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
 def deliver_study(task: Any, study_instance_uid: str) -> None:
     """Send the study's due results to their destinations, unless somebody else is at it."""
-    from worker.delivery import deliver, post_office
+    from worker.delivery import deliver
+    from worker.post_office import post_office
 
     with subject(study_instance_uid, task.request.id):
         deliver(study_instance_uid, post_office())
@@ -66,12 +67,13 @@ def _open_for_work(**_signal: Any) -> None:
     """Load what the first study would otherwise wait for; a delivery worker needs no network."""
     queues = set(app.amqp.queues.consume_from)
     if queues & {"stat", "routine"}:
-        import worker.triage  # noqa: F401 (loading it is the point)
+        import worker.triage
         from worker.rehearsal import rehearse
         from worker.workplace import workplace
 
         rehearse(workplace())
     if DELIVERY_QUEUE in queues:
-        from worker.delivery import post_office
+        import worker.delivery  # noqa: F401 (loading it is the point)
+        from worker.post_office import post_office
 
         post_office()

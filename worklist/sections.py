@@ -23,6 +23,7 @@ DELIVERY_TEXTS = {
     "none": "No results",
     "pending": "Sending",
     "retrying": "Retrying",
+    "stored": "Stored, not committed",
     "delivered": "In the PACS",
     "failed": "Not accepted",
 }

@@ -1,0 +1,83 @@
+"""Opens associations to peers: one way to call, one way to say in words why a peer could not be reached."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext
+
+import dicom_io.closing  # noqa: F401 (its import is its effect)
+from dicom_io.peer import Peer
+from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+_REJECTED_BY = {1: "permanently", 2: "for now"}
+
+
+@dataclass(frozen=True)
+class ScuSettings:
+    """How patiently to send."""
+
+    connection_timeout_seconds: float = 10.0
+    acse_timeout_seconds: float = 30.0
+    dimse_timeout_seconds: float = 120.0
+    network_timeout_seconds: float = 300.0
+    maximum_pdu_bytes: int = 131072
+
+
+def associate(
+    peer: Peer,
+    contexts: list[PresentationContext],
+    calling_ae_title: str,
+    settings: ScuSettings,
+    handlers: Sequence[Any] = (),
+) -> Association | str:
+    """Return an established association, or what kept it from being one.
+
+    Parameters
+    ----------
+    handlers
+        Of pynetdicom's events, for what the peer sends over this association.
+    """
+    ae = AE(calling_ae_title)
+    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = settings.connection_timeout_seconds
+    ae.acse_timeout, ae.dimse_timeout = settings.acse_timeout_seconds, settings.dimse_timeout_seconds
+    ae.network_timeout = settings.network_timeout_seconds
+    try:
+        tls: Any = (peer.tls.context(server_side=False), peer.host) if peer.tls else None
+        association = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=contexts,
+            ae_title=peer.ae_title,
+            max_pdu=settings.maximum_pdu_bytes,
+            tls_args=tls,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_without_delay), *handlers],
+        )
+    except (OSError, RuntimeError) as error:
+        return f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})"
+    if association.is_established or association.rejected_contexts:
+        return association  # where every context was refused pynetdicom has aborted it, and each object says why
+    if association.is_rejected:
+        answer: Any = association.acceptor.primitive
+        kind = _REJECTED_BY.get(answer.result, "")
+        return f"{peer.ae_title} rejected the association {kind}: {answer.reason_str}"
+    return f"no association with {peer.ae_title} at {peer.host} port {peer.port}"
+
+
+def _send_without_delay(event: Event) -> None:
+    """Switch Nagle's algorithm off: it holds the last piece of each object back for 40 ms."""
+    transport: Any = event.assoc.dul.socket
+    transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def end(association: Association) -> None:
+    """Release the association, if there still is one."""
+    if association.is_established:
+        association.release()

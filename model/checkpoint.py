@@ -38,8 +38,8 @@ _UNUSED = re.compile(r"(^|\.)(num_batches_tracked|op_threshs)$")
 """Counters that inference does not use and 2017's files lack, and torchxrayvision's thresholds."""
 _UNSUPPORTED = re.compile(r"GLOBAL (\S+)")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# What torch's restricted unpickler was seen to raise on cut or random bytes, beside its own UnpicklingError.
-_DAMAGED = (
+DAMAGED = (
+    pickle.UnpicklingError,
     OSError,
     RuntimeError,
     EOFError,
@@ -52,6 +52,7 @@ _DAMAGED = (
     RecursionError,
     MemoryError,
 )
+"""What ``torch.load(weights_only=True)`` was seen to raise on cut or random bytes."""
 
 
 class CheckpointError(Exception):
@@ -140,7 +141,7 @@ def _load(path: Path) -> object:
         raise CheckpointError(
             f"{path} {what} or is no PyTorch file; save its state_dict() where it was made"
         ) from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{path} cannot be read as a PyTorch file; fetch it again") from error
 
 

@@ -43,6 +43,22 @@ def test_a_full_disk_at_the_first_checkpoint_leaves_nothing_half_written(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"junk\n", b"PK\x03\x04 cut", b"\x80\x02}q\x00", b"\x80\x02K", None])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, VALUES)
+    path.write_bytes(path.read_bytes()[:-5000] if content is None else content)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is damaged .*delete that file to start over"):
+        load_checkpoint(path, "a")
+
+
+@pytest.mark.parametrize("values", [[1, 2], {"finished": True}])
+def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(tmp_path: Path, values: object) -> None:
+    torch.save(values, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training run"):
+        load_checkpoint(tmp_path / "checkpoint.pt", "a")
+
+
 def test_an_unfinished_checkpoint_of_another_release_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"fingerprint": "a", "finished": False}, path)

@@ -111,6 +111,15 @@ def test_a_folder_that_is_no_download_says_what_is_expected(tmp_path: Path) -> N
         read_layout(tmp_path)
 
 
+@pytest.mark.parametrize("file", ["PHANTOM.json", "DRAWN_ON_FILMS.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pictures": 3, "drawn_findings": [4]}'])
+def test_drawings_whose_note_is_damaged_never_pass_for_radiographs(tmp_path: Path, file: str, content: str) -> None:
+    write_layout(tmp_path)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(LayoutError, match=rf"{file}: damaged, no list .*draw the folder again"):
+        read_layout(tmp_path)
+
+
 def test_the_list_hash_does_not_depend_on_order() -> None:
     assert list_hash(("a.png", "b.png")) == list_hash(("b.png", "a.png"))
     assert list_hash(("a.png", "b.png")) != list_hash(("a.png",))

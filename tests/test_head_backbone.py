@@ -10,7 +10,7 @@ from torchvision.models import get_model
 
 from model.bundle import load_bundle, read_weights
 from model.classifier import Classifier
-from training.fitting.initial import InitError
+from training.fitting.weights_file import InitError
 from training.heads.backbone import BackboneChoice, load_backbone
 from training.heads.errors import HeadError
 

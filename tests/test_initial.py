@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torchvision.models import densenet121, resnet18
 
 from model.bundle import read_weights
-from training.fitting.initial import InitError, initial_network, origin_of
+from training.fitting.initial import initial_network, origin_of
+from training.fitting.weights_file import InitError
 from training.networks.finding_network import FindingNetwork
 from training.recipe import Network, Recipe, load_recipe
 
@@ -86,6 +87,27 @@ def test_weights_of_another_shape_are_refused_in_one_sentence(tmp_path: Path) ->
     with pytest.raises(InitError, match="not the weights of this densenet") as caught:
         initial_network(load_recipe("phantom"), bundle.folder, PREVALENCE)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("content", [b"", b"junk\n", b"PK\x03\x04 cut", b"\x80\x02K"])
+def test_a_damaged_file_of_weights_is_named_with_what_to_do(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"weights.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InitError, match=rf"weights\.{suffix} cannot be read as a file of weights; fetch it again"):
+        initial_network(load_recipe("densenet121"), path, PREVALENCE)
+
+
+def test_weights_under_state_dict_are_taken_and_what_holds_none_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    theirs = densenet121(weights=None).state_dict()
+    torch.save({"epoch": 3, "state_dict": theirs}, tmp_path / "wrapped.pth")
+    ours = initial_network(load_recipe("densenet121"), tmp_path / "wrapped.pth", PREVALENCE).state_dict()
+    assert torch.equal(ours["features.conv0.weight"], theirs["features.conv0.weight"])
+    for content in ([1, 2], {}, {"epoch": 3}):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(InitError, match="holds no state dict"):
+            initial_network(load_recipe("densenet121"), tmp_path / "other.pth", PREVALENCE)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

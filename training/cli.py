@@ -22,7 +22,7 @@ from training.data.radiographs import LayoutError
 from training.evaluation.leakage import LeakError
 from training.evaluation.predictions import PredictionsError
 from training.fitting.checkpoint import CheckpointError
-from training.fitting.initial import InitError
+from training.fitting.weights_file import InitError
 from training.heads.errors import HeadError
 from training.material import DataChoices, read_complete_folder
 from training.parallel import TrainingFailedError, TrainingInterruptedError

@@ -11,11 +11,11 @@ comma in its header; the box list's ``Infiltrate``; ``Pleural_Thickening`` again
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from model.labels import LABELS
+from training.data.cache_index import read_json
 from training.data.label_cells import age_years, known_label, known_labels
 from training.data.picture_files import find_pictures
 from training.data.problems import ProblemKind, ProblemLog
@@ -50,6 +50,8 @@ CHESTXRAY14 = "ChestX-ray14, official lists"
 PHANTOMS = "drawn chests, no radiographs of people"
 """Source of drawn ones."""
 TRAIN_VAL_LIST, TEST_LIST, BOX_LIST = "train_val_list.txt", "test_list.txt", "BBox_List_2017.csv"
+PHANTOM_FILE = "PHANTOM.json"
+"""Says that all pictures are drawings (`training.phantoms.dataset`)."""
 DRAWN_FILE = "DRAWN_ON_FILMS.json"
 """Names the pictures that are real films with findings drawn on them (`training.phantoms.film_dataset`)."""
 ENTRY_FILES: dict[Release, str] = {"v2020": "Data_Entry_2017_v2020.csv", "2017": "Data_Entry_2017.csv"}
@@ -104,18 +106,36 @@ def note_patient_overlap(
 
 
 def read_phantom_note(root: Path) -> dict[str, Any] | None:
-    """Return what ``PHANTOM.json`` says of drawn pictures, None where there is none."""
-    file = root / "PHANTOM.json"
-    if not file.exists():
-        return None
-    note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return note
+    """Return what ``PHANTOM.json`` says of drawn pictures, None where there is none.
+
+    Raises
+    ------
+    LayoutError
+        It is damaged.
+    """
+    return _read_note(root / PHANTOM_FILE, "drawn_findings")
 
 
 def read_drawn_names(root: Path) -> frozenset[str]:
-    """Return the pictures that are films with drawn findings, none where no file says so."""
-    file = root / DRAWN_FILE
-    return frozenset(json.loads(file.read_text(encoding="utf-8"))["pictures"]) if file.exists() else frozenset()
+    """Return the pictures that are films with drawn findings, none where no file says so.
+
+    Raises
+    ------
+    LayoutError
+        The file is damaged.
+    """
+    note = _read_note(root / DRAWN_FILE, "pictures")
+    return frozenset() if note is None else frozenset(note["pictures"])
+
+
+def _read_note(file: Path, key: str) -> dict[str, Any] | None:
+    """Return what a note on drawings says. A damaged one stops: without it drawings would pass for radiographs."""
+    if not file.exists():
+        return None
+    note = read_json(file)
+    if note is None or not isinstance(names := note.get(key), list) or not all(isinstance(n, str) for n in names):
+        raise LayoutError(f"{file}: damaged, no list {key!r}; draw the folder again: `python -m training phantom`")
+    return note
 
 
 def _entry_file(root: Path, release: Release | None) -> Path:

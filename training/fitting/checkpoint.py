@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from model.checkpoint import DAMAGED
+
 FORMAT = 2
 """Which values a checkpoint holds; a run is continued by the release that began it, or one that writes the same."""
 
@@ -62,11 +64,18 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     Raises
     ------
     CheckpointError
-        The checkpoint belongs to another run or another release.
+        The checkpoint is damaged, or belongs to another run or another release.
     """
     if not path.exists():
         return None
-    values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        raise CheckpointError(
+            f"{path} is damaged and cannot be continued; delete that file to start over, or give another --out"
+        ) from error
+    if not isinstance(values, dict) or "fingerprint" not in values:
+        raise CheckpointError(f"{path} is no checkpoint of a training run; delete that file, or give another --out")
     if values.get("format") != FORMAT and not values.get("finished"):
         raise CheckpointError(f"{path} was written by another release; finish with that, or delete it to start over")
     if values["fingerprint"] != fingerprint:

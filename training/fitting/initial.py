@@ -11,12 +11,12 @@ from urllib.error import URLError
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import DenseNet121_Weights, ResNet18_Weights, ResNet50_Weights, WeightsEnum
 
 from model.bundle import Bundle, BundleError, load_bundle, read_weights
 from model.labels import LABELS
+from training.fitting.weights_file import InitError, read_weights_file
 from training.networks.build import GREY_LEVELS, ChestNetwork, build_network
 from training.networks.inputs import Levels
 from training.recipe import Recipe
@@ -27,10 +27,6 @@ _TORCHVISION: dict[str, WeightsEnum] = {
     "resnet50": ResNet50_Weights.IMAGENET1K_V1,
 }
 _RESNET_PARTS = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
-
-
-class InitError(Exception):
-    """The weights to start from are not at hand; the message names every way on."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +129,7 @@ def _existing(path: Path, architecture: str) -> Path:
 def _from_file(path: Path, recipe: Recipe) -> dict[str, Tensor]:
     if (bundle := _bundle_at(path)) is not None:
         return {name: torch.from_numpy(values).float() for name, values in read_weights(bundle).items()}
-    if _existing(path, recipe.architecture).suffix == ".safetensors":
-        return dict(load_file(path))
-    loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded
+    return read_weights_file(_existing(path, recipe.architecture))
 
 
 def _from_torchvision(architecture: str) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,15 +17,13 @@ import torch
 import torch.nn.functional as functional
 import torchvision.models
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.bundle import BundleError, load_bundle, read_weights
 from model.checkpoint import canonical_name
 from model.densenet import network_with
 from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise
-from training.fitting.initial import InitError
+from training.fitting.weights_file import InitError, read_weights_file
 from training.heads.errors import HeadError
 
 
@@ -82,7 +79,7 @@ def load_backbone(choice: BackboneChoice, device: torch.device) -> tuple[Backbon
     source = "random weights"
     if choice.init_file is not None or choice.init == "imagenet":
         source = str(choice.init_file.name) if choice.init_file else "ImageNet weights of torchvision"
-        weights = _from_file(choice.init_file) if choice.init_file else _from_torchvision(choice.name)
+        weights = read_weights_file(choice.init_file) if choice.init_file else _from_torchvision(choice.name)
         _load(network, classifier, weights, choice)
     weights_sha256 = _sha256(network)
     return TorchvisionBackbone(network, choice.name, source, device), weights_sha256
@@ -141,21 +138,6 @@ def _cut_classifier(network: nn.Module, name: str) -> str:
     parent, _, child = linear[-1].rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Identity())
     return linear[-1]
-
-
-def _from_file(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InitError(f"--init {path}: no such file; give torchvision's weights, or --init random") from error
-    except (OSError, RuntimeError, EOFError, LookupError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
-        raise InitError(f"--init {path} cannot be read as a file of weights; fetch it again") from error
-    weights = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise InitError(f"--init {path} holds no state dict; save the network's state_dict() alone")
-    return dict(weights)
 
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from file_limits import files_of_at_most
 from numpy.typing import NDArray
 from samples import shared
 
 from training.data.chestxray14 import DRAWN_FILE, read_layout
 from training.data.pictures import read_grey
-from training.data.radiographs import LabelledRadiographs
+from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.data.split import choose_parts
 from training.phantoms.canvas import fill_outline
-from training.phantoms.dataset import PhantomDatasetError, write_phantom_dataset
+from training.phantoms.dataset import write_phantom_dataset
 from training.phantoms.film_dataset import write_films_with_findings
 from training.phantoms.film_drawing import draw_on_film
 from training.phantoms.film_pose import FILM_CHEST, Pose, drawn_template, film_template, pose_of
+from training.phantoms.folder import PhantomDatasetError
 from training.phantoms.picture import draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS
 from training.recipe import Data
@@ -60,6 +64,13 @@ def both(films: LabelledRadiographs, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("films") / "drawn"
     write_films_with_findings(films, folder, copies=2, seed=3, workers=1)
     return read_layout(folder)
+
+
+@pytest.fixture(scope="module")
+def few(films: LabelledRadiographs) -> LabelledRadiographs:
+    """Two films without findings and one of the test list."""
+    empty = [name for name in films.train_val if not films.entries[name].labels]
+    return films.only({*empty[:2], films.test[0]})
 
 
 def lungs_on(film: NDArray[np.uint8], pose: Pose) -> tuple[float, float]:
@@ -206,3 +217,77 @@ def test_what_cannot_be_drawn_on_is_refused_or_counted(films: LabelledRadiograph
     assert not any(name.startswith(Path(empty[0]).stem) for name in drawn)
     with (tmp_path / "d" / "Data_Entry_2017_v2020.csv").open() as stream:
         assert empty[0] in {row[0] for row in csv.reader(stream)}
+
+
+def test_films_of_any_shape_are_squashed_to_a_square_like_the_cache_does(
+    few: LabelledRadiographs, tmp_path: Path
+) -> None:
+    oblong, tiny = few.train_val
+    paths = dict(few.paths)
+    for name, size in ((oblong, (320, 256)), (tiny, (1, 1))):
+        paths[name] = tmp_path / name
+        cv2.imwrite(str(paths[name]), cv2.resize(read_grey(few.paths[name]), size, interpolation=cv2.INTER_AREA))
+    write_films_with_findings(replace(few, paths=paths), tmp_path / "drawn", copies=2, seed=3, workers=1)
+    written = read_layout(tmp_path / "drawn")
+    assert {name.split("-drawn")[0] for name in written.drawn} == {Path(oblong).stem}  # no chest on a single px
+    for name in written.drawn:
+        assert read_grey(written.paths[name]).shape == (320, 320)
+        for box in written.boxes[name]:
+            assert box.x_px >= 0 and box.y_px >= 0 and box.width_px > 0 and box.height_px > 0
+            assert box.x_px + box.width_px <= 1024 and box.y_px + box.height_px <= 1024
+
+
+def test_what_an_interruption_leaves_is_no_data_set_and_the_same_command_goes_over_it(
+    few: LabelledRadiographs, tmp_path: Path
+) -> None:
+    write_films_with_findings(few, tmp_path / "drawn", copies=1, seed=3, workers=1)
+    table = tmp_path / "drawn" / "Data_Entry_2017_v2020.csv"
+    own = [path for path in table.parent.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert max(own, key=lambda path: path.stat().st_mtime_ns) == table  # before it there is no data set
+    whole = table.read_bytes()
+    table.unlink()
+    write_films_with_findings(few, tmp_path / "drawn", copies=1, seed=3, workers=1)
+    assert table.read_bytes() == whole
+
+
+def test_a_full_disk_is_named_and_leaves_no_data_set(few: LabelledRadiographs, tmp_path: Path) -> None:
+    refusal = r"cannot be written \(File too large\); make room and run the same command again"
+    with files_of_at_most(10_000), pytest.raises(PhantomDatasetError, match=refusal):
+        write_films_with_findings(few, tmp_path / "drawn", copies=1, seed=3, workers=1)
+    with pytest.raises(LayoutError):
+        read_layout(tmp_path / "drawn")
+
+
+def test_films_are_copied_where_no_link_can_be_made(
+    few: LabelledRadiographs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(link: Path, target: Path) -> None:  # as exFAT and SMB shares do
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(link))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    write_films_with_findings(few, tmp_path / "drawn", copies=1, seed=3, workers=1)
+    copied = read_layout(tmp_path / "drawn")
+    for name in few.listed:
+        assert not copied.paths[name].is_symlink()
+        assert copied.paths[name].read_bytes() == few.paths[name].read_bytes()
+
+
+def test_folders_that_cannot_be_drawn_from_or_into_are_refused(few: LabelledRadiographs, tmp_path: Path) -> None:
+    for folder in (few.root / "drawn", few.root.parent):
+        with pytest.raises(PhantomDatasetError, match="would hold the other's pictures"):
+            write_films_with_findings(few, folder, copies=1, seed=1, workers=1)
+    (tmp_path / "hospital").mkdir()
+    hospital = replace(few, root=tmp_path / "hospital")
+    with pytest.raises(PhantomDatasetError, match="in ChestX-ray14's layout only"):
+        write_films_with_findings(hospital, tmp_path / "drawn", copies=1, seed=1, workers=1)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(PhantomDatasetError, match=r"cannot be written .*name another folder"):
+        write_films_with_findings(few, tmp_path / "file", copies=1, seed=1, workers=1)
+
+
+def test_films_without_a_chest_are_named_and_nothing_is_written(few: LabelledRadiographs, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "blank.png"), np.zeros((64, 64), np.uint8))
+    blank = replace(few, paths=dict.fromkeys(few.paths, tmp_path / "blank.png"))
+    with pytest.raises(PhantomDatasetError, match=r"an upright chest was found on none of \d+ films"):
+        write_films_with_findings(blank, tmp_path / "drawn", copies=1, seed=1, workers=1)
+    assert [path for path in (tmp_path / "drawn").rglob("*") if path.is_file()] == []

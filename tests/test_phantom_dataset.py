@@ -11,15 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from file_limits import files_of_at_most
 
-from training.phantoms.dataset import (
-    BOX_HEADER,
-    DATA_ENTRY_HEADER,
-    PhantomDatasetError,
-    plan_pictures,
-    plot_examples,
-    write_phantom_dataset,
-)
+from training.phantoms.dataset import plan_pictures, write_phantom_dataset
+from training.phantoms.folder import BOX_HEADER, DATA_ENTRY_HEADER, PhantomDatasetError
+from training.phantoms.gallery import plot_examples
 from training.phantoms.statistics import DRAWN_FINDINGS
 
 IMAGES = 20
@@ -116,6 +112,25 @@ def test_a_folder_that_holds_a_data_set_is_left_alone(dataset: Path) -> None:
     with pytest.raises(PhantomDatasetError, match="already holds a data set"):
         write_phantom_dataset(dataset, images=2, seed=1, workers=1)
     assert (dataset / "Data_Entry_2017.csv").read_bytes() == before
+
+
+def test_the_table_of_labels_is_written_last_and_a_folder_without_it_is_drawn_into_again(
+    dataset: Path, tmp_path: Path
+) -> None:
+    write_phantom_dataset(tmp_path / "set", images=3, seed=3, workers=1)
+    whole = contents(tmp_path / "set")
+    table = tmp_path / "set" / "Data_Entry_2017.csv"
+    files = [path for path in table.parent.rglob("*") if path.is_file()]
+    assert max(files, key=lambda path: path.stat().st_mtime_ns) == table  # PHANTOM.json stands before it
+    table.unlink()
+    write_phantom_dataset(tmp_path / "set", images=3, seed=3, workers=1)
+    assert contents(tmp_path / "set") == whole
+
+
+def test_a_full_disk_is_named_and_leaves_no_data_set(tmp_path: Path) -> None:
+    with files_of_at_most(10_000), pytest.raises(PhantomDatasetError, match=r"cannot be written .*make room and run"):
+        write_phantom_dataset(tmp_path / "set", images=1, seed=3, workers=1)
+    assert not (tmp_path / "set" / "Data_Entry_2017.csv").exists()
 
 
 @pytest.mark.parametrize(

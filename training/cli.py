@@ -26,8 +26,10 @@ from training.fitting.weights_file import InitError
 from training.heads.errors import HeadError
 from training.material import DataChoices, read_complete_folder
 from training.parallel import TrainingFailedError, TrainingInterruptedError
-from training.phantoms.dataset import PhantomDatasetError, plot_examples, write_phantom_dataset
+from training.phantoms.dataset import write_phantom_dataset
 from training.phantoms.film_dataset import write_films_with_findings
+from training.phantoms.folder import PhantomDatasetError, drawing_into
+from training.phantoms.gallery import plot_examples
 from training.pipeline import run_pipeline
 from training.recipe import RecipeError, chosen_recipe
 
@@ -144,7 +146,8 @@ def phantom(
         _console.print(
             f"{drawn:,} drawn copies; {left_out:,} films without findings were not drawn on", highlight=False
         )
-    plot_examples(out, out / "examples.png")
+    with drawing_into(out):
+        plot_examples(out, out / "examples.png")
 
 
 def main() -> None:

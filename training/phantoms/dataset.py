@@ -8,7 +8,6 @@ test images have one), and `PHANTOM.json` says that the pictures are drawings an
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
 from collections.abc import Iterator
@@ -20,25 +19,19 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from training.phantoms.gallery import plot_examples
+from training.data.cache_index import write_whole
+from training.data.chestxray14 import ENTRY_FILES, PHANTOM_FILE
+from training.data.radiographs import NO_FINDING
+from training.phantoms.folder import PhantomDatasetError, drawing_into, require_no_data_set, write_tables
 from training.phantoms.picture import PICTURE_PX, LesionBox, draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS, draw_findings
 
 GENERATOR_VERSION = "1"
 """Raised whenever the same seed no longer gives the same bytes."""
 
-DATA_ENTRY_HEADER = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
-)
-BOX_HEADER = "Image Index,Finding Label,Bbox x,Bbox y,Bbox w,Bbox h"
 ANTEROPOSTERIOR_SHARE = 0.40
 
 _PLAN_STREAM, _PICTURE_STREAM = 0, 1
-
-
-class PhantomDatasetError(Exception):
-    """The data set cannot be written as asked; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -127,36 +120,26 @@ def _draw_all(tasks: list[tuple[PlannedPicture, int, Path]], workers: int) -> li
 
 
 def _write_tables(folder: Path, drawn: list[DrawnPicture]) -> None:
-    with (folder / "Data_Entry_2017.csv").open("w", newline="", encoding="utf-8") as stream:
-        stream.write(DATA_ENTRY_HEADER + "\n")
-        entries = csv.writer(stream, lineterminator="\n")
-        for picture in drawn:
-            plan = picture.plan
-            entries.writerow(
-                [
-                    plan.name,
-                    "|".join(sorted(picture.labels)) or "No Finding",
-                    plan.follow_up,
-                    plan.patient,
-                    plan.age_years,
-                    plan.gender,
-                    "AP" if plan.anteroposterior else "PA",
-                    PICTURE_PX,
-                    PICTURE_PX,
-                    "0.400000",
-                    "0.400000",
-                ]
-            )
-    with (folder / "BBox_List_2017.csv").open("w", newline="", encoding="utf-8") as stream:
-        stream.write(BOX_HEADER + "\n")
-        boxes = csv.writer(stream, lineterminator="\n")
-        for picture in drawn:
-            for box in picture.boxes:
-                sides = (box.x, box.y, box.width, box.height)
-                boxes.writerow([picture.plan.name, box.label, *(f"{side:.3f}" for side in sides)])
-    for name, test in (("train_val_list.txt", False), ("test_list.txt", True)):
-        names = [picture.plan.name for picture in drawn if picture.plan.test is test]
-        (folder / name).write_text("".join(f"{line}\n" for line in names), encoding="utf-8")
+    write_tables(
+        folder,
+        ENTRY_FILES["2017"],
+        (_row(picture) for picture in drawn),
+        (
+            (picture.plan.name, box.label, box.x, box.y, box.width, box.height)
+            for picture in drawn
+            for box in picture.boxes
+        ),
+        (picture.plan.name for picture in drawn if not picture.plan.test),
+        (picture.plan.name for picture in drawn if picture.plan.test),
+    )
+
+
+def _row(picture: DrawnPicture) -> tuple[object, ...]:
+    plan = picture.plan
+    labels = "|".join(sorted(picture.labels)) or NO_FINDING
+    view = "AP" if plan.anteroposterior else "PA"
+    size = (PICTURE_PX, PICTURE_PX, "0.400000", "0.400000")
+    return (plan.name, labels, plan.follow_up, plan.patient, plan.age_years, plan.gender, view, *size)
 
 
 def write_phantom_dataset(folder: Path, *, images: int, seed: int, workers: int, test_fraction: float = 0.2) -> None:
@@ -181,18 +164,15 @@ def write_phantom_dataset(folder: Path, *, images: int, seed: int, workers: int,
     Raises
     ------
     PhantomDatasetError
-        When the folder already holds a data set or a number is out of range.
+        When the folder already holds a data set or cannot be written to, or a number is out of range.
     """
     if images < 1 or workers < 1 or seed < 0 or not 0 <= test_fraction <= 1:
         raise PhantomDatasetError(
             f"images={images}, workers={workers}, seed={seed}, test_fraction={test_fraction}: "
             "need images and workers >= 1, seed >= 0 and a test fraction from 0 to 1"
         )
-    if (folder / "Data_Entry_2017.csv").exists():
-        raise PhantomDatasetError(f"{folder} already holds a data set: choose an empty folder")
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    require_no_data_set(folder)
     tasks = [(plan, seed, folder) for plan in plan_pictures(images, seed, test_fraction)]
-    _write_tables(folder, _draw_all(tasks, workers))
     description = {
         "demonstration": True,
         "statement": "Procedural drawings of chests, not radiographs of people. NOT FOR DIAGNOSTIC USE.",
@@ -203,7 +183,7 @@ def write_phantom_dataset(folder: Path, *, images: int, seed: int, workers: int,
         "test_fraction": test_fraction,
         "drawn_findings": list(DRAWN_FINDINGS),
     }
-    (folder / "PHANTOM.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-
-
-__all__ = ["PhantomDatasetError", "plot_examples", "write_phantom_dataset"]
+    with drawing_into(folder):
+        drawn = _draw_all(tasks, workers)
+        write_whole(f"{json.dumps(description, indent=2)}\n".encode(), folder / PHANTOM_FILE)
+        _write_tables(folder, drawn)

@@ -8,9 +8,9 @@ keeps both on one side; `DRAWN_ON_FILMS.json` names the copies, and training nev
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from model.preprocess import resize_uint8
-from training.data.chestxray14 import BOX_LIST, DRAWN_FILE, ENTRY_FILES, TEST_LIST, TRAIN_VAL_LIST
+from training.data.cache_index import write_whole
+from training.data.chestxray14 import DRAWN_FILE, ENTRY_FILES, TRAIN_VAL_LIST
 from training.data.pictures import UnreadablePictureError, read_grey
 from training.data.radiographs import NO_FINDING, Box, Entry, LabelledRadiographs
+from training.data.tables import plain_or_gzipped
 from training.phantoms.canvas import Layer
-from training.phantoms.dataset import BOX_HEADER, DATA_ENTRY_HEADER, PhantomDatasetError
 from training.phantoms.film_drawing import draw_on_film
 from training.phantoms.film_pose import film_template, pose_of
+from training.phantoms.folder import FULL, PhantomDatasetError, drawing_into, require_no_data_set, write_tables
 from training.phantoms.picture import PICTURE_PX
 from training.phantoms.statistics import DRAWN_FINDINGS, draw_abnormal_findings
 
@@ -85,16 +87,12 @@ def write_films_with_findings(
     Raises
     ------
     PhantomDatasetError
-        The folder already holds a data set, a number is out of range, the films are drawings themselves, or there is
-        none without findings in train_val.
+        The folder already holds a data set, lies in the films' own or cannot be written to, a number is out of range,
+        the films are drawings themselves or of another layout, none in train_val is without findings, or a chest was
+        found on none of these.
     """
     _require_usable(films, folder, copies, seed, workers)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    empty = [films.entries[name] for name in films.train_val if not films.entries[name].labels]
-    if not empty:
-        raise PhantomDatasetError(
-            f"{films.root}: no film of {TRAIN_VAL_LIST} is without findings; there is none to draw on"
-        )
+    empty = _without_findings(films)
     template = film_template(
         film for entry in empty if (film := _square_film(films.paths[entry.image_index])) is not None
     )
@@ -102,11 +100,14 @@ def write_films_with_findings(
         _Task(entry, films.paths[entry.image_index], index, copies, seed, template, folder)
         for index, entry in enumerate(empty)
     ]
-    drawn = _draw_all(tasks, workers)
-    found = [copy for of_film in drawn for copy in of_film]
-    _link_films(films, folder)
-    _write_tables(films, found, folder)
-    _write_note(found, folder, copies=copies, seed=seed)
+    with drawing_into(folder):
+        drawn = _draw_all(tasks, workers)
+        found = [copy for of_film in drawn for copy in of_film]
+        if not found:
+            raise PhantomDatasetError(f"{films.root}: an upright chest was found on none of {len(empty):,} films")
+        _link_films(films, folder)
+        _write_note(found, folder, copies=copies, seed=seed)
+        _write_tables(films, found, folder)
     return len(found), sum(not of_film for of_film in drawn)
 
 
@@ -115,10 +116,25 @@ def _require_usable(films: LabelledRadiographs, folder: Path, copies: int, seed:
         raise PhantomDatasetError(
             f"copies={copies}, workers={workers}, seed={seed}: need copies and workers >= 1, seed >= 0"
         )
-    if any((folder / name).exists() for name in ENTRY_FILES.values()):
-        raise PhantomDatasetError(f"{folder} already holds a data set: choose an empty folder")
+    require_no_data_set(folder)
+    new, old = folder.resolve(), films.root.resolve()
+    if new.is_relative_to(old) or old.is_relative_to(new):
+        raise PhantomDatasetError(f"{folder}: inside {films.root} or around it, each would hold the other's pictures")
     if films.phantom is not None or films.drawn:
         raise PhantomDatasetError(f"{films.root} holds drawings already; findings are drawn on real films only")
+    if not any(plain_or_gzipped(films.root / name) for name in ENTRY_FILES.values()):
+        raise PhantomDatasetError(
+            f"{films.root}: no {' or '.join(ENTRY_FILES.values())}; films are drawn on in ChestX-ray14's layout only"
+        )
+
+
+def _without_findings(films: LabelledRadiographs) -> list[Entry]:
+    empty = [films.entries[name] for name in films.train_val if not films.entries[name].labels]
+    if not empty:
+        raise PhantomDatasetError(
+            f"{films.root}: no film of {TRAIN_VAL_LIST} is without findings; there is none to draw on"
+        )
+    return empty
 
 
 def _square_film(file: Path) -> NDArray[np.uint8] | None:
@@ -164,30 +180,43 @@ def _link_films(films: LabelledRadiographs, folder: Path) -> None:
     links.mkdir(exist_ok=True)
     for name in films.listed:
         source = films.paths[name].resolve()
-        (links / f"{Path(name).stem}{source.suffix}").symlink_to(source)
+        link = links / f"{Path(name).stem}{source.suffix}"
+        link.unlink(missing_ok=True)  # of an interrupted run
+        _link(source, link)
+
+
+def _link(source: Path, link: Path) -> None:
+    """Make a symbolic link, or a copy where the file system or the user's rights have none."""
+    try:
+        link.symlink_to(source)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        shutil.copyfile(source, link)
 
 
 def _write_tables(films: LabelledRadiographs, drawn: list[DrawnCopy], folder: Path) -> None:
-    entries = [films.entries[name] for name in films.listed] + [copy.entry for copy in drawn]
-    with (folder / ENTRY_FILES["v2020"]).open("w", newline="", encoding="utf-8") as stream:
-        stream.write(DATA_ENTRY_HEADER + "\n")
-        table = csv.writer(stream, lineterminator="\n")
-        for entry in entries:
-            age = "" if entry.age_years is None else entry.age_years
-            words = "|".join(sorted(entry.labels)) or NO_FINDING
-            table.writerow([entry.image_index, words, 0, entry.patient_id, age, entry.sex, entry.view, "", "", "", ""])
     boxes = {name: films.boxes[name] for name in films.listed if name in films.boxes}
     boxes |= {copy.entry.image_index: copy.boxes for copy in drawn}
-    with (folder / BOX_LIST).open("w", newline="", encoding="utf-8") as stream:
-        stream.write(BOX_HEADER + "\n")
-        table = csv.writer(stream, lineterminator="\n")
-        for name, found in boxes.items():
-            for box in found:
-                sides = (box.x_px, box.y_px, box.width_px, box.height_px)
-                table.writerow([name, box.label, *(f"{side:.3f}" for side in sides)])
-    train_val = (*films.train_val, *(copy.entry.image_index for copy in drawn))
-    for file, names in ((TRAIN_VAL_LIST, train_val), (TEST_LIST, films.test)):
-        (folder / file).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    write_tables(
+        folder,
+        ENTRY_FILES["v2020"],
+        (_row(entry) for entry in (*(films.entries[name] for name in films.listed), *(copy.entry for copy in drawn))),
+        (
+            (name, box.label, box.x_px, box.y_px, box.width_px, box.height_px)
+            for name, found in boxes.items()
+            for box in found
+        ),
+        (*films.train_val, *(copy.entry.image_index for copy in drawn)),
+        films.test,
+    )
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    """Return the columns of an entry; follow-up number, size and spacing are not kept by ``Entry``."""
+    words = "|".join(sorted(entry.labels)) or NO_FINDING
+    age = "" if entry.age_years is None else entry.age_years
+    return (entry.image_index, words, 0, entry.patient_id, age, entry.sex, entry.view, "", "", "", "")
 
 
 def _write_note(drawn: list[DrawnCopy], folder: Path, *, copies: int, seed: int) -> None:
@@ -200,4 +229,4 @@ def _write_note(drawn: list[DrawnCopy], folder: Path, *, copies: int, seed: int)
         "drawn_findings": list(DRAWN_FINDINGS),
         "pictures": [copy.entry.image_index for copy in drawn],
     }
-    (folder / DRAWN_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    write_whole(f"{json.dumps(note, indent=1)}\n".encode(), folder / DRAWN_FILE)

@@ -13,9 +13,11 @@ from pynetdicom.sop_class import uid_to_service_class
 
 from dicom_io.receiving import ScpSettings
 from dicom_io.storage_commitment import STORAGE_COMMITMENT
+from dicom_io.ups_service import UPS_CLASSES
 
 VERIFICATION = "1.2.840.10008.1.1"
 _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _PUBLIC_ROOT = "1.2.840.10008."
 _STORAGE_ROOTS = (
     "1.2.840.10008.5.1.4.1.1.",
@@ -49,13 +51,15 @@ class Granted:
 
     storage: bool = True
     commitment_answers: bool = False
+    worklist: bool = False
 
 
 def granted(settings: ScpSettings, calling_ae_title: str) -> Granted:
-    """Return what the caller may use: sources send, archives that were asked for commitment answer; some do both."""
+    """Return what the caller may use: sources send, archives answer for commitment, peers work off; some do it all."""
     return Granted(
         storage=calling_ae_title in settings.callers or settings.accept_unknown_callers,
         commitment_answers=calling_ae_title in settings.commitment_peers,
+        worklist=calling_ae_title in settings.worklist_callers,
     )
 
 
@@ -71,20 +75,24 @@ def supported_contexts(
     supported: dict[str, PresentationContext] = {}
     for context in proposed:
         abstract_syntax = str(context.abstract_syntax)
+        worklist = abstract_syntax in UPS_CLASSES
         if not _is_granted(abstract_syntax, grant):
             continue
         supported.setdefault(abstract_syntax, PresentationContext())
         supported[abstract_syntax].abstract_syntax = UID(abstract_syntax)
         for transfer_syntax in sorted(context.transfer_syntax, key=_unknown):
-            supported[abstract_syntax].add_transfer_syntax(transfer_syntax)
+            if not worklist or transfer_syntax in _UNCOMPRESSED:
+                supported[abstract_syntax].add_transfer_syntax(transfer_syntax)
         if abstract_syntax == STORAGE_COMMITMENT:  # whoever calls has been asked and answers: the SCP of the service
             supported[abstract_syntax].scu_role, supported[abstract_syntax].scp_role = False, True
-    return list(supported.values())
+    return [context for context in supported.values() if context.transfer_syntax]
 
 
 def _is_granted(abstract_syntax: str, grant: Granted) -> bool:
     if abstract_syntax == STORAGE_COMMITMENT:
         return grant.commitment_answers
+    if abstract_syntax in UPS_CLASSES:
+        return grant.worklist
     return abstract_syntax == VERIFICATION or (grant.storage and is_storage(abstract_syntax))
 
 
@@ -109,10 +117,12 @@ def rejection(
     """Return why an association must be rejected, or None."""
     if called_ae_title != settings.ae_title:
         return Rejection(1, 1, 7, f"called AE title is not {settings.ae_title}")
-    hosts = settings.callers.get(calling_ae_title)
-    if hosts is None and not settings.accept_unknown_callers and calling_ae_title not in settings.commitment_peers:
+    lists = [
+        hosts[calling_ae_title] for hosts in (settings.callers, settings.worklist_callers) if calling_ae_title in hosts
+    ]
+    if not lists and not settings.accept_unknown_callers and calling_ae_title not in settings.commitment_peers:
         return Rejection(1, 1, 3, "calling AE title is not configured as a source")
-    if hosts and peer_address not in hosts:
+    if any(hosts and peer_address not in hosts for hosts in lists):
         return Rejection(1, 1, 3, "calling AE title may not call from this address")
     if not accepting:
         return Rejection(2, 3, 1, "instances cannot be stored now")

@@ -31,8 +31,10 @@ class ScpSettings:
     """Calling AE titles that may send, each with the IP addresses it may call from (empty = any)."""
     commitment_peers: frozenset[str] = frozenset()
     """Calling AE titles that may answer storage commitment requests; only those in `callers`, too, may send."""
+    worklist_callers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Calling AE titles that may use the UPS worklist, with their addresses; only those in `callers`, too, may send."""
     accept_unknown_callers: bool = False
-    """True lets any calling AE title send; the addresses of those listed in `callers` still count."""
+    """True lets any calling AE title send; the addresses of those listed still count."""
     tls: TlsFiles | None = None
     maximum_associations: int = 25
     maximum_pdu_bytes: int = 131072

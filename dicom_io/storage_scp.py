@@ -50,6 +50,7 @@ from dicom_io.receiving import (
 )
 from dicom_io.storage_commitment import STATUS_INVALID_ARGUMENT as COMMITMENT_INVALID_ARGUMENT
 from dicom_io.storage_commitment import TakeAnswer, answer_event
+from dicom_io.ups_scp import UpsScp
 
 __all__ = [
     "STATUS_CANNOT_UNDERSTAND",
@@ -82,11 +83,20 @@ class StorageScp:
         Called from the associations' threads.
     take_commitment
         Keeps the answers of archives that were asked for storage commitment; None = nobody was asked.
+    worklist
+        Answers UPS requests on the same port; None = there is no worklist.
     """
 
-    def __init__(self, settings: ScpSettings, receiver: Receiver, take_commitment: TakeAnswer | None = None) -> None:
+    def __init__(
+        self,
+        settings: ScpSettings,
+        receiver: Receiver,
+        take_commitment: TakeAnswer | None = None,
+        worklist: UpsScp | None = None,
+    ) -> None:
         self.settings = settings
         self._take_commitment = take_commitment
+        self._worklist = worklist
         self._receiver = receiver
         self._server: BoundedServer | None = None
         self._thread: threading.Thread | None = None
@@ -120,6 +130,7 @@ class StorageScp:
             (evt.EVT_ABORTED, self._close, [True]),
             (evt.EVT_CONN_CLOSE, self._close, [True]),
             (evt.EVT_CONN_CLOSE, end_without_request),
+            *(self._worklist.handlers() if self._worklist else ()),
         ]
         try:
             server = BoundedServer(

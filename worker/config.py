@@ -27,6 +27,7 @@ from dicom_io.site_rules import SiteRule
 from worker.hl7_listener_settings import Hl7Listener
 from worker.hl7_settings import Hl7Destination
 from worker.tls import Tls
+from worker.ups_settings import Ups
 
 STARTER_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "nih-starter-densenet121"
 """Trained on real radiographs, where this release brings it; the demonstration shows real films to it."""
@@ -126,6 +127,8 @@ class Settings(BaseSettings):
     hl7_destinations: tuple[Hl7Destination, ...] = ()
     hl7_listener: Hl7Listener | None = None
     """Where ADT and ORU messages come in; None listens to nobody."""
+    ups: Ups | None = None
+    """The worklist of workitems (Unified Procedure Step) at the listener; None offers none."""
     minimum_free_bytes: int = Field(2_000_000_000, ge=0)
     """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
 

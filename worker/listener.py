@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
 
 from dicom_io.instance_store import InstanceStore
 from dicom_io.storage_scp import ScpSettings, StorageScp
+from dicom_io.ups_scp import UpsScp
 from worker.celery_app import configure
 from worker.commitment_answer import answer_taker
 from worker.config import Settings
@@ -17,6 +21,10 @@ from worker.errors import AddressInUse
 from worker.intake import Intake
 from worker.service_lock import sole_process
 from worker.tasks import ring_triage
+from worker.ups_couriers import Couriers
+from worker.ups_notices import announce_restart
+from worker.ups_worklist import DatabaseWorklist
+from worker.worker_name import worker_name
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +39,7 @@ def scp_settings(settings: Settings) -> ScpSettings:
         port=settings.listen_port,
         callers={source.ae_title: source.hosts for source in settings.sources},
         commitment_peers=frozenset(item.ae_title for item in settings.destinations if item.storage_commitment),
+        worklist_callers={peer.ae_title: peer.hosts for peer in settings.ups.peers} if settings.ups else {},
         accept_unknown_callers=settings.accept_unknown_sources,
         tls=settings.listen_tls.files() if settings.listen_tls else None,
         maximum_associations=settings.maximum_associations,
@@ -64,10 +73,28 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
             sessions = session_factory(engine)
             intake = Intake(settings, sessions, store, ring_triage)
             take_commitment = answer_taker(sessions, settings, SERVICE)
-            _serve(StorageScp(scp_settings(settings), intake, take_commitment), settings, on_ready)
+            with _worklist(settings, engine) as worklist:
+                _serve(StorageScp(scp_settings(settings), intake, take_commitment, worklist), settings, on_ready)
     finally:
         engine.dispose()
     return 0
+
+
+@contextmanager
+def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
+    """Offer the worklist of workitems while the block runs, where one is configured."""
+    if settings.ups is None:
+        yield None
+        return
+    sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
+    couriers = Couriers(settings, settings.ups, sessions, reading, worker_name())
+    with sessions.begin() as session:
+        announce_restart(session, couriers.ae_titles)
+    couriers.start()
+    try:
+        yield UpsScp(DatabaseWorklist(settings, settings.ups, sessions, reading, couriers.wake))
+    finally:
+        couriers.stop()
 
 
 def _serve(scp: StorageScp, settings: Settings, on_ready: Callable[[], None]) -> None:

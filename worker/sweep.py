@@ -7,7 +7,8 @@ Each turn, every step in a transaction of its own:
 3. deliveries that are due are rung for,
 4. unread studies past the upper wait limit are lifted to the head of the list,
 5. HL7 messages that came in are applied, in their order,
-6. now and then: files that a killed process left behind are removed (`worker.orphans`), old messages forgotten.
+6. where a UPS worklist is configured, workitems follow their studies,
+7. now and then: files that a killed process left behind are removed (`worker.orphans`), old messages forgotten.
 
 Losing a sweeper loses nothing: whatever is due stays due.
 """
@@ -33,7 +34,11 @@ from worker.lost_rings import abandoned_runs_to_ring, deliveries_to_ring, give_u
 from worker.orphans import remove_orphans
 from worker.overdue import lift_overdue
 from worker.service_lease import release_service, take_service
+from worker.ups_retention import forget_closed_workitems
+from worker.ups_scheduling import schedule, studies_to_schedule
+from worker.ups_settings import Ups
 from worker.worker_name import worker_name
+from worker.workitems import ChangedMeanwhile
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +100,8 @@ class Sweeper:
         self._apply_messages()
         with self._sessions.begin() as session:
             lift_overdue(session, self._settings)
+        if self._settings.ups is not None:
+            self._schedule_workitems(self._settings.ups)
         if time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + CLEANING_INTERVAL_SECONDS
             self._clean()
@@ -144,6 +151,21 @@ class Sweeper:
         for study_instance_uid in study_instance_uids:
             self._bells.ring_delivery(study_instance_uid)
 
+    def _schedule_workitems(self, ups: Ups) -> None:
+        with self._sessions() as session:
+            study_instance_uids = studies_to_schedule(session, ups)
+        for study_instance_uid in study_instance_uids:
+            self._attempt(partial(self._schedule_workitem, study_instance_uid, ups))
+
+    def _schedule_workitem(self, study_instance_uid: str, ups: Ups) -> None:
+        try:
+            with self._sessions.begin() as session:
+                schedule(session, study_instance_uid, self._store, ups, self._settings)
+        except ChangedMeanwhile:
+            logger.info(
+                "study=%s: a peer changed its workitem just now; the next sweep looks again", study_instance_uid
+            )
+
     def _apply_messages(self) -> None:
         with self._sessions.begin() as session:
             due = messages_to_apply(session)
@@ -159,6 +181,8 @@ class Sweeper:
     def _clean(self) -> None:
         with self._sessions.begin() as session:
             forget_old_messages(session, self._settings)
+            if self._settings.ups is not None:
+                forget_closed_workitems(session, self._settings.ups)
         unfinished = self._store.remove_partial_files()
         orphans = remove_orphans(self._store, self._sessions, self._keep_service)
         if unfinished or orphans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,6 @@ from worker.tasks import ring_triage
 from worker.ups_couriers import Couriers
 from worker.ups_notices import announce_restart
 from worker.ups_worklist import DatabaseWorklist
-from worker.worker_name import worker_name
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
         yield None
         return
     sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
-    couriers = Couriers(settings, settings.ups, sessions, reading, worker_name())
+    couriers = Couriers(settings, settings.ups, sessions, reading, f"{socket.gethostname()}:{settings.listen_port}")
     with sessions.begin() as session:
         announce_restart(session, couriers.ae_titles)
     couriers.start()

@@ -45,6 +45,7 @@ class Courier:
         reading: SessionFactory,
         holder: str,
     ) -> None:
+        """``holder`` names the listener, not its process: one that starts after a crash goes on where it stopped."""
         self._receiver = receiver
         self._settings = settings
         self._ups = ups

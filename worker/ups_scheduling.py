@@ -50,7 +50,7 @@ from worker.study_summaries import flagged_findings
 from worker.tables import Disposition, Instance, Result, ResultKind, Study, StudyState, Workitem
 from worker.ups_settings import Ups
 from worker.ups_worklist import cancel_scheduled
-from worker.workitems import ChangedMeanwhile, current_workitem, decoded, encoded, write_change
+from worker.workitems import current_workitem, decoded, encoded, write_change
 
 logger = logging.getLogger(__name__)
 

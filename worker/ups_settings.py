@@ -43,7 +43,7 @@ class Ups(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    peers: tuple[UpsPeer, ...] = ()
+    peers: tuple[UpsPeer, ...] = Field(min_length=1)
     """Who may use it, and who may be told of changes."""
     worklist_label: str = Field(default="CXR TRIAGE", min_length=1, max_length=64)
     """Worklist Label (0074,1202) of our workitems."""

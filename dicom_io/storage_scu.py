@@ -44,6 +44,8 @@ class SendOutcome:
     """True when sending the same bytes again cannot help."""
     comment_is_ours: bool = False
     """True when the comment is in our own words, which never quote a patient."""
+    unreachable: bool = False
+    """True when there was no association at all, so that nothing else would have arrived either."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _send_batch(
 ) -> list[SendOutcome]:
     association = associate(destination, contexts, calling_ae_title, settings)
     if isinstance(association, str):
-        return [SendOutcome(item.path, None, association, False, permanent=False) for item in items]
+        return [SendOutcome(item.path, None, association, False, permanent=False, unreachable=True) for item in items]
     try:
         with reactor_held(association):
             return [_send_one(association, item) for item in items]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orthanc import start_hospital  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url

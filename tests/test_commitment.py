@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from bundles import write_test_bundle
 from committing import Archive, running_archive
 from factories import chest_radiograph
 from peers import running_pacs
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from sqlalchemy import select, update
 
 from dicom_io.storage_commitment import CommitmentAnswer
@@ -133,15 +135,44 @@ def test_an_object_the_archive_lost_is_sent_again_until_it_is_committed(
     assert len(set(archive.transaction_uids)) == 2
 
 
+def state_by_class(bench: Bench, study: Study) -> dict[str, str]:
+    (run,) = bench.runs(study.study_instance_uid)
+    state_of = {row.result_id: row.state for row in bench.deliveries(run)}
+    return {result.sop_class_uid: state_of[result.id] for result in bench.results(run)}
+
+
 @pytest.mark.parametrize("reason", [0x0119, 0x0122])
-def test_what_can_never_be_committed_is_left_to_a_person(make_bench: MakeBench, archive: Archive, reason: int) -> None:
-    archive.reason = lambda uid: reason
+def test_a_report_whose_class_is_never_committed_is_sent_in_an_older_one(
+    make_bench: MakeBench, archive: Archive, reason: int
+) -> None:
+    def only_older(sop_instance_uid: str) -> int | None:
+        known = {arrival.sop_instance_uid: arrival.sop_class_uid for arrival in archive.pacs.stored}
+        return reason if known[sop_instance_uid] == Comprehensive3DSRStorage else None
+
+    archive.reason = only_older
     bench = make_bench(archive.pacs.port)
     study = delivered(bench)
-    make_due(bench)
-    deliver(study.study_instance_uid, bench.office)
-    assert states(bench, study) == ["refused"] * 3
-    assert len(archive.pacs.stored) == 3
+    assert state_by_class(bench, study) == {
+        Comprehensive3DSRStorage: "superseded",
+        ComprehensiveSRStorage: "committed",
+        SecondaryCaptureImageStorage: "committed",
+    }
+    assert summary(bench, study) == "delivered"
+
+
+def test_what_the_archive_takes_and_never_keeps_is_refused_after_the_third_time(
+    make_bench: MakeBench, archive: Archive
+) -> None:
+    """A report in every class: each may be the one it keeps."""
+    archive.reason = lambda uid: 0x0112
+    bench = make_bench(archive.pacs.port)
+    study = delivered(bench)
+    for _ in range(8):
+        make_due(bench)
+        deliver(study.study_instance_uid, bench.office)
+    assert sorted(states(bench, study)) == ["refused"] * 3 + ["superseded"] * 2
+    arrived = Counter(arrival.sop_instance_uid for arrival in archive.pacs.stored)
+    assert set(arrived.values()) == {3}
     assert summary(bench, study) == "failed"
 
 

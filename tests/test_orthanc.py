@@ -3,126 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pydicom
 import pytest
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, write_dicom
+from orthanc import CLOSED, EVERYTHING, ONLY_IMAGES, Orthanc, StartHospital, need, real_radiograph
 from PIL import Image
-from pydicom.data import get_testdata_file
 from pydicom.uid import ComprehensiveSRStorage, EncapsulatedPDFStorage, UltrasoundImageStorage, generate_uid
-from services import free_port, wait_for_port
+from services import free_port
 from sites import QUICK, Site, wait_until
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
-from dicom_io.stamp import radiograph_from_pixels, stamp_copy
+from dicom_io.stamp import radiograph_from_pixels
 from worker.config import DEFAULT_BUNDLE, Settings
 from worker.up import settings_environment
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)
-CLOSED = {**QUICK, "accept_unknown_sources": False}
-ONLY_IMAGES = """
-function OnStoredInstance(instanceId, tags, metadata, origin)
-  if origin.RequestOrigin == 'DicomProtocol' and origin.RemoteAet == 'CXRAI' then return end
-  if tags.Modality == 'DX' or tags.Modality == 'CR' then SendToModality(instanceId, 'CXRAI') end
-end
-"""
-EVERYTHING = """
-function OnStoredInstance(instanceId, tags, metadata, origin)
-  SendToModality(instanceId, 'CXRAI')
-end
-"""
-
-
-def need(program: str, package: str) -> str:
-    """Return the program's path; skip where it is missing, or fail where services are demanded."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
-    if path is None and os.environ.get("CXR_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{program} is not installed (Debian package {package})", pytrace=False)
-    if path is None:
-        pytest.skip(
-            f"{program} is not installed (Debian package {package}); CXR_REQUIRE_SERVICES=1 makes this an error"
-        )
-    return path
-
-
-@dataclass
-class Orthanc:
-    """A running Orthanc, spoken to over its REST interface."""
-
-    http_port: int
-    dicom_port: int
-
-    def call(self, path: str, body: bytes | None = None) -> Any:
-        """GET, or POST when there is a body; return the decoded JSON answer."""
-        url = f"http://127.0.0.1:{self.http_port}{path}"
-        answer = httpx.get(url, timeout=30) if body is None else httpx.post(url, content=body, timeout=30)
-        return answer.raise_for_status().json()
-
-    def push(self, file: Path) -> str:
-        """Store a file and return Orthanc's name for the instance."""
-        return str(self.call("/instances", file.read_bytes())["ID"])
-
-    def results(self, study_instance_uid: str) -> list[str]:
-        """Return Orthanc's names of the objects of ours in the study."""
-        query = {"Level": "Instance", "Query": {"StudyInstanceUID": study_instance_uid}, "Expand": True}
-        found = self.call("/tools/find", json.dumps(query).encode())
-        ours = [item for item in found if str(self.tag(item["ID"], "ManufacturerModelName")) == "cxr-triage-worker"]
-        return [str(item["ID"]) for item in ours]
-
-    def tag(self, instance: str, keyword: str) -> Any:
-        """Return one simplified tag of an instance, None when absent."""
-        return self.call(f"/instances/{instance}/simplified-tags").get(keyword)
-
-    def file(self, instance: str, folder: Path) -> Path:
-        """Download an instance."""
-        path = folder / f"{instance}.dcm"
-        url = f"http://127.0.0.1:{self.http_port}/instances/{instance}/file"
-        path.write_bytes(httpx.get(url, timeout=30).raise_for_status().content)
-        return path
-
-
-StartHospital = Callable[..., tuple[Orthanc, Site]]
-
-
-@pytest.fixture
-def start_hospital(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Iterator[StartHospital]:
-    """Starter of an Orthanc with this route, and of a running site; the two know each other."""
-    with ExitStack() as stack:
-
-        def start(route: str, **fields: Any) -> tuple[Orthanc, Site]:
-            orthanc = Orthanc(free_port(), free_port())
-            destination = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
-            settings = make_settings(
-                database_url=sqlite_url,
-                listen_port=free_port(),
-                destinations=[destination],
-                sources=[{"ae_title": "ORTHANC"}],
-                **({"bundles": {"default": write_test_bundle(tmp_path / "bundle").folder}, **CLOSED} | fields),
-            )
-            server = _start_orthanc(orthanc, settings.listen_port, route, tmp_path)
-            stack.callback(server.wait, 20)
-            stack.callback(server.terminate)
-            site = Site(settings, tmp_path / "log.txt")
-            stack.callback(site.stop)
-            site.start_listening()
-            return orthanc, site
-
-        yield start
 
 
 @pytest.fixture
@@ -141,45 +46,6 @@ def lone_site(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path:
         yield site
     finally:
         site.stop()
-
-
-def _start_orthanc(orthanc: Orthanc, listen_port: int, route: str, folder: Path) -> subprocess.Popen[bytes]:
-    (folder / "route.lua").write_text(route)
-    configuration = {
-        "Name": "TESTPACS",
-        "StorageDirectory": str(folder / "orthanc"),
-        "IndexDirectory": str(folder / "orthanc"),
-        "HttpPort": orthanc.http_port,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomAet": "ORTHANC",
-        "DicomPort": orthanc.dicom_port,
-        "DicomCheckCalledAet": True,
-        "DicomAlwaysAllowStore": True,
-        "DicomModalities": {"CXRAI": ["CXRAI", "127.0.0.1", listen_port]},
-        "LuaScripts": [str(folder / "route.lua")],
-        "Plugins": [],
-        "StableAge": 2,
-        "OverwriteInstances": False,
-        "DicomAssociationCloseDelay": 1,
-    }
-    (folder / "orthanc.json").write_text(json.dumps(configuration))
-    with (folder / "orthanc.log").open("wb") as log:
-        server = subprocess.Popen(
-            [need("Orthanc", "orthanc"), str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder
-        )
-    wait_for_port(orthanc.http_port, 30)
-    wait_for_port(orthanc.dicom_port, 30)
-    return server
-
-
-def real_radiograph(name: str, folder: Path) -> Path:
-    """Return a real CR of pydicom-data under a fresh identity of today."""
-    path = folder / f"fresh_{name}"
-    source = get_testdata_file(name, download=False)
-    assert source, "pydicom-data is installed with the worker"
-    stamp_copy(Path(str(source)), path, study_datetime=datetime.now(UTC))
-    return path
 
 
 def drawn_radiograph(folder: Path) -> Path:

@@ -62,7 +62,7 @@ def resend_failed_deliveries(session: Session, study: Study, actor: str) -> int:
     stopped = session.scalars(statement).all()
     for delivery in stopped:
         delivery.state = DeliveryState.PENDING
-        delivery.next_attempt_at = now
+        delivery.next_attempt_at, delivery.lost = now, 0
     if stopped:
         record(
             session,

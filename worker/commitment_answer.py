@@ -11,7 +11,7 @@ from dicom_io.storage_commitment import CommitmentAnswer, TakeAnswer, failure_wo
 from worker.config import Settings
 from worker.database import SessionFactory, database_now
 from worker.events import record
-from worker.outbox import retry_delay
+from worker.outbox import LOSSES_BEFORE_REFUSAL, retry_delay
 from worker.tables import Delivery, DeliveryState, Result, Run, RunState, StorageCommitment
 
 _DUPLICATE_TRANSACTION = 0x0131
@@ -73,19 +73,23 @@ def _asked_about(transaction: StorageCommitment) -> Select[Delivery, Result, Run
 
 
 def _take_back(delivery: Delivery, run: Run, reason: int, now: datetime, settings: Settings) -> None:
-    """Send the object again, ask again, or leave it to a person, as the Failure Reason says."""
+    """Put the object back into the outbox, or ask again, as the Failure Reason says.
+
+    What is lost too often, or can never be committed, is not sent again from there but refused.
+    """
     if reason == _DUPLICATE_TRANSACTION:
         delivery.commitment_due_at = now + retry_delay(delivery.commitment_requests, settings)
         return
     delivery.commitment_due_at = None
     delivery.last_status, delivery.last_comment = reason, f"not committed: {failure_words(reason)}"
-    if reason in _PERMANENT_REASONS:
-        delivery.state = DeliveryState.REFUSED
-    elif run.state == RunState.SUPERSEDED:
+    if run.state == RunState.SUPERSEDED:
         delivery.state = DeliveryState.SUPERSEDED
-    else:
-        delivery.state = DeliveryState.PENDING
-        delivery.next_attempt_at = now + retry_delay(delivery.attempts, settings)
+        return
+    hopeless = reason in _PERMANENT_REASONS
+    delivery.state = DeliveryState.PENDING
+    delivery.lost = LOSSES_BEFORE_REFUSAL if hopeless else delivery.lost + 1
+    refused = delivery.lost >= LOSSES_BEFORE_REFUSAL
+    delivery.next_attempt_at = now if refused else now + retry_delay(delivery.attempts, settings)
 
 
 def _record(session: Session, kind: str, delivery: Delivery, run: Run, actor: str, reason: str) -> None:

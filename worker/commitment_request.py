@@ -21,18 +21,24 @@ from worker.post_office import PostOffice
 logger = logging.getLogger(__name__)
 
 
-def ask_for_commitment(study_instance_uid: str, name: str, office: PostOffice) -> None:
-    """Ask about everything of the study that is due to be asked about at this destination, in one transaction."""
+def ask_for_commitment(study_instance_uid: str, name: str, office: PostOffice) -> bool:
+    """Ask about everything of the study that is due to be asked about at this destination, in one transaction.
+
+    Returns
+    -------
+    bool
+        Whether the destination took a question; its answer may have come meanwhile.
+    """
     destination = office.destination(name)
     if not isinstance(destination, Destination) or not destination.storage_commitment:
         with office.sessions.begin() as session:
             if name in due_commitment_destinations(session, study_instance_uid):
                 forget_uncommitted(session, study_instance_uid, name)
-        return
+        return False
     with office.sessions.begin() as session:
         transaction = take_uncommitted(session, study_instance_uid, name, office.settings, office.worker_name)
     if transaction is None:
-        return
+        return False
     outcome = _ask(destination, transaction, office)
     logger.info("commitment of %d objects %s %s", len(transaction.objects), name, outcome.comment or "asked for")
     with office.sessions.begin() as session:
@@ -40,6 +46,7 @@ def ask_for_commitment(study_instance_uid: str, name: str, office: PostOffice) -
             note_asked(session, transaction)
         else:
             note_not_asked(session, transaction, outcome.comment, office.settings, office.worker_name)
+    return outcome.accepted
 
 
 def _ask(destination: Destination, transaction: Transaction, office: PostOffice) -> RequestOutcome:

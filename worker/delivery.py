@@ -30,7 +30,7 @@ from worker.failpoints import failpoint
 from worker.hl7_delivery import announce
 from worker.hl7_settings import Hl7Destination
 from worker.older_report import next_report_class, reissue_in_class
-from worker.outbox import Parcel
+from worker.outbox import LOSSES_BEFORE_REFUSAL, Parcel
 from worker.post_office import PostOffice
 from worker.tables import DeliveryState
 
@@ -54,9 +54,11 @@ def deliver(study_instance_uid: str, office: PostOffice) -> None:
 
 
 def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice) -> None:
-    while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
-        _deliver_batch(study_instance_uid, destination, parcels, office)
-    ask_for_commitment(study_instance_uid, destination, office)
+    asked = True
+    while asked:  # again for what an answer that came at once has put back
+        while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
+            _deliver_batch(study_instance_uid, destination, parcels, office)
+        asked = ask_for_commitment(study_instance_uid, destination, office)
 
 
 def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list[Parcel]:
@@ -82,19 +84,28 @@ def _send(
 ) -> list[tuple[Parcel, SendOutcome]]:
     """Send the parcels whose files are as they were written, over one connection; the others are given up."""
     ready = []
+    dropped = [(parcel, _dropped(parcel)) for parcel in parcels if parcel.lost >= LOSSES_BEFORE_REFUSAL]
     for parcel in parcels:
+        if parcel.lost >= LOSSES_BEFORE_REFUSAL:
+            continue
         if path := _intact_file(parcel, office):
             ready.append((parcel, path))
         else:
             _give_up(study_instance_uid, [parcel], "the result's file is missing or damaged; requeue the study", office)
     if not ready:
-        return []
+        return dropped
     paths, settings = [path for _parcel, path in ready], office.settings
     if isinstance(destination, Hl7Destination):
         outcomes = announce(destination, paths)
     else:
         outcomes = send(destination.peer(), paths, settings.ae_title, office.patience())
-    return [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
+    return dropped + [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
+
+
+def _dropped(parcel: Parcel) -> SendOutcome:
+    """Return a refusal without another attempt: sending the same bytes again did not help."""
+    comment = "the destination takes it and does not keep it"
+    return SendOutcome(Path(parcel.path), None, comment, False, permanent=True, comment_is_ours=True)
 
 
 def _intact_file(parcel: Parcel, office: PostOffice) -> Path | None:
@@ -123,7 +134,9 @@ def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: Se
             _record(session, "stored" if commitment else "delivered", study_instance_uid, parcel, answer, office)
     elif not outcome.permanent:
         if (
-            outbox.note_retry(session, parcel, outcome.status, outcome.comment, office.settings)
+            outbox.note_retry(
+                session, parcel, outcome.status, outcome.comment, office.settings, unreachable=outcome.unreachable
+            )
             and parcel.attempts == 1
         ):
             _record(session, "delivery_delayed", study_instance_uid, parcel, answer, office)

@@ -18,6 +18,10 @@ from worker.config import Settings
 from worker.database import database_now
 from worker.tables import Delivery, DeliveryState, Result, ResultKind, Run, Study, StudyState
 
+LOSSES_BEFORE_REFUSAL = 3
+"""An object that its destination has taken and not kept this often counts as refused; archives that drop a class they
+do not know, or file objects under UIDs of their own, would be sent it for ever."""
+
 
 @dataclass(frozen=True)
 class Parcel:
@@ -35,6 +39,8 @@ class Parcel:
     path: str
     """Relative to the store of results."""
     sha256: str
+    lost: int = 0
+    """How often the destination has taken it and not kept it."""
 
 
 def is_due(now: datetime) -> ColumnElement[bool]:
@@ -88,6 +94,7 @@ def take_due(session: Session, study_instance_uid: str, destination: str, settin
                     sop_class_uid=result.sop_class_uid,
                     path=result.path,
                     sha256=result.sha256,
+                    lost=delivery.lost,
                 )
             )
     return parcels
@@ -130,10 +137,18 @@ def note_over(session: Session, parcel: Parcel, state: DeliveryState, status: in
     return _note(session, parcel, state, status, comment)
 
 
-def note_retry(session: Session, parcel: Parcel, status: int | None, comment: str | None, settings: Settings) -> bool:
+def note_retry(
+    session: Session,
+    parcel: Parcel,
+    status: int | None,
+    comment: str | None,
+    settings: Settings,
+    *,
+    unreachable: bool,
+) -> bool:
     """Put the parcel back for another attempt after the backoff; nothing is dropped by age."""
-    next_attempt_at = database_now(session) + retry_delay(parcel.attempts, settings)
-    return _note(session, parcel, DeliveryState.PENDING, status, comment, next_attempt_at=next_attempt_at)
+    due = database_now(session) + retry_delay(parcel.attempts, settings)
+    return _note(session, parcel, DeliveryState.PENDING, status, comment, next_attempt_at=due, unreachable=unreachable)
 
 
 def _note(
@@ -144,7 +159,8 @@ def _note(
     comment: str | None,
     **others: Any,
 ) -> bool:
-    values = {"state": state, "last_status": status, "last_comment": comment, "lease_until": None, **others}
+    noted = {"state": state, "last_status": status, "last_comment": comment, "lease_until": None}
+    values = {**noted, "unreachable": False, **others}
     return _changed(session, update(Delivery).where(*_in_hand(parcel)).values(**values))
 
 

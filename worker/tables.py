@@ -368,6 +368,10 @@ class Delivery(Base):
     commitment_transaction_uid: Mapped[str | None] = mapped_column(String(64))
     """Transaction UID of the latest of these requests."""
     committed_at: Mapped[datetime | None]
+    lost: Mapped[int] = mapped_column(default=0)
+    """How often the destination took the object and then said that it does not keep it."""
+    unreachable: Mapped[bool] = mapped_column(default=False)
+    """Whether the latest attempt ended before there was an association."""
 
     result: Mapped[Result] = relationship(back_populates="deliveries")
 

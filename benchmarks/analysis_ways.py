@@ -28,12 +28,12 @@ from model.cam import saliency
 from model.densenet import network_with
 from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX, normalise, to_uint8_224
-from worker.analysis import Analysis
-from worker.config import DEFAULT_BUNDLE, Settings
-from worker.kept_results import KeptPictures
-from worker.reading import Picture
-from worker.result_objects import result_objects
-from worker.workplace import load_model
+from worker.runs.analysis import Analysis
+from worker.runs.kept_results import KeptPictures
+from worker.runs.reading import Picture
+from worker.runs.result_objects import result_objects
+from worker.runs.workplace import load_model
+from worker.settings.config import DEFAULT_BUNDLE, Settings
 
 FINDING = LABELS.index("Cardiomegaly")
 """Drawn whatever the network says of it, so that both ways make one picture."""

@@ -63,7 +63,7 @@ class SelectionRules:
     include_under_18: bool = False
     """True analyses children."""
     image_decides: bool = False
-    """True: the picture will be checked (``worker.examination``), so an image whose tags leave chest or view open
+    """True: the picture will be checked (``worker.runs.examination``), so an image whose tags leave chest or view open
     stays a candidate. False: both must be proven by tags."""
     oldest_days: int | None = None
     """Images whose StudyDate lies more days back are not analysed; None analyses them, as historical."""

@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the revisions on the connection that ``worker.migrate.upgrade`` hands over.
+"""Alembic's entry point: runs the revisions on the connection that ``worker.rows.migrate.upgrade`` hands over.
 
 Started by Alembic's own command line (to write a new revision), it opens the configured database itself.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from worker.config import load_settings
-from worker.database import open_engine
-from worker.tables import Base
+from worker.rows.database import open_engine
+from worker.rows.tables import Base
+from worker.settings.config import load_settings
 
 
 def _run(connection: Connection) -> None:

@@ -10,13 +10,13 @@ from sqlalchemy import select
 
 from dicom_io.instance_store import InstanceStore
 from dicom_io.receiving import ReceivedInstance
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.intake import Intake
-from worker.post_office import PostOffice
-from worker.tables import Delivery, Event, Instance, Result, Run, Study
-from worker.triage import triage
-from worker.workplace import Workplace, load_model
+from worker.arrival.intake import Intake
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Delivery, Event, Instance, Result, Run, Study
+from worker.runs.triage import triage
+from worker.runs.workplace import Workplace, load_model
+from worker.sending.post_office import PostOffice
+from worker.settings.config import Settings
 
 
 class Bench:

@@ -16,9 +16,9 @@ from services import ServiceMissingError, postgres, redis
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
-from worker.config import Settings, load_settings
-from worker.database import SessionFactory, open_engine, session_factory
-from worker.migrate import upgrade
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.migrate import upgrade
+from worker.settings.config import Settings, load_settings
 
 TEMPLATE_DATABASE = "cxr_template"
 _numbers = itertools.count(1)

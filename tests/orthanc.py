@@ -21,7 +21,7 @@ from services import free_port, wait_for_port
 from sites import QUICK, Site
 
 from dicom_io.stamp import stamp_copy
-from worker.config import Settings
+from worker.settings.config import Settings
 
 CLOSED = {**QUICK, "accept_unknown_sources": False}
 ONLY_IMAGES = """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from worker.config import Settings
+from worker.settings.config import Settings
 from worklist.app import create_app
 from worklist.cli import bound_socket
 

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import SendOutcome, send
-from worker.config import Settings
-from worker.database import SessionFactory, open_engine, session_factory
-from worker.tables import Delivery, Result, Run, RunState, Study
-from worker.up import answers, settings_environment
+from worker.processes.up import answers, settings_environment
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.tables import Delivery, Result, Run, RunState, Study
+from worker.settings.config import Settings
 
 PATIENCE_SECONDS = 60.0
 QUICK: Mapping[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from model.labels import LABELS
-from worker.tables import (
+from worker.rows.tables import (
     Delivery,
     DeliveryState,
     Disposition,

@@ -15,15 +15,15 @@ from rich.console import Console
 from sqlalchemy import select
 from typer.testing import CliRunner
 
+from worker.arrival.selection_rules import selection_rules, site_date
 from worker.cli import app
-from worker.config import Settings, load_settings
-from worker.database import SessionFactory, database_now
-from worker.rendering import study_report
-from worker.selection_rules import selection_rules, site_date
-from worker.studies import Group, StudyFilter, list_studies
-from worker.study_detail import study_detail
-from worker.tables import Event
-from worker.triage import triage
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.tables import Event
+from worker.runs.triage import triage
+from worker.settings.config import Settings, load_settings
+from worker.views.rendering import study_report
+from worker.views.studies import Group, StudyFilter, list_studies
+from worker.views.study_detail import study_detail
 
 OLD = {"StudyDate": "20200101"}
 MARK = "age unknown, taken for an adult"

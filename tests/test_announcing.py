@@ -34,14 +34,14 @@ from receivers import (
 )
 from sqlalchemy import select, update
 
-from worker.administration import mark_read
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.delivery import deliver
-from worker.release import release_study
-from worker.tables import Delivery, Event, Priority, ResultKind, Run, RunTrigger, Study
-from worker.triage import triage
-from worker.withdrawal import withdraw_announcements
+from worker.care.administration import mark_read
+from worker.care.release import release_study
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Delivery, Event, Priority, ResultKind, Run, RunTrigger, Study
+from worker.runs.triage import triage
+from worker.sending.delivery import deliver
+from worker.sending.withdrawal import withdraw_announcements
+from worker.settings.config import Settings
 
 MakeBench = Callable[..., Bench]
 
@@ -199,7 +199,7 @@ def test_an_attempt_repeated_after_its_files_were_written_makes_the_same_control
             raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.triage.failpoint", die)
+        patch.setattr("worker.runs.triage.failpoint", die)
         with pytest.raises(Died):
             triage(uid, bench.workplace)
     (first,) = bench.office.results.root.glob(f"{uid}/*/*.hl7")

@@ -11,10 +11,10 @@ from receivers import running_receiver
 from services import free_port
 from typer.testing import CliRunner
 
-from worker.check import check_everything
+from worker.care.check import check_everything
 from worker.cli import app
-from worker.config import Destination, Settings, Source
-from worker.hl7_settings import Hl7Destination
+from worker.settings.config import Destination, Settings, Source
+from worker.settings.hl7 import Hl7Destination
 
 MakeSettings = Callable[..., Settings]
 

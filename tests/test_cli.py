@@ -15,8 +15,8 @@ from test_worklist import now
 from typer.testing import CliRunner
 
 from worker.cli import app
-from worker.database import open_engine, session_factory
-from worker.tables import DeliveryState, Run, StudyState
+from worker.rows.database import open_engine, session_factory
+from worker.rows.tables import DeliveryState, Run, StudyState
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (

@@ -17,14 +17,14 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, Second
 from sqlalchemy import select, update
 
 from dicom_io.storage_commitment import CommitmentAnswer
-from worker.commitment import answer_wait
-from worker.commitment_answer import note_answer
-from worker.config import Settings
-from worker.database import SessionFactory, database_now
-from worker.delivery import deliver
-from worker.lost_rings import deliveries_to_ring
-from worker.study_summaries import delivery_summaries
-from worker.tables import Delivery, Run, RunState, StorageCommitment, Study
+from worker.processes.lost_rings import deliveries_to_ring
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.tables import Delivery, Run, RunState, StorageCommitment, Study
+from worker.sending.commitment import answer_wait
+from worker.sending.commitment_answer import note_answer
+from worker.sending.delivery import deliver
+from worker.settings.config import Settings
+from worker.views.study_summaries import delivery_summaries
 
 MakeBench = Callable[..., Bench]
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from worker.completion import QueuedRun, queue_due_studies, queue_run
-from worker.config import Settings
-from worker.database import SessionFactory, database_now
-from worker.errors import RunRefused
-from worker.leases import claim_run
-from worker.outcome import RunVerdict, fail_run, finish_run
-from worker.tables import Event, Instance, Priority, Run, RunTrigger, Study, StudyState
+from worker.arrival.completion import QueuedRun, queue_due_studies, queue_run
+from worker.foundation.errors import RunRefused
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.leases import claim_run
+from worker.rows.outcome import RunVerdict, fail_run, finish_run
+from worker.rows.tables import Event, Instance, Priority, Run, RunTrigger, Study, StudyState
+from worker.settings.config import Settings
 
 UID = "1.2.826.0.1"
 ROUTINE = RunVerdict(StudyState.TRIAGED, Priority.ROUTINE, 0.1, "x")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import ConfigurationError, Settings, load_settings
+from worker.settings.config import ConfigurationError, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from dicom_io.codes import FINDINGS, PRIORITY_CODES, display_name
 from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.presentation_state import LAYER
 from dicom_io.report_class import REPORT_CLASSES
-from worker.config import Destination
+from worker.settings.config import Destination
 
 STATEMENT = (Path(__file__).resolve().parent.parent / "docs" / "conformance.md").read_text(encoding="utf-8")
 FLOWING = " ".join(STATEMENT.split())

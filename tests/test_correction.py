@@ -13,13 +13,13 @@ from factories import chest_radiograph
 from peers import StandInPacs, running_pacs
 from pydicom.dataset import Dataset
 
-from worker.completion import queue_if_due
-from worker.config import Settings
-from worker.correction import correct_identity
-from worker.database import SessionFactory, database_now
-from worker.delivery import deliver
-from worker.leases import locked_study
-from worker.triage import triage
+from worker.arrival.completion import queue_if_due
+from worker.arrival.correction import correct_identity
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.leases import locked_study
+from worker.runs.triage import triage
+from worker.sending.delivery import deliver
+from worker.settings.config import Settings
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_corrected_accession_number_is_in_every_result_and_in_the_request_the_
     orders = [request("A0001"), request("OTHER")]
     uid = delivered(bench, AccessionNumber="A0001", RequestAttributesSequence=orders)
     before = len(pacs.stored)
-    monkeypatch.setattr("worker.triage.analyse", lambda *arguments: pytest.fail("looked at the picture again"))
+    monkeypatch.setattr("worker.runs.triage.analyse", lambda *arguments: pytest.fail("looked at the picture again"))
     assert correct(bench, uid, accession_number="A0002")
     assert bench.study(uid).accession_number == "A0002"
     assert run_if_due(bench, uid)

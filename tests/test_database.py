@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from worker.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
-from worker.errors import DatabaseUnavailable, UnmigratedDatabase
-from worker.events import record
-from worker.tables import Event, Instance, Study
+from worker.foundation.errors import DatabaseUnavailable, UnmigratedDatabase
+from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
+from worker.rows.events import record
+from worker.rows.tables import Event, Instance, Study
 
 
 def a_study(uid: str = "1.2.3") -> Study:

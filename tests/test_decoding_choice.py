@@ -16,9 +16,9 @@ from pydicom.encaps import encapsulate
 from sqlalchemy import select
 from test_structured_report import groups
 
-from worker.config import ConfigurationError, Settings
-from worker.database import SessionFactory
-from worker.tables import Event
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Event
+from worker.settings.config import ConfigurationError, Settings
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from pydicom.uid import (
 )
 from sqlalchemy import update
 
-from worker.config import Settings
-from worker.database import SessionFactory, database_now
-from worker.delivery import deliver
-from worker.outbox import due_destinations, retry_delay, take_due
-from worker.post_office import PostOffice
-from worker.tables import Delivery, Study, StudyState
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.tables import Delivery, Study, StudyState
+from worker.sending.delivery import deliver
+from worker.sending.outbox import due_destinations, retry_delay, take_due
+from worker.sending.post_office import PostOffice
+from worker.settings.config import Settings
 
 MakeBench = Callable[..., Bench]
 

@@ -17,13 +17,11 @@ from study_rows import add_triaged_study
 from dicom_io.storage_scu import send
 from model.bundle import Bundle
 from model.labels import LABELS
-from worker.config import load_settings
-from worker.database import SessionFactory
-from worker.demo import is_over, send_study
-from worker.demo_pacs import StoredObject, stand_in_pacs
-from worker.demo_report import Outcome, violations
-from worker.demo_setup import MARKER, DemoFailed, demo_settings, free_ports, prepare_folder
-from worker.demo_studies import (
+from worker.demo.demonstration import is_over, send_study
+from worker.demo.pacs import StoredObject, stand_in_pacs
+from worker.demo.report import Outcome, violations
+from worker.demo.setup import MARKER, DemoFailed, demo_settings, free_ports, prepare_folder
+from worker.demo.studies import (
     DemoStudy,
     Expectation,
     SampleMissing,
@@ -32,8 +30,10 @@ from worker.demo_studies import (
     real_studies,
     sample_path,
 )
-from worker.study_detail import study_detail
-from worker.tables import Priority, StudyState
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Priority, StudyState
+from worker.settings.config import load_settings
+from worker.views.study_detail import study_detail
 
 NOW = datetime(2026, 3, 2, 9, 30)
 

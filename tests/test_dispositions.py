@@ -14,9 +14,9 @@ from benches import Bench
 from pydicom.uid import generate_uid
 from samples import shared
 
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.explanation import explain
+from worker.care.explanation import explain
+from worker.rows.database import SessionFactory
+from worker.settings.config import Settings
 
 ANALYSED, SOP_CLASS = ("analysed", None), ("ignored", "sop_class")
 NOT_CHEST, UNDECODABLE = ("out_of_scope", "not_chest"), ("not_analysed", "undecodable")

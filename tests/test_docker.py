@@ -11,8 +11,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from worker.config import Settings, load_settings
-from worker.hl7_listener_settings import Hl7Listener
+from worker.settings.config import Settings, load_settings
+from worker.settings.hl7_listener import Hl7Listener
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker" / "compose.yaml"

@@ -20,8 +20,8 @@ from sites import QUICK, Site, wait_until
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from worker.config import load_settings
-from worker.migrate import upgrade
+from worker.rows.migrate import upgrade
+from worker.settings.config import load_settings
 
 pytestmark = pytest.mark.timeout(400)
 DATABASE = "cxr_end_to_end"

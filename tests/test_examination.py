@@ -15,15 +15,15 @@ from rich.console import Console
 from suitability_checks import always
 
 from model.suitability import OUTPUTS, Verdict
-from worker.check import check_everything
-from worker.completion import queue_run
-from worker.config import Settings
-from worker.database import SessionFactory, database_now
-from worker.rendering import study_report
-from worker.study_detail import StudyDetail, study_detail
-from worker.tables import RunTrigger, Study
-from worker.triage import triage
-from worker.workplace import load_model
+from worker.arrival.completion import queue_run
+from worker.care.check import check_everything
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.tables import RunTrigger, Study
+from worker.runs.triage import triage
+from worker.runs.workplace import load_model
+from worker.settings.config import Settings
+from worker.views.rendering import study_report
+from worker.views.study_detail import StudyDetail, study_detail
 
 UNTAGGED = {"BodyPartExamined": "", "ViewPosition": "", "StudyDescription": "", "SeriesDescription": ""}
 UNTAGGED |= {"ProtocolName": "", "PatientOrientation": "", "PerformedProcedureStepDescription": ""}

@@ -19,10 +19,10 @@ from suitability_checks import always
 from typer.testing import CliRunner
 
 from model.suitability import Verdict
+from worker.care.explanation import explain
 from worker.cli import app, main
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.explanation import explain
+from worker.rows.database import SessionFactory
+from worker.settings.config import Settings
 
 
 def told(*arguments: str) -> list[dict[str, Any]]:
@@ -105,8 +105,8 @@ def test_a_file_is_explained_as_it_ends_when_it_is_sent(
 def test_a_received_study_is_explained_beside_what_was_recorded(
     configured: Callable[..., Path], sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker.config import load_settings
-    from worker.database import open_engine, session_factory
+    from worker.rows.database import open_engine, session_factory
+    from worker.settings.config import load_settings
 
     config = configured(None)
     monkeypatch.setenv("CXR_DATABASE_URL", sqlite_url)

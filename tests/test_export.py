@@ -23,11 +23,11 @@ from model.preprocess import to_uint8_224
 from training.data.cache_build import build_cache
 from training.data.folder import read_folder
 from training.data.labelled_folder import TEST, part_of
+from worker.care.export import ExportChoices, ExportRefused, export_images
 from worker.cli import app
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.export import ExportChoices, ExportRefused, export_images
-from worker.tables import Event, StudyState
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Event, StudyState
+from worker.settings.config import Settings
 
 KEY = bytes(range(32))
 

@@ -16,10 +16,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from dicom_io.exposure import exposure_of, same_exposure
-from worker.config import Settings
-from worker.copies import ALONE
-from worker.database import SessionFactory
-from worker.tables import Instance
+from worker.arrival.copies import ALONE
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Instance
+from worker.settings.config import Settings
 
 PA = {"AcquisitionDate": f"{date.today():%Y%m%d}", "AcquisitionTime": "101500.120"}
 LATER = {"AcquisitionDate": f"{date.today():%Y%m%d}", "AcquisitionTime": "101700"}

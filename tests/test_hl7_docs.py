@@ -14,9 +14,9 @@ from hl7_io.addressing import Addressing
 from hl7_io.announcement import Announcement
 from hl7_io.observation_report import build_observation_report, control_id
 from hl7_io.reading import Message, read_message
-from worker.announcement import CRITICAL
-from worker.hl7_listener_settings import Hl7Listener
-from worker.hl7_settings import Hl7Destination
+from worker.runs.announcement import CRITICAL
+from worker.settings.hl7 import Hl7Destination
+from worker.settings.hl7_listener import Hl7Listener
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "hl7.md"
 TEXT = PAGE.read_text(encoding="utf-8")

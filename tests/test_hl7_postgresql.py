@@ -15,12 +15,12 @@ from receivers import running_receiver
 from sqlalchemy import select
 from test_inbound_effects import apply_due, receive, run_if_due
 
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.delivery import deliver
-from worker.hl7_listener_settings import Hl7Listener
-from worker.inbox import Inbox
-from worker.tables import InboundMessage
+from worker.hl7.inbox import Inbox
+from worker.rows.database import SessionFactory
+from worker.rows.tables import InboundMessage
+from worker.sending.delivery import deliver
+from worker.settings.config import Settings
+from worker.settings.hl7_listener import Hl7Listener
 
 
 @pytest.fixture

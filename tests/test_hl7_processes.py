@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from hl7_io.mllp import framed
 from worker.cli import app
-from worker.config import Settings
-from worker.tables import InboundMessage
-from worker.up import services
+from worker.processes.up import services
+from worker.rows.tables import InboundMessage
+from worker.settings.config import Settings
 
 pytestmark = pytest.mark.timeout(300)
 HL7 = ("hl7",)
@@ -102,7 +102,7 @@ def test_up_starts_the_listener_only_where_it_is_configured() -> None:
 
 
 def test_without_a_configuration_the_command_says_what_to_add(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from worker.hl7_listener import NotConfigured
+    from worker.hl7.listener import NotConfigured
 
     monkeypatch.setenv("CXR_DATA_DIR", str(tmp_path))
     with pytest.raises(NotConfigured, match=r"\[hl7_listener\]"):
@@ -112,9 +112,9 @@ def test_without_a_configuration_the_command_says_what_to_add(monkeypatch: pytes
 def test_the_messages_command_lists_what_came_and_what_became_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sqlite_url: str, make_settings: Callable[..., Settings]
 ) -> None:
-    from worker.database import open_engine, session_factory
-    from worker.hl7_listener_settings import Hl7Listener
-    from worker.inbox import Inbox
+    from worker.hl7.inbox import Inbox
+    from worker.rows.database import open_engine, session_factory
+    from worker.settings.hl7_listener import Hl7Listener
 
     engine = open_engine(sqlite_url)
     Inbox(make_settings(), Hl7Listener(), session_factory(engine)).take(

@@ -18,15 +18,15 @@ from receivers import Hl7Receiver, running_receiver
 from sqlalchemy import select
 from sqlalchemy import update as change
 
-from worker.completion import queue_if_due
-from worker.config import Settings
-from worker.database import SessionFactory, database_now
-from worker.delivery import deliver
-from worker.hl7_listener_settings import Hl7Listener
-from worker.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
-from worker.inbox import Inbox
-from worker.tables import Event, IdentityCorrection, InboundMessage, RunState, Study
-from worker.triage import triage
+from worker.arrival.completion import queue_if_due
+from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
+from worker.hl7.inbox import Inbox
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.tables import Event, IdentityCorrection, InboundMessage, RunState, Study
+from worker.runs.triage import triage
+from worker.sending.delivery import deliver
+from worker.settings.config import Settings
+from worker.settings.hl7_listener import Hl7Listener
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_an_update_issues_the_results_again_under_the_new_name_without_inference
     def no_inference(*arguments: object) -> None:
         pytest.fail("looked at the picture again")
 
-    monkeypatch.setattr("worker.triage.analyse", no_inference)
+    monkeypatch.setattr("worker.runs.triage.analyse", no_inference)
     assert run_if_due(bench, uid)
     again = [arrival.dataset for arrival in pacs.stored[before:]]
     assert len(again) == before
@@ -153,7 +153,7 @@ def test_a_correction_during_a_run_stops_its_results_and_makes_another_run(
             receive(bench, update(patient(name="Right^Name")))
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.triage.failpoint", corrected_meanwhile)
+        patch.setattr("worker.runs.triage.failpoint", corrected_meanwhile)
         triage(uid, bench.workplace)
     deliver(uid, bench.office)
     assert pacs.stored == [], "sent under a name that was known to be wrong"

@@ -22,12 +22,12 @@ from sqlalchemy import select
 
 from hl7_io.mllp import framed
 from hl7_io.mllp_server import MllpServer
-from worker.config import Settings
-from worker.database import SessionFactory, open_engine, session_factory
-from worker.hl7_listener import open_server
-from worker.hl7_listener_settings import Hl7Listener
-from worker.inbox import Inbox
-from worker.tables import InboundMessage
+from worker.hl7.inbox import Inbox
+from worker.hl7.listener import open_server
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.tables import InboundMessage
+from worker.settings.config import Settings
+from worker.settings.hl7_listener import Hl7Listener
 
 Start = Callable[..., MllpServer]
 

@@ -20,13 +20,13 @@ from dicom_io.instance_store import InstanceStore, StorageFull
 from dicom_io.product import MANUFACTURER_MODEL_NAME
 from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import STATUS_SUCCESS, ReceiverUnavailable, RefusedInstance
-from worker.completion import queue_if_due
-from worker.config import Settings, Source
-from worker.database import SessionFactory, database_now, open_engine, session_factory
-from worker.intake import Intake
-from worker.leases import claim_run
-from worker.outcome import RunVerdict, finish_run
-from worker.tables import Event, Instance, Priority, Result, Run, RunState, Study, StudyState
+from worker.arrival.completion import queue_if_due
+from worker.arrival.intake import Intake
+from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
+from worker.rows.leases import claim_run
+from worker.rows.outcome import RunVerdict, finish_run
+from worker.rows.tables import Event, Instance, Priority, Result, Run, RunState, Study, StudyState
+from worker.settings.config import Settings, Source
 
 
 class Bell:
@@ -360,7 +360,7 @@ def test_associations_are_rejected_only_while_a_full_disk_lasts(
     intake = Intake(settings, sessions, store, bell)
     with pytest.raises(StorageFull):
         intake.receive(received(chest_radiograph()))
-    monkeypatch.setattr("worker.intake.REJECT_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("worker.arrival.intake.REJECT_AFTER_SECONDS", 0.0)
     assert not intake.accepting()
     store.minimum_free_bytes = 0
     assert intake.accepting()

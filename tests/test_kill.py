@@ -17,9 +17,9 @@ from services import free_port
 from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
 from sqlalchemy import select
 
-from worker.config import Settings
-from worker.hl7_settings import Hl7Destination
-from worker.tables import Run, RunState
+from worker.rows.tables import Run, RunState
+from worker.settings.config import Settings
+from worker.settings.hl7 import Hl7Destination
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)

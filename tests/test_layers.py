@@ -57,7 +57,7 @@ def test_imports_go_down_the_layers(package: str) -> None:
 
 def test_an_import_against_the_layers_is_found(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
-    bad.write_text("import os\n\ndef f():\n    from worker.tables import Study\n    import torch.nn\n")
+    bad.write_text("import os\n\ndef f():\n    from worker.rows.tables import Study\n    import torch.nn\n")
     assert violations("dicom_io", bad) == ["bad.py:4: dicom_io imports worker", "bad.py:5: dicom_io imports torch"]
 
 
@@ -81,12 +81,26 @@ def test_no_circles_between_the_files_of_a_package_nor_between_its_rooms(package
     assert circle_in(edges_of(package, depth=2)) is None
 
 
-def test_the_rooms_of_training_import_downwards() -> None:
-    edges = edges_of("training", depth=2)
-    rooms = ("data", "evaluation", "networks", "fitting", "reporting", "heads")
-    floors = [f"training.{room}" for room in rooms]
+FLOORS = {
+    "training": ("data", "evaluation", "networks", "fitting", "reporting", "heads"),
+    "worker": (
+        *("foundation", "settings", "rows", "queue", "arrival", "sending", "runs", "views", "care", "hl7", "ups"),
+        *("processes", "demo", "commands", "cli"),
+    ),
+}
+
+
+@pytest.mark.parametrize("package", sorted(FLOORS))
+def test_the_rooms_of_a_package_import_downwards(package: str) -> None:
+    edges = edges_of(package, depth=2)
+    floors = [f"{package}.{room}" for room in FLOORS[package]]
     for number, floor in enumerate(floors):
         assert edges[floor].isdisjoint(floors[number + 1 :]), floor
+
+
+def test_every_room_of_the_worker_has_its_floor() -> None:
+    rooms = {path.stem for path in (ROOT / "worker").iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert rooms == set(FLOORS["worker"]) - {"cli"}
 
 
 def circle_in(edges: dict[str, set[str]]) -> list[str] | None:

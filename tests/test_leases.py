@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, text, update
 
-from worker.config import Settings
-from worker.database import SessionFactory, database_now
-from worker.errors import LeaseLost
-from worker.leases import Claim, LeaseKeeper, claim_run, renew
-from worker.outcome import RunVerdict, fail_run, finish_run
-from worker.tables import Delivery, DeliveryState, Event, Priority, Result, Run, RunState, Study, StudyState
+from worker.foundation.errors import LeaseLost
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.leases import Claim, LeaseKeeper, claim_run, renew
+from worker.rows.outcome import RunVerdict, fail_run, finish_run
+from worker.rows.tables import Delivery, DeliveryState, Event, Priority, Result, Run, RunState, Study, StudyState
+from worker.settings.config import Settings
 
 UID = "1.2.826.0.1"
 STAT = RunVerdict(StudyState.TRIAGED, Priority.STAT, 0.9, "Pneumothorax 93%", model_version="1.0.0+weights.abc")

@@ -16,9 +16,9 @@ from factories import chest_radiograph
 from services import free_port, wait_for_port
 from sqlalchemy import func, select
 
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.tables import Instance, Run, Study
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Instance, Run, Study
+from worker.settings.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0

@@ -14,10 +14,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from migrations.triage_worklist_0005 import COLUMNS
-from worker.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
-from worker.errors import MigrationBusy
-from worker.migrate import ADVISORY_LOCK_KEY, upgrade
-from worker.tables import (
+from worker.foundation.errors import MigrationBusy
+from worker.rows.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
+from worker.rows.migrate import ADVISORY_LOCK_KEY, upgrade
+from worker.rows.tables import (
     Base,
     Delivery,
     DeliveryState,

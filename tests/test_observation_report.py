@@ -25,7 +25,7 @@ from hl7_io.observations import DICOM_STUDY, DISCLAIMER
 from hl7_io.reading import Message, read_message
 from hl7_io.segments import InvalidMessageError
 from hl7_io.text import escape, unescape
-from worker.announcement import CRITICAL
+from worker.runs.announcement import CRITICAL
 
 TO_RIS = Addressing("CXRAI", "RAD", "RIS", "HOSP")
 NAMES = {

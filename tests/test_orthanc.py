@@ -23,8 +23,8 @@ from sites import QUICK, Site, wait_until
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
 from dicom_io.stamp import radiograph_from_pixels
-from worker.config import DEFAULT_BUNDLE, Settings
-from worker.up import settings_environment
+from worker.processes.up import settings_environment
+from worker.settings.config import DEFAULT_BUNDLE, Settings
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)

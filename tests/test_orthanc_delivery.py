@@ -14,7 +14,7 @@ from services import free_port
 from sites import Site, wait_until
 from sqlalchemy import select
 
-from worker.tables import Delivery, Event
+from worker.rows.tables import Delivery, Event
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)

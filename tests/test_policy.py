@@ -7,8 +7,8 @@ import pytest
 from bundles import SAYS, THRESHOLD, write_test_bundle
 
 from model.labels import LABELS
-from worker.policy import TIERS, Policy, Tier, finding_in_words, unflagged
-from worker.tables import Priority
+from worker.rows.tables import Priority
+from worker.runs.policy import TIERS, Policy, Tier, finding_in_words, unflagged
 
 POLICY = Policy(dict.fromkeys(LABELS, THRESHOLD))
 

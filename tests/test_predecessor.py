@@ -13,12 +13,12 @@ from pydicom.dataset import Dataset
 from sqlalchemy import update
 
 from dicom_io.report_class import REPORT_CLASSES
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.older_report import reissue_in_class
-from worker.outbox import take_due
-from worker.tables import Run
-from worker.workplace import load_model
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Run
+from worker.runs.workplace import load_model
+from worker.sending.older_report import reissue_in_class
+from worker.sending.outbox import take_due
+from worker.settings.config import Settings
 
 
 @pytest.fixture

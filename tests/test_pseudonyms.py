@@ -17,7 +17,7 @@ from dicom_io.dicom_file import read_dicom_file
 from dicom_io.pixels import UndecodableError, read_radiograph
 from dicom_io.pseudonyms import KEPT, METHOD, Pseudonyms, pseudonymised
 from dicom_io.selection import SelectionRules, judge_tags
-from worker.precedent import RENDERING_KEYWORDS
+from worker.runs.precedent import RENDERING_KEYWORDS
 
 KEY = bytes(range(32))
 WRITTEN = {"PatientName", "PatientID", "PatientAge", "PatientIdentityRemoved", "DeidentificationMethod"} | {

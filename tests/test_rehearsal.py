@@ -13,11 +13,11 @@ from bundles import write_test_bundle
 from sqlalchemy import func, select
 
 from dicom_io.reporting import InvalidReportError
-from worker import rehearsal
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.rehearsal import rehearse
-from worker.tables import Base
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Base
+from worker.runs import rehearsal
+from worker.runs.rehearsal import rehearse
+from worker.settings.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
@@ -67,10 +67,10 @@ sys.path[:0] = ["tests", "."]
 from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
-from worker.config import load_settings
-from worker.database import open_engine, session_factory
-from worker.migrate import upgrade
-from worker.rehearsal import rehearse
+from worker.settings.config import load_settings
+from worker.rows.database import open_engine, session_factory
+from worker.rows.migrate import upgrade
+from worker.runs.rehearsal import rehearse
 
 folder = Path(tempfile.mkdtemp())
 url = f"sqlite:///{folder / 'triage.db'}"

@@ -11,13 +11,12 @@ from study_rows import add_result
 
 from dicom_io.instance_store import InstanceStore
 from dicom_io.receiving import STATUS_SUCCESS
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.intake import Intake
-from worker.leases import claim_run
-from worker.outcome import RunVerdict, finish_run
-from worker.release import Released, ReleaseRefused, release_study
-from worker.tables import (
+from worker.arrival.intake import Intake
+from worker.care.release import Released, ReleaseRefused, release_study
+from worker.rows.database import SessionFactory
+from worker.rows.leases import claim_run
+from worker.rows.outcome import RunVerdict, finish_run
+from worker.rows.tables import (
     Delivery,
     DeliveryState,
     Event,
@@ -29,6 +28,7 @@ from worker.tables import (
     Study,
     StudyState,
 )
+from worker.settings.config import Settings
 
 
 @pytest.fixture

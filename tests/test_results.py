@@ -14,17 +14,17 @@ from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 
 from model.labels import LABELS
-from worker import result_objects
-from worker.analysis import Analysis
-from worker.built_result import BuiltResult
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.kept_results import KeptPictures
-from worker.leases import Claim, claim_run
-from worker.reading import Picture, load_candidates, read_pictures
-from worker.results import build_results
-from worker.triage import triage
-from worker.workplace import load_model
+from worker.rows.database import SessionFactory
+from worker.rows.leases import Claim, claim_run
+from worker.runs import result_objects
+from worker.runs.analysis import Analysis
+from worker.runs.built_result import BuiltResult
+from worker.runs.kept_results import KeptPictures
+from worker.runs.reading import Picture, load_candidates, read_pictures
+from worker.runs.results import build_results
+from worker.runs.triage import triage
+from worker.runs.workplace import load_model
+from worker.settings.config import Settings
 
 MakeBench = Callable[..., Bench]
 

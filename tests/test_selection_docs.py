@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dicom_io.reasons import ReasonCode
 from dicom_io.site_rules import JOINTS, TESTS, Meaning
-from worker.config import load_settings
+from worker.settings.config import load_settings
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs/selection.md").read_text(encoding="utf-8")
 

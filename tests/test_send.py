@@ -9,8 +9,8 @@ from peers import StandInPacs
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
+from worker.care.send import MissingPath, NothingToSend, by_study, find_dicom_files, parse_address, send_files
 from worker.cli import app
-from worker.send import MissingPath, NothingToSend, by_study, find_dicom_files, parse_address, send_files
 
 run = CliRunner().invoke
 

@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from dicom_io import site_rules
 from dicom_io.selection import SelectionRules, judge_tags
 from dicom_io.site_rules import Condition, Meaning, SiteRule, fitting
-from worker.config import ConfigurationError, Settings, load_settings
-from worker.selection_rules import selection_rules
+from worker.arrival.selection_rules import selection_rules
+from worker.settings.config import ConfigurationError, Settings, load_settings
 
 
 def condition(**fields: object) -> Condition:

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 from study_rows import NOW, add_instance, add_study, add_triaged_study
 
-from worker.administration import (
+from worker.care.administration import (
     UnknownStudy,
     mark_read,
     mark_unread,
     requeue_study,
     resend_failed_deliveries,
 )
-from worker.database import SessionFactory
-from worker.errors import RunRefused
-from worker.rendering import csv_text
-from worker.studies import Group, StudyFilter, as_json, count_studies, list_studies
-from worker.study_detail import study_detail
-from worker.tables import Delivery, DeliveryState, Event, Run, RunState, Study, StudyState
-from worker.worklist_groups import read_worklist
+from worker.foundation.errors import RunRefused
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Delivery, DeliveryState, Event, Run, RunState, Study, StudyState
+from worker.views.rendering import csv_text
+from worker.views.studies import Group, StudyFilter, as_json, count_studies, list_studies
+from worker.views.study_detail import study_detail
+from worker.views.worklist_groups import read_worklist
 
 UPPER_WAIT = timedelta(minutes=60)
 

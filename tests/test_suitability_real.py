@@ -16,7 +16,7 @@ from samples import public_sample, shared
 from dicom_io.pixels import read_radiograph
 from model.bundle import load_bundle
 from model.suitability import SuitabilityCheck, Verdict
-from worker.config import DEFAULT_BUNDLE
+from worker.settings.config import DEFAULT_BUNDLE
 
 OTHER_BODY_PARTS = {
     "elbow": "dcmjs_dx_elbow_jpegll_14bit.dcm",

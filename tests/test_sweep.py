@@ -15,13 +15,13 @@ from factories import chest_radiograph
 from sqlalchemy import select, text, update
 
 from dicom_io.instance_store import InstanceStore
-from worker.config import Settings
-from worker.database import SessionFactory, database_now
-from worker.intake import Intake
-from worker.leases import claim_run
-from worker.orphans import ORPHAN_AFTER_SECONDS, remove_orphans
-from worker.sweep import Bells, Sweeper
-from worker.tables import Delivery, Event, Instance, Result, Run, RunState, ServiceLease, Study, StudyState
+from worker.arrival.intake import Intake
+from worker.processes.sweep import Bells, Sweeper
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.leases import claim_run
+from worker.rows.orphans import ORPHAN_AFTER_SECONDS, remove_orphans
+from worker.rows.tables import Delivery, Event, Instance, Result, Run, RunState, ServiceLease, Study, StudyState
+from worker.settings.config import Settings
 
 
 class Rung:

@@ -10,10 +10,10 @@ import pytest
 from kombu import pools
 from services import free_port
 
-from worker.broker import LONGEST_URGENT_STREAK, StatFirst
-from worker.celery_app import HARD_TIME_LIMIT_SECONDS, VISIBILITY_TIMEOUT_SECONDS, app, celery_settings, configure
-from worker.config import Settings
-from worker.tasks import ring_delivery, ring_triage
+from worker.processes.tasks import ring_delivery, ring_triage
+from worker.queue.broker import LONGEST_URGENT_STREAK, StatFirst
+from worker.queue.celery_app import HARD_TIME_LIMIT_SECONDS, VISIBILITY_TIMEOUT_SECONDS, app, celery_settings, configure
+from worker.settings.config import Settings
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 

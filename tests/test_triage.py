@@ -14,11 +14,10 @@ from factories import chest_radiograph, drawn_chest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from sqlalchemy import select
 
-from worker.completion import queue_run
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.leases import claim_run
-from worker.tables import (
+from worker.arrival.completion import queue_run
+from worker.rows.database import SessionFactory
+from worker.rows.leases import claim_run
+from worker.rows.tables import (
     Delivery,
     DeliveryState,
     Instance,
@@ -29,8 +28,9 @@ from worker.tables import (
     RunTrigger,
     Study,
 )
-from worker.triage import triage
-from worker.workplace import load_model
+from worker.runs.triage import triage
+from worker.runs.workplace import load_model
+from worker.settings.config import Settings
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 
@@ -258,10 +258,10 @@ def test_a_run_whose_lease_was_taken_leaves_nothing_behind(bench: Bench, monkeyp
             run.fencing_token += 1
         return loaded(*_arguments)  # type: ignore[arg-type]
 
-    import worker.triage
+    import worker.runs.triage
 
-    loaded = worker.triage.load_candidates
-    monkeypatch.setattr(worker.triage, "load_candidates", taken_meanwhile)
+    loaded = worker.runs.triage.load_candidates
+    monkeypatch.setattr(worker.runs.triage, "load_candidates", taken_meanwhile)
     assert triage(uid, bench.workplace) is False
     (run,) = bench.runs(uid)
     assert (run.state, bench.results(run)) == (RunState.RUNNING, [])
@@ -303,10 +303,10 @@ def test_another_model_analyses_again_and_supersedes(bench: Bench, tmp_path: Pat
 
 def test_a_repeated_attempt_makes_the_same_objects(bench: Bench, bench_settings: Settings) -> None:
     """The first attempt dies after its files are written; the second must not invent new identities."""
-    from worker.analysis import analyse
-    from worker.reading import load_candidates, read_pictures
-    from worker.results import build_results
-    from worker.stopwatch import Stopwatch
+    from worker.foundation.stopwatch import Stopwatch
+    from worker.runs.analysis import analyse
+    from worker.runs.reading import load_candidates, read_pictures
+    from worker.runs.results import build_results
 
     uid = bench.receive(chest_radiograph())
     with bench.sessions.begin() as session:

@@ -12,12 +12,12 @@ import pytest
 from bundles import write_test_bundle
 from services import free_port
 
-from worker.config import Settings, load_settings
-from worker.errors import AddressInUse, AlreadyRunning, StartError, UnmigratedDatabase
-from worker.service_lock import sole_process
-from worker.service_process import Service
-from worker.up import ServiceGaveUp, Supervisor, services, settings_environment
-from worker.workplace import BundleUnusable
+from worker.foundation.errors import AddressInUse, AlreadyRunning, StartError, UnmigratedDatabase
+from worker.foundation.service_process import Service
+from worker.processes.up import ServiceGaveUp, Supervisor, services, settings_environment
+from worker.rows.service_lock import sole_process
+from worker.runs.workplace import BundleUnusable
+from worker.settings.config import Settings, load_settings
 
 
 def quiet_server() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from services import free_port
 from sites import LISTEN, QUICK, Site, wait_until
 from ups_clients import ALL, Client, Receiver, performed, receiving, scheduled
 
-from worker.config import Settings
+from worker.settings.config import Settings
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,9 +12,9 @@ from httpx import Client
 from pages import served
 from study_rows import add_instance, add_study, add_triaged_study
 
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.tables import Event, Study, StudyState
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Event, Study, StudyState
+from worker.settings.config import Settings
 from worklist.headers import CONTENT_SECURITY_POLICY
 from worklist.login import LoginGuard, session_secret, write_password_file
 

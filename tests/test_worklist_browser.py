@@ -15,9 +15,9 @@ from study_rows import add_study, add_triaged_study
 from test_worklist import now
 
 from dicom_io.overlay import Caption, draw_overlay
-from worker.config import Settings
-from worker.database import SessionFactory
-from worker.tables import Instance, Result, ResultKind, Run, Study, StudyState
+from worker.rows.database import SessionFactory
+from worker.rows.tables import Instance, Result, ResultKind, Run, Study, StudyState
+from worker.settings.config import Settings
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

@@ -15,11 +15,11 @@ from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
 from dicom_io.instance_store import StoreError
-from worker import explain_command, export_command, message_commands, study_commands
-from worker.config import ConfigurationError, load_settings
-from worker.errors import WorkerError
-from worker.logs import configure_logging
-from worker.options import ConfigOption, JsonOption
+from worker.commands import explain_command, export_command, message_commands, study_commands
+from worker.commands.options import ConfigOption, JsonOption
+from worker.foundation.errors import WorkerError
+from worker.foundation.logs import configure_logging
+from worker.settings.config import ConfigurationError, load_settings
 
 PROCESSES = "Processes"
 TOOLS = "Setting up and trying out"
@@ -45,7 +45,7 @@ def up(
     config: ConfigOption = None,
 ) -> None:
     """Everything on one machine: listener, sweeper, triage and delivery workers, worklist page. Until Ctrl-C."""
-    from worker.up import run_up  # each process loads only what it needs
+    from worker.processes.up import run_up  # each process loads only what it needs
 
     configure_logging()
     raise typer.Exit(run_up(load_settings(config), worklist=worklist))
@@ -54,7 +54,7 @@ def up(
 @app.command(rich_help_panel=PROCESSES)
 def listen(config: ConfigOption = None) -> None:
     """Receive studies over DICOM (Storage SCP and C-ECHO) and make them durable. Until SIGTERM or Ctrl-C."""
-    from worker.listener import run_listener
+    from worker.processes.listener import run_listener
 
     configure_logging()
     raise typer.Exit(run_listener(load_settings(config)))
@@ -71,7 +71,7 @@ def work(
     config: ConfigOption = None,
 ) -> None:
     """Analyse studies, or deliver results with `--queues delivery`. Until SIGTERM or Ctrl-C."""
-    from worker.work import run_worker
+    from worker.processes.work import run_worker
 
     configure_logging()
     names = [name.strip() for name in queues.split(",") if name.strip()]
@@ -81,7 +81,7 @@ def work(
 @app.command(rich_help_panel=PROCESSES)
 def sweep(config: ConfigOption = None) -> None:
     """Find due studies, expired leases and due retries; one sweeper is active, others wait. Until SIGTERM or Ctrl-C."""
-    from worker.sweep import run_sweeper
+    from worker.processes.sweep import run_sweeper
 
     configure_logging()
     raise typer.Exit(run_sweeper(load_settings(config)))
@@ -93,7 +93,7 @@ def hl7(config: ConfigOption = None) -> None:
 
     Needs [hl7_listener] in the configuration; `up` starts it by itself then.
     """
-    from worker.hl7_listener import run_hl7_listener
+    from worker.hl7.listener import run_hl7_listener
 
     configure_logging()
     raise typer.Exit(run_hl7_listener(load_settings(config)))
@@ -102,7 +102,7 @@ def hl7(config: ConfigOption = None) -> None:
 @app.command(rich_help_panel=TOOLS)
 def migrate(config: ConfigOption = None) -> None:
     """Bring the database to the schema of this version; safe to run again and from several machines at once."""
-    from worker.migrate import upgrade
+    from worker.rows.migrate import upgrade
 
     settings = load_settings(config)
     revision = upgrade(settings.effective_database_url)
@@ -115,8 +115,8 @@ def check(json_output: JsonOption = False, config: ConfigOption = None) -> None:
 
     Everything is tried and all of it reported; exit code 1 when anything failed.
     """
-    from worker.check import check_everything, report
-    from worker.studies import as_json
+    from worker.care.check import check_everything, report
+    from worker.views.studies import as_json
 
     results = check_everything(load_settings(config))
     passed = all(result.passed for result in results)
@@ -142,7 +142,7 @@ def send(
     json_output: JsonOption = False,
 ) -> None:
     """Send DICOM files over the network (C-STORE), like dcmtk's storescu. Exit code 1 when any was not accepted."""
-    from worker.send import parse_address, send_files
+    from worker.care.send import parse_address, send_files
 
     peer = parse_address(address, called)
     accepted = send_files(paths, peer, calling, fresh=fresh, json_output=json_output)
@@ -164,7 +164,7 @@ def demo(
 
     Exit code 0 only if every study ended as it must.
     """
-    from worker.demo import run_demo
+    from worker.demo.demonstration import run_demo
 
     raise typer.Exit(run_demo(folder.resolve(), keep=keep, deadline_seconds=deadline_seconds))
 

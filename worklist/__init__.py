@@ -1,1 +1,1 @@
-"""The radiologist's flagged worklist: reads rows through ``worker.studies`` and renders pages."""
+"""The radiologist's flagged worklist: reads rows through ``worker.views.studies`` and renders pages."""

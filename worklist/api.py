@@ -10,11 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from dicom_io.product import VERSION
-from worker.administration import UnknownStudy
-from worker.database import database_now
-from worker.studies import StudyFilter, as_json, count_studies, list_studies
-from worker.study_detail import study_detail
-from worker.tables import Priority, StudyState
+from worker.care.administration import UnknownStudy
+from worker.rows.database import database_now
+from worker.rows.tables import Priority, StudyState
+from worker.views.studies import StudyFilter, as_json, count_studies, list_studies
+from worker.views.study_detail import study_detail
 from worklist.login import reader_of
 from worklist.site import Site, site_of
 

@@ -14,8 +14,8 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dicom_io.product import VERSION
-from worker.administration import UnknownStudy
-from worker.config import Settings
+from worker.care.administration import UnknownStudy
+from worker.settings.config import Settings
 from worklist import api, entrance, pages
 from worklist.headers import SecurityHeaders
 from worklist.login import (

@@ -14,10 +14,10 @@ import uvicorn
 from rich.console import Console
 from rich.text import Text
 
-from worker.config import ConfigurationError, Settings, load_settings
-from worker.database import open_engine, require_current_schema
-from worker.errors import StartError
-from worker.logs import configure_logging
+from worker.foundation.errors import StartError
+from worker.foundation.logs import configure_logging
+from worker.rows.database import open_engine, require_current_schema
+from worker.settings.config import ConfigurationError, Settings, load_settings
 from worklist.app import create_app
 from worklist.login import write_password_file
 

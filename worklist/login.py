@@ -20,7 +20,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from fastapi import Request
 
-from worker.errors import StartError
+from worker.foundation.errors import StartError
 from worklist.site import site_of
 
 ADMINISTRATOR = "administrator"

@@ -11,11 +11,11 @@ from fastapi.responses import RedirectResponse, Response
 from dicom_io.decoding import UndecodableError
 from dicom_io.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
-from worker.administration import UnknownStudy, mark_read, mark_unread
-from worker.database import database_now
-from worker.study_detail import StudyDetail, study_detail
-from worker.tables import Disposition, ResultKind
-from worker.worklist_groups import Worklist, read_worklist
+from worker.care.administration import UnknownStudy, mark_read, mark_unread
+from worker.rows.database import database_now
+from worker.rows.tables import Disposition, ResultKind
+from worker.views.study_detail import StudyDetail, study_detail
+from worker.views.worklist_groups import Worklist, read_worklist
 from worklist.login import reader_of, require_own_form
 from worklist.pictures import capture_png, message_svg, radiograph_png
 from worklist.render import page

@@ -11,7 +11,7 @@ from fastapi.templating import Jinja2Templates
 
 from dicom_io.product import VERSION
 from dicom_io.reporting import NOT_FOR_DIAGNOSTIC_USE
-from worker.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text
+from worker.views.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text
 from worklist.login import csrf_token
 from worklist.sections import DELIVERY_TEXTS, SECTIONS, STATE_TEXTS, why
 from worklist.site import site_of

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.presentation import percent_text
-from worker.studies import Group, StudyLine
-from worker.study_detail import RunDetail
-from worker.tables import StudyState
+from worker.rows.tables import StudyState
+from worker.views.presentation import percent_text
+from worker.views.studies import Group, StudyLine
+from worker.views.study_detail import RunDetail
 
 STATE_TEXTS = {
     StudyState.RECEIVING: "Receiving",

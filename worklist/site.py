@@ -10,8 +10,8 @@ from fastapi import Request
 
 from dicom_io.instance_store import InstanceStore
 from model.bundle import BundleError, load_bundle
-from worker.config import LOOPBACK, Settings
-from worker.database import SessionFactory, open_engine, session_factory
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.settings.config import LOOPBACK, Settings
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""Which instances of a study a run looks at: those fit for analysis, and those a further look may judge otherwise."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, or_
+
+from dicom_io.reasons import ReasonCode
+from worker.rows.tables import Disposition, Instance
+
+WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK)
+"""Reasons that a newer decoder or better bytes may have cured when a study is run again."""
+
+
+def is_analysable(study_instance_uid: str) -> ColumnElement[bool]:
+    """Return the condition on ``Instance`` for the current versions that a run of this study looks at."""
+    unread = and_(Instance.disposition == Disposition.NOT_ANALYSED, Instance.reason_code.in_(WORTH_ANOTHER_TRY))
+    return and_(
+        Instance.study_instance_uid == study_instance_uid,
+        Instance.current,
+        or_(
+            Instance.disposition.in_((Disposition.CANDIDATE, Disposition.ANALYSED)),
+            unread,
+            Instance.image_verdict.is_not(None),  # another bundle's check may say otherwise
+        ),
+    )

@@ -1,0 +1,238 @@
+"""Which studies are due for a run: a run starts on the first candidate images; later images make another run.
+
+A study is due when its ``due_at`` has come: its association closed, or the quiet time passed since its last candidate.
+An instance that waits for analysis has the disposition ``candidate``; the run that analysed it changes that.
+A queued run absorbs what arrives before it is claimed; what arrives while it runs keeps the study due, and makes a
+late-image run when it has ended. A corrected identity makes a run, too: the results are issued again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.reasons import ReasonCode
+from dicom_io.selection import Verdict, study_reason
+from worker.arrival.analysable import is_analysable
+from worker.arrival.copies import ALONE, load_copies
+from worker.arrival.correction import is_owed
+from worker.foundation.errors import RunRefused
+from worker.rows.database import database_now
+from worker.rows.events import record
+from worker.rows.leases import locked_study
+from worker.rows.tables import Disposition, Instance, Run, RunState, RunTrigger, Study, StudyState
+from worker.settings.config import Settings
+
+STAT_QUEUE = "stat"
+ROUTINE_QUEUE = "routine"
+URGENT_ORDERS = frozenset({"STAT", "HIGH"})
+BATCH_STUDIES = 50
+
+
+@dataclass(frozen=True)
+class QueuedRun:
+    """A run that waits for a worker; ring for it after the commit."""
+
+    run_id: int
+    study_instance_uid: str
+    run_number: int
+    queue: str
+    """``stat`` or ``routine``."""
+
+
+def queue_due_studies(
+    session: Session, settings: Settings, now: datetime | None = None, *, actor: str = "sweeper"
+) -> list[QueuedRun]:
+    """Queue a run for each due study that has something new to analyse; say why for those that have nothing.
+
+    At most ``BATCH_STUDIES`` per call, the longest due first.
+
+    Parameters
+    ----------
+    now
+        Aware UTC on the database's clock; None asks it.
+    """
+    now = now or database_now(session)
+    queued = [queue_if_due(session, uid, settings, now, actor=actor) for uid in due_studies(session, now)]
+    return [run for run in queued if run is not None]
+
+
+def due_studies(session: Session, now: datetime) -> list[str]:
+    """Return the UIDs of studies that are due and have no run under way, the longest due first."""
+    running = select(Run.id).where(Run.study_instance_uid == Study.study_instance_uid, Run.state == RunState.RUNNING)
+    due = (
+        select(Study.study_instance_uid)
+        .where(Study.due_at <= now, Study.state != StudyState.HELD, ~running.exists())
+        .order_by(Study.due_at)
+        .limit(BATCH_STUDIES)
+    )
+    return list(session.scalars(due).all())
+
+
+def queue_if_due(
+    session: Session, study_instance_uid: str, settings: Settings, now: datetime, *, actor: str
+) -> QueuedRun | None:
+    """Queue a run for one study that is due and has new images or a corrected identity; None when there is none."""
+    study = locked_study(session, study_instance_uid)
+    if study is None or study.state == StudyState.HELD or study.due_at is None or study.due_at > now:
+        return None
+    active = _active_run(session, study)
+    if active is not None and active.state == RunState.RUNNING:
+        return None  # stays due; looked at again when that run has ended
+    study.due_at = None
+    if active is not None:
+        return None  # not claimed yet, so it will take the new images along
+    candidates = _waiting_candidates(session, study)
+    if not candidates and not (is_owed(session, study) and _analysable(session, study)):
+        _say_why_not(session, study, actor, now)
+        return None
+    trigger = _trigger(session, study) if candidates else RunTrigger.REPROCESS
+    source = settings.source(study.calling_ae_title)
+    return queue_run(
+        session,
+        study,
+        trigger,
+        actor=actor,
+        bundle=source.bundle if source else "default",
+        queue=_queue(study, urgent_source=source is not None and source.urgent),
+    )
+
+
+def queue_run(
+    session: Session,
+    study: Study,
+    trigger: RunTrigger,
+    *,
+    actor: str,
+    bundle: str | None = None,
+    queue: str | None = None,
+) -> QueuedRun:
+    """Add a queued run to the study; ring for it after the commit.
+
+    Parameters
+    ----------
+    bundle, queue
+        None takes those of the study's last run, else ``default`` and what the order's priority asks for.
+
+    Raises
+    ------
+    RunRefused
+        The study is held, a run is queued or running already, or no image in it can be analysed.
+    """
+    uid = study.study_instance_uid
+    locked_study(session, uid)
+    if study.state == StudyState.HELD:
+        raise RunRefused(uid, "its identity is in doubt; settle that first")
+    if (active := _active_run(session, study)) is not None:
+        raise RunRefused(uid, f"run {active.run_number} is {active.state} already")
+    if not _analysable(session, study):
+        raise RunRefused(uid, "none of its images may be analysed; `python -m worker show` says why")
+    last = session.scalars(
+        select(Run).where(Run.study_instance_uid == uid).order_by(Run.run_number.desc()).limit(1)
+    ).first()
+    now = database_now(session)
+    run = Run(
+        study_instance_uid=uid,
+        run_number=last.run_number + 1 if last else 1,
+        bundle=bundle or (last.bundle if last else "default"),
+        trigger=trigger,
+        state=RunState.QUEUED,
+        queue=queue or (last.queue if last else _queue(study, urgent_source=False)),
+        queued_at=now,
+        rung_at=now,
+        timings_seconds={},
+    )
+    session.add(run)
+    session.flush()
+    record(
+        session,
+        "queued",
+        actor=actor,
+        study_instance_uid=uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=StudyState.QUEUED,
+        reason=f"run {run.run_number}: {trigger}",
+        details={"queue": run.queue, "bundle": run.bundle},
+        at=now,
+    )
+    study.state = StudyState.QUEUED
+    study.due_at = None
+    return QueuedRun(run.id, uid, run.run_number, run.queue)
+
+
+def _queue(study: Study, *, urgent_source: bool) -> str:
+    urgent = urgent_source or study.order_priority.strip().upper() in URGENT_ORDERS
+    return STAT_QUEUE if urgent else ROUTINE_QUEUE
+
+
+def _active_run(session: Session, study: Study) -> Run | None:
+    return session.scalars(
+        select(Run)
+        .where(
+            Run.study_instance_uid == study.study_instance_uid,
+            Run.state.in_((RunState.QUEUED, RunState.RUNNING)),
+        )
+        .order_by(Run.id)
+        .execution_options(populate_existing=True)
+    ).first()
+
+
+def _trigger(session: Session, study: Study) -> RunTrigger:
+    before = session.scalar(select(Run.id).where(Run.study_instance_uid == study.study_instance_uid).limit(1))
+    return RunTrigger.AUTO if before is None else RunTrigger.LATE_IMAGE
+
+
+def _analysable(session: Session, study: Study) -> bool:
+    found = select(Instance.id).where(is_analysable(study.study_instance_uid)).limit(1)
+    return session.scalar(found) is not None
+
+
+def _waiting_candidates(session: Session, study: Study) -> bool:
+    waiting = select(Instance.id).where(
+        Instance.study_instance_uid == study.study_instance_uid,
+        Instance.current,
+        Instance.disposition == Disposition.CANDIDATE,
+    )
+    return session.scalar(waiting.limit(1)) is not None
+
+
+def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> None:
+    if study.current_run_id is not None or study.state == StudyState.FAILED:
+        return  # it has an answer, or a failure that must stay visible; what came since changes nothing
+    judged = session.execute(
+        select(Instance.disposition, Instance.reason_code)
+        .where(Instance.study_instance_uid == study.study_instance_uid, Instance.current)
+        .order_by(Instance.id)
+    ).all()
+    disposition, code = study_reason(
+        [Verdict(row.disposition, ReasonCode(row.reason_code) if row.reason_code else None) for row in judged]
+    )
+    state, reason = StudyState(disposition), code.sentence if code else None
+    if code == ReasonCode.PROCESSED_COPY:
+        reason = ALONE
+        _show_copies(session, study)
+    study.historical = code == ReasonCode.HISTORICAL
+    if (study.state, study.reason_code) == (state, code):
+        return
+    record(
+        session,
+        "not_queued",
+        actor=actor,
+        study_instance_uid=study.study_instance_uid,
+        from_state=study.state,
+        to_state=state,
+        reason=reason,
+        details={"reason_code": code, "instances": len(judged)},
+        at=now,
+    )
+    study.state, study.reason_code, study.reason = state, code, reason
+
+
+def _show_copies(session: Session, study: Study) -> None:
+    """Note that the processed copies, all that came of this study, are left for a person instead of ignored."""
+    for copy in load_copies(session, study.study_instance_uid):
+        copy.disposition, copy.reason = Disposition.NOT_ANALYSED, ALONE

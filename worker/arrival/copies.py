@@ -1,0 +1,24 @@
+"""The specially processed copies of a study that were left out, and what is said where there is nothing else."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.reasons import ReasonCode
+from worker.rows.tables import Instance
+
+ALONE = (
+    "Only a specially processed copy (bone, soft tissue, tube or edge view) of this exposure was received, no standard"
+    " image; a person must look."
+)
+
+
+def load_copies(session: Session, study_instance_uid: str) -> list[Instance]:
+    """Return the current versions of the study's instances that were left out as processed copies; oldest first."""
+    copies = select(Instance).where(
+        Instance.study_instance_uid == study_instance_uid,
+        Instance.current,
+        Instance.reason_code == ReasonCode.PROCESSED_COPY,
+    )
+    return list(session.scalars(copies.order_by(Instance.id)))

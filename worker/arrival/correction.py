@@ -1,0 +1,202 @@
+"""Whose study it is, after a hospital system or a person has said that the images name the wrong patient or order.
+
+A correction is a row beside the study. It never touches a stored image: it is laid over the header of every image that
+carries the identity it replaces, when images are received and when results are built. A study with a correction that
+no run has carried yet is due for a run, which repeats the findings without inference under the corrected identity and
+whose report names the one it replaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from dicom_io.character_set import UTF_8
+from dicom_io.header import text
+from worker.arrival.identity import storable
+from worker.rows.database import database_now
+from worker.rows.events import record
+from worker.rows.outcome import supersede_pending
+from worker.rows.tables import IdentityCorrection, Result, Study
+
+_DEMOGRAPHICS = {
+    "patient_name": "PatientName",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+}
+
+
+def correct_identity(
+    session: Session,
+    study: Study,
+    *,
+    patient_id: str,
+    issuer_of_patient_id: str,
+    demographics: Mapping[str, str | None],
+    cause: str,
+    actor: str,
+    accession_number: str | None = None,
+) -> bool:
+    """Write down whose study it is, stop what still waits to be sent under the old identity, make the study due.
+
+    Whoever may have something of the old identity is told by the sweeper: archives get a rejection note, the study's
+    next run issues the results again.
+
+    The caller has locked the study's row and commits.
+
+    Parameters
+    ----------
+    demographics
+        ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is.
+    cause
+        What said so, such as ``ADT^A40``; never patient data.
+    accession_number
+        Of the order, for the images that carry the study's present one; None leaves it as it is.
+
+    Returns
+    -------
+    bool
+        False when the study says all this already; nothing was written then.
+    """
+    changed = {
+        column: storable(value)
+        for column, value in demographics.items()
+        if column in _DEMOGRAPHICS and value is not None and not _alike(value, getattr(study, column))
+    }
+    if accession_number is not None and (order := storable(accession_number)) != study.accession_number:
+        changed["accession_number"] = order
+    patient_id, issuer = storable(patient_id), storable(issuer_of_patient_id or study.issuer_of_patient_id)
+    if not changed and (patient_id, issuer) == (study.patient_id, study.issuer_of_patient_id):
+        return False
+    now = database_now(session)
+    columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
+    session.add(_correction(study, columns, cause, now))
+    differing = sorted(column for column, value in columns.items() if value != getattr(study, column))
+    for column, value in columns.items():
+        setattr(study, column, value)
+    supersede_pending(session, select(Result.id).where(Result.run_id == study.current_run_id))
+    study.due_at = now
+    record(
+        session,
+        "identity_corrected",
+        actor=actor,
+        study_instance_uid=study.study_instance_uid,
+        run_id=study.current_run_id,
+        reason=f"{cause} changed {', '.join(differing)}; what was not sent yet is stopped and issued again",
+        details={"columns": differing},
+        at=now,
+    )
+    session.flush()
+    return True
+
+
+def _correction(study: Study, columns: Mapping[str, str], cause: str, now: datetime) -> IdentityCorrection:
+    """Return the row that leads from what the study says now to these columns."""
+    return IdentityCorrection(
+        study_instance_uid=study.study_instance_uid,
+        at=now,
+        cause=cause[:64],
+        prior_patient_id=study.patient_id,
+        prior_issuer_of_patient_id=study.issuer_of_patient_id,
+        patient_id=columns["patient_id"],
+        issuer_of_patient_id=columns["issuer_of_patient_id"],
+        prior_accession_number=study.accession_number,
+        **{column: columns.get(column) for column in (*_DEMOGRAPHICS, "accession_number")},
+    )
+
+
+def _alike(value: str, known: str) -> bool:
+    """Whether two names differ in nothing but letter case and empty parts, as between two systems they often do."""
+    return _folded(value) == _folded(known)
+
+
+def _folded(value: str) -> list[str]:
+    return [group.rstrip("^ ").casefold() for group in value.rstrip("= ").split("=")]
+
+
+def corrections_of(session: Session, study_instance_uid: str) -> list[IdentityCorrection]:
+    """Return the study's corrections, oldest first."""
+    query = select(IdentityCorrection).where(IdentityCorrection.study_instance_uid == study_instance_uid)
+    return list(session.scalars(query.order_by(IdentityCorrection.id)))
+
+
+def is_owed(session: Session, study: Study) -> bool:
+    """Return whether results exist that lack a correction of the study."""
+    owed = select(IdentityCorrection.id).where(
+        IdentityCorrection.study_instance_uid == study.study_instance_uid, IdentityCorrection.run_id.is_(None)
+    )
+    return study.current_run_id is not None and session.scalar(owed.limit(1)) is not None
+
+
+def corrected_columns(columns: dict[str, str], corrections: Sequence[IdentityCorrection]) -> dict[str, str]:
+    """Return the columns of ``study`` that an image states, as the corrections would have it state them."""
+    corrected = dict(columns)
+    for correction in corrections:
+        if _applies(correction, corrected["patient_id"], corrected["issuer_of_patient_id"]):
+            corrected |= {"patient_id": correction.patient_id, "issuer_of_patient_id": correction.issuer_of_patient_id}
+            corrected |= {column: value for column in _DEMOGRAPHICS if (value := getattr(correction, column))}
+            if _is_of_order(correction, corrected["accession_number"]):
+                corrected["accession_number"] = correction.accession_number or ""
+    return corrected
+
+
+def lay_over(header: Dataset, corrections: Sequence[IdentityCorrection]) -> None:
+    """Make the header in memory name the patient as corrected, where it names the one that was corrected."""
+    for correction in corrections:
+        if not _applies(correction, storable(text(header, "PatientID")), storable(text(header, "IssuerOfPatientID"))):
+            continue
+        _declare_character_set(header, correction)
+        header.PatientID = correction.patient_id
+        if correction.issuer_of_patient_id != text(header, "IssuerOfPatientID"):
+            header.IssuerOfPatientID = correction.issuer_of_patient_id
+            if "IssuerOfPatientIDQualifiersSequence" in header:  # says more about the old issuer
+                del header.IssuerOfPatientIDQualifiersSequence
+        for column, keyword in _DEMOGRAPHICS.items():
+            if (value := getattr(correction, column)) is not None:
+                setattr(header, keyword, value)
+        _lay_over_order(header, correction)
+
+
+def _lay_over_order(header: Dataset, correction: IdentityCorrection) -> None:
+    """Name the order as corrected in the study and in the request that has the study's accession number."""
+    if not _is_of_order(correction, storable(text(header, "AccessionNumber"))):
+        return
+    for item in (header, *(header.get("RequestAttributesSequence") or ())):
+        if item is header or text(item, "AccessionNumber") == correction.prior_accession_number:
+            item.AccessionNumber = correction.accession_number
+
+
+def _is_of_order(correction: IdentityCorrection, accession_number: str) -> bool:
+    return correction.accession_number is not None and accession_number in ("", correction.prior_accession_number)
+
+
+def _declare_character_set(header: Dataset, correction: IdentityCorrection) -> None:
+    """Let a header that declares no character set hold letters beyond ASCII."""
+    texts = (
+        correction.patient_id,
+        correction.issuer_of_patient_id,
+        correction.patient_name or "",
+        correction.accession_number or "",
+    )
+    if not header.get("SpecificCharacterSet") and not all(value.isascii() for value in texts):
+        header.decode()
+        header.SpecificCharacterSet = UTF_8
+
+
+def _applies(correction: IdentityCorrection, patient_id: str, issuer: str) -> bool:
+    same_issuer = not issuer or issuer in (correction.prior_issuer_of_patient_id, correction.issuer_of_patient_id)
+    return patient_id == correction.prior_patient_id and (same_issuer or not correction.prior_issuer_of_patient_id)
+
+
+def note_carried(session: Session, corrections: Sequence[IdentityCorrection], run_id: int) -> None:
+    """Note that the run's results carry these corrections."""
+    session.execute(
+        update(IdentityCorrection)
+        .where(IdentityCorrection.id.in_([correction.id for correction in corrections]))
+        .where(IdentityCorrection.run_id.is_(None))
+        .values(run_id=run_id)
+    )

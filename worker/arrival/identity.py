@@ -1,0 +1,106 @@
+"""Whose images these are: patient and order data as received, and when two identities contradict each other.
+
+Nothing is corrected, trimmed or guessed: results carry what the images carried. A contradiction holds the study, and
+with it everything not yet sent, until a person decides.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from dicom_io.header import text
+from dicom_io.reasons import ReasonCode
+from worker.rows.events import record
+from worker.rows.tables import Run, RunState, Study, StudyState
+
+COLUMN_KEYWORDS = {
+    "patient_id": "PatientID",
+    "issuer_of_patient_id": "IssuerOfPatientID",
+    "patient_name": "PatientName",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+    "patient_age": "PatientAge",
+    "accession_number": "AccessionNumber",
+    "study_id": "StudyID",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "study_description": "StudyDescription",
+    "referring_physician_name": "ReferringPhysicianName",
+    "order_priority": "RequestedProcedurePriority",
+}
+
+
+def identity_columns(header: Dataset) -> dict[str, str]:
+    """Return the columns of ``study`` that come from the tags, as received; absent tags are empty text."""
+    return {column: storable(text(header, keyword)) for column, keyword in COLUMN_KEYWORDS.items()}
+
+
+def storable(value: str) -> str:
+    """Return the text without what PostgreSQL cannot hold: NUL characters and halves of surrogate pairs."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def conflict(study: Study, columns: dict[str, str]) -> str | None:
+    """Say how these tags contradict the study's patient, without naming a patient; None when they agree.
+
+    An empty Patient ID beside a filled one is a contradiction; a missing issuer beside a filled one is not.
+    """
+    if columns["patient_id"] != study.patient_id:
+        if not columns["patient_id"] or not study.patient_id:
+            return "has images with and without a Patient ID"
+        return "has images with different Patient IDs"
+    issuer, known = columns["issuer_of_patient_id"], study.issuer_of_patient_id
+    if issuer and known and issuer != known:
+        return "has images whose Patient IDs come from different issuers"
+    return None
+
+
+def take_over(study: Study, columns: dict[str, str], *, corrected: bool) -> None:
+    """Take over what earlier images of the study left empty; a corrected version of an image also replaces."""
+    for column, value in columns.items():
+        if value and (corrected or not getattr(study, column)):
+            setattr(study, column, value)
+
+
+def hold(session: Session, study: Study, cause: str, now: datetime, *, actor: str, sop_instance_uid: str) -> None:
+    """Hold the study for an identity conflict: no run starts or ends, nothing more is sent. The caller has its lock."""
+    reason = f"The study {cause} (seen at instance {sop_instance_uid}); nothing is sent until a person decides."
+    session.execute(
+        update(Run)
+        .where(
+            Run.id.in_(
+                select(Run.id).where(
+                    Run.study_instance_uid == study.study_instance_uid,
+                    Run.state.in_((RunState.QUEUED, RunState.RUNNING)),
+                )
+            )
+        )
+        .values(
+            state=RunState.SUPERSEDED,
+            fencing_token=Run.fencing_token + 1,  # whoever works on it now can no longer end it
+            lease_until=None,
+            finished_at=now,
+            reason_code=ReasonCode.IDENTITY_CONFLICT,
+            reason=reason,
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    record(
+        session,
+        "held",
+        actor=actor,
+        study_instance_uid=study.study_instance_uid,
+        from_state=study.state,
+        to_state=StudyState.HELD,
+        reason=reason,
+        details={"reason_code": ReasonCode.IDENTITY_CONFLICT, "sop_instance_uid": sop_instance_uid},
+        at=now,
+    )
+    study.state = StudyState.HELD
+    study.reason_code = ReasonCode.IDENTITY_CONFLICT
+    study.reason = reason
+    study.due_at = None

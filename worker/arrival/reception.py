@@ -1,0 +1,191 @@
+"""The rows of one received instance, in one transaction: study, instance, what is to become of it, and the event.
+
+==========================================  ==================================================================
+received                                    becomes
+==========================================  ==================================================================
+the same bytes again                        nothing new
+other bytes under a known SOP Instance UID  a new version; the old one stays, no longer current
+one of our own results                      ``ignored(own_result)``, known by equipment or by its UID
+another Patient ID in the study             study ``held(identity_conflict)``
+a SOP Instance UID known in another study   both studies ``held(identity_conflict)``
+a candidate, or anything before an answer   study due after the quiet time
+==========================================  ==================================================================
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import StoredFile
+from dicom_io.reasons import ReasonCode
+from dicom_io.receiving import ReceivedInstance
+from dicom_io.selection import Verdict, judge_tags
+from worker.arrival.correction import corrected_columns, corrections_of
+from worker.arrival.identity import conflict, hold, identity_columns, take_over
+from worker.arrival.selection_rules import selection_rules, site_date
+from worker.rows.database import database_now
+from worker.rows.events import record
+from worker.rows.leases import locked_study
+from worker.rows.tables import Disposition, Instance, Result, Study, StudyState
+from worker.settings.config import Settings
+
+ACTOR = "listener"
+_OWN_RESULT = Verdict(Disposition.IGNORED, ReasonCode.OWN_RESULT)
+
+
+class Reception:
+    """Writes the rows of received instances."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def enter(self, session: Session, received: ReceivedInstance, stored: StoredFile) -> None:
+        """Add the instance to its study; the caller commits, and until then nothing is ours."""
+        now = database_now(session)
+        study, elsewhere = _lock_studies(session, received, now)
+        known = _newest_version(session, received)
+        if known is not None and known.sha256 == stored.sha256:
+            return
+        verdict = self._judge(session, received, now)
+        if known is not None:
+            known.current = False
+        instance = _instance(received, stored, verdict, now)
+        instance.version = known.version + 1 if known else 1
+        session.add(instance)
+        self._record(session, study, instance, known, now)
+        study.last_received_at = now
+        ours = verdict.reason_code == ReasonCode.OWN_RESULT
+        columns = corrected_columns(
+            identity_columns(received.header), corrections_of(session, study.study_instance_uid)
+        )
+        if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
+            take_over(study, columns, corrected=known is not None)
+        if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or _unanswered(study)):
+            study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
+
+    def _judge(self, session: Session, received: ReceivedInstance, now: datetime) -> Verdict:
+        own = select(Result.id).where(Result.sop_instance_uid == received.sop_instance_uid).limit(1)
+        if session.scalar(own) is not None:
+            return _OWN_RESULT
+        rules = selection_rules(self._settings, received.calling_ae_title)
+        return judge_tags(received.header, rules, site_date(self._settings, now))
+
+    def _record(
+        self, session: Session, study: Study, instance: Instance, replaced: Instance | None, now: datetime
+    ) -> None:
+        details: dict[str, object] = {
+            "sop_instance_uid": instance.sop_instance_uid,
+            "sop_class_uid": instance.sop_class_uid,
+            "disposition": instance.disposition,
+            "reason_code": instance.reason_code,
+            "calling_ae_title": instance.calling_ae_title,
+        }
+        if replaced is not None:
+            details |= {"version": instance.version, "sha256": instance.sha256, "replaced_sha256": replaced.sha256}
+        record(
+            session,
+            "received" if replaced is None else "new_version",
+            actor=ACTOR,
+            study_instance_uid=study.study_instance_uid,
+            reason=instance.reason,
+            details=details,
+            at=now,
+        )
+
+
+def _lock_studies(session: Session, received: ReceivedInstance, now: datetime) -> tuple[Study, list[Study]]:
+    """Return the instance's study, made if new, and the other studies that know its SOP Instance UID; all locked."""
+    uid = received.study_instance_uid
+    if session.get_bind().dialect.name == "postgresql":  # two senders of one SOP Instance UID must see each other
+        session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))"), {"uid": received.sop_instance_uid}
+        )
+    _make_study(session, received, now)
+    elsewhere = session.scalars(
+        select(Instance.study_instance_uid)
+        .where(Instance.sop_instance_uid == received.sop_instance_uid, Instance.study_instance_uid != uid)
+        .distinct()
+    ).all()
+    locked = {each: locked_study(session, each) for each in sorted({uid, *elsewhere})}  # one order: no deadlock
+    study = locked.pop(uid)
+    if study is None:
+        raise RuntimeError(f"study {uid} vanished while its instance was entered; send the instance again")
+    return study, [other for other in locked.values() if other is not None]
+
+
+def _make_study(session: Session, received: ReceivedInstance, now: datetime) -> None:
+    columns = identity_columns(received.header)
+    row = {
+        **columns,
+        "study_instance_uid": received.study_instance_uid,
+        "patient_id_missing": not columns["patient_id"],
+        "calling_ae_title": received.calling_ae_title,
+        "called_ae_title": received.called_ae_title,
+        "first_received_at": now,
+        "last_received_at": now,
+        "state": StudyState.RECEIVING,
+        "historical": False,
+        "priority_rank": 0.0,
+    }
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(insert(Study).values(row).on_conflict_do_nothing())
+
+
+def _newest_version(session: Session, received: ReceivedInstance) -> Instance | None:
+    return session.scalars(
+        select(Instance)
+        .where(
+            Instance.study_instance_uid == received.study_instance_uid,
+            Instance.sop_instance_uid == received.sop_instance_uid,
+        )
+        .order_by(Instance.version.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    ).first()
+
+
+def _instance(received: ReceivedInstance, stored: StoredFile, verdict: Verdict, now: datetime) -> Instance:
+    return Instance(
+        sop_instance_uid=received.sop_instance_uid,
+        current=True,
+        study_instance_uid=received.study_instance_uid,
+        series_instance_uid=received.series_instance_uid,
+        sop_class_uid=received.sop_class_uid,
+        transfer_syntax_uid=received.transfer_syntax_uid,
+        path=stored.path,
+        bytes=stored.bytes,
+        sha256=stored.sha256,
+        patient_id=identity_columns(received.header)["patient_id"],
+        calling_ae_title=received.calling_ae_title,
+        received_at=now,
+        disposition=verdict.disposition,
+        reason_code=verdict.reason_code,
+        reason=verdict.sentence,
+    )
+
+
+def _identity_is_clear(
+    session: Session,
+    study: Study,
+    elsewhere: list[Study],
+    received: ReceivedInstance,
+    columns: dict[str, str],
+    now: datetime,
+) -> bool:
+    cause = conflict(study, columns)
+    causes = [(study, cause)] if cause else []
+    for other in elsewhere:
+        causes.append((study, f"has an image that was also received under study {other.study_instance_uid}"))
+        causes.append((other, f"has an image that was also received under study {study.study_instance_uid}"))
+    for doubtful, cause in causes:
+        if doubtful.state != StudyState.HELD:
+            hold(session, doubtful, cause, now, actor=ACTOR, sop_instance_uid=received.sop_instance_uid)
+    return not causes
+
+
+def _unanswered(study: Study) -> bool:
+    return study.current_run_id is None and study.state != StudyState.FAILED

@@ -1,0 +1,1 @@
+"""What people do: requeue, release, explain, export, send, and check an installation."""

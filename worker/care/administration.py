@@ -1,0 +1,127 @@
+"""What a person may change by hand: analyse a study again, send its results again, mark it read; always audited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from worker.arrival.completion import queue_run
+from worker.foundation.errors import WorkerError
+from worker.rows.database import database_now
+from worker.rows.events import record
+from worker.rows.tables import Delivery, DeliveryState, Result, RunTrigger, Study
+
+
+class UnknownStudy(WorkerError):
+    """No study with this Study Instance UID was ever received."""
+
+    def __init__(self, study_instance_uid: str) -> None:
+        super().__init__(
+            f"no study {study_instance_uid} was received; `python -m worker studies` lists the ones that were"
+        )
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """What a requeue set in motion; ring the bells with it after the commit."""
+
+    study_instance_uid: str
+    run_number: int
+    queue: str
+    deliveries: int
+    """Refused or failed deliveries that are due again at once."""
+
+
+def requeue_study(session: Session, study_instance_uid: str, actor: str) -> Requeued:
+    """Queue a new run of the study and make its refused or failed deliveries due again.
+
+    Raises
+    ------
+    UnknownStudy
+        The study was never received.
+    RunRefused
+        The study cannot be analysed now: a run is under way, its identity is in doubt.
+    """
+    study = existing_study(session, study_instance_uid)
+    deliveries = resend_failed_deliveries(session, study, actor)
+    queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
+    return Requeued(study_instance_uid, queued.run_number, queued.queue, deliveries)
+
+
+def resend_failed_deliveries(session: Session, study: Study, actor: str) -> int:
+    """Make refused and failed deliveries of the study's current run due now; returns how many."""
+    now = database_now(session)
+    statement = (
+        select(Delivery)
+        .join(Delivery.result)
+        .where(Result.run_id == study.current_run_id)
+        .where(Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.FAILED)))
+    )
+    stopped = session.scalars(statement).all()
+    for delivery in stopped:
+        delivery.state = DeliveryState.PENDING
+        delivery.next_attempt_at, delivery.lost = now, 0
+    if stopped:
+        record(
+            session,
+            "resend",
+            actor=actor,
+            study_instance_uid=study.study_instance_uid,
+            run_id=study.current_run_id,
+            reason=f"{len(stopped)} stopped deliveries are due again",
+            at=now,
+        )
+    return len(stopped)
+
+
+def mark_read(session: Session, study_instance_uid: str, reader: str) -> None:
+    """Note that a person has read the study; the first reader stays, a second mark changes nothing.
+
+    Raises
+    ------
+    UnknownStudy
+        The study was never received.
+    """
+    study = existing_study(session, study_instance_uid)
+    if study.read_at is not None:
+        return
+    study.read_at = database_now(session)
+    study.read_by = reader
+    record(session, "read", actor=reader, study_instance_uid=study_instance_uid, at=study.read_at)
+
+
+def mark_unread(session: Session, study_instance_uid: str, reader: str) -> None:
+    """Take a read mark back, so that the study stands on the list again.
+
+    Raises
+    ------
+    UnknownStudy
+        The study was never received.
+    """
+    study = existing_study(session, study_instance_uid)
+    if study.read_at is None:
+        return
+    record(
+        session,
+        "unread",
+        actor=reader,
+        study_instance_uid=study_instance_uid,
+        reason=f"was marked read by {study.read_by}",
+    )
+    study.read_at = study.read_by = None
+
+
+def existing_study(session: Session, study_instance_uid: str) -> Study:
+    """Return the study's row, locked for writing where the database can.
+
+    Raises
+    ------
+    UnknownStudy
+        The study was never received.
+    """
+    study = session.get(Study, study_instance_uid, with_for_update=True)
+    if study is None:
+        raise UnknownStudy(study_instance_uid)
+    return study

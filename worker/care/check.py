@@ -1,0 +1,222 @@
+"""``python -m worker check``: the configuration tried against the real database, broker, bundles, disk and peers."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dicom_io.storage_scu import echo
+from hl7_io.mllp import MllpError
+from hl7_io.mllp_client import MllpConnection
+from worker.foundation.errors import StartError
+from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location
+from worker.settings.config import Destination, Settings
+from worker.settings.hl7 import Hl7Destination
+from worker.settings.hl7_listener import Hl7Listener
+from worker.views.presentation import bytes_text
+from worker.views.rendering import escape
+
+BROKER_TIMEOUT_SECONDS = 5.0
+
+
+class CheckFailed(Exception):
+    """One check did not pass; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One line of the report."""
+
+    name: str
+    passed: bool
+    detail: str
+    seconds: float
+
+
+def check_everything(settings: Settings) -> list[CheckResult]:
+    """Try everything the worker will need; a failure never keeps the others from being tried."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("database", partial(_database, settings)),
+        ("broker", partial(_broker, settings)),
+        *((f"model bundle {name}", partial(_bundle, settings, name)) for name in settings.bundles),
+        ("disk", partial(_disk, settings)),
+        ("sources", partial(_sources, settings)),
+        *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
+        *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
+        ("listener", partial(_listener, settings)),
+        ("worklist page", partial(_page, settings)),
+    ]
+    if settings.hl7_listener:
+        checks.append(("HL7 listener", partial(_hl7_listener, settings.hl7_listener)))
+    if not settings.destinations:
+        checks.append(("destinations", _no_destination))
+    return [_tried(name, check) for name, check in checks]
+
+
+def report(results: list[CheckResult]) -> RenderableType:
+    """Return all results as one table with a closing sentence."""
+    table = Table(title="Configuration check", header_style="bold")
+    for title in ("", "Check", "Found", "Time"):
+        table.add_column(title, overflow="fold")
+    for result in results:
+        mark = Text(" ok ", style="black on green") if result.passed else Text(" FAILED ", style="bold white on red")
+        table.add_row(mark, escape(result.name), escape(result.detail), f"{result.seconds:.2f} s")
+    failed = sum(not result.passed for result in results)
+    verdict = f"{failed} of {len(results)} checks failed." if failed else "Everything answered."
+    return Stack(table, Text(verdict, style="bold red" if failed else "bold green"))
+
+
+def _tried(name: str, check: Callable[[], str]) -> CheckResult:
+    started = time.perf_counter()
+    try:
+        detail, passed = check(), True
+    except (CheckFailed, StartError) as error:
+        detail, passed = str(error), False
+    return CheckResult(name, passed, detail, round(time.perf_counter() - started, 3))
+
+
+def _database(settings: Settings) -> str:
+    engine = open_engine(settings.effective_database_url)
+    try:
+        require_current_schema(engine)
+        return f"{safe_location(settings.effective_database_url)} at revision {current_revision(engine)}"
+    finally:
+        engine.dispose()
+
+
+def _broker(settings: Settings) -> str:
+    from kombu.exceptions import OperationalError
+
+    from worker.queue.celery_app import app, configure
+
+    try:
+        configure(settings)
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT_SECONDS)
+            location: str = connection.as_uri()
+    except (OperationalError, OSError) as error:
+        raise CheckFailed(f"the broker does not answer ({type(error).__name__}); check broker_url") from error
+    if settings.broker_url.startswith("filesystem:"):
+        return f"folder {settings.data_dir / 'queue'}"
+    return location
+
+
+def _bundle(settings: Settings, name: str) -> str:
+    from model.bundle import BundleError, load_bundle
+
+    try:
+        bundle = load_bundle(settings.bundles[name])
+    except BundleError as error:
+        raise CheckFailed(str(error)) from error
+    if bundle.demonstration and not settings.allow_demonstration_bundle:
+        raise CheckFailed(
+            f"{bundle.name} {bundle.model_version} is a demonstration, refused outside the demo; "
+            f"set bundles.{name} to a real bundle"
+        )
+    mark = ", DEMONSTRATION" if bundle.demonstration else ""
+    if bundle.suitability is None:
+        mark += ", PICTURES NOT CHECKED for being frontal chests (python -m training suitability)"
+    return f"{bundle.name} {bundle.model_version}{mark}, {sum(bundle.trained)} of {len(bundle.labels)} findings, intact"
+
+
+def _disk(settings: Settings) -> str:
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".check"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise CheckFailed(f"cannot write to data_dir {folder}: {error.strerror}") from error
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < settings.minimum_free_bytes:
+        raise CheckFailed(
+            f"{bytes_text(free_bytes)} free in {folder}, minimum_free_bytes asks for "
+            f"{bytes_text(settings.minimum_free_bytes)}; senders are refused until there is room"
+        )
+    return f"{bytes_text(free_bytes)} free in {folder}, writable"
+
+
+def _sources(settings: Settings) -> str:
+    if settings.sources:
+        return f"{len(settings.sources)} may send: {', '.join(source.ae_title for source in settings.sources)}"
+    if settings.accept_unknown_sources:
+        return "any calling AE title may send (accept_unknown_sources)"
+    raise CheckFailed("no sources are configured, so every sender is rejected; list the PACS under [[sources]]")
+
+
+def _destination(settings: Settings, destination: Destination) -> str:
+    peer = destination.peer()
+    place = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    try:
+        problem = echo(peer, settings.ae_title)
+    except OSError as error:
+        raise CheckFailed(f"{place}: a TLS file cannot be used ({error.strerror or type(error).__name__})") from error
+    if problem:
+        raise CheckFailed(f"{place}: {problem}; check its address and that it knows {settings.ae_title}")
+    return f"{place} answered C-ECHO"
+
+
+def _hl7_destination(destination: Hl7Destination) -> str:
+    """Connect, with TLS where configured, and send nothing: HL7 has no question without consequences."""
+    try:
+        MllpConnection(destination.receiver()).close()
+    except MllpError as error:
+        raise CheckFailed(f"{error}; check its address and that it lets this machine in") from error
+    how = "over TLS" if destination.tls else "without TLS"
+    return f"{destination.host}:{destination.port} takes connections {how}; no message was sent"
+
+
+def _no_destination() -> str:
+    raise CheckFailed("no destinations are configured, so results stay here; list the PACS under [[destinations]]")
+
+
+def _listener(settings: Settings) -> str:
+    """Say whether the listener runs; a port that nobody has is fine before the start."""
+    host = "127.0.0.1" if settings.listen_host in ("", "0.0.0.0") else settings.listen_host  # noqa: S104
+    place = f"{settings.ae_title} on {settings.listen_host}:{settings.listen_port}"
+    try:
+        with socket.create_connection((host, settings.listen_port), timeout=2):
+            return f"{place} is listening"
+    except OSError:
+        return f"{place} is not running (start it with `python -m worker up` or `listen`)"
+
+
+def _hl7_listener(listener: Hl7Listener) -> str:
+    """Say whether it runs, and whether its TLS files can be used."""
+    host = "127.0.0.1" if listener.host in ("", "0.0.0.0") else listener.host  # noqa: S104
+    place = f"{listener.host}:{listener.port}"
+    try:
+        if listener.tls:
+            listener.tls.files().context(server_side=True)
+    except OSError as error:
+        raise CheckFailed(f"a TLS file of hl7_listener cannot be used ({error.strerror})") from error
+    try:
+        with socket.create_connection((host, listener.port), timeout=2):
+            return f"{place} is listening"
+    except OSError:
+        return f"{place} is not running (start it with `python -m worker up` or `hl7`)"
+
+
+def _page(settings: Settings) -> str:
+    place = f"http://{settings.worklist_host}:{settings.worklist_port}/"
+    file: Path | None = settings.worklist_password_hash_file
+    if file is None:
+        return f"{place}, this machine only, no login"
+    try:
+        hashed = file.read_text(encoding="ascii").startswith("$argon2")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckFailed(f"worklist_password_hash_file {file} cannot be read ({type(error).__name__})") from error
+    if not hashed:
+        raise CheckFailed(f"worklist_password_hash_file {file} holds no hash; run `python -m worklist passwd {file}`")
+    return f"{place}, login required"

@@ -1,0 +1,228 @@
+"""Analysed images with what the model said of them, as a folder that a person corrects and training reads.
+
+``labels.csv`` has one line for each analysed image. ``labels`` starts as the findings the model flagged, and a person
+makes it right; ``confirmed_by`` starts empty, and only lines where somebody stands there are ever trained on, so that
+no model is taught its own mistakes (``training.data.labelled_folder``).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.header import text
+from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.patient_age import patient_age_years
+from dicom_io.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
+from model.labels import LABELS
+from worker.foundation.errors import WorkerError
+from worker.rows.tables import Disposition, Instance, Prediction, Run, Study, StudyState
+from worker.views.rendering import FORMULA_STARTS
+
+LABELS_FILE, FACTS_FILE, INSTANCES_FOLDER = "labels.csv", "export.json", "instances"
+NO_FINDING = "No Finding"
+NOTICE = "NOT FOR DIAGNOSTIC USE - labels start as a model's findings; nothing is a truth until confirmed_by is filled."
+
+
+class ExportRefused(WorkerError):
+    """Nothing can be exported as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ExportChoices:
+    """Which images, and what is told of their patients."""
+
+    folder: Path
+    """New folder for the export."""
+    since: datetime | None = None
+    """Studies received at or after this time, aware UTC."""
+    until: datetime | None = None
+    """Studies received before this time, aware UTC."""
+    limit: int | None = None
+    """Images at most, the newest first."""
+    pseudonyms: Pseudonyms | None = None
+    """None: identifiers as received, and paths of the stored files; else copies without identity."""
+
+
+@dataclass(frozen=True)
+class ExportedImage:
+    """One line of ``labels.csv``; the fields are its columns."""
+
+    file: str
+    """Path of the DICOM file, relative to the folder or absolute."""
+    labels: str
+    """Findings joined by ``|``, or ``No Finding``; empty where the model has no word on any."""
+    confirmed_by: str
+    """Who made ``labels`` right; empty at first."""
+    model_probabilities: str
+    """``Effusion=0.831|Mass=0.120``: what the model said, for the eye and for comparison."""
+    model_version: str
+    patient_id: str
+    sex: str
+    age_years: str
+    view: str
+    study_instance_uid: str
+    sop_instance_uid: str
+
+
+@dataclass
+class ExportCounts:
+    """How it went."""
+
+    images: int = 0
+    studies: int = 0
+    patients: int = 0
+    files_missing: int = 0
+    """Left out: the stored file is gone."""
+    burned_in: int = 0
+    """Left out of a pseudonymised export: BurnedInAnnotation says that a text is in the picture."""
+
+
+def export_images(session: Session, store: InstanceStore, choices: ExportChoices) -> ExportCounts:
+    """Write the folder, whole or not at all.
+
+    Raises
+    ------
+    ExportRefused
+        The folder exists, or no analysed image is in that time.
+    OSError
+        It cannot be written.
+    """
+    if choices.folder.exists():
+        raise ExportRefused(f"{choices.folder} exists already; name a new folder")
+    partial = choices.folder.with_name(f"{choices.folder.name}.partial")
+    if partial.exists():
+        raise ExportRefused(f"{partial} is left from an export that did not end; look at it, remove it and try again")
+    partial.mkdir(parents=True)
+    try:
+        counts = _write_folder(session, store, choices, partial)
+        partial.rename(choices.folder)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    return counts
+
+
+def _write_folder(session: Session, store: InstanceStore, choices: ExportChoices, folder: Path) -> ExportCounts:
+    counts = ExportCounts()
+    with (folder / LABELS_FILE).open("w", newline="", encoding="utf-8") as stream:
+        _write_lines(_lines(session, store, choices, folder, counts), stream, counts)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if not counts.images:
+        raise ExportRefused("no analysed image was received in that time; `python -m worker studies` lists what was")
+    facts = {"notice": NOTICE, "pseudonymised": choices.pseudonyms is not None, **asdict(counts)}
+    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return counts
+
+
+def analysed_images(session: Session, choices: ExportChoices) -> Iterator[tuple[Study, Run, Instance]]:
+    """Yield the current, analysed images of triaged studies with the run that speaks for them, newest first."""
+    query = (
+        select(Study, Run, Instance)
+        .join(Run, Run.id == Study.current_run_id)
+        .join(Instance, Instance.study_instance_uid == Study.study_instance_uid)
+        .where(Study.state == StudyState.TRIAGED, Instance.current, Instance.disposition == Disposition.ANALYSED)
+        .order_by(Study.first_received_at.desc(), Instance.id)
+        .limit(choices.limit)
+    )
+    if choices.since is not None:
+        query = query.where(Study.first_received_at >= choices.since)
+    if choices.until is not None:
+        query = query.where(Study.first_received_at < choices.until)
+    for row in session.execute(query.execution_options(yield_per=200)):
+        yield row[0], row[1], row[2]
+
+
+def _write_lines(lines: Iterator[ExportedImage], stream: TextIO, counts: ExportCounts) -> None:
+    writer = csv.DictWriter(stream, fieldnames=list(ExportedImage.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    studies, patients = set(), set()
+    for line in lines:
+        writer.writerow({column: _inert(value) for column, value in asdict(line).items()})
+        studies.add(line.study_instance_uid)
+        patients.add(line.patient_id)
+        counts.images += 1
+    counts.studies, counts.patients = len(studies), len(patients)
+
+
+def _inert(text: str) -> str:
+    """Return text that a spreadsheet does not take for a formula; a sender wrote some of it."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def _lines(
+    session: Session, store: InstanceStore, choices: ExportChoices, folder: Path, counts: ExportCounts
+) -> Iterator[ExportedImage]:
+    for study, run, instance in analysed_images(session, choices):
+        try:
+            path = store.open_path(instance.path).resolve()
+        except StoreError:
+            counts.files_missing += 1
+            continue
+        dataset = pydicom.dcmread(path, stop_before_pixels=choices.pseudonyms is None)
+        line = _line(session, study, run, instance, dataset, path)
+        if choices.pseudonyms is None:
+            yield line
+        elif text(dataset, "BurnedInAnnotation").upper() == "YES":
+            counts.burned_in += 1
+        else:
+            yield _without_identity(line, dataset, choices.pseudonyms, folder)
+
+
+def _line(session: Session, study: Study, run: Run, instance: Instance, dataset: Dataset, path: Path) -> ExportedImage:
+    age = patient_age_years(dataset, datetime.now(UTC).date())
+    said = _predictions(session, run, instance)
+    return ExportedImage(
+        file=str(path),
+        labels=_labels(said),
+        confirmed_by="",
+        model_probabilities="|".join(f"{p.finding}={p.probability:.3f}" for p in said if p.probability is not None),
+        model_version=run.model_version or "",
+        patient_id=study.patient_id,
+        sex=text(dataset, "PatientSex"),
+        age_years="" if age is None else str(int(age)),
+        view=text(dataset, "ViewPosition"),
+        study_instance_uid=study.study_instance_uid,
+        sop_instance_uid=instance.sop_instance_uid,
+    )
+
+
+def _predictions(session: Session, run: Run, instance: Instance) -> list[Prediction]:
+    query = select(Prediction).where(Prediction.run_id == run.id, Prediction.instance_id == instance.id)
+    return sorted(session.scalars(query), key=lambda prediction: LABELS.index(prediction.finding))
+
+
+def _labels(said: list[Prediction]) -> str:
+    if all(prediction.probability is None for prediction in said):
+        return ""
+    return "|".join(prediction.finding for prediction in said if prediction.flagged) or NO_FINDING
+
+
+def _without_identity(line: ExportedImage, dataset: Dataset, pseudonyms: Pseudonyms, folder: Path) -> ExportedImage:
+    """Write a copy that says nothing about the person and return the line for it."""
+    age = int(line.age_years) if line.age_years else None
+    copy = pseudonymised(dataset, pseudonyms, age)
+    file = f"{INSTANCES_FOLDER}/{copy.SOPInstanceUID}.dcm"
+    (folder / INSTANCES_FOLDER).mkdir(exist_ok=True)
+    pydicom.dcmwrite(folder / file, copy, enforce_file_format=True)
+    return replace(
+        line,
+        file=file,
+        patient_id=str(copy.PatientID),
+        age_years="" if age is None else str(min(age, OLDEST_AGE_YEARS)),
+        study_instance_uid=str(copy.StudyInstanceUID),
+        sop_instance_uid=str(copy.SOPInstanceUID),
+    )

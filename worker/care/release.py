@@ -1,0 +1,242 @@
+"""Settling a held study: a person says whose it is, the images of anybody else are left out, and the work goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.reasons import ReasonCode
+from worker.arrival.analysable import WORTH_ANOTHER_TRY
+from worker.arrival.completion import queue_run
+from worker.arrival.correction import corrected_columns, corrections_of
+from worker.arrival.identity import COLUMN_KEYWORDS, identity_columns, take_over
+from worker.care.administration import existing_study
+from worker.foundation.errors import RunRefused, WorkerError
+from worker.rows.database import database_now
+from worker.rows.events import record
+from worker.rows.outcome import supersede_pending
+from worker.rows.tables import (
+    Delivery,
+    DeliveryState,
+    Disposition,
+    IdentityCorrection,
+    Instance,
+    Prediction,
+    Result,
+    ResultKind,
+    Run,
+    RunState,
+    RunTrigger,
+    Study,
+    StudyState,
+)
+from worker.runs.reading import read_header
+from worker.sending.withdrawal import withdraw_announcements
+
+_ANALYSABLE = (Disposition.CANDIDATE, Disposition.ANALYSED)
+
+
+class ReleaseRefused(WorkerError):
+    """The study cannot be released as asked; the message says what is missing."""
+
+    def __init__(self, study_instance_uid: str, why: str) -> None:
+        super().__init__(f"study {study_instance_uid} is not released: {why}")
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a release set in motion; ring the bell with it after the commit."""
+
+    study_instance_uid: str
+    run_number: int | None
+    """None when no image of this patient may be analysed; the study then says so itself."""
+    queue: str
+    left_out: int
+    """Images of somebody else, not analysed from now on."""
+    sent_before: int
+    """Results of images now left out that the archive already has: a person has to remove them there."""
+    withdrawn: int = 0
+    """HL7 messages about those images that their receivers are told to forget; ring for the delivery."""
+
+    @property
+    def summary(self) -> str:
+        """Return what happened and what is left to do, in sentences."""
+        run = f"run {self.run_number} is queued ({self.queue})" if self.run_number else "it has no image to analyse"
+        left_out = f"; {self.left_out} images of another patient are left out" if self.left_out else ""
+        sent = (
+            f"; {self.sent_before} results made from them are in the archive already, remove them there"
+            if self.sent_before
+            else ""
+        )
+        withdrawn = f"; {self.withdrawn} HL7 messages about them are withdrawn" if self.withdrawn else ""
+        return f"study {self.study_instance_uid} is released: {run}{left_out}{sent}{withdrawn}"
+
+
+def release_study(
+    session: Session,
+    store: InstanceStore,
+    study_instance_uid: str,
+    patient_id: str | None,
+    issuer: str | None,
+    actor: str,
+    *,
+    results: InstanceStore,
+) -> Released:
+    """Let a held study go on as the study of one patient; written to the audit trail without naming the patient.
+
+    Parameters
+    ----------
+    patient_id
+        Patient ID as received, empty text included; None where all images carry the same one.
+    issuer
+        Issuer of Patient ID as received; None where the images of this patient name at most one.
+    results
+        The store of results, where messages that were sent are read and their withdrawals kept.
+
+    Raises
+    ------
+    UnknownStudy
+        The study was never received.
+    ReleaseRefused
+        It is not held, the choice is open or fits no image, or a stored file cannot be read back.
+    """
+    study = existing_study(session, study_instance_uid)
+    if study.state != StudyState.HELD:
+        raise ReleaseRefused(study_instance_uid, f"it is {study.state}, not held")
+    headers = _headers(session, study, store)
+    chosen = _chosen(study_instance_uid, headers, patient_id, issuer)
+    others = [instance for instance, _ in headers if instance not in dict(chosen)]
+    left_out = _leave_out(others)
+    _take_back([instance for instance, _ in chosen])
+    runs = _runs_about(session, study, others)
+    sent_before = _withdraw_answers(session, study, runs)
+    withdrawn = withdraw_announcements(session, runs, results, "the images were another patient's", actor)
+    _adopt(study, [header for _, header in chosen], corrections_of(session, study_instance_uid))
+    record(
+        session,
+        "released",
+        actor=actor,
+        study_instance_uid=study_instance_uid,
+        from_state=StudyState.HELD,
+        to_state=StudyState.RECEIVING,
+        reason=f"{len(chosen)} objects belong to the patient chosen, {len(others)} do not",
+        details={"left_out": [instance.sop_instance_uid for instance in others]},
+    )
+    study.state, study.reason_code, study.reason = StudyState.RECEIVING, None, None
+    session.flush()
+    try:
+        queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
+    except RunRefused:
+        study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
+        return Released(study_instance_uid, None, "", left_out, sent_before, withdrawn)
+    return Released(study_instance_uid, queued.run_number, queued.queue, left_out, sent_before, withdrawn)
+
+
+def _headers(session: Session, study: Study, store: InstanceStore) -> list[tuple[Instance, Dataset]]:
+    """Return the current objects of the study that others sent, with their headers, oldest first."""
+    query = (
+        select(Instance)
+        .where(Instance.study_instance_uid == study.study_instance_uid, Instance.current)
+        .where(Instance.reason_code.is_distinct_from(ReasonCode.OWN_RESULT))
+        .order_by(Instance.id)
+    )
+    found = []
+    for instance in session.scalars(query):
+        try:
+            found.append((instance, read_header(instance, store)))
+        except (StoreError, OSError, InvalidDicomError) as error:
+            raise ReleaseRefused(
+                study.study_instance_uid,
+                f"instance {instance.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir",
+            ) from error
+    return found
+
+
+def _chosen(
+    study_instance_uid: str, headers: Sequence[tuple[Instance, Dataset]], patient_id: str | None, issuer: str | None
+) -> list[tuple[Instance, Dataset]]:
+    """Return the objects of the patient meant; an issuer that an object does not name contradicts nothing."""
+    patient_id = _only_choice(
+        study_instance_uid, "--patient-id", patient_id, {_identity(header)[0] for _, header in headers}
+    )
+    of_patient = [(instance, header) for instance, header in headers if _identity(header)[0] == patient_id]
+    named = {_identity(header)[1] for _, header in of_patient} - {""}
+    if issuer is None and not named:
+        return of_patient
+    issuer = _only_choice(study_instance_uid, "--issuer", issuer, named)
+    return [(instance, header) for instance, header in of_patient if _identity(header)[1] in ("", issuer)]
+
+
+def _only_choice(study_instance_uid: str, option: str, given: str | None, possible: set[str]) -> str:
+    choices = ", ".join(repr(value) for value in sorted(possible)) or "none"
+    if given is None and len(possible) != 1:
+        raise ReleaseRefused(study_instance_uid, f"choose one with {option}: {choices}")
+    if given is not None and given not in possible:
+        raise ReleaseRefused(study_instance_uid, f"no object of it has {option} {given!r}; it has: {choices}")
+    return given if given is not None else next(iter(possible))
+
+
+def _identity(header: Dataset) -> tuple[str, str]:
+    columns = identity_columns(header)
+    return columns["patient_id"], columns["issuer_of_patient_id"]
+
+
+def _leave_out(instances: Sequence[Instance]) -> int:
+    """Take images of somebody else out of every later run; returns how many."""
+    fit = [
+        i for i in instances if i.disposition in _ANALYSABLE or i.reason_code in WORTH_ANOTHER_TRY or i.image_verdict
+    ]
+    for instance in fit:
+        instance.disposition = Disposition.NOT_ANALYSED
+        instance.reason_code = ReasonCode.IDENTITY_CONFLICT
+        instance.reason = "It carries another patient than the one the study was released for."
+    return len(fit)
+
+
+def _take_back(instances: Sequence[Instance]) -> None:
+    """Let images be analysed again that an earlier release had left out."""
+    for instance in instances:
+        if instance.reason_code == ReasonCode.IDENTITY_CONFLICT:
+            instance.disposition, instance.reason_code, instance.reason = Disposition.CANDIDATE, None, None
+
+
+def _runs_about(session: Session, study: Study, others: Sequence[Instance]) -> Sequence[Run]:
+    """Return the runs that looked at these images."""
+    theirs = [instance.id for instance in others]
+    return session.scalars(
+        select(Run)
+        .where(Run.predictions.any(Prediction.instance_id.in_(theirs)))
+        .where(Run.study_instance_uid == study.study_instance_uid)
+    ).all()
+
+
+def _withdraw_answers(session: Session, study: Study, runs: Sequence[Run]) -> int:
+    """Take back what these runs said; returns how many of their objects were sent already."""
+    results = select(Result.id).where(Result.run_id.in_([run.id for run in runs]))
+    supersede_pending(session, results)
+    for run in runs:
+        run.state = RunState.SUPERSEDED
+        if run.id == study.current_run_id:
+            study.current_run = None
+            study.priority = study.priority_reason = study.flagged_at = None
+            study.priority_rank = 0.0
+    sent = (DeliveryState.SENT, DeliveryState.COMMITTED)
+    query = select(func.count(Delivery.result_id.distinct())).where(
+        Delivery.result_id.in_(results.where(Result.kind != ResultKind.HL7_MESSAGE)), Delivery.state.in_(sent)
+    )
+    return session.scalar(query) or 0
+
+
+def _adopt(study: Study, headers: Sequence[Dataset], corrections: Sequence[IdentityCorrection]) -> None:
+    """Make the study's row say what the chosen objects say, and nothing that only the others said."""
+    for column in COLUMN_KEYWORDS:
+        setattr(study, column, "")
+    for header in headers:
+        take_over(study, corrected_columns(identity_columns(header), corrections), corrected=False)
+    study.patient_id_missing = not study.patient_id

@@ -1,0 +1,182 @@
+"""``python -m worker send``: DICOM files to a peer, one association per study, as a modality sends them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import typer
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dicom_io.peer import Peer
+from dicom_io.stamp import fresh_uid, stamp_copy
+from dicom_io.storage_scu import SendOutcome, send
+from worker.foundation.errors import WorkerError
+from worker.views.rendering import escape
+
+PREAMBLE_BYTES = 128
+MAGIC = b"DICM"
+Studies = dict[str, list[Path]]
+
+
+class NothingToSend(WorkerError):
+    """No DICOM file was found."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(f"no DICOM file in {', '.join(str(path) for path in paths)}; nothing was sent")
+
+
+class MissingPath(WorkerError):
+    """A named file or folder does not exist."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} does not exist; nothing was sent")
+
+
+def parse_address(text: str, ae_title: str) -> Peer:
+    """Return the peer at ``HOST:PORT`` or ``[IPV6]:PORT``.
+
+    Raises
+    ------
+    typer.BadParameter
+        It is no such address, or the AE title is not 1 to 16 characters long.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise typer.BadParameter(f"{text} is not HOST:PORT, such as 127.0.0.1:11112")
+    if not 1 <= len(ae_title) <= 16:
+        raise typer.BadParameter(f"AE title {ae_title!r} must have 1 to 16 characters")
+    return Peer(ae_title, host, int(port))
+
+
+def find_dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the named files and, below named folders, every DICOM Part 10 file, in order of their names.
+
+    Raises
+    ------
+    MissingPath
+        A named path does not exist.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from (file for file in sorted(path.rglob("*")) if file.is_file() and is_dicom(file))
+        elif path.is_file():
+            yield path
+        else:
+            raise MissingPath(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether the file begins as a DICOM Part 10 file (PS3.10 7.1)."""
+    with path.open("rb") as file:
+        return file.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
+
+
+def by_study(files: Iterable[Path]) -> Studies:
+    """Group files by Study Instance UID; unreadable ones stand together under an empty UID."""
+    studies: Studies = {}
+    for file in files:
+        try:
+            header = dcmread(file, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
+            uid = str(header.get("StudyInstanceUID", ""))
+        except (InvalidDicomError, OSError, EOFError, ValueError):
+            uid = ""
+        studies.setdefault(uid, []).append(file)
+    return studies
+
+
+def stamped(studies: Studies, folder: Path) -> Studies:
+    """Write copies with new UIDs and the present date and time into ``folder``; one new study per old study.
+
+    Unreadable files are passed on as they are, so that the report names them.
+    """
+    now, copies = datetime.now(), Studies()  # DICOM times are local times
+    for uid, files in studies.items():
+        if not uid:
+            copies[uid] = files
+            continue
+        study_instance_uid = fresh_uid()
+        for number, file in enumerate(files):
+            copy = folder / f"{study_instance_uid}-{number}.dcm"
+            stamp_copy(file, copy, study_datetime=now, study_instance_uid=study_instance_uid)
+            copies.setdefault(study_instance_uid, []).append(copy)
+    return copies
+
+
+@contextmanager
+def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[Studies]:
+    """Give the studies to send; stamped copies are deleted at the end of the block.
+
+    Raises
+    ------
+    MissingPath, NothingToSend
+    """
+    studies = by_study(find_dicom_files(paths))
+    if not studies:
+        raise NothingToSend(paths)
+    with tempfile.TemporaryDirectory(prefix="cxr-send-") as folder:
+        yield stamped(studies, Path(folder)) if fresh else studies
+
+
+def send_files(paths: Sequence[Path], peer: Peer, calling_ae_title: str, *, fresh: bool, json_output: bool) -> bool:
+    """Send everything, show progress, report what was not accepted; return whether all of it was.
+
+    Raises
+    ------
+    MissingPath, NothingToSend
+        Nothing was sent.
+    """
+    errors = Console(stderr=True)
+    with prepared(paths, fresh=fresh) as studies:
+        outcomes: dict[str, list[SendOutcome]] = {}
+        with _progress(errors) as progress:
+            task = progress.add_task("sending", total=sum(len(files) for files in studies.values()))
+            for uid, files in studies.items():
+                outcomes[uid] = send(peer, files, calling_ae_title)
+                progress.advance(task, len(files))
+    refused = [item for items in outcomes.values() for item in items if not item.accepted]
+    total = sum(len(items) for items in outcomes.values())
+    if json_output:
+        _print_json(outcomes)
+    else:
+        for item in refused:
+            errors.print(f"[red]not accepted[/red] {escape(_describe(item))}", highlight=False, soft_wrap=True)
+        place = f"{peer.ae_title} at {peer.host}:{peer.port}"
+        text = f"{total - len(refused)} of {total} objects in {len(outcomes)} studies accepted by {place}"
+        Console().print(escape(text), highlight=False, soft_wrap=True)
+    return not refused
+
+
+def _describe(outcome: SendOutcome) -> str:
+    status = "" if outcome.status is None else f"0x{outcome.status:04X} "
+    return f"{outcome.path}: {status}{outcome.comment}".rstrip(": ")
+
+
+def _print_json(outcomes: dict[str, list[SendOutcome]]) -> None:
+    described = [
+        {
+            "study_instance_uid": uid,
+            "path": str(item.path),
+            "accepted": item.accepted,
+            "status": item.status,
+            "comment": item.comment,
+        }
+        for uid, items in outcomes.items()
+        for item in items
+    ]
+    json.dump(described, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)

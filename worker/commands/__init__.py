@@ -1,0 +1,1 @@
+"""The command line's commands about studies and messages."""

@@ -1,0 +1,108 @@
+"""``export``: analysed images and the model's findings, for a person to correct and for training to read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dicom_io.instance_store import InstanceStore
+from dicom_io.pseudonyms import Pseudonyms
+from worker.care.export import ExportChoices, ExportRefused, export_images
+from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.study_commands import opened, print_json
+from worker.rows.events import record
+from worker.settings.config import Settings, load_settings
+from worker.views.studies import as_json
+
+KEY_FILE = "pseudonyms.key"
+_KEY_BYTES = 32
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for labels.csv and the copies.")],
+    pseudonymise: Annotated[
+        bool,
+        typer.Option(
+            "--pseudonymise",
+            help="Write copies without names, dates and identifiers; pixels stay, so look for burned-in text. "
+            "Default: paths of the stored files and identifiers as received.",
+        ),
+    ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            metavar="FILE",
+            help="Secret behind the pseudonyms, made when it is not there; keep it in the hospital. "
+            f"Default: {KEY_FILE} in the data folder.",
+        ),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Studies received on this day (UTC) or later.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Studies received on this day (UTC) or earlier.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Images at most, the newest; default: all.")] = None,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Export analysed images with the model's findings as a table of labels that a person corrects.
+
+    Correct `labels` and put a name into `confirmed_by`; then `python -m training --data FOLDER` trains on the
+    confirmed lines. Written to the audit trail.
+    """
+    settings = load_settings(config)
+    pseudonyms = Pseudonyms(_key(settings, key_file)) if pseudonymise else None
+    choices = ExportChoices(folder, _start_of(since), _end_of(until), limit, pseudonyms)
+    with opened(settings) as session:
+        counts = export_images(session, InstanceStore(settings.instances_dir), choices)
+    with opened(settings, read_only=False) as session:  # apart: on SQLite a writer makes the listener wait
+        record(session, "exported", actor=person(), details={"pseudonymised": pseudonymise, **vars(counts)})
+    if json_output:
+        print_json(as_json(counts))
+        return
+    console = Console()
+    console.print(
+        f"{folder}: {counts.images} images of {counts.studies} studies and {counts.patients} patients; correct "
+        "'labels' in labels.csv and fill in 'confirmed_by'",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if counts.files_missing:
+        console.print(f"{counts.files_missing} images left out: their stored files are gone")
+    if counts.burned_in:
+        console.print(f"{counts.burned_in} images left out: a text is burned into them")
+
+
+def _start_of(day: datetime | None) -> datetime | None:
+    return None if day is None else day.replace(tzinfo=UTC)
+
+
+def _end_of(day: datetime | None) -> datetime | None:
+    return None if day is None else datetime.combine(date.fromordinal(day.toordinal() + 1), time(), UTC)
+
+
+def _key(settings: Settings, key_file: Path | None) -> bytes:
+    """Return the secret; a new one is readable by its owner only."""
+    path = key_file or settings.data_dir / KEY_FILE
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(_KEY_BYTES) + "\n")
+    try:
+        return bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except ValueError as error:
+        raise ExportRefused(f"{path} holds no key: expected {2 * _KEY_BYTES} hexadecimal digits") from error
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command(rich_help_panel="Studies")(export)

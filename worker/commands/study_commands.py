@@ -1,0 +1,194 @@
+"""Commands about studies: the worklist in the terminal, everything about one study, and analysing it again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import InstanceStore
+from worker.care.administration import UnknownStudy, requeue_study
+from worker.care.release import release_study
+from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
+from worker.foundation.errors import WorkerError
+from worker.rows.database import database_now, open_engine, require_current_schema, session_factory
+from worker.rows.tables import Priority, Study, StudyState
+from worker.settings.config import Settings, load_settings
+from worker.views.rendering import csv_text, study_report, worklist_table
+from worker.views.studies import StudyFilter, as_json, count_studies, list_studies
+from worker.views.study_detail import study_detail
+
+
+class AmbiguousStudy(WorkerError):
+    """Several studies carry this accession number."""
+
+    def __init__(self, accession_number: str, uids: list[str]) -> None:
+        super().__init__(f"{len(uids)} studies have accession number {accession_number}; name one: {', '.join(uids)}")
+
+
+@contextmanager
+def opened(settings: Settings, *, read_only: bool = True) -> Iterator[Session]:
+    """Open the database for one command; commits a writing session at the end of the block.
+
+    Raises
+    ------
+    StartError
+        The database does not answer or is not migrated.
+    """
+    engine = open_engine(settings.effective_database_url)
+    try:
+        require_current_schema(engine)
+        with session_factory(engine, read_only=read_only).begin() as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def print_json(value: Any) -> None:
+    """Write a value as indented JSON to standard output."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def resolve_study(session: Session, text: str) -> str:
+    """Return the Study Instance UID meant by a UID or an accession number.
+
+    Raises
+    ------
+    UnknownStudy, AmbiguousStudy
+        No study, or several.
+    """
+    if session.get(Study, text) is not None:
+        return text
+    uids = list(session.scalars(select(Study.study_instance_uid).where(Study.accession_number == text).limit(10)))
+    if text == "" or not uids:
+        raise UnknownStudy(text)
+    if len(uids) > 1:
+        raise AmbiguousStudy(text, uids)
+    return uids[0]
+
+
+def studies(
+    state: Annotated[
+        list[StudyState] | None,
+        typer.Option("--state", help="Only studies in this state; may be repeated. Default: all."),
+    ] = None,
+    priority: Annotated[
+        list[Priority] | None, typer.Option("--priority", help="Only this priority; may be repeated. Default: all.")
+    ] = None,
+    unread: Annotated[bool, typer.Option("--unread", help="Only studies that nobody has marked read.")] = False,
+    text: Annotated[
+        str, typer.Option("--text", help="Part of a patient name, patient ID or accession number, or a whole UID.")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Studies at most.")] = 100,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Studies to skip, for the next page.")] = 0,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV with a header to standard output.")] = False,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """The worklist in reading order: waiting too long, then STAT, URGENT, ROUTINE; what was not analysed follows."""
+    if as_csv and json_output:
+        raise typer.BadParameter("choose one of --csv and --json")
+    settings = load_settings(config)
+    wanted = StudyFilter(tuple(state or ()), tuple(priority or ()), unread, text, limit, offset)
+    with opened(settings) as session:
+        upper_wait = timedelta(minutes=settings.upper_wait_minutes)
+        lines = list_studies(session, database_now(session), upper_wait, wanted)
+        total = count_studies(session, wanted)
+    if json_output:
+        print_json({"total": total, "studies": as_json(lines)})
+    elif as_csv:
+        sys.stdout.write(csv_text(lines))
+    else:
+        Console().print(worklist_table(lines, total))
+
+
+def show(study: StudyArgument, json_output: JsonOption = False, config: ConfigOption = None) -> None:
+    """Everything about one study: objects and why each was analysed or not, runs with times, results, deliveries."""
+    settings = load_settings(config)
+    with opened(settings) as session:
+        uid = resolve_study(session, study)
+        detail = study_detail(session, uid, database_now(session), timedelta(minutes=settings.upper_wait_minutes))
+    if detail is None:
+        raise UnknownStudy(uid)
+    if json_output:
+        print_json(as_json(detail))
+    else:
+        Console().print(study_report(detail))
+
+
+def requeue(study: StudyArgument, json_output: JsonOption = False, config: ConfigOption = None) -> None:
+    """Analyse a study again as a new run, and send its stopped deliveries again; written to the audit trail.
+
+    Its images are judged by the present rules first, so that a new site rule takes effect; an old study that was left
+    alone is analysed.
+    """
+    from worker.care.rejudgement import rejudge  # it reads files; lists need not wait for what that takes
+
+    settings = load_settings(config)
+    with opened(settings, read_only=False) as session:
+        uid = resolve_study(session, study)
+        rejudge(session, InstanceStore(settings.instances_dir), settings, uid, person())
+        requeued = requeue_study(session, uid, person())
+    ring(settings, requeued.study_instance_uid, requeued.queue, deliveries=requeued.deliveries)
+    if json_output:
+        print_json(as_json(requeued))
+        return
+    again = f"; {requeued.deliveries} stopped deliveries are due again" if requeued.deliveries else ""
+    Console().print(
+        f"study {requeued.study_instance_uid}: run {requeued.run_number} is queued ({requeued.queue}){again}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def release(
+    study: StudyArgument,
+    patient_id: Annotated[
+        str | None,
+        typer.Option("--patient-id", metavar="ID", help="Whose study it is, as received; needed where images differ."),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="NAME", help="Issuer of that Patient ID, where images differ.")
+    ] = None,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let a held study go on as one patient's; images of anybody else are left out. Written to the audit trail."""
+    settings = load_settings(config)
+    store = InstanceStore(settings.instances_dir)
+    with opened(settings, read_only=False) as session:
+        uid, results = resolve_study(session, study), InstanceStore(settings.results_dir)
+        released = release_study(session, store, uid, patient_id, issuer, person(), results=results)
+    if released.run_number is not None:
+        ring(settings, released.study_instance_uid, released.queue, deliveries=released.withdrawn)
+    if json_output:
+        print_json(as_json(released))
+        return
+    Console().print(released.summary, highlight=False, soft_wrap=True)
+
+
+def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries: int) -> None:
+    """Tell the workers; where the broker is down the sweeper tells them later."""
+    from worker.processes.tasks import ring_delivery, ring_triage
+    from worker.queue.celery_app import configure  # Celery takes a moment to import; lists need none
+
+    configure(settings)
+    ring_triage(study_instance_uid, queue)
+    if deliveries:
+        ring_delivery(study_instance_uid)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    panel = "Studies"
+    for command in (studies, show, requeue, release):
+        app.command(rich_help_panel=panel)(command)

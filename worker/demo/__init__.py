@@ -1,0 +1,1 @@
+"""``python -m worker demo``: the whole house on one machine beside a stand-in PACS."""

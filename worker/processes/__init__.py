@@ -1,0 +1,1 @@
+"""The processes of an installation: listener, workers, sweeper, and the supervisor of all."""

@@ -1,0 +1,115 @@
+"""The process behind ``python -m worker listen``: the Storage SCP with our intake behind it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+
+from dicom_io.instance_store import InstanceStore
+from dicom_io.storage_scp import ScpSettings, StorageScp
+from dicom_io.ups_scp import UpsScp
+from worker.arrival.intake import Intake
+from worker.foundation.errors import AddressInUse
+from worker.processes.tasks import ring_triage
+from worker.queue.celery_app import configure
+from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.service_lock import sole_process
+from worker.sending.commitment_answer import answer_taker
+from worker.settings.config import Settings
+from worker.ups.couriers import Couriers
+from worker.ups.notices import announce_restart
+from worker.ups.worklist import DatabaseWorklist
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "listener"
+
+
+def scp_settings(settings: Settings) -> ScpSettings:
+    """Return how to listen, in the form the network layer takes."""
+    return ScpSettings(
+        ae_title=settings.ae_title,
+        host=settings.listen_host,
+        port=settings.listen_port,
+        callers={source.ae_title: source.hosts for source in settings.sources},
+        commitment_peers=frozenset(item.ae_title for item in settings.destinations if item.storage_commitment),
+        worklist_callers={peer.ae_title: peer.hosts for peer in settings.ups.peers} if settings.ups else {},
+        accept_unknown_callers=settings.accept_unknown_sources,
+        tls=settings.listen_tls.files() if settings.listen_tls else None,
+        maximum_associations=settings.maximum_associations,
+        maximum_pdu_bytes=settings.maximum_pdu_bytes,
+        network_timeout_seconds=settings.network_timeout_seconds,
+        dimse_timeout_seconds=settings.dimse_timeout_seconds,
+        acse_timeout_seconds=settings.acse_timeout_seconds,
+    )
+
+
+def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> int:
+    """Receive until SIGTERM or SIGINT; associations under way may finish. Returns the exit status, 0 when clean.
+
+    Parameters
+    ----------
+    on_ready
+        Called once, when the port is bound.
+
+    Raises
+    ------
+    StartError
+        The database is not migrated or does not answer, another listener has the data folder, the port is taken.
+    """
+    engine = open_engine(settings.effective_database_url)
+    try:
+        require_current_schema(engine)
+        with sole_process(SERVICE, settings.data_dir):
+            configure(settings)
+            store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
+            store.remove_partial_files()
+            sessions = session_factory(engine)
+            intake = Intake(settings, sessions, store, ring_triage)
+            take_commitment = answer_taker(sessions, settings, SERVICE)
+            with _worklist(settings, engine) as worklist:
+                _serve(StorageScp(scp_settings(settings), intake, take_commitment, worklist), settings, on_ready)
+    finally:
+        engine.dispose()
+    return 0
+
+
+@contextmanager
+def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
+    """Offer the worklist of workitems while the block runs, where one is configured."""
+    if settings.ups is None:
+        yield None
+        return
+    sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
+    couriers = Couriers(settings, settings.ups, sessions, reading, f"{socket.gethostname()}:{settings.listen_port}")
+    with sessions.begin() as session:
+        announce_restart(session, couriers.ae_titles)
+    couriers.start()
+    try:
+        yield UpsScp(DatabaseWorklist(settings, settings.ups, sessions, reading, couriers.wake))
+    finally:
+        couriers.stop()
+
+
+def _serve(scp: StorageScp, settings: Settings, on_ready: Callable[[], None]) -> None:
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        scp.start()
+    except OSError as error:
+        raise AddressInUse(settings.listen_host, settings.listen_port, error.strerror or str(error)) from error
+    host, port = scp.address
+    logger.info("listening as %s on %s:%d", settings.ae_title, host, port)
+    on_ready()
+    try:
+        stopped.wait()
+    finally:
+        scp.stop()
+        logger.info("listener stopped")

@@ -1,0 +1,88 @@
+"""What waits although somebody should have been told: bells to ring again, at most once per ``ring_again_seconds``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.orm import Session
+
+from worker.arrival.completion import QueuedRun
+from worker.rows.database import database_now
+from worker.rows.leases import give_up, is_claimable, locked_study
+from worker.rows.tables import Delivery, Run, RunState, Study, StudyState
+from worker.sending.commitment import due_commitments
+from worker.sending.outbox import due_deliveries
+from worker.settings.config import Settings
+
+BATCH_RUNS = 200
+
+
+def queued_runs_to_ring(session: Session, settings: Settings) -> list[QueuedRun]:
+    """Return queued runs that were last rung for too long ago, and note that they are rung for now."""
+    now = database_now(session)
+    return _rung(session, (Run.state == RunState.QUEUED) & _long_ago(now, settings), now)
+
+
+def abandoned_runs_to_ring(session: Session, settings: Settings) -> list[QueuedRun]:
+    """Return running runs whose lease has lapsed, and note that they are rung for now."""
+    now = database_now(session)
+    lapsed = (Run.state == RunState.RUNNING) & (Run.lease_until < now)
+    not_rung_since = or_(_long_ago(now, settings), Run.rung_at <= Run.lease_until)
+    return _rung(session, lapsed & not_rung_since, now)
+
+
+def give_up_used_up_runs(session: Session, settings: Settings) -> int:
+    """End runs that nobody works on and that have no attempt left as ``failed(poison)``; returns how many."""
+    used_up = Run.attempts >= settings.maximum_attempts
+    waiting = session.execute(
+        select(Run.id, Run.study_instance_uid)
+        .where(is_claimable(database_now(session)), used_up)
+        .order_by(Run.study_instance_uid)
+        .limit(BATCH_RUNS)
+    ).all()
+    for run_id, study_instance_uid in waiting:
+        study = locked_study(session, study_instance_uid)
+        now = database_now(session)
+        run = session.scalars(
+            select(Run).where(Run.id == run_id, is_claimable(now), used_up).execution_options(populate_existing=True)
+        ).one_or_none()
+        if study is not None and run is not None:
+            give_up(session, study, run, now)
+    return len(waiting)
+
+
+def deliveries_to_ring(session: Session, settings: Settings) -> list[str]:
+    """Return the studies with due deliveries, or objects to be asked about, not rung for lately; note the ring."""
+    now = database_now(session)
+    again = now - timedelta(seconds=settings.ring_again_seconds)
+    lately = or_(Delivery.rung_at.is_(None), Delivery.rung_at < again)
+    waits = or_(lately, Delivery.rung_at < Delivery.next_attempt_at)
+    unasked = or_(lately, Delivery.rung_at < Delivery.commitment_due_at)
+    due = [
+        *session.execute(due_deliveries(now).where(waits).limit(BATCH_RUNS)).all(),
+        *session.execute(due_commitments(now).where(unasked).limit(BATCH_RUNS)).all(),
+    ]
+    for row in due:
+        row.Delivery.rung_at = now
+    return sorted({row.Run.study_instance_uid for row in due})
+
+
+def _long_ago(now: datetime, settings: Settings) -> ColumnElement[bool]:
+    return or_(Run.rung_at.is_(None), Run.rung_at < now - timedelta(seconds=settings.ring_again_seconds))
+
+
+def _rung(session: Session, condition: ColumnElement[bool], now: datetime) -> list[QueuedRun]:
+    runs: Sequence[Run] = session.scalars(
+        select(Run)
+        .join(Study, Study.study_instance_uid == Run.study_instance_uid)
+        .where(condition, Study.state != StudyState.HELD)
+        .order_by(Run.queued_at)
+        .limit(BATCH_RUNS)
+    ).all()
+    session.execute(
+        update(Run).where(Run.id.in_([run.id for run in runs]), condition).values(rung_at=now),
+        execution_options={"synchronize_session": False},
+    )
+    return [QueuedRun(run.id, run.study_instance_uid, run.run_number, run.queue) for run in runs]

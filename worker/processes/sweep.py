@@ -1,0 +1,224 @@
+"""The sweeper: finds what nobody rang for and rings again. Exactly one is active, a second one waits for its lease.
+
+Each turn, every step in a transaction of its own:
+
+1. due studies get their run (`worker.arrival.completion`),
+2. queued runs and abandoned runs whose message seems lost are rung for again; used-up ones end as ``failed(poison)``,
+3. deliveries that are due are rung for,
+4. unread studies past the upper wait limit are lifted to the head of the list,
+5. HL7 messages that came in are applied, in their order,
+6. where a UPS worklist is configured, workitems follow their studies,
+7. now and then: files that a killed process left behind are removed (`worker.rows.orphans`), old messages forgotten.
+
+Losing a sweeper loses nothing: whatever is due stays due.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from dicom_io.instance_store import InstanceStore
+from worker.arrival.completion import due_studies, queue_if_due
+from worker.foundation.worker_name import worker_name
+from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
+from worker.processes.lost_rings import (
+    abandoned_runs_to_ring,
+    deliveries_to_ring,
+    give_up_used_up_runs,
+    queued_runs_to_ring,
+)
+from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
+from worker.rows.leases import locked_study
+from worker.rows.orphans import remove_orphans
+from worker.rows.overdue import lift_overdue
+from worker.rows.service_lease import release_service, take_service
+from worker.settings.config import Settings
+from worker.settings.ups import Ups
+from worker.ups.retention import forget_closed_workitems
+from worker.ups.scheduling import schedule, studies_to_schedule
+from worker.ups.workitems import ChangedMeanwhile
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "sweeper"
+CLEANING_INTERVAL_SECONDS = 3600.0
+PARK_SECONDS = 60.0
+"""A study that cannot be queued because of an unexpected error is left alone this long, so others get their turn."""
+
+
+@dataclass(frozen=True)
+class Bells:
+    """How workers are told; both must not raise when the broker is down."""
+
+    ring_triage: Callable[[str, str], None]
+    """(study_instance_uid, queue)"""
+    ring_delivery: Callable[[str], None]
+    """(study_instance_uid)"""
+
+
+class Sweeper:
+    """One sweeping process; `sweep` is one turn, `run` the loop."""
+
+    def __init__(
+        self, settings: Settings, sessions: SessionFactory, store: InstanceStore, bells: Bells, holder: str
+    ) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._bells = bells
+        self._holder = holder
+        self._active = False
+        self._clean_at = time.monotonic()
+
+    def run(self, stopped: threading.Event) -> None:
+        """Sweep until ``stopped`` is set; a turn that fails is logged and the next one tries again."""
+        while not stopped.is_set():
+            self._attempt(self.take_turn)
+            stopped.wait(self._settings.sweep_interval_seconds)
+        if self._active:
+            with self._sessions.begin() as session:
+                release_service(session, SERVICE, self._holder)
+
+    def take_turn(self) -> bool:
+        """Sweep once if this sweeper is, or can become, the active one; returns whether it is."""
+        with self._sessions.begin() as session:
+            active = take_service(session, SERVICE, self._holder, self._settings.lease_seconds)
+        if active != self._active:
+            logger.info("sweeper %s %s", self._holder, "is active" if active else "waits for the active one")
+        self._active = active
+        if active:
+            self.sweep()
+        return active
+
+    def sweep(self) -> None:
+        """Do every step once."""
+        self._queue_due_studies()
+        self._ring_runs()
+        self._ring_deliveries()
+        self._apply_messages()
+        with self._sessions.begin() as session:
+            lift_overdue(session, self._settings)
+        if self._settings.ups is not None:
+            self._schedule_workitems(self._settings.ups)
+        if time.monotonic() >= self._clean_at:
+            self._clean_at = time.monotonic() + CLEANING_INTERVAL_SECONDS
+            self._clean()
+
+    def _queue_due_studies(self) -> None:
+        with self._sessions() as session:
+            due = due_studies(session, database_now(session))
+        for study_instance_uid in due:
+            if not self._attempt(partial(self._queue, study_instance_uid)):
+                self._park(study_instance_uid)
+
+    def _queue(self, study_instance_uid: str) -> None:
+        with self._sessions.begin() as session:
+            now = database_now(session)
+            run = queue_if_due(session, study_instance_uid, self._settings, now, actor=SERVICE)
+        if run is not None:
+            logger.info("study=%s run=%d queued on %s", study_instance_uid, run.run_number, run.queue)
+            self._bells.ring_triage(study_instance_uid, run.queue)
+
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        """Take a step; whatever goes wrong is logged and must not end the sweeper. Returns whether it went well."""
+        try:
+            step()
+        except Exception:  # the sweep loop's one broad except: a bad study or an outage may not stop the others
+            logger.exception("a step of the sweeper failed; it is taken again later")
+            return False
+        return True
+
+    def _park(self, study_instance_uid: str) -> None:
+        with self._sessions.begin() as session:
+            study = locked_study(session, study_instance_uid)
+            if study is not None and study.due_at is not None:
+                study.due_at = database_now(session) + timedelta(seconds=PARK_SECONDS)
+
+    def _ring_runs(self) -> None:
+        with self._sessions.begin() as session:
+            give_up_used_up_runs(session, self._settings)
+        with self._sessions.begin() as session:
+            runs = [*queued_runs_to_ring(session, self._settings), *abandoned_runs_to_ring(session, self._settings)]
+        for run in runs:
+            logger.warning("study=%s run=%d rung for again", run.study_instance_uid, run.run_number)
+            self._bells.ring_triage(run.study_instance_uid, run.queue)
+
+    def _ring_deliveries(self) -> None:
+        with self._sessions.begin() as session:
+            study_instance_uids = deliveries_to_ring(session, self._settings)
+        for study_instance_uid in study_instance_uids:
+            self._bells.ring_delivery(study_instance_uid)
+
+    def _schedule_workitems(self, ups: Ups) -> None:
+        with self._sessions() as session:
+            study_instance_uids = studies_to_schedule(session, ups)
+        for study_instance_uid in study_instance_uids:
+            self._attempt(partial(self._schedule_workitem, study_instance_uid, ups))
+
+    def _schedule_workitem(self, study_instance_uid: str, ups: Ups) -> None:
+        try:
+            with self._sessions.begin() as session:
+                schedule(session, study_instance_uid, self._store, ups, self._settings)
+        except ChangedMeanwhile:
+            logger.info(
+                "study=%s: a peer changed its workitem just now; the next sweep looks again", study_instance_uid
+            )
+
+    def _apply_messages(self) -> None:
+        with self._sessions.begin() as session:
+            due = messages_to_apply(session)
+        for message_id in due:
+            if not self._attempt(partial(self._apply_message, message_id)):
+                with self._sessions.begin() as session:
+                    give_up_message(session, message_id, self._settings)
+
+    def _apply_message(self, message_id: int) -> None:
+        with self._sessions.begin() as session:
+            apply_message(session, message_id, self._settings)
+
+    def _clean(self) -> None:
+        with self._sessions.begin() as session:
+            forget_old_messages(session, self._settings)
+            if self._settings.ups is not None:
+                forget_closed_workitems(session, self._settings.ups)
+        unfinished = self._store.remove_partial_files()
+        orphans = remove_orphans(self._store, self._sessions, self._keep_service)
+        if unfinished or orphans:
+            logger.warning("removed %d partial files and %d files without a row", unfinished, orphans)
+
+    def _keep_service(self) -> None:
+        with self._sessions.begin() as session:
+            take_service(session, SERVICE, self._holder, self._settings.lease_seconds)
+
+
+def run_sweeper(settings: Settings) -> int:
+    """Sweep until SIGTERM or SIGINT; return the exit status, 0 after a clean stop.
+
+    Raises
+    ------
+    StartError
+        The database is not migrated or does not answer.
+    """
+    from worker.processes.tasks import ring_delivery, ring_triage
+    from worker.queue.celery_app import configure
+
+    engine = open_engine(settings.effective_database_url)
+    try:
+        require_current_schema(engine)
+        configure(settings)
+        stopped = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        store = InstanceStore(settings.instances_dir)
+        bells = Bells(ring_triage, ring_delivery)
+        Sweeper(settings, session_factory(engine), store, bells, worker_name()).run(stopped)
+    finally:
+        engine.dispose()
+    return 0

@@ -1,0 +1,79 @@
+"""The two Celery tasks and the only places that send them: arguments are Study Instance UIDs, nothing else.
+
+A message is a doorbell: losing or doubling one is harmless, because the task claims its work in the database first and
+the sweeper rings again. There is therefore no Celery retry, countdown or result.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.signals import worker_process_init
+from kombu.exceptions import OperationalError
+
+from worker.foundation.logs import subject
+from worker.queue.celery_app import app
+
+logger = logging.getLogger(__name__)
+
+TRIAGE_TASK = "worker.triage_study"
+DELIVERY_TASK = "worker.deliver_study"
+DELIVERY_QUEUE = "delivery"
+
+
+def ring_triage(study_instance_uid: str, queue: str) -> None:
+    """Ask a worker of ``queue`` (``stat`` or ``routine``) to look for a queued run of this study."""
+    _ring(TRIAGE_TASK, study_instance_uid, queue)
+
+
+def ring_delivery(study_instance_uid: str) -> None:
+    """Ask a delivery worker to send what is due of this study."""
+    _ring(DELIVERY_TASK, study_instance_uid, DELIVERY_QUEUE)
+
+
+def _ring(task: str, study_instance_uid: str, queue: str) -> None:
+    try:
+        app.send_task(task, args=(study_instance_uid,), queue=queue, ignore_result=True)
+    except (OperationalError, OSError) as error:
+        logger.warning(
+            "study=%s: cannot ring %s (%s); the sweeper will", study_instance_uid, queue, type(error).__name__
+        )
+
+
+@app.task(name=TRIAGE_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
+def triage_study(task: Any, study_instance_uid: str) -> None:
+    """Run one analysis of the study, if one is queued and nobody else has it."""
+    from worker.runs.triage import triage  # here, because the listener rings without loading the network
+    from worker.runs.workplace import workplace
+
+    with subject(study_instance_uid, task.request.id):
+        if triage(study_instance_uid, workplace()):
+            ring_delivery(study_instance_uid)
+
+
+@app.task(name=DELIVERY_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
+def deliver_study(task: Any, study_instance_uid: str) -> None:
+    """Send the study's due results to their destinations, unless somebody else is at it."""
+    from worker.sending.delivery import deliver
+    from worker.sending.post_office import post_office
+
+    with subject(study_instance_uid, task.request.id):
+        deliver(study_instance_uid, post_office())
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _open_for_work(**_signal: Any) -> None:
+    """Load what the first study would otherwise wait for; a delivery worker needs no network."""
+    queues = set(app.amqp.queues.consume_from)
+    if queues & {"stat", "routine"}:
+        import worker.runs.triage
+        from worker.runs.rehearsal import rehearse
+        from worker.runs.workplace import workplace
+
+        rehearse(workplace())
+    if DELIVERY_QUEUE in queues:
+        import worker.sending.delivery  # noqa: F401 (loading it is the point)
+        from worker.sending.post_office import post_office
+
+        post_office()

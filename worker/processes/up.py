@@ -1,0 +1,201 @@
+"""``python -m worker up``: every process of one machine, restarted when it dies, stopped in order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from dicom_io.peer import Peer
+from dicom_io.storage_scu import echo
+from worker.foundation.errors import AddressInUse, StartError
+from worker.foundation.service_process import Service, stop_in_order
+from worker.processes.work import require_usable
+from worker.rows.service_lock import sole_process
+from worker.settings.config import Settings
+
+logger = logging.getLogger(__name__)
+
+LOOK_INTERVAL_SECONDS = 0.2
+CONNECT_SECONDS = 2.0
+FIRST_RESTART_SECONDS = 1.0
+LONGEST_RESTART_SECONDS = 30.0
+STEADY_AFTER_SECONDS = 60.0
+"""A process that lived this long is restarted at once again when it dies."""
+
+
+class ServiceGaveUp(StartError):
+    """The listener could not be started; its own message stands above."""
+
+
+def services(*, worklist: bool, hl7: bool = False) -> list[Service]:
+    """Return the processes of one machine in the order in which they start."""
+    chosen = [
+        Service("listener", ("worker", "listen"), essential=True, brings_work=True),
+        Service("sweeper", ("worker", "sweep"), brings_work=True),
+        Service("triage worker", ("worker", "work", "--queues", "stat,routine")),
+        Service("delivery worker", ("worker", "work", "--queues", "delivery")),
+    ]
+    if hl7:
+        chosen.append(Service("HL7 listener", ("worker", "hl7"), brings_work=True))
+    return [*chosen, Service("worklist page", ("worklist",))] if worklist else chosen
+
+
+@dataclass
+class Supervisor:
+    """Starts, watches and stops the services of one data folder."""
+
+    settings: Settings
+    services: list[Service]
+    on_ready: Callable[[], None] = lambda: None
+    ready: bool = False
+    stopping: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Supervise until asked to stop; return the exit status.
+
+        Raises
+        ------
+        StartError
+            Another supervisor has this data folder, the port is taken, or something is missing; nothing was started.
+        ServiceGaveUp
+            The listener ended before it ever answered.
+        """
+        with sole_process("up", self.settings.data_dir):
+            require_usable(self.settings, ("stat", "routine", "delivery"))
+            require_free_port(self.settings.listen_host, self.settings.listen_port)
+            if hl7 := self.settings.hl7_listener:
+                require_free_port(hl7.host, hl7.port)
+            self.environment = settings_environment(self.settings)
+            try:
+                for service in self.services:
+                    service.start(self.environment)
+                while not self.stopping:
+                    self._look_after_all()
+                    time.sleep(LOOK_INTERVAL_SECONDS)
+            finally:
+                stop_in_order(self.services)
+        return 0
+
+    def ask_to_stop(self, signal_number: int = 0, frame: FrameType | None = None) -> None:
+        """Let ``run`` return after stopping everything; usable as a signal handler."""
+        self.stopping = True
+
+    def _look_after_all(self) -> None:
+        for service in self.services:
+            self._look_after(service)
+        if not self.ready and answers(self.settings):
+            self.ready = True
+            logger.info("ready: %s listens on %s", self.settings.ae_title, _listen_address(self.settings))
+            self.on_ready()
+
+    def _look_after(self, service: Service) -> None:
+        if service.process is None or service.process.poll() is None:
+            return
+        if service.restart_at == 0.0:
+            self._plan_restart(service, service.process.returncode)
+        elif time.monotonic() >= service.restart_at:
+            service.restart_at = 0.0
+            service.start(self.environment)
+
+    def _plan_restart(self, service: Service, exit_status: int) -> None:
+        if service.essential and not self.ready:
+            raise ServiceGaveUp(
+                f"the {service.name} ended with status {exit_status} before it was ready; see its message above"
+            )
+        lived_seconds = time.monotonic() - service.started_at
+        service.restarts = 0 if lived_seconds >= STEADY_AFTER_SECONDS else service.restarts + 1
+        wait_seconds = min(FIRST_RESTART_SECONDS * 2 ** max(service.restarts - 1, 0), LONGEST_RESTART_SECONDS)
+        service.restart_at = time.monotonic() + wait_seconds
+        logger.error("%s ended with status %d; starting it again in %.0f s", service.name, exit_status, wait_seconds)
+
+
+def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], None] = lambda: None) -> int:
+    """Run everything on this machine until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    worklist
+        False leaves the radiologist's page out.
+    on_ready
+        Called once, when the listener has answered a C-ECHO.
+
+    Returns
+    -------
+    int
+        Exit status, 0 after a clean stop.
+
+    Raises
+    ------
+    StartError
+        Something needed is missing, or another ``up`` runs on the same data folder.
+    """
+    chosen = services(worklist=worklist, hl7=settings.hl7_listener is not None)
+    supervisor = Supervisor(settings, chosen, on_ready)
+    with _asked_by_signals(supervisor):
+        return supervisor.run()
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Refuse to start beside a program that has our port; its answers would pass for our listener's.
+
+    Raises
+    ------
+    AddressInUse
+        The address cannot be bound.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as the listener does: closing connections are no bar
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AddressInUse(host, port, error.strerror or str(error)) from error
+
+
+def answers(settings: Settings) -> bool:
+    """Return whether our listener answers a C-ECHO, or at least turns an unknown caller away."""
+    host = "127.0.0.1" if settings.listen_host in ("0.0.0.0", "") else settings.listen_host  # noqa: S104
+    try:
+        socket.create_connection((host, settings.listen_port), CONNECT_SECONDS).close()
+    except OSError:  # not there yet; a whole association request would only fill the log
+        return False
+    tls = settings.listen_tls.files() if settings.listen_tls else None
+    calling = settings.sources[0].ae_title if settings.sources else settings.ae_title
+    problem = echo(Peer(settings.ae_title, host, settings.listen_port, tls), calling)
+    return not problem or "rejected the association" in problem
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with exactly these settings in it, for a child process."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("CXR_") or name == "CXR_FAILPOINT"
+    }
+    given = settings.model_dump(mode="json", exclude_none=True)
+    written = {
+        f"CXR_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in given.items()
+    }
+    return inherited | written
+
+
+@contextmanager
+def _asked_by_signals(supervisor: Supervisor) -> Iterator[None]:
+    before = {number: signal.signal(number, supervisor.ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _listen_address(settings: Settings) -> str:
+    return f"{settings.listen_host}:{settings.listen_port}"

@@ -1,0 +1,1 @@
+"""Celery and its broker: messages are hints, the rows are the truth."""

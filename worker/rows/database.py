@@ -1,0 +1,162 @@
+"""Engine, sessions, the database's clock and the schema check, the same for SQLite and PostgreSQL.
+
+SQLite runs in WAL mode with ``synchronous=FULL`` (a commit is on disk when it returns) and every writing transaction
+starts with ``BEGIN IMMEDIATE``, so two writers queue up at the start instead of failing at the first write.
+PostgreSQL runs in READ COMMITTED; whoever changes a study locks its row first (``SELECT ... FOR UPDATE``, which SQLite
+leaves out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+import migrations
+from worker.foundation.errors import DatabaseUnavailable, UnmigratedDatabase
+
+BUSY_TIMEOUT_MILLISECONDS = 30_000
+CONNECT_TIMEOUT_SECONDS = 10
+
+SessionFactory = sessionmaker[Session]
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for ``sqlite:///...`` or ``postgresql+psycopg://...``; connects only when used.
+
+    Open it after a fork, never before: connections cannot be shared between processes.
+    """
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MILLISECONDS / 1000, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves; the driver would say it too late and without IMMEDIATE
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MILLISECONDS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def session_factory(engine: Engine, *, read_only: bool = False) -> SessionFactory:
+    """Return the maker of sessions.
+
+    Parameters
+    ----------
+    engine
+        From `open_engine`.
+    read_only
+        True for pages and lists: such a session takes no write lock on SQLite and never waits for a writer.
+    """
+    bind = engine.execution_options(read_only=True) if read_only else engine
+    return sessionmaker(bind, expire_on_commit=False)
+
+
+def database_now(session: Session) -> datetime:
+    """Return the database's own clock as aware UTC: the one clock that leases and due times are measured on."""
+    if session.get_bind().dialect.name == "sqlite":
+        stamp: str = session.execute(select(func.strftime("%Y-%m-%d %H:%M:%f", "now"))).scalar_one()
+        return datetime.fromisoformat(stamp).replace(tzinfo=UTC)
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now.astimezone(UTC)
+
+
+def safe_location(url: str) -> str:
+    """Return the URL without its password, for messages."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+@contextmanager
+def connect_or_explain(engine: Engine) -> Iterator[Connection]:
+    """Connect for a read outside any session.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The server does not answer, or the SQLite file cannot be opened.
+    """
+    try:
+        connection = engine.execution_options(read_only=True).connect()
+    except OperationalError as error:
+        raise DatabaseUnavailable(engine.url.render_as_string(hide_password=True), str(error.orig)) from error
+    with connection:
+        yield connection
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration without any file: the revisions lie in the ``migrations`` package."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    return config
+
+
+def expected_revision() -> str:
+    """Return the revision that this version of the worker needs."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    if head is None:
+        raise RuntimeError("the migrations package holds no revision; reinstall the worker")
+    return head
+
+
+def current_revision(engine: Engine) -> str | None:
+    """Return the revision that the database is at, None when it was never migrated.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database does not answer.
+    """
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and file not in (None, "", ":memory:") and not Path(str(file)).exists():
+        return None  # looking must not make an empty file, nor fail because its folder is not there yet
+    with connect_or_explain(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Refuse to go on with a database that has another schema than the declared one.
+
+    Raises
+    ------
+    UnmigratedDatabase
+        The revision is missing, older, or from a newer version.
+    DatabaseUnavailable
+        The database does not answer.
+    """
+    found, expected = current_revision(engine), expected_revision()
+    if found != expected:
+        raise UnmigratedDatabase(engine.url.render_as_string(hide_password=True), found, expected)
+
+
+def ping(engine: Engine) -> None:
+    """Ask the database the simplest question.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        It does not answer.
+    """
+    with connect_or_explain(engine) as connection:
+        connection.execute(text("SELECT 1"))

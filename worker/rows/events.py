@@ -1,0 +1,56 @@
+"""The append-only audit trail: every change of state is one ``event`` row in the same transaction as the change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from worker.rows.database import database_now
+from worker.rows.tables import Event
+
+
+def record(
+    session: Session,
+    kind: str,
+    *,
+    actor: str,
+    study_instance_uid: str | None = None,
+    run_id: int | None = None,
+    from_state: str | None = None,
+    to_state: str | None = None,
+    reason: str | None = None,
+    details: dict[str, Any] | None = None,
+    at: datetime | None = None,
+) -> Event:
+    """Add one event to the session; it becomes visible with the caller's commit.
+
+    Parameters
+    ----------
+    kind
+        What happened, at most 32 characters: ``received``, ``new_version``, ``queued``, ``claimed``, ``held`` ...
+    actor
+        Who did it: a process (``listener``, ``sweeper``, a worker's name) or a person's login.
+    from_state, to_state
+        The change of ``study.state``, where there is one.
+    reason
+        Sentence for people; never patient data.
+    details
+        JSON facts such as UIDs, counts, thresholds, the policy hash.
+    at
+        Aware UTC time; None asks the database.
+    """
+    entry = Event(
+        at=at or database_now(session),
+        study_instance_uid=study_instance_uid,
+        run_id=run_id,
+        actor=actor,
+        kind=kind,
+        from_state=from_state,
+        to_state=to_state,
+        reason=reason,
+        details=details or {},
+    )
+    session.add(entry)
+    return entry

@@ -1,0 +1,228 @@
+"""Who works on a run: claimed by a conditional UPDATE, held by a renewed lease, proven by a fencing token.
+
+A message that rings twice finds nothing to claim the second time. A worker that dies stops renewing, and when its
+lease has lapsed on the database's clock the run can be claimed again under the next fencing token; whatever the first
+worker still writes under the old token is refused with `LeaseLost`. Attempts are counted before the work starts, so a
+study that kills its workers ends as ``failed(poison)`` and does not go round for ever.
+
+Whoever changes a study and its runs locks the study's row first; everything here does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from dicom_io.reasons import ReasonCode
+from worker.foundation.errors import LeaseLost
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.events import record
+from worker.rows.tables import Run, RunState, Study, StudyState
+from worker.settings.config import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on one run, until the lease lapses."""
+
+    run_id: int
+    study_instance_uid: str
+    run_number: int
+    bundle: str
+    trigger: str
+    attempts: int
+    """Starts of this run, this one included."""
+    fencing_token: int
+    worker_name: str
+
+
+def locked_study(session: Session, study_instance_uid: str) -> Study | None:
+    """Return the study with its row locked until the end of the transaction, freshly read."""
+    return session.scalars(
+        select(Study)
+        .where(Study.study_instance_uid == study_instance_uid)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def claim_run(session: Session, study_instance_uid: str, worker_name: str, settings: Settings) -> Claim | None:
+    """Claim the study's oldest queued or abandoned run; commit before the work starts.
+
+    Returns
+    -------
+    Claim or None
+        None when there is nothing to do: another worker has it, it is done, the study is held, or its attempts are
+        used up (the run and the study are then ``failed(poison)`` in this transaction).
+    """
+    study = locked_study(session, study_instance_uid)
+    if study is None or study.state == StudyState.HELD:
+        return None
+    now = database_now(session)
+    run = session.scalars(
+        select(Run)
+        .where(Run.study_instance_uid == study_instance_uid, is_claimable(now))
+        .order_by(Run.id)
+        .limit(1)
+        .execution_options(populate_existing=True)
+    ).first()
+    if run is None:
+        return None
+    if run.attempts >= settings.maximum_attempts:
+        give_up(session, study, run, now)
+        return None
+    return _claim(session, study, run, worker_name, now, settings)
+
+
+def is_claimable(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for a run that may be claimed at ``now`` (aware UTC, the database's clock)."""
+    return or_(Run.state == RunState.QUEUED, (Run.state == RunState.RUNNING) & (Run.lease_until < now))
+
+
+def _claim(
+    session: Session, study: Study, run: Run, worker_name: str, now: datetime, settings: Settings
+) -> Claim | None:
+    claimed = session.execute(
+        update(Run)
+        .where(Run.id == run.id, Run.fencing_token == run.fencing_token, is_claimable(now))
+        .values(
+            state=RunState.RUNNING,
+            attempts=Run.attempts + 1,
+            fencing_token=Run.fencing_token + 1,
+            lease_until=now + timedelta(seconds=settings.lease_seconds),
+            worker_name=worker_name,
+            started_at=now,
+        )
+        .returning(Run.attempts, Run.fencing_token),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    if claimed is None:
+        return None
+    session.refresh(run)
+    record(
+        session,
+        "claimed",
+        actor=worker_name,
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=StudyState.TRIAGING,
+        details={"attempt": claimed.attempts, "fencing_token": claimed.fencing_token},
+        at=now,
+    )
+    study.state = StudyState.TRIAGING
+    return Claim(
+        run.id, run.study_instance_uid, run.run_number, run.bundle, run.trigger,
+        claimed.attempts, claimed.fencing_token, worker_name,
+    )  # fmt: skip
+
+
+def give_up(session: Session, study: Study, run: Run, now: datetime) -> None:
+    """End a run whose attempts are used up as ``failed(poison)``, visibly; the study's row is locked by the caller."""
+    reason = f"{ReasonCode.POISON.sentence} ({run.attempts} starts, last by {run.worker_name})"
+    run.state = RunState.FAILED
+    run.fencing_token += 1
+    run.lease_until = None
+    run.finished_at = now
+    run.reason_code = study.reason_code = ReasonCode.POISON
+    run.reason = study.reason = reason
+    record(
+        session,
+        "failed",
+        actor="leases",
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=StudyState.FAILED,
+        reason=reason,
+        at=now,
+    )
+    study.state = StudyState.FAILED
+    logger.error("study=%s run=%s failed: %s", study.study_instance_uid, run.run_number, reason)
+
+
+def renew(session: Session, claim: Claim, settings: Settings) -> None:
+    """Push the lease forward from the database's now.
+
+    Raises
+    ------
+    LeaseLost
+        The run was claimed by somebody else, or ended.
+    """
+    renewed = session.execute(
+        update(Run)
+        .where(Run.id == claim.run_id, Run.fencing_token == claim.fencing_token, Run.state == RunState.RUNNING)
+        .values(lease_until=database_now(session) + timedelta(seconds=settings.lease_seconds))
+        .returning(Run.id),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    if renewed is None:
+        raise LeaseLost(claim.run_id, claim.fencing_token)
+
+
+class LeaseKeeper:
+    """Renews the lease from a thread while the ``with`` block works; `lost` says that the work is in vain.
+
+    A database that does not answer loses the lease only when a whole lease has passed without a renewal.
+    """
+
+    def __init__(self, sessions: SessionFactory, claim: Claim, settings: Settings) -> None:
+        self._sessions = sessions
+        self._claim = claim
+        self._settings = settings
+        self._over = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_over, name=f"lease-{claim.run_id}", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker has, or may have, taken the run."""
+        return self._lost.is_set()
+
+    def require(self) -> None:
+        """Stop work that is in vain; call it between the stages of a run.
+
+        Raises
+        ------
+        LeaseLost
+            The lease is lost.
+        """
+        if self.lost:
+            raise LeaseLost(self._claim.run_id, self._claim.fencing_token)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _renew_until_over(self) -> None:
+        renewed = time.monotonic()
+        while not self._over.wait(self._settings.lease_renewal_seconds):
+            try:
+                with self._sessions.begin() as session:
+                    renew(session, self._claim, self._settings)
+                renewed = time.monotonic()
+            except LeaseLost:
+                self._lost.set()
+                return
+            except SQLAlchemyError as error:
+                logger.warning("run=%s: cannot renew its lease (%s)", self._claim.run_id, type(error).__name__)
+                if time.monotonic() - renewed > self._settings.lease_seconds:
+                    self._lost.set()
+                    return

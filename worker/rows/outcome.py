@@ -1,0 +1,229 @@
+"""How a run ends: done with a verdict, or failed; only under the fencing token it was claimed with.
+
+The priority of a study is only ever raised here; lowering it takes a person.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session
+
+from worker.foundation.errors import LeaseLost
+from worker.rows.database import database_now
+from worker.rows.events import record
+from worker.rows.leases import Claim, locked_study
+from worker.rows.tables import Delivery, DeliveryState, Priority, Result, Run, RunState, Study, StudyState
+from worker.settings.config import Settings
+
+logger = logging.getLogger(__name__)
+
+OUTCOME_UNCHANGED = "unchanged"
+"""``run.outcome`` of a run that sent nothing because the study's earlier results still hold."""
+_RANK = {None: 0, Priority.ROUTINE: 1, Priority.URGENT: 2, Priority.STAT: 3}
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """What one run has to say about its study."""
+
+    outcome: StudyState
+    """TRIAGED, NOT_ANALYSED or OUT_OF_SCOPE."""
+    priority: Priority | None = None
+    """None unless the outcome is TRIAGED."""
+    priority_rank: float = 0.0
+    """0..1, larger first within one priority."""
+    priority_reason: str | None = None
+    reason_code: str | None = None
+    """Needed unless the outcome is TRIAGED."""
+    reason: str | None = None
+    historical: bool = False
+    """True never sets ``flagged_at``."""
+    model_version: str | None = None
+    policy_hash: str | None = None
+    timings_seconds: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    """For the audit trail: thresholds, probabilities."""
+
+    def __post_init__(self) -> None:
+        if (self.outcome == StudyState.TRIAGED) != (self.priority is not None):
+            raise ValueError(
+                f"a verdict has a priority if and only if it is triaged, not {self.outcome}/{self.priority}"
+            )
+        if self.outcome not in (StudyState.TRIAGED, StudyState.NOT_ANALYSED, StudyState.OUT_OF_SCOPE):
+            raise ValueError(f"a run cannot end with the study {self.outcome}")
+        if self.outcome != StudyState.TRIAGED and not self.reason_code:
+            raise ValueError(f"a study that ends {self.outcome} needs a reason code")
+
+
+def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
+    """End the run as done and make it the study's current one; call it in the transaction that adds its rows.
+
+    Older runs become superseded and what of theirs was not yet sent is not sent any more. The study's priority stays
+    when the new one is lower.
+
+    Raises
+    ------
+    LeaseLost
+        The run is no longer held under this claim; roll back.
+    """
+    study, run = _held(session, claim)
+    now = _end(session, run, verdict.outcome, verdict.timings_seconds)
+    run.priority = verdict.priority
+    run.reason_code, run.reason = verdict.reason_code, verdict.reason
+    run.model_version, run.policy_hash = verdict.model_version, verdict.policy_hash
+    record(
+        session,
+        "finished",
+        actor=claim.worker_name,
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=verdict.outcome,
+        reason=verdict.priority_reason or verdict.reason,
+        details={
+            "priority": verdict.priority,
+            "previous_priority": study.priority,
+            "model_version": verdict.model_version,
+            "policy_hash": verdict.policy_hash,
+            **verdict.details,
+        },
+        at=now,
+    )
+    _supersede_older(session, study, run)
+    _tell_study(study, run, verdict, now)
+    return study
+
+
+def finish_unchanged(session: Session, claim: Claim, timings_seconds: dict[str, float]) -> Study:
+    """End a run that found the study's current results still true; the current run and its outbox stay as they are.
+
+    Raises
+    ------
+    LeaseLost
+        The run is no longer held under this claim; roll back.
+    """
+    study, run = _held(session, claim)
+    now = _end(session, run, OUTCOME_UNCHANGED, timings_seconds)
+    record(
+        session,
+        "unchanged",
+        actor=claim.worker_name,
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=StudyState.TRIAGED,
+        details={"current_run_id": study.current_run_id},
+        at=now,
+    )
+    study.state = StudyState.TRIAGED
+    study.reason_code = study.reason = None  # of an attempt that failed before this one
+    return study
+
+
+def fail_run(
+    session: Session, claim: Claim, reason_code: str, reason: str, *, retryable: bool, settings: Settings
+) -> bool:
+    """Note that this attempt failed: queued again while attempts are left and trying may help, else failed visibly.
+
+    Returns
+    -------
+    bool
+        True when the run will be tried again; the sweeper rings for it after ``ring_again_seconds``.
+
+    Raises
+    ------
+    LeaseLost
+        The run is no longer held under this claim; roll back.
+    """
+    study, run = _held(session, claim)
+    now = database_now(session)
+    again = retryable and run.attempts < settings.maximum_attempts
+    state = StudyState.QUEUED if again else StudyState.FAILED
+    run.state = RunState.QUEUED if again else RunState.FAILED
+    run.lease_until = None
+    run.rung_at = now
+    run.finished_at = None if again else now
+    run.reason_code, run.reason = reason_code, reason
+    if not again:
+        study.reason_code, study.reason = reason_code, reason
+    record(
+        session,
+        "attempt_failed" if again else "failed",
+        actor=claim.worker_name,
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=state,
+        reason=reason,
+        details={"reason_code": reason_code, "attempt": run.attempts},
+        at=now,
+    )
+    study.state = state
+    return again
+
+
+def _held(session: Session, claim: Claim) -> tuple[Study, Run]:
+    study = locked_study(session, claim.study_instance_uid)
+    run = session.scalars(
+        select(Run).where(Run.id == claim.run_id).with_for_update().execution_options(populate_existing=True)
+    ).one_or_none()
+    if study is None or run is None or run.state != RunState.RUNNING or run.fencing_token != claim.fencing_token:
+        raise LeaseLost(claim.run_id, claim.fencing_token)
+    return study, run
+
+
+def _end(session: Session, run: Run, outcome: str, timings_seconds: dict[str, float]) -> datetime:
+    """Mark the run done and return when."""
+    now = database_now(session)
+    run.state = RunState.DONE
+    run.lease_until = None
+    run.finished_at = now
+    run.outcome = outcome
+    run.timings_seconds = dict(timings_seconds)
+    return now
+
+
+def supersede_pending(session: Session, results: Select[int]) -> None:
+    """Send nothing more of the results whose row ids the query returns."""
+    session.execute(
+        update(Delivery)
+        .where(Delivery.result_id.in_(results), Delivery.state == DeliveryState.PENDING)
+        .values(state=DeliveryState.SUPERSEDED, lease_until=None),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _supersede_older(session: Session, study: Study, run: Run) -> None:
+    older = select(Run.id).where(
+        Run.study_instance_uid == study.study_instance_uid, Run.id != run.id, Run.state == RunState.DONE
+    )
+    supersede_pending(session, select(Result.id).where(Result.run_id.in_(older)))
+    session.execute(
+        update(Run).where(Run.id.in_(older.scalar_subquery())).values(state=RunState.SUPERSEDED),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _tell_study(study: Study, run: Run, verdict: RunVerdict, now: datetime) -> None:
+    study.state = verdict.outcome
+    study.current_run_id = run.id
+    study.reason_code, study.reason = verdict.reason_code, verdict.reason
+    study.historical = verdict.historical
+    held_rank, new_rank = _RANK[_priority(study)], _RANK[verdict.priority]
+    if verdict.priority is None or new_rank < held_rank:
+        return  # only ever raised
+    if new_rank > held_rank or verdict.priority_rank >= study.priority_rank:
+        study.priority_rank = verdict.priority_rank
+        study.priority_reason = verdict.priority_reason
+    study.priority = verdict.priority
+    if verdict.priority != Priority.ROUTINE and not verdict.historical and study.flagged_at is None:
+        study.flagged_at = now
+
+
+def _priority(study: Study) -> Priority | None:
+    return Priority(study.priority) if study.priority else None

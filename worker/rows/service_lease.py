@@ -1,0 +1,43 @@
+"""Exactly one process holds a named service at a time; another takes over when the lease lapses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import delete, or_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from worker.rows.database import database_now
+from worker.rows.tables import ServiceLease
+
+
+def take_service(session: Session, name: str, holder: str, lease_seconds: float) -> bool:
+    """Take or renew the service for ``lease_seconds``; False when another holder's lease runs."""
+    now = database_now(session)
+    until = now + timedelta(seconds=lease_seconds)
+    taken = session.execute(
+        update(ServiceLease)
+        .where(ServiceLease.name == name, or_(ServiceLease.holder == holder, ServiceLease.lease_until < now))
+        .values(holder=holder, lease_until=until)
+        .returning(ServiceLease.name),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    if taken is not None:
+        return True
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    first = session.execute(
+        insert(ServiceLease)
+        .values(name=name, holder=holder, lease_until=until)
+        .on_conflict_do_nothing()
+        .returning(ServiceLease.name)
+    ).one_or_none()
+    return first is not None
+
+
+def release_service(session: Session, name: str, holder: str) -> None:
+    """Let go of the service, if it is held by ``holder``, so that a waiting process need not wait out the lease."""
+    session.execute(
+        delete(ServiceLease).where(ServiceLease.name == name, ServiceLease.holder == holder),
+        execution_options={"synchronize_session": False},
+    )

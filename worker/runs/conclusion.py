@@ -1,0 +1,216 @@
+"""The one transaction that ends a run: predictions, results, outbox, instances, study, all under the fencing token."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from dicom_io.reasons import ReasonCode
+from dicom_io.selection import Verdict as SelectionVerdict
+from dicom_io.selection import study_reason
+from model.labels import LABELS
+from model.suitability import Suitability
+from worker.arrival.correction import is_owed, note_carried
+from worker.foundation.stopwatch import Stopwatch
+from worker.rows.leases import Claim, locked_study
+from worker.rows.outcome import RunVerdict, finish_run, finish_unchanged, supersede_pending
+from worker.rows.tables import (
+    Delivery,
+    Disposition,
+    IdentityCorrection,
+    Instance,
+    Prediction,
+    Result,
+    Run,
+    RunTrigger,
+    StudyState,
+)
+from worker.runs.analysis import Analysis
+from worker.runs.built_result import BuiltResult
+from worker.runs.reading import Picture, Unread
+from worker.runs.workplace import LoadedModel, Workplace
+from worker.sending.shipment import ships
+
+logger = logging.getLogger(__name__)
+
+
+def conclude_analysed(
+    claim: Claim,
+    analysis: Analysis,
+    results: Sequence[BuiltResult],
+    model: LoadedModel,
+    watch: Stopwatch,
+    workplace: Workplace,
+    corrections: Sequence[IdentityCorrection] = (),
+) -> None:
+    """Write down an analysis and put its results into the outbox.
+
+    Parameters
+    ----------
+    corrections
+        Of the study's identity, which the results carry. When another one came meanwhile, these are not sent: the
+        study is due again and its next run issues them with it.
+
+    Raises
+    ------
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
+    assessment = analysis.assessment
+    verdict = RunVerdict(
+        outcome=StudyState.TRIAGED,
+        priority=assessment.priority,
+        priority_rank=assessment.rank,
+        priority_reason=assessment.reason,
+        historical=analysis.historical,
+        model_version=model.bundle.model_version,
+        policy_hash=model.policy.hash,
+        timings_seconds=watch.timings_seconds(),
+        details={
+            "thresholds": dict(model.policy.thresholds),
+            "results": len(results),
+            "preprocessing": model.bundle.preprocessing,
+            "pictures": {picture.sop_instance_uid: _how_made(picture) for picture in analysis.pictures},
+        },
+    )
+    with workplace.sessions.begin() as session:
+        locked_study(session, claim.study_instance_uid)
+        _note_instances(session, analysis.pictures, analysis.unread)
+        session.add_all(_predictions(claim, analysis, model))
+        for built in results:
+            session.add(_result_row(claim, built, _destinations(claim, built, workplace)))
+        study = finish_run(session, claim, verdict)
+        note_carried(session, corrections, claim.run_id)
+        if is_owed(session, study):
+            supersede_pending(session, select(Result.id).where(Result.run_id == claim.run_id))
+        if results:
+            session.get_one(Run, claim.run_id).result_revision = results[0].revision
+    logger.info("run %d: %s, %d results", claim.run_number, assessment.priority, len(results))
+
+
+def conclude_unchanged(
+    claim: Claim, pictures: Sequence[Picture], unread: Sequence[Unread], watch: Stopwatch, workplace: Workplace
+) -> None:
+    """Note that the study's current results still hold: nothing new was there to see or to say.
+
+    Raises
+    ------
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
+    with workplace.sessions.begin() as session:
+        locked_study(session, claim.study_instance_uid)
+        _note_instances(session, pictures, unread)
+        finish_unchanged(session, claim, watch.timings_seconds())
+    logger.info("run %d: nothing changed, the earlier results stand", claim.run_number)
+
+
+def conclude_not_analysed(
+    claim: Claim, unread: Sequence[Unread], model: LoadedModel, watch: Stopwatch, workplace: Workplace
+) -> None:
+    """End a run that found no picture it could read and analyse.
+
+    Raises
+    ------
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
+    outcome, reason_code = study_reason([SelectionVerdict(each.disposition, each.reason_code) for each in unread])
+    telling = next((each.reason for each in unread if each.reason_code == reason_code), None)
+    reason_code = reason_code or ReasonCode.NO_IMAGE
+    verdict = RunVerdict(
+        outcome=StudyState(outcome),
+        reason_code=reason_code,
+        reason=telling or reason_code.sentence,
+        model_version=model.bundle.model_version,
+        timings_seconds=watch.timings_seconds(),
+    )
+    with workplace.sessions.begin() as session:
+        locked_study(session, claim.study_instance_uid)
+        _note_instances(session, (), unread)
+        finish_run(session, claim, verdict)
+    logger.info("run %d: not analysed (%s)", claim.run_number, reason_code)
+
+
+def _note_instances(session: Session, pictures: Iterable[Picture], unread: Iterable[Unread]) -> None:
+    for picture in pictures:
+        session.execute(
+            update(Instance)
+            .where(Instance.id == picture.instance_id)
+            .values(
+                disposition=Disposition.ANALYSED,
+                reason_code=None,
+                reason=None,
+                pixel_sha256=picture.radiograph.pixel_sha256,
+                **_image_columns(picture.suitability),
+            )
+        )
+    for instance in unread:
+        session.execute(
+            update(Instance)
+            .where(Instance.id == instance.instance_id)
+            .values(
+                disposition=instance.disposition,
+                reason_code=instance.reason_code,
+                reason=instance.reason,
+                **_image_columns(instance.suitability),
+            )
+        )
+
+
+def _image_columns(seen: Suitability | None) -> dict[str, str | float | None]:
+    if seen is None:
+        return {"image_verdict": None, "image_score": None, "image_distance": None}
+    return {"image_verdict": seen.verdict, "image_score": seen.score, "image_distance": seen.distance}
+
+
+def _how_made(picture: Picture) -> dict[str, str | bool]:
+    """Say what the network's input was made of, for the audit trail."""
+    radiograph = picture.radiograph
+    return {
+        "pixel_sha256": radiograph.pixel_sha256,
+        "decoded": radiograph.coding,
+        "half_resolution": radiograph.half_resolution,
+        "voi": radiograph.grey_scale.voi if radiograph.grey_scale else "luma of the colours",
+    }
+
+
+def _predictions(claim: Claim, analysis: Analysis, model: LoadedModel) -> Iterable[Prediction]:
+    for picture, probabilities in zip(analysis.pictures, analysis.probabilities, strict=True):
+        for label, probability in zip(LABELS, probabilities, strict=True):
+            yield Prediction(
+                run_id=claim.run_id,
+                instance_id=picture.instance_id,
+                finding=label,
+                probability=probability,
+                threshold=model.policy.thresholds[label],
+                flagged=model.policy.flags(label, probability) and not analysis.historical,
+            )
+
+
+def _destinations(claim: Claim, built: BuiltResult, workplace: Workplace) -> list[str]:
+    """Return the names of the destinations this result goes to."""
+    if claim.trigger == RunTrigger.SHADOW:
+        return []
+    if built.destination is not None:
+        return [built.destination]
+    return [destination.name for destination in workplace.settings.destinations if ships(destination, built.kind)]
+
+
+def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[str]) -> Result:
+    return Result(
+        run_id=claim.run_id,
+        kind=built.kind,
+        finding=built.finding,
+        sop_class_uid=built.sop_class_uid,
+        sop_instance_uid=built.sop_instance_uid,
+        series_instance_uid=built.series_instance_uid,
+        path=built.file.path,
+        bytes=built.file.bytes,
+        sha256=built.file.sha256,
+        created_at=built.created_at,
+        deliveries=[Delivery(destination=name) for name in destinations],
+    )

@@ -1,0 +1,89 @@
+"""Whether each picture may be analysed: what its tags say against what it looks like.
+
+=======================  ================================  ==========================================================
+the tags say             the picture looks                 the image becomes
+=======================  ================================  ==========================================================
+frontal chest            frontal                           analysed
+frontal chest            like anything else                ``not_analysed(needs_review)``: the two disagree
+chest, view unknown      frontal                           analysed
+chest, view unknown      like anything else                ``not_analysed(needs_review)``
+body part unknown        frontal                           analysed
+body part unknown        like another view or body part    ``out_of_scope(not_chest)``
+body part unknown        inverted, turned, unfamiliar ...  ``not_analysed(needs_review)``
+another body part, view  anything                          ``out_of_scope(not_chest)``, ``not_analysed(not_frontal)``
+anything                 blank                             ``not_analysed(blank)``
+anything                 nobody looked: no check           analysed if the tags prove a frontal chest, else needs_review
+=======================  ================================  ==========================================================
+
+Nothing is turned or inverted back: a picture that arrives wrong is shown wrong on the workstations too, and a person
+must know. Tags decide before pixels are decoded: images that say another body part or view come here only where a rule
+of the site says so since they arrived.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dicom_io.reasons import ReasonCode
+from dicom_io.selection import answers_for
+from dicom_io.tag_answers import TagAnswers
+from model.suitability import Suitability, Verdict
+from worker.arrival.selection_rules import selection_rules
+from worker.foundation.stopwatch import Stopwatch
+from worker.rows.tables import Disposition
+from worker.runs.reading import Picture, Unread
+from worker.runs.workplace import LoadedModel
+from worker.settings.config import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def examine(
+    pictures: Sequence[Picture], unread: Sequence[Unread], model: LoadedModel, settings: Settings, watch: Stopwatch
+) -> tuple[list[Picture], list[Unread]]:
+    """Return the pictures that may be analysed, each with what the check said, and all that may not be."""
+    fit, unfit = [], list(unread)
+    for picture in pictures:
+        with watch.stage("suitability"):
+            seen = model.classifier.examine(picture.radiograph.pixels)
+        tags = answers_for(picture.header, selection_rules(settings, picture.calling_ae_title))
+        obstacle = obstacle_of(picture.instance_id, tags, seen)
+        if obstacle is None:
+            fit.append(replace(picture, suitability=seen))
+        else:
+            logger.info("an image is not analysed: %s", obstacle.reason)
+            unfit.append(obstacle)
+    return fit, unfit
+
+
+def obstacle_of(instance_id: int, tags: TagAnswers, seen: Suitability | None) -> Unread | None:
+    """Return why a picture must not be analysed; None where it may be.
+
+    Parameters
+    ----------
+    tags
+        What its tags and the site's rules say.
+    seen
+        What the bundle's check says; None = the bundle has none, nobody looked.
+    """
+    if tags.chest is False or tags.frontal is False:  # a rule of the site that was made since the image arrived
+        reason_code = ReasonCode.NOT_CHEST if tags.chest is False else ReasonCode.NOT_FRONTAL
+        disposition = Disposition.OUT_OF_SCOPE if tags.chest is False else Disposition.NOT_ANALYSED
+        return Unread(instance_id, reason_code, f"{reason_code.sentence} ({tags.words})", disposition, seen)
+    if seen is None:
+        if tags.prove_frontal_chest:
+            return None
+        return Unread(instance_id, ReasonCode.NEEDS_REVIEW, ReasonCode.NEEDS_REVIEW.sentence)
+    if seen.suitable:
+        return None
+    reason_code, disposition = ReasonCode.NEEDS_REVIEW, Disposition.NOT_ANALYSED
+    if seen.verdict is Verdict.BLANK:
+        reason_code = ReasonCode.BLANK
+    elif seen.verdict is Verdict.OTHER and tags.chest is None:
+        reason_code, disposition = ReasonCode.NOT_CHEST, Disposition.OUT_OF_SCOPE
+    reason = f"Tags and picture disagree: the tags say {tags.words}; {seen.sentence}."
+    if not tags.prove_frontal_chest:
+        reason = f"The tags say {tags.words}; {seen.sentence}."
+    return Unread(instance_id, reason_code, reason, disposition, seen)

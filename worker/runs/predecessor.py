@@ -1,0 +1,59 @@
+"""The report that a study's new one replaces, and why it is replaced."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.reporting import Predecessor
+from worker.rows.leases import Claim
+from worker.rows.tables import Result, ResultKind, Run, RunTrigger
+from worker.runs.analysis import Analysis
+from worker.runs.workplace import LoadedModel
+
+
+def find_predecessors(
+    session: Session, claim: Claim, analysis: Analysis, model: LoadedModel
+) -> tuple[tuple[Predecessor, ...], str]:
+    """Return the newest report of the study's earlier runs and why this run replaces it.
+
+    Returns
+    -------
+    tuple
+        The report once per SOP class in which it was written, for every archive knows the one it accepted, and a
+        few words for people; nothing and no words for a study without an earlier report. Runs in the shadow do not
+        count: nobody ever saw their reports.
+    """
+    run = _newest_reported_run(session, claim)
+    if run is None:
+        return (), ""
+    reports = [result for result in run.results if result.kind == ResultKind.STRUCTURED_REPORT]
+    predecessors = tuple(
+        Predecessor(report.sop_class_uid, report.sop_instance_uid, report.series_instance_uid) for report in reports
+    )
+    return predecessors, _reason(run, analysis, model)
+
+
+def _newest_reported_run(session: Session, claim: Claim) -> Run | None:
+    return session.scalars(
+        select(Run)
+        .join(Result, Result.run_id == Run.id)
+        .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
+        .where(Run.trigger != RunTrigger.SHADOW, ~Run.shadow, Result.kind == ResultKind.STRUCTURED_REPORT)
+        .order_by(Run.id.desc())
+        .limit(1)
+    ).first()
+
+
+def _reason(run: Run, analysis: Analysis, model: LoadedModel) -> str:
+    before = {(row.instance.sop_instance_uid, row.instance.pixel_sha256) for row in run.predictions}
+    now = {(picture.sop_instance_uid, picture.radiograph.pixel_sha256) for picture in analysis.pictures}
+    if run.model_version != model.bundle.model_version:
+        return "analysed by another model"
+    if run.policy_hash != model.policy.hash:
+        return "judged by another policy"
+    if before == now:
+        return "patient or order data were corrected"
+    if before < now:
+        return "an image was added"
+    return "the images changed"

@@ -1,0 +1,118 @@
+"""From rows to pictures: which instances of a study a run looks at, and what can be read of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import pydicom
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.dicom_file import read_dicom_file
+from dicom_io.fidelity import Decoding
+from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
+from dicom_io.reasons import ReasonCode
+from model.suitability import Suitability
+from worker.arrival.analysable import is_analysable
+from worker.arrival.correction import lay_over
+from worker.foundation.errors import RetryableRunError
+from worker.rows.tables import Disposition, IdentityCorrection, Instance
+
+BLANK_STD_GREY_LEVELS = 2.0
+"""A picture that varies less than this (of 255) shows nothing; drawn and real chests lie above 30."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One instance that could be read."""
+
+    instance_id: int
+    sop_instance_uid: str
+    header: Dataset
+    """Everything but the pixel data."""
+    radiograph: Radiograph
+    calling_ae_title: str = ""
+    """Who sent it: rules of the site may be about one sender."""
+    suitability: Suitability | None = None
+    """What the bundle's check said of it; None = not checked (yet)."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """One instance that could not be read, or must not be analysed, and why."""
+
+    instance_id: int
+    reason_code: ReasonCode
+    reason: str
+    disposition: Disposition = Disposition.NOT_ANALYSED
+    suitability: Suitability | None = None
+    """What the bundle's check said of it; None = it was not checked."""
+
+
+def load_candidates(session: Session, study_instance_uid: str) -> list[Instance]:
+    """Return the current versions of the study's instances that are, or were, fit for analysis; oldest first."""
+    return list(session.scalars(select(Instance).where(is_analysable(study_instance_uid)).order_by(Instance.id)))
+
+
+def read_pictures(
+    candidates: Iterable[Instance],
+    store: InstanceStore,
+    decoding: Decoding = Decoding.EXACT,
+    corrections: Sequence[IdentityCorrection] = (),
+) -> tuple[list[Picture], list[Unread]]:
+    """Decode every candidate; headers name the patient as corrected.
+
+    Raises
+    ------
+    RetryableRunError
+        A stored file is missing or cannot be read now.
+    """
+    pictures, unread = [], []
+    for candidate in candidates:
+        try:
+            picture = _read(candidate, store, decoding)
+            lay_over(picture.header, corrections)
+        except UndecodableError as error:
+            unread.append(Unread(candidate.id, ReasonCode(error.reason_code), ReasonCode(error.reason_code).sentence))
+            continue
+        if is_blank(picture.radiograph):
+            unread.append(Unread(candidate.id, ReasonCode.BLANK, ReasonCode.BLANK.sentence))
+        else:
+            pictures.append(picture)
+    return pictures, unread
+
+
+def _read(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Picture:
+    try:
+        dataset: Dataset = read_dicom_file(store.open_path(candidate.path))
+    except (StoreError, OSError) as error:
+        raise RetryableRunError(
+            ReasonCode.FILE_MISSING,
+            f"instance {candidate.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir",
+        ) from error
+    radiograph = read_radiograph(dataset, decoding)
+    for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+        if keyword in dataset:
+            del dataset[keyword]
+    return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph, candidate.calling_ae_title)
+
+
+def is_blank(radiograph: Radiograph) -> bool:
+    """Say whether a picture varies so little that it shows nothing."""
+    # numpy would first make a copy eight times the size
+    return float(cv2.meanStdDev(radiograph.pixels)[1][0, 0]) < BLANK_STD_GREY_LEVELS
+
+
+def read_header(instance: Instance, store: InstanceStore) -> Dataset:
+    """Return the header of a stored instance.
+
+    Raises
+    ------
+    StoreError
+        The file is gone.
+    """
+    return pydicom.dcmread(store.open_path(instance.path), stop_before_pixels=True)

@@ -1,0 +1,102 @@
+"""From an analysis to DICOM files on disk: every object built, read back, compared with its source, and stored.
+
+UIDs are deterministic: a repeated attempt makes the same objects again, another set of pictures, model, policy or
+revision makes others, whose report names its predecessor.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dicom_io.identity_guard import require_identity
+from dicom_io.instance_store import StoreError
+from dicom_io.reasons import ReasonCode
+from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
+from dicom_io.result_file import write_result
+from worker.foundation.errors import PermanentRunError, RetryableRunError
+from worker.rows.database import database_now
+from worker.rows.leases import Claim
+from worker.rows.tables import Result, Run
+from worker.runs.analysis import Analysis
+from worker.runs.announcement import announcements
+from worker.runs.built_result import BuiltResult
+from worker.runs.predecessor import find_predecessors
+from worker.runs.result_objects import ResultObject, result_objects
+from worker.runs.workplace import LoadedModel, Workplace
+
+
+def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplace: Workplace) -> list[BuiltResult]:
+    """Build and store the objects and messages of one analysis; a historical study gets none, to announce nothing.
+
+    Raises
+    ------
+    PermanentRunError
+        No valid object can be made from this study.
+    RetryableRunError
+        The store of results is full or not writable.
+    """
+    if analysis.historical:
+        return []
+    with workplace.sessions() as session:
+        report = _report(session, claim, analysis, model)
+    try:
+        objects = [_stored(made, report, workplace) for made in result_objects(analysis, report, workplace.settings)]
+        return [*objects, *announcements(claim, analysis, report, workplace)]
+    except InvalidReportError as error:
+        raise PermanentRunError(ReasonCode.RESULT_INVALID, f"{ReasonCode.RESULT_INVALID.sentence} {error}") from error
+    except StoreError as error:
+        raise RetryableRunError(ReasonCode.STORAGE, f"{ReasonCode.STORAGE.sentence} {error}") from error
+
+
+def _stored(made: ResultObject, report: Report, workplace: Workplace) -> BuiltResult:
+    """Write one object down, unless what was written says anything else of patient, study or order than its source."""
+    content = write_result(made.dataset)
+    require_identity(content, made.source)
+    dataset = made.dataset
+    sop_instance_uid = str(dataset.SOPInstanceUID)
+    return BuiltResult(
+        made.kind,
+        made.finding,
+        str(dataset.SOPClassUID),
+        sop_instance_uid,
+        str(dataset.SeriesInstanceUID),
+        workplace.results.write(str(dataset.StudyInstanceUID), sop_instance_uid, [content]),
+        report.created_at,
+        report.revision,
+    )
+
+
+def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedModel) -> Report:
+    assessment, bundle = analysis.assessment, model.bundle
+    predecessors, reissue_reason = find_predecessors(session, claim, analysis, model)
+    return Report(
+        priority=assessment.priority.value,
+        priority_reason=assessment.reason,
+        images=tuple(
+            AnalysedImage(picture.sop_instance_uid, picture.radiograph.pixel_sha256, picture.radiograph.half_resolution)
+            for picture in analysis.pictures
+        ),
+        findings=tuple(
+            ReportedFinding(finding.label, finding.probability, finding.threshold, finding.source_index, finding.rank)
+            for finding in assessment.findings
+            if finding.probability is not None and finding.threshold is not None
+        ),
+        algorithm=Algorithm(bundle.name, bundle.model_version),
+        demonstration=bundle.demonstration,
+        policy_hash=model.policy.hash,
+        created_at=database_now(session),
+        revision=_next_revision(session, claim),
+        predecessors=predecessors,
+        reissue_reason=reissue_reason,
+    )
+
+
+def _next_revision(session: Session, claim: Claim) -> int:
+    """Return one more than the highest revision the study has results of; unchanged by a repeated attempt."""
+    highest = session.scalar(
+        select(func.max(Run.result_revision))
+        .join(Result, Result.run_id == Run.id)
+        .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
+    )
+    return 1 + (highest or 0)

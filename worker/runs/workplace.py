@@ -1,0 +1,139 @@
+"""What a worker process has at hand once it has started: database sessions, file stores, loaded networks, policy.
+
+Opened once per process, after the fork: neither database connections nor a compiled network survive one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import cast
+
+from dicom_io.instance_store import InstanceStore
+from model.bundle import Bundle, BundleError, load_bundle
+from model.classifier import Classifier, Runtime
+from worker.foundation.errors import PermanentRunError, StartError
+from worker.foundation.worker_name import worker_name
+from worker.queue.celery_app import configured_settings
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.runs.policy import Policy
+from worker.settings.config import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class BundleUnusable(StartError):
+    """A configured model bundle is missing, damaged or not meant for patients."""
+
+    def __init__(self, name: str, cause: str, code: str = "bundle") -> None:
+        self.code = code
+        super().__init__(f"bundle {name}: {cause}")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """One bundle, its network in memory and the policy made of its operating points."""
+
+    bundle: Bundle
+    classifier: Classifier
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Everything one run needs beside its own rows."""
+
+    settings: Settings
+    sessions: SessionFactory
+    instances: InstanceStore
+    results: InstanceStore
+    worker_name: str
+    models: dict[str, LoadedModel] = field(default_factory=dict)
+    """Networks loaded so far, by bundle name; more are loaded when a run first asks for them."""
+
+    def model(self, bundle_name: str) -> LoadedModel:
+        """Return the model of this name, loaded on first use.
+
+        Raises
+        ------
+        PermanentRunError
+            The bundle is not configured or cannot be used.
+        """
+        if bundle_name not in self.models:
+            try:
+                self.models[bundle_name] = load_model(self.settings, bundle_name)
+            except BundleUnusable as error:
+                raise PermanentRunError(error.code, str(error)) from error
+        return self.models[bundle_name]
+
+
+def check_bundles(settings: Settings) -> Mapping[str, Bundle]:
+    """Read every configured bundle's files and hashes, without loading a network.
+
+    Raises
+    ------
+    BundleUnusable
+        One is missing, damaged, or a demonstration where that is not allowed.
+    """
+    return {name: _checked_bundle(settings, name) for name in settings.bundles}
+
+
+def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
+    """Load one bundle's network.
+
+    Raises
+    ------
+    BundleUnusable
+        It is not configured, missing, damaged, or a demonstration where that is not allowed.
+    """
+    bundle = _checked_bundle(settings, bundle_name)
+    if bundle.suitability is None:
+        logger.warning("bundle %s has no suitability check: pictures are not checked, tags alone decide", bundle_name)
+    classifier = Classifier.load(bundle, runtime=cast(Runtime, settings.runtime), cache_dir=settings.cache_dir)
+    return LoadedModel(bundle, classifier, _policy(settings, bundle_name, bundle))
+
+
+def _checked_bundle(settings: Settings, name: str) -> Bundle:
+    if name not in settings.bundles:
+        raise BundleUnusable(name, f"is not among the configured bundles ({', '.join(sorted(settings.bundles))})")
+    try:
+        bundle = load_bundle(settings.bundles[name])
+    except BundleError as error:
+        raise BundleUnusable(name, f"{error}; set bundles.{name} to the folder of a model bundle") from error
+    if bundle.demonstration and not settings.allow_demonstration_bundle:
+        cause = (
+            f"{bundle.name} is a demonstration and may not analyse patients;"
+            " configure a real bundle, or set allow_demonstration_bundle for a trial without patients"
+        )
+        raise BundleUnusable(name, cause, "demonstration_bundle")
+    _policy(settings, name, bundle)
+    return bundle
+
+
+def _policy(settings: Settings, name: str, bundle: Bundle) -> Policy:
+    try:
+        return Policy.of_bundle(bundle, settings.thresholds)
+    except ValueError as error:
+        raise BundleUnusable(name, str(error)) from error
+
+
+def open_workplace(settings: Settings) -> Workplace:
+    """Connect, open the stores and load the default network of this process.
+
+    Raises
+    ------
+    BundleUnusable
+        The default bundle cannot be used.
+    """
+    sessions = session_factory(open_engine(settings.effective_database_url))
+    default = load_model(settings, "default")
+    instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
+    return Workplace(settings, sessions, instances, results, worker_name(), {"default": default})
+
+
+@cache
+def workplace() -> Workplace:
+    """Return this process's workplace, opened at the first call."""
+    return open_workplace(configured_settings())

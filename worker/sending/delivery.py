@@ -1,0 +1,203 @@
+"""From the outbox to the PACS: one association per study and destination, backoff, other report classes, plain states.
+
+What a destination answers is judged as in PS3.4 B.2.3 and by what real archives mean by it: 0x0000 and 0xBxxx are
+stored; out of resources (0xA7xx), aborts and timeouts are tried again for ever, with doubling waits; everything else
+cannot be cured by repeating, so a report is tried in an older SR class and then, like a picture, marked refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import StoreError
+from dicom_io.storage_scu import SendOutcome, send
+from worker.foundation.failpoints import failpoint
+from worker.rows.events import record
+from worker.rows.tables import DeliveryState
+from worker.sending import outbox
+from worker.sending.commitment import due_commitment_destinations
+from worker.sending.commitment_request import ask_for_commitment
+from worker.sending.hl7_delivery import announce
+from worker.sending.older_report import next_report_class, reissue_in_class
+from worker.sending.outbox import LOSSES_BEFORE_REFUSAL, Parcel
+from worker.sending.post_office import PostOffice
+from worker.settings.config import Destination
+from worker.settings.hl7 import Hl7Destination
+
+logger = logging.getLogger(__name__)
+
+
+def deliver(study_instance_uid: str, office: PostOffice) -> None:
+    """Send what is due of one study, to all destinations at once; what another process has in hand is left to it."""
+    with office.sessions.begin() as session:
+        destinations = outbox.due_destinations(session, study_instance_uid)
+        destinations |= due_commitment_destinations(session, study_instance_uid)
+    if not destinations:
+        return
+    with ThreadPoolExecutor(len(destinations), "delivery") as threads:  # a silent one must not hold up the others
+        running = [
+            threads.submit(copy_context().run, _deliver_to, study_instance_uid, destination, office)
+            for destination in sorted(destinations)
+        ]
+    for done in running:
+        done.result()
+
+
+def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice) -> None:
+    asked = True
+    while asked:  # again for what an answer that came at once has put back
+        while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
+            _deliver_batch(study_instance_uid, destination, parcels, office)
+        asked = ask_for_commitment(study_instance_uid, destination, office)
+
+
+def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list[Parcel]:
+    with office.sessions.begin() as session:
+        return outbox.take_due(session, study_instance_uid, destination, office.settings)
+
+
+def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel], office: PostOffice) -> None:
+    destination = office.destination(name)
+    if destination is None:
+        _give_up(study_instance_uid, parcels, f"destination {name} is not configured any more", office)
+        return
+    with _kept_in_hand(parcels, office):
+        outcomes = _send(study_instance_uid, destination, parcels, office)
+    failpoint("after_store_before_row")
+    with office.sessions.begin() as session:
+        for parcel, outcome in outcomes:
+            _note(session, study_instance_uid, parcel, outcome, office)
+
+
+def _send(
+    study_instance_uid: str, destination: Destination | Hl7Destination, parcels: Sequence[Parcel], office: PostOffice
+) -> list[tuple[Parcel, SendOutcome]]:
+    """Send the parcels whose files are as they were written, over one connection; the others are given up."""
+    ready = []
+    dropped = [(parcel, _dropped(parcel)) for parcel in parcels if parcel.lost >= LOSSES_BEFORE_REFUSAL]
+    for parcel in parcels:
+        if parcel.lost >= LOSSES_BEFORE_REFUSAL:
+            continue
+        if path := _intact_file(parcel, office):
+            ready.append((parcel, path))
+        else:
+            _give_up(study_instance_uid, [parcel], "the result's file is missing or damaged; requeue the study", office)
+    if not ready:
+        return dropped
+    paths, settings = [path for _parcel, path in ready], office.settings
+    if isinstance(destination, Hl7Destination):
+        outcomes = announce(destination, paths)
+    else:
+        outcomes = send(destination.peer(), paths, settings.ae_title, office.patience())
+    return dropped + [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
+
+
+def _dropped(parcel: Parcel) -> SendOutcome:
+    """Return a refusal without another attempt: sending the same bytes again did not help."""
+    comment = "the destination takes it and does not keep it"
+    return SendOutcome(Path(parcel.path), None, comment, False, permanent=True, comment_is_ours=True)
+
+
+def _intact_file(parcel: Parcel, office: PostOffice) -> Path | None:
+    try:
+        path = office.results.open_path(parcel.path)
+    except StoreError:
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return path if digest == parcel.sha256 else None
+
+
+def _give_up(study_instance_uid: str, parcels: Sequence[Parcel], why: str, office: PostOffice) -> None:
+    with office.sessions.begin() as session:
+        for parcel in parcels:
+            if outbox.note_over(session, parcel, DeliveryState.FAILED, None, why):
+                _record(session, "delivery_failed", study_instance_uid, parcel, why, office)
+
+
+def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: SendOutcome, office: PostOffice) -> None:
+    """Write one answer into its row, and into the audit trail when it settles something."""
+    answer = describe_answer(outcome)
+    if outcome.accepted:
+        commitment = _commits(parcel, office)
+        if outbox.note_sent(session, parcel, outcome.status, outcome.comment, commitment=commitment):
+            _record(session, "stored" if commitment else "delivered", study_instance_uid, parcel, answer, office)
+    elif not outcome.permanent:
+        if (
+            outbox.note_retry(
+                session, parcel, outcome.status, outcome.comment, office.settings, unreachable=outcome.unreachable
+            )
+            and parcel.attempts == 1
+        ):
+            _record(session, "delivery_delayed", study_instance_uid, parcel, answer, office)
+    elif outbox.is_report(parcel) and (older := next_report_class(parcel.sop_class_uid)):
+        if outbox.note_over(
+            session, parcel, DeliveryState.SUPERSEDED, outcome.status, f"{answer}; sent in an older class"
+        ):
+            reissue_in_class(session, parcel, older, office.results)
+            _record(session, "report_class_changed", study_instance_uid, parcel, answer, office)
+    elif outbox.note_over(session, parcel, DeliveryState.REFUSED, outcome.status, outcome.comment):
+        _record(session, "delivery_refused", study_instance_uid, parcel, answer, office)
+
+
+def _commits(parcel: Parcel, office: PostOffice) -> bool:
+    """Return whether the destination is asked to keep this object before it counts as delivered."""
+    destination = office.destination(parcel.destination)
+    return isinstance(destination, Destination) and destination.storage_commitment
+
+
+def describe_answer(outcome: SendOutcome) -> str:
+    """Return the destination's answer in a few words without its free text, which may quote the patient."""
+    if outcome.comment_is_ours:
+        return outcome.comment
+    if outcome.status is None:
+        return "no answer" if not outcome.permanent else "no presentation context"
+    return f"status 0x{outcome.status:04X}"
+
+
+def _record(
+    session: Session, kind: str, study_instance_uid: str, parcel: Parcel, reason: str, office: PostOffice
+) -> None:
+    logger.info("%s: %s to %s, attempt %d (%s)", kind, parcel.kind, parcel.destination, parcel.attempts, reason)
+    details = {"destination": parcel.destination, "delivery_id": parcel.delivery_id, "attempts": parcel.attempts}
+    record(
+        session,
+        kind,
+        actor=office.worker_name,
+        study_instance_uid=study_instance_uid,
+        run_id=parcel.run_id,
+        reason=reason,
+        details=details,
+    )
+
+
+@contextmanager
+def _kept_in_hand(parcels: Sequence[Parcel], office: PostOffice) -> Iterator[None]:
+    """Renew the parcels' leases from a thread while the block runs: a slow archive may take longer than one lease."""
+    over = threading.Event()
+
+    def renew_until_over() -> None:
+        while not over.wait(office.settings.lease_renewal_seconds):
+            try:
+                with office.sessions.begin() as session:
+                    outbox.renew(session, parcels, office.settings)
+            except OperationalError as error:  # tried again; a lapsed lease costs at most a second, equal sending
+                logger.warning("cannot renew %d parcels in hand (%s)", len(parcels), type(error.orig).__name__)
+
+    renewer = threading.Thread(target=renew_until_over, name="parcel-leases", daemon=True)
+    renewer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewer.join()

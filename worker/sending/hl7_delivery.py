@@ -1,0 +1,48 @@
+"""Sends kept HL7 messages to a receiver and judges its answers.
+
+AA and CA are delivered. AE, AR, CE, CR, silence, a drop, an answer to another message: sent again later, with doubling
+waits, for ever; what a receiver refuses today its operator may let in tomorrow, and the control id tells duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dicom_io.storage_scu import SendOutcome
+from hl7_io.acknowledgement import AnswerError, read_acknowledgement
+from hl7_io.mllp import MllpError
+from hl7_io.mllp_client import MllpConnection
+from hl7_io.reading import read_message
+from worker.settings.hl7 import Hl7Destination
+
+
+def announce(destination: Hl7Destination, paths: Sequence[Path]) -> list[SendOutcome]:
+    """Send the messages over one connection, each after the answer to the one before; report on each, in order.
+
+    After a silence or a drop the rest is not tried: an answer that comes late would be taken for the next one's.
+    """
+    outcomes: list[SendOutcome] = []
+    try:
+        with MllpConnection(destination.receiver()) as connection:
+            for path in paths:
+                outcomes.append(_sent(path, connection))
+    except MllpError as error:
+        outcomes += [_undelivered(path, str(error)) for path in paths[len(outcomes) :]]
+    return outcomes
+
+
+def _sent(path: Path, connection: MllpConnection) -> SendOutcome:
+    content = path.read_bytes()
+    control_id = read_message(content).header.text(10)
+    answer = connection.exchange(content)
+    try:
+        acknowledgement = read_acknowledgement(answer, control_id)
+    except AnswerError as error:
+        return _undelivered(path, str(error))
+    words = f"{acknowledgement.words} (control id {control_id})"
+    return SendOutcome(path, None, words, acknowledgement.accepted, permanent=False, comment_is_ours=True)
+
+
+def _undelivered(path: Path, why: str) -> SendOutcome:
+    return SendOutcome(path, None, why, False, permanent=False, comment_is_ours=True)

@@ -1,0 +1,182 @@
+"""The rows of the outbox: which results are due where, who has them in hand, what the destination answered.
+
+A parcel is one ``delivery`` row in hand. It is taken by a conditional update with a lease and a fencing token; what is
+noted about it later counts only while both still match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Update, or_, select, update
+from sqlalchemy.orm import Session
+
+from worker.rows.database import database_now
+from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, Study, StudyState
+from worker.settings.config import Settings
+
+LOSSES_BEFORE_REFUSAL = 3
+"""An object that its destination has taken and not kept this often counts as refused; archives that drop a class they
+do not know, or file objects under UIDs of their own, would be sent it for ever."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One result in hand for one destination."""
+
+    delivery_id: int
+    fencing_token: int
+    attempts: int
+    """Including the one being made."""
+    destination: str
+    result_id: int
+    run_id: int
+    kind: str
+    sop_class_uid: str
+    path: str
+    """Relative to the store of results."""
+    sha256: str
+    lost: int = 0
+    """How often the destination has taken it and not kept it."""
+
+
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for a delivery row that may be taken at ``now`` (aware UTC)."""
+    waiting_is_over = or_(Delivery.next_attempt_at.is_(None), Delivery.next_attempt_at <= now)
+    free = or_(Delivery.lease_until.is_(None), Delivery.lease_until <= now)
+    return (Delivery.state == DeliveryState.PENDING) & waiting_is_over & free
+
+
+def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
+    """Return the query for due deliveries of studies that are not held, oldest first."""
+    return (
+        select(Delivery, Result, Run)
+        .join(Result, Delivery.result_id == Result.id)
+        .join(Run, Result.run_id == Run.id)
+        .join(Study, Run.study_instance_uid == Study.study_instance_uid)
+        .where(is_due(now), Study.state != StudyState.HELD)
+        .order_by(Delivery.id)
+    )
+
+
+def due_destinations(session: Session, study_instance_uid: str) -> set[str]:
+    """Return the names of the destinations that something of the study is due for."""
+    due = due_deliveries(database_now(session)).where(Run.study_instance_uid == study_instance_uid)
+    return {delivery.destination for delivery, _result, _run in session.execute(due)}
+
+
+def take_due(session: Session, study_instance_uid: str, destination: str, settings: Settings) -> list[Parcel]:
+    """Take every due delivery of the study to one destination; rows another process took are left out."""
+    now = database_now(session)
+    due = due_deliveries(now).where(Run.study_instance_uid == study_instance_uid, Delivery.destination == destination)
+    parcels = []
+    for delivery, result, run in session.execute(due).all():
+        token, attempts = delivery.fencing_token + 1, delivery.attempts + 1
+        taken = _changed(
+            session,
+            update(Delivery)
+            .where(Delivery.id == delivery.id, Delivery.fencing_token == delivery.fencing_token, is_due(now))
+            .values(fencing_token=token, attempts=attempts, lease_until=now + lease(settings)),
+        )
+        if taken:
+            parcels.append(
+                Parcel(
+                    delivery_id=delivery.id,
+                    fencing_token=token,
+                    attempts=attempts,
+                    destination=destination,
+                    result_id=result.id,
+                    run_id=run.id,
+                    kind=result.kind,
+                    sop_class_uid=result.sop_class_uid,
+                    path=result.path,
+                    sha256=result.sha256,
+                    lost=delivery.lost,
+                )
+            )
+    return parcels
+
+
+def renew(session: Session, parcels: Sequence[Parcel], settings: Settings) -> None:
+    """Push the leases of parcels in hand forward."""
+    until = database_now(session) + lease(settings)
+    for parcel in parcels:
+        session.execute(update(Delivery).where(*_in_hand(parcel)).values(lease_until=until))
+
+
+def lease(settings: Settings) -> timedelta:
+    """Return how long a parcel stays in hand without renewal."""
+    return timedelta(seconds=settings.lease_seconds)
+
+
+def retry_delay(attempts: int, settings: Settings) -> timedelta:
+    """Return the wait after the ``attempts``-th failed attempt: doubling, up to the longest."""
+    doublings = min(attempts - 1, 30)
+    seconds = settings.delivery_first_retry_seconds * 2**doublings
+    return timedelta(seconds=min(seconds, settings.delivery_longest_retry_seconds))
+
+
+def note_sent(session: Session, parcel: Parcel, status: int | None, comment: str | None, *, commitment: bool) -> bool:
+    """Note that the destination has the result; False when the parcel is no longer in hand.
+
+    Parameters
+    ----------
+    commitment
+        True has the destination asked whether it will keep it.
+    """
+    now = database_now(session)
+    asked: dict[str, Any] = {"commitment_due_at": now if commitment else None, "commitment_requests": 0}
+    return _note(session, parcel, DeliveryState.SENT, status, comment, sent_at=now, **asked)
+
+
+def note_over(session: Session, parcel: Parcel, state: DeliveryState, status: int | None, comment: str | None) -> bool:
+    """Note that this row will not be sent again by itself: refused, failed or superseded."""
+    return _note(session, parcel, state, status, comment)
+
+
+def note_retry(
+    session: Session,
+    parcel: Parcel,
+    status: int | None,
+    comment: str | None,
+    settings: Settings,
+    *,
+    unreachable: bool,
+) -> bool:
+    """Put the parcel back for another attempt after the backoff; nothing is dropped by age."""
+    due = database_now(session) + retry_delay(parcel.attempts, settings)
+    return _note(session, parcel, DeliveryState.PENDING, status, comment, next_attempt_at=due, unreachable=unreachable)
+
+
+def _note(
+    session: Session,
+    parcel: Parcel,
+    state: DeliveryState,
+    status: int | None,
+    comment: str | None,
+    **others: Any,
+) -> bool:
+    noted = {"state": state, "last_status": status, "last_comment": comment, "lease_until": None}
+    values = {**noted, "unreachable": False, **others}
+    return _changed(session, update(Delivery).where(*_in_hand(parcel)).values(**values))
+
+
+def _in_hand(parcel: Parcel) -> Iterable[ColumnElement[bool]]:
+    return (
+        Delivery.id == parcel.delivery_id,
+        Delivery.fencing_token == parcel.fencing_token,
+        Delivery.state == DeliveryState.PENDING,
+    )
+
+
+def _changed(session: Session, change: Update) -> bool:
+    changed = session.execute(change.returning(Delivery.id), execution_options={"synchronize_session": False})
+    return changed.one_or_none() is not None
+
+
+def is_report(parcel: Parcel) -> bool:
+    """Return whether the parcel holds the structured report."""
+    return parcel.kind == ResultKind.STRUCTURED_REPORT

@@ -1,0 +1,90 @@
+"""Taking announcements back: whoever was told, or perhaps told, of a result that is about somebody else hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_io.instance_store import InstanceStore
+from dicom_io.uids import deterministic_uid
+from hl7_io.observation_report import control_id
+from hl7_io.withdrawal import build_withdrawal
+from worker.rows.database import database_now
+from worker.rows.events import record
+from worker.rows.tables import Delivery, Result, ResultKind, Run
+
+_WITHDRAWAL = "withdrawal"
+
+
+def withdraw_announcements(session: Session, runs: Sequence[Run], store: InstanceStore, why: str, actor: str) -> int:
+    """Put the withdrawal of every message these runs have sent, or may have sent, into the outbox; once per message.
+
+    Call it before a new run of the study ends, in the transaction that takes the runs' results back; ring for the
+    delivery after the commit.
+
+    Parameters
+    ----------
+    store
+        The store of results.
+    why
+        For the receiver and the audit trail; never patient data.
+
+    Returns
+    -------
+    int
+        How many receivers will be told.
+
+    Raises
+    ------
+    StoreError
+        A kept message is gone, or the store is full.
+    """
+    told = session.execute(
+        select(Result, Delivery.destination)
+        .join(Delivery, Delivery.result_id == Result.id)
+        .where(Result.run_id.in_([run.id for run in runs]), Result.kind == ResultKind.HL7_MESSAGE)
+        .where(Delivery.attempts > 0)
+        .order_by(Result.id)
+    ).all()
+    known = set(session.scalars(select(Result.sop_instance_uid).where(Result.run_id.in_([run.id for run in runs]))))
+    withdrawals = {deterministic_uid(uid, _WITHDRAWAL) for uid in known}
+    withdrawn = 0
+    for message, destination in told:
+        uid = deterministic_uid(message.sop_instance_uid, _WITHDRAWAL)
+        if uid in known or message.sop_instance_uid in withdrawals:
+            continue  # taken back already, or itself a withdrawal
+        session.add(_withdrawal(session, message, uid, destination, store, why))
+        withdrawn += 1
+        record(
+            session,
+            "announcement_withdrawn",
+            actor=actor,
+            study_instance_uid=message.run.study_instance_uid,
+            run_id=message.run_id,
+            reason=f"{destination} is told that the message was wrong: {why}",
+        )
+    session.flush()
+    return withdrawn
+
+
+def _withdrawal(
+    session: Session, message: Result, uid: str, destination: str, store: InstanceStore, why: str
+) -> Result:
+    now = database_now(session)
+    content = build_withdrawal(store.open_path(message.path).read_bytes(), control_id(uid), now, why)
+    file = store.write(message.run.study_instance_uid, uid, [content], suffix=".hl7")
+    return Result(
+        run_id=message.run_id,
+        kind=ResultKind.HL7_MESSAGE,
+        finding=None,
+        sop_class_uid="",
+        sop_instance_uid=uid,
+        series_instance_uid="",
+        path=file.path,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        created_at=now,
+        deliveries=[Delivery(destination=destination)],
+    )

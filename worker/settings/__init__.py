@@ -1,0 +1,1 @@
+"""The configuration: one TOML file plus ``CXR_*`` environment variables, a file per subject."""

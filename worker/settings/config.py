@@ -1,0 +1,309 @@
+"""The configuration: one TOML file plus ``CXR_*`` environment variables, read once and passed down, frozen.
+
+Lookup order, first wins: arguments, environment (``CXR_DATABASE_URL=...``, nested with ``__``), ``CXR_<NAME>_FILE``
+for secrets, the TOML file named by ``--config`` or ``CXR_CONFIG``, the defaults below. All mistakes are reported at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from dicom_io.fidelity import Decoding
+from dicom_io.peer import Peer
+from dicom_io.site_rules import SiteRule
+from worker.settings.hl7 import Hl7Destination
+from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.tls import Tls
+from worker.settings.ups import Ups
+
+STARTER_BUNDLE = Path(__file__).resolve().parents[2] / "model" / "bundles" / "nih-starter-densenet121"
+"""Trained on real radiographs, where this release brings it; the demonstration shows real films to it."""
+DEFAULT_BUNDLE = Path(__file__).resolve().parents[2] / "model" / "bundles" / "phantom-densenet121"
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_config_file: ContextVar[Path | None] = ContextVar("_config_file", default=None)
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message lists every mistake with the name of its field."""
+
+
+class Source(BaseModel):
+    """One system that may send to us, known by its calling AE title."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ae_title: AeTitle
+    """Calling AE title, case-sensitive, at most 16 characters."""
+    hosts: tuple[str, ...] = ()
+    """IP addresses it may call from; empty = any."""
+    urgent: bool = False
+    """True puts every study of this source on the ``stat`` queue (an emergency room, say)."""
+    bundle: str = "default"
+    """Name of the model bundle for its studies, a key of ``bundles``."""
+    accept_secondary_capture: bool = False
+    """True analyses Secondary Capture images too (film digitisers)."""
+    include_under_18: bool = False
+    """True analyses children; the training data are mostly adults."""
+
+
+class Destination(BaseModel):
+    """One PACS that results are sent to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64)
+    """Short name used in rows and on pages."""
+    ae_title: AeTitle
+    host: str
+    port: Port
+    tls: Tls | None = None
+    pictures: Literal["none", "sc", "sc+gsps"] = "sc"
+    """Beside the report, per flagged finding: nothing, a Secondary Capture with the heat map, or that and a Grayscale
+    Softcopy Presentation State that draws a line on the original image."""
+    summary_capture: bool = False
+    """True adds one Secondary Capture that shows all flagged findings side by side."""
+    storage_commitment: bool = False
+    """True asks the PACS to commit to every object; only then it counts as delivered. The PACS must know our AE title,
+    host and port, unless it answers on the association of the request."""
+    commitment_wait_seconds: float = Field(3.0, ge=0, le=60)
+    """How long the association of a request stays open for an answer on it."""
+
+    def peer(self) -> Peer:
+        """Return the address in the form the network layer takes."""
+        return Peer(self.ae_title, self.host, self.port, self.tls.files() if self.tls else None)
+
+
+class Settings(BaseSettings):
+    """Everything the worker can be told; the unit stands in each field's name or doc line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CXR_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path("data")
+    """Folder for everything on disk: instances, results, quarantine, SQLite file, queue."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty = SQLite file ``triage.db`` in ``data_dir``. PostgreSQL: ``postgresql+psycopg://...``."""
+    broker_url: str = "filesystem://"
+    """Celery broker; ``filesystem://`` (inside ``data_dir``) or ``redis://...``."""
+
+    ae_title: AeTitle = "CXRAI"
+    """Our AE title, for receiving and for sending."""
+    listen_host: str = "127.0.0.1"
+    listen_port: Port = 11112
+    listen_tls: Tls | None = None
+    maximum_associations: int = Field(25, ge=1)
+    """Simultaneous associations; one more is rejected as transient."""
+    maximum_pdu_bytes: int = Field(131072, ge=4096)
+    network_timeout_seconds: float = Field(300.0, gt=0)
+    dimse_timeout_seconds: float = Field(120.0, gt=0)
+    acse_timeout_seconds: float = Field(30.0, gt=0)
+    accept_unknown_sources: bool = False
+    """True lets any calling AE title send; meant for the demonstration on one machine."""
+    sources: tuple[Source, ...] = ()
+    site_rules: tuple[SiteRule, ...] = ()
+    """What this site knows of its senders' tags; see ``dicom_io.site_rules``."""
+    destinations: tuple[Destination, ...] = ()
+    hl7_destinations: tuple[Hl7Destination, ...] = ()
+    hl7_listener: Hl7Listener | None = None
+    """Where ADT and ORU messages come in; None listens to nobody."""
+    ups: Ups | None = None
+    """The worklist of workitems (Unified Procedure Step) at the listener; None offers none."""
+    minimum_free_bytes: int = Field(2_000_000_000, ge=0)
+    """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
+
+    bundles: dict[str, Path] = Field(default_factory=lambda: {"default": DEFAULT_BUNDLE})
+    """Model bundles by name; ``default`` serves every source that names none."""
+    allow_demonstration_bundle: bool = False
+    """True lets a demonstration bundle analyse studies; only the demonstration sets it."""
+    decoding: Decoding = Decoding.EXACT
+    """``fast`` decodes JPEG 2000 and HTJ2K images of at least 1792 px at half resolution, several times faster and
+    within 0.1 grey levels in the mean at 224 px; results say so. ``exact`` decodes all of every image."""
+    runtime: str = Field("auto", pattern="^(auto|openvino|torch)$")
+    site_name: str = ""
+    """Institution shown on the worklist."""
+    time_zone: str = "UTC"
+    """IANA name of the site's zone; dates and times in our results use it when the source states no offset."""
+    device_serial_number: str = "0001"
+    """DeviceSerialNumber in our results; with the model name it marks them as ours."""
+
+    quiet_time_seconds: float = Field(2.0, ge=0)
+    """A study is due this long after its last image when no association end told us earlier."""
+    lease_seconds: float = Field(20.0, gt=0)
+    lease_renewal_seconds: float = Field(5.0, gt=0)
+    maximum_attempts: int = Field(3, ge=1)
+    upper_wait_minutes: float = Field(60.0, gt=0)
+    """An unread study older than this moves to the head of the list."""
+    historical_after_days: int = Field(7, ge=0)
+    """Studies with an older StudyDate are historical: never flagged or announced."""
+    analyse_historical: bool = True
+    """False leaves historical studies alone, ``not_analysed(historical)``; ``requeue`` analyses one all the same."""
+    delivery_first_retry_seconds: float = Field(1.0, gt=0)
+    delivery_longest_retry_seconds: float = Field(300.0, gt=0)
+    commitment_answer_seconds: float = Field(300.0, gt=0)
+    """A storage commitment request without an answer is made again after this long, then after twice as long, up to a
+    day; after every third the object is sent again, too."""
+    sweep_interval_seconds: float = Field(1.0, gt=0)
+    ring_again_seconds: float = Field(10.0, gt=0)
+    """A queued run or due delivery whose message seems lost is rung again after this long."""
+    concurrency: int = Field(0, ge=0)
+    """Triage processes of one ``work``; 0 = one per core."""
+
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Operating points by finding that replace the bundle's own, 0..1."""
+    include_negatives: bool = False
+    """True lists findings below their threshold in the report as Absent."""
+
+    worklist_host: str = "127.0.0.1"
+    worklist_port: Port = 8042
+    worklist_password_hash_file: Path | None = None
+    """File with the administrator's password hash (``python -m worklist passwd``); needed off loopback."""
+
+    @field_validator("sources")
+    @classmethod
+    def _source_titles_are_unique(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        titles = [source.ae_title for source in sources]
+        if len(set(titles)) != len(titles):
+            raise ValueError("each ae_title may stand once")
+        return sources
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone_is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{name!r} is no time zone of this machine; use a name such as Europe/Berlin") from error
+        return name
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Settings:
+        if self.lease_renewal_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                "lease_renewal_seconds must be at most half of lease_seconds, else one slow renewal loses it"
+            )
+        unknown = sorted({source.bundle for source in self.sources} - set(self.bundles))
+        if unknown:
+            raise ValueError(f"sources name bundles that are not configured: {', '.join(unknown)}")
+        if "default" not in self.bundles:
+            raise ValueError("bundles needs an entry named default")
+        names = [item.name for item in self.destinations] + [item.name for item in self.hl7_destinations]
+        if len(set(names)) != len(names):
+            raise ValueError("each name may stand once among destinations and hl7_destinations")
+        rules = [rule.name for rule in self.site_rules]
+        if len(set(rules)) != len(rules):
+            raise ValueError("each name may stand once among site_rules")
+        unknown = sorted({title for rule in self.site_rules for title in rule.sources if self.source(title) is None})
+        if unknown and not self.accept_unknown_sources:
+            raise ValueError(f"site_rules name sources that are not configured: {', '.join(unknown)}")
+        if self.worklist_host not in LOOPBACK and self.worklist_password_hash_file is None:
+            raise ValueError(
+                "worklist_host is not loopback: set worklist_password_hash_file"
+                " (make one with `python -m worklist passwd FILE`)"
+            )
+        return self
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database URL with the SQLite default filled in."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'triage.db').resolve()}"
+
+    @property
+    def instances_dir(self) -> Path:
+        """Folder of received instances."""
+        return self.data_dir / "instances"
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of generated results."""
+        return self.data_dir / "results"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of compiled models."""
+        return self.data_dir / "cache"
+
+    def source(self, calling_ae_title: str) -> Source | None:
+        """Return the configured source with this calling AE title, or None."""
+        return next((source for source in self.sources if source.ae_title == calling_ae_title), None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if path := _config_file.get():
+            sources += (TomlConfigSettingsSource(settings_cls, path),)
+        return sources
+
+
+def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the configuration.
+
+    Parameters
+    ----------
+    config_file
+        TOML file; None takes ``CXR_CONFIG`` from the environment, if set.
+    overrides
+        Fields that win over everything else.
+
+    Raises
+    ------
+    ConfigurationError
+        Listing every mistake by field.
+    """
+    named = os.environ.get("CXR_CONFIG")
+    path = config_file or (Path(named) if named else None)
+    if path is not None and not path.is_file():
+        raise ConfigurationError(f"configuration file {path} does not exist; create it or unset CXR_CONFIG")
+    reading = _config_file.set(path)
+    try:
+        return Settings(**_secrets_from_files(overrides))
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise ConfigurationError("the configuration has mistakes:\n" + "\n".join(lines)) from error
+    except ValueError as error:  # TOML syntax
+        raise ConfigurationError(f"configuration file {path} is not valid TOML: {error}") from error
+    finally:
+        _config_file.reset(reading)
+
+
+def _secrets_from_files(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return the overrides with the secrets that ``CXR_<NAME>_FILE`` points to, where nothing stronger is given."""
+    found = dict(overrides)
+    for name in ("database_url", "broker_url"):
+        if (secret := os.environ.get(f"CXR_{name.upper()}_FILE")) and name not in found:
+            try:
+                found[name] = Path(secret).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigurationError(f"CXR_{name.upper()}_FILE: cannot read {secret}: {error.strerror}") from error
+    return found

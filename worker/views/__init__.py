@@ -1,0 +1,1 @@
+"""What people read: the worklist and the studies as frozen values, in words, tables and CSV."""

@@ -1,0 +1,235 @@
+"""Everything the database knows about one study, as frozen values for the terminal, the JSON API and the study page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from worker.rows.tables import Delivery, DeliveryState, Disposition, Event, Instance, Prediction, Result, Run, Study
+from worker.views.presentation import suitability_text
+from worker.views.studies import StudyLine, study_lines
+
+
+@dataclass(frozen=True)
+class InstanceDetail:
+    """One received instance; ``path`` is relative to the folder of received instances."""
+
+    id: int
+    sop_instance_uid: str
+    version: int
+    current: bool
+    series_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: str
+    bytes: int
+    sha256: str
+    calling_ae_title: str
+    received_at: datetime
+    disposition: str
+    reason_code: str | None
+    reason: str | None
+    image_verdict: str | None
+    """What the picture looks like (``model.suitability.Verdict``); None = not checked."""
+    image_score: float | None
+    image_distance: float | None
+
+    @property
+    def suitability(self) -> str:
+        """What the suitability check made of the picture, in words."""
+        return suitability_text(self.image_verdict, self.image_score, self.image_distance)
+
+
+@dataclass(frozen=True)
+class PredictionDetail:
+    """One finding in one instance; None = the bundle was not trained on it (never the same as 0)."""
+
+    instance_id: int
+    sop_instance_uid: str
+    finding: str
+    probability: float | None
+    threshold: float | None
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class DeliveryDetail:
+    """One result on its way to one destination; ``last_status`` is the last DIMSE status, None for HL7."""
+
+    id: int
+    destination: str
+    state: str
+    attempts: int
+    last_status: int | None
+    last_comment: str | None
+    next_attempt_at: datetime | None
+    sent_at: datetime | None
+    commitment_due_at: datetime | None
+    """When the destination is asked (again) whether it keeps the object; None = no question is open."""
+    commitment_requests: int
+    committed_at: datetime | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the destination has it, and has committed to keep it where that is asked for."""
+        return self.state == DeliveryState.COMMITTED or (
+            self.state == DeliveryState.SENT and self.commitment_due_at is None
+        )
+
+    @property
+    def commitment(self) -> str:
+        """How far storage commitment is, in words; empty where it is not asked for."""
+        if self.state == DeliveryState.COMMITTED:
+            return "committed"
+        if self.state != DeliveryState.SENT or self.commitment_due_at is None:
+            return ""
+        return f"not committed yet, asked {self.commitment_requests} times"
+
+
+@dataclass(frozen=True)
+class ResultDetail:
+    """One generated DICOM object; ``path`` is relative to the folder of results."""
+
+    id: int
+    kind: str
+    finding: str | None
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    path: str
+    bytes: int
+    sha256: str
+    created_at: datetime
+    deliveries: tuple[DeliveryDetail, ...]
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """One analysis; ``timings_seconds`` by stage."""
+
+    id: int
+    run_number: int
+    bundle: str
+    trigger: str
+    state: str
+    current: bool
+    shadow: bool
+    attempts: int
+    worker_name: str | None
+    model_version: str | None
+    policy_hash: str | None
+    timings_seconds: dict[str, Any]
+    outcome: str | None
+    priority: str | None
+    reason_code: str | None
+    reason: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    predictions: tuple[PredictionDetail, ...]
+    results: tuple[ResultDetail, ...]
+
+
+@dataclass(frozen=True)
+class EventDetail:
+    """One line of the audit trail."""
+
+    at: datetime
+    actor: str
+    kind: str
+    run_id: int | None
+    from_state: str | None
+    to_state: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class StudyDetail:
+    """One study with everything that hangs on it; ``runs`` newest first."""
+
+    line: StudyLine
+    patient_birth_date: str
+    issuer_of_patient_id: str
+    referring_physician_name: str
+    order_priority: str
+    called_ae_title: str
+    due_at: datetime | None
+    instances: tuple[InstanceDetail, ...]
+    runs: tuple[RunDetail, ...]
+    events: tuple[EventDetail, ...]
+
+    @property
+    def current_run(self) -> RunDetail | None:
+        """The run whose results count now."""
+        return next((run for run in self.runs if run.current), None)
+
+    @property
+    def analysed_instances(self) -> tuple[InstanceDetail, ...]:
+        """The current versions of the images that the model looked at."""
+        return tuple(item for item in self.instances if item.current and item.disposition == Disposition.ANALYSED)
+
+
+def study_detail(session: Session, study_instance_uid: str, now: datetime, upper_wait: timedelta) -> StudyDetail | None:
+    """Return everything about one study, or None when the database has no such Study Instance UID."""
+    study = session.get(Study, study_instance_uid)
+    if study is None:
+        return None
+    events = session.scalars(select(Event).where(Event.study_instance_uid == study_instance_uid).order_by(Event.id))
+    return StudyDetail(
+        line=study_lines(session, [study], now, upper_wait)[0],
+        patient_birth_date=study.patient_birth_date,
+        issuer_of_patient_id=study.issuer_of_patient_id,
+        referring_physician_name=study.referring_physician_name,
+        order_priority=study.order_priority,
+        called_ae_title=study.called_ae_title,
+        due_at=study.due_at,
+        instances=tuple(_instance(instance) for instance in study.instances),
+        runs=tuple(_run(run, run.id == study.current_run_id) for run in reversed(study.runs)),
+        events=tuple(_event(event) for event in events),
+    )
+
+
+def _instance(row: Instance) -> InstanceDetail:
+    return InstanceDetail(
+        row.id, row.sop_instance_uid, row.version, row.current, row.series_instance_uid, row.sop_class_uid,
+        row.transfer_syntax_uid, row.path, row.bytes, row.sha256, row.calling_ae_title, row.received_at,
+        row.disposition, row.reason_code, row.reason, row.image_verdict, row.image_score, row.image_distance,
+    )  # fmt: skip
+
+
+def _run(row: Run, current: bool) -> RunDetail:
+    return RunDetail(
+        row.id, row.run_number, row.bundle, row.trigger, row.state, current, row.shadow, row.attempts,
+        row.worker_name, row.model_version, row.policy_hash, dict(row.timings_seconds), row.outcome, row.priority,
+        row.reason_code, row.reason, row.queued_at, row.started_at, row.finished_at,
+        tuple(_prediction(prediction) for prediction in row.predictions),
+        tuple(_result(result) for result in row.results),
+    )  # fmt: skip
+
+
+def _prediction(row: Prediction) -> PredictionDetail:
+    return PredictionDetail(
+        row.instance_id, row.instance.sop_instance_uid, row.finding, row.probability, row.threshold, row.flagged
+    )
+
+
+def _result(row: Result) -> ResultDetail:
+    return ResultDetail(
+        row.id, row.kind, row.finding, row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid, row.path,
+        row.bytes, row.sha256, row.created_at, tuple(_delivery(delivery) for delivery in row.deliveries),
+    )  # fmt: skip
+
+
+def _delivery(row: Delivery) -> DeliveryDetail:
+    return DeliveryDetail(
+        row.id, row.destination, row.state, row.attempts, row.last_status, row.last_comment, row.next_attempt_at,
+        row.sent_at, row.commitment_due_at, row.commitment_requests, row.committed_at,
+    )  # fmt: skip
+
+
+def _event(row: Event) -> EventDetail:
+    return EventDetail(row.at, row.actor, row.kind, row.run_id, row.from_state, row.to_state, row.reason)

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from migrations.triage_worklist_0005 import COLUMNS
+from migrations.triage_views_0009 import VIEWS
 from worker.foundation.errors import MigrationBusy
 from worker.rows.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
 from worker.rows.migrate import ADVISORY_LOCK_KEY, upgrade
@@ -107,18 +107,20 @@ def test_a_migration_gives_up_when_another_one_does_not_end(postgresql_url: str)
     engine.dispose()
 
 
-def test_every_column_of_the_worklist_view_is_documented(engine: Engine) -> None:
-    columns = [column["name"] for column in inspect(engine).get_columns("triage_worklist")]
-    assert columns == list(COLUMNS)
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "docs" / "database.md").read_text(encoding="utf-8"), re.M)
-    assert [name for name, _ in rows] == columns
-    assert [meaning for _, meaning in rows] == [meaning for _, meaning in COLUMNS.values()]
+def test_every_column_of_the_views_is_documented(engine: Engine) -> None:
+    page = (ROOT / "docs" / "database.md").read_text(encoding="utf-8")
+    for view in VIEWS:
+        assert [column["name"] for column in inspect(engine).get_columns(view.name)] == list(view.columns)
+        section = next(part for part in page.split("\n## ") if f": `{view.name}`\n" in part)
+        rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.M)
+        assert rows == [(name, meaning) for name, (_, meaning) in view.columns.items()]
 
 
-def test_postgresql_keeps_the_meaning_of_each_worklist_column(postgresql_url: str) -> None:
+def test_postgresql_keeps_the_meaning_of_each_column_of_the_views(postgresql_url: str) -> None:
     engine = open_engine(postgresql_url)
-    comments = {column["name"]: column["comment"] for column in inspect(engine).get_columns("triage_worklist")}
-    assert comments == {name: meaning for name, (_, meaning) in COLUMNS.items()}
+    for view in VIEWS:
+        comments = {column["name"]: column["comment"] for column in inspect(engine).get_columns(view.name)}
+        assert comments == {name: meaning for name, (_, meaning) in view.columns.items()}
     engine.dispose()
 
 

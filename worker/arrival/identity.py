@@ -31,6 +31,7 @@ COLUMN_KEYWORDS = {
     "study_description": "StudyDescription",
     "referring_physician_name": "ReferringPhysicianName",
     "order_priority": "RequestedProcedurePriority",
+    "station_name": "StationName",
 }
 
 

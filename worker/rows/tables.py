@@ -175,6 +175,8 @@ class Study(Base):
     order_priority: Mapped[str] = mapped_column(default="")
     calling_ae_title: Mapped[str] = mapped_column(default="")
     called_ae_title: Mapped[str] = mapped_column(default="")
+    station_name: Mapped[str] = mapped_column(default="")
+    """Of the device that made the images, not of the archive that may have forwarded them."""
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime]
     due_at: Mapped[datetime | None]
@@ -297,6 +299,7 @@ class Run(Base):
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
         Index(None, "state", "lease_until"),
+        Index(None, "finished_at"),
     )
 
 

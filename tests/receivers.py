@@ -62,13 +62,14 @@ class Hl7Receiver:
         self._loop.close()
 
     async def _end(self) -> None:
+        await _rounds()  # a connection accepted just now gets its task, which will close it
         self._server.close()
-        await asyncio.sleep(0.05)  # a task cancelled before its first step could not close its connection
+        await _rounds()  # a task cancelled before its first step could not close its connection
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.05)  # closed transports let go of their sockets in the loop's next rounds
+        await _rounds()  # closed transports let go of their sockets
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         self.connections += 1
@@ -102,6 +103,11 @@ class Hl7Receiver:
         else:
             writer.writemessage(hl7.parse(_answer_text(deed, control_id)))
         await writer.drain()
+
+
+async def _rounds() -> None:
+    """Let everything that waits in the loop have its turn, and what that starts, too."""
+    await asyncio.sleep(0.05)
 
 
 def _answer_text(deed: str, control_id: str) -> str:

@@ -143,10 +143,11 @@ class Client:
         return int(status.Status), answer
 
     def act(self, action: int, uid: str, **information: Any) -> int:
-        """Return the status of an N-ACTION."""
+        """Return the status of an N-ACTION; without information it has no data set."""
+        given = dataset(**information) if information else None
         with self.association() as association:
             status, _ = association.send_n_action(
-                dataset(**information), action, UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+                given, action, UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
             )
         return int(status.Status)
 

@@ -33,6 +33,7 @@ COMMANDS = (
     "demo",
     "export",
     "explain",
+    "list",
 )
 run = CliRunner().invoke
 

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from migrations.triage_views_0009 import VIEWS
+from migrations.current_views import VIEWS
 from worker.foundation.errors import MigrationBusy
 from worker.rows.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
 from worker.rows.migrate import ADVISORY_LOCK_KEY, upgrade

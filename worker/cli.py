@@ -15,7 +15,14 @@ from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
 from dicom_io.instance_store import StoreError
-from worker.commands import explain_command, export_command, message_commands, study_commands
+from worker.commands import (
+    explain_command,
+    export_command,
+    list_command,
+    message_commands,
+    study_commands,
+    token_commands,
+)
 from worker.commands.options import ConfigOption, JsonOption
 from worker.foundation.errors import WorkerError
 from worker.foundation.logs import configure_logging
@@ -173,6 +180,8 @@ study_commands.register(app)
 explain_command.register(app)
 export_command.register(app)
 message_commands.register(app)
+list_command.register(app)
+token_commands.register(app)
 
 
 def complain(message: str) -> None:

@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from dicom_io.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.settings.config import Settings
-from worklist import api, entrance, pages
+from worklist import admin_api, api, entrance, pages
 from worklist.headers import SecurityHeaders
 from worklist.login import (
     SESSION_SECONDS,
@@ -53,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.guard = LoginGuard()
     app.include_router(pages.router)
     app.include_router(api.router)
+    app.include_router(admin_api.router)
     app.include_router(entrance.router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     app.add_middleware(

@@ -131,6 +131,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """What a value is in Python."""
+        return datetime
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Refuse naive times; hand the database UTC."""
         if value is None:
@@ -212,6 +217,7 @@ class Study(Base):
         Index(None, "last_received_at"),
         Index(None, "patient_id"),
         Index(None, "accession_number"),
+        Index(None, "first_received_at", "study_instance_uid"),
     )
 
 
@@ -579,6 +585,25 @@ class WorkitemEvent(Base):
     last_status: Mapped[int | None]
 
     __table_args__ = (Index(None, "receiving_ae_title", "done_at", "id"),)
+
+
+class ApiToken(Base):
+    """One token of a program that reads over HTTP; the token itself is nowhere, only its hash."""
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    """Of a token with 256 random bits, which no salt or slow hash makes harder to guess."""
+    patients: Mapped[bool] = mapped_column(default=True)
+    """False: columns that identify a patient stay empty."""
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the hour: reading must not write all the time."""
 
 
 class ServiceLease(Base):

@@ -1,0 +1,103 @@
+"""``list``: the rows of the admin API in the terminal, as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from worker.commands.options import ConfigOption, JsonOption
+from worker.commands.study_commands import opened, print_json
+from worker.settings.config import load_settings
+from worker.views.listing_pages import MAXIMUM_ROWS, Page, Wanted, csv_of, parse_filter, read_page
+from worker.views.listings import LISTINGS, Listing
+from worker.views.rendering import escape
+
+_FILTERS = "; ".join(f"{name}: {', '.join(listing.filters)}" for name, listing in LISTINGS.items())
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+def list_rows(
+    name: Annotated[str, typer.Argument(metavar="WHAT", help=f"One of {', '.join(LISTINGS)}.")],
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="NAME=VALUE", help=f"Only these rows; may be repeated. Names of {_FILTERS}."),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=_TIMES, help="Only rows of this UTC time or later; all have one time.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_TIMES, help="Only rows before this UTC time.")] = None,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest rows first. Default: the oldest.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=MAXIMUM_ROWS, help="Rows of one page.")] = 100,
+    after: Annotated[
+        str | None, typer.Option(metavar="NEXT", help="Go on behind an earlier page: the `next` it ended with.")
+    ] = None,
+    all_pages: Annotated[bool, typer.Option("--all", help="All pages, not only one.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV with a header to standard output.")] = False,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Rows for programs and spreadsheets, the same as the admin API gives: each once, whatever is written meanwhile.
+
+    For the worklist in reading order use `studies`. docs/api.md describes every column.
+    """
+    if as_csv and json_output:
+        raise typer.BadParameter("choose one of --csv and --json")
+    chosen = LISTINGS.get(name)
+    if chosen is None:
+        raise typer.BadParameter(f"there is no list of {name}; there are {', '.join(LISTINGS)}")
+    filters = dict(parse_filter(chosen, text) for text in where or ())
+    wanted = Wanted(filters, _utc(since), _utc(until), after, limit, newest)
+    with opened(load_settings(config)) as session:
+        pages = _pages(session, chosen, wanted) if all_pages else iter([read_page(session, chosen, wanted)])
+        _write(chosen, pages, as_csv=as_csv, as_json=json_output)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _pages(session: Session, listing: Listing, wanted: Wanted) -> Iterator[Page]:
+    page = read_page(session, listing, wanted)
+    yield page
+    while page.next is not None:
+        page = read_page(session, listing, replace(wanted, after=page.next))
+        yield page
+
+
+def _write(listing: Listing, pages: Iterator[Page], *, as_csv: bool, as_json: bool) -> None:
+    if as_csv:
+        for number, page in enumerate(pages):
+            sys.stdout.write(csv_of(listing, page.rows, header=number == 0))
+        return
+    read = list(pages)
+    rows = [row for page in read for row in page.rows]
+    if as_json:
+        print_json({"rows": rows, "next": read[-1].next})
+        return
+    table = Table(title=listing.title, header_style="bold")
+    for name in listing.brief:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_text(row[name])) for name in listing.brief))
+    Console().print(table)
+    if read[-1].next is not None:
+        Console().print(f"There are more: --after {read[-1].next}, or --all", highlight=False, soft_wrap=True)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command("list", rich_help_panel="Studies")(list_rows)

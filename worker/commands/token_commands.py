@@ -1,0 +1,71 @@
+"""``token``: who may read over HTTP without a person's login."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from worker.care.tokens import create_token, list_tokens, revoke_token
+from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.study_commands import opened, print_json
+from worker.settings.config import load_settings
+from worker.views.rendering import escape, local_time
+from worker.views.studies import as_json
+
+tokens = typer.Typer(
+    no_args_is_help=True, help="Tokens with which programs read the admin API; they can write nothing."
+)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Who uses it, such as grafana.")]
+
+
+@tokens.command()
+def create(
+    name: NameArgument,
+    days: Annotated[
+        float | None, typer.Option(min=0.01, help="Days until it expires. Default: valid until it is revoked.")
+    ] = None,
+    patients: Annotated[
+        bool, typer.Option("--patients/--without-patients", help="Whether it shows columns that identify a patient.")
+    ] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Make a token and print it, once: only its hash is kept. Written to the audit trail."""
+    with opened(load_settings(config), read_only=False) as session:
+        token = create_token(session, name, person(), days=days, patients=patients)
+    sys.stdout.write(f"{token}\n")
+    Console(stderr=True).print("keep it now; it cannot be shown again", highlight=False)
+
+
+@tokens.command()
+def revoke(name: NameArgument, config: ConfigOption = None) -> None:
+    """Make a token worthless at once. Written to the audit trail."""
+    with opened(load_settings(config), read_only=False) as session:
+        revoke_token(session, name, person())
+    Console().print(f"token {name} is revoked", highlight=False)
+
+
+@tokens.command("list")
+def list_all(json_output: JsonOption = False, config: ConfigOption = None) -> None:
+    """Every token that was ever made, and when it was last used."""
+    with opened(load_settings(config)) as session:
+        lines = list_tokens(session)
+    if json_output:
+        print_json(as_json(lines))
+        return
+    table = Table(title="Tokens", header_style="bold")
+    for title in ("Name", "Shows patients", "Made", "By", "Expires", "Revoked", "Last used"):
+        table.add_column(title, overflow="fold")
+    for line in lines:
+        moments = [local_time(moment) for moment in (line.expires_at, line.revoked_at, line.last_used_at)]
+        made = (local_time(line.created_at), escape(line.created_by))
+        table.add_row(escape(line.name), "yes" if line.patients else "no", *made, *moments)
+    Console().print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.add_typer(tokens, name="token", rich_help_panel="Setting up and trying out")

@@ -17,10 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, RLELossless, generate_uid
 from services import free_port, wait_for_port
 from sites import QUICK, Site, wait_until
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 
 from worker.rows.migrate import upgrade
+from worker.rows.tables import ProcessHeartbeat
 from worker.settings.config import load_settings
 
 pytestmark = pytest.mark.timeout(400)
@@ -71,6 +72,13 @@ def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: py
     finally:
         running.stop()
     assert whole.returncode == 0, "a clean stop has exit status 0"
+    assert heartbeats(running) == {}, "processes that ended on purpose are not missed"
+
+
+def heartbeats(site: Site) -> dict[str, str]:
+    """Return what the processes that show themselves compute on, by role."""
+    with site.session() as session:
+        return {row.role: row.device for row in session.scalars(select(ProcessHeartbeat))}
 
 
 def in_pacs(pacs: StandInPacs, study_instance_uid: str) -> list[Dataset]:
@@ -106,6 +114,11 @@ def test_a_radiograph_comes_back_as_report_pictures_priority_and_a_line_on_the_p
     wait_for_port(site.settings.worklist_port, 30)
     with urllib.request.urlopen(f"http://127.0.0.1:{site.settings.worklist_port}/", timeout=30) as page:
         assert "Pneumothorax" in page.read().decode()
+
+
+def test_every_process_shows_itself(site: Site) -> None:
+    expected = {"listener": "", "sweeper": "", "triage worker": "openvino", "delivery worker": ""}
+    wait_until(lambda: heartbeats(site) == expected, "every process gave a sign of life")
 
 
 def test_no_name_and_no_patient_id_stands_in_any_log_line(site: Site, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from hl7_io.mllp_server import MllpServer
 from worker.foundation.errors import AddressInUse, StartError
+from worker.foundation.worker_name import worker_name
 from worker.hl7.inbox import Inbox
 from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.heartbeat import Heartbeat
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 
@@ -36,8 +38,10 @@ def run_hl7_listener(settings: Settings, on_ready: Callable[[], None] = lambda: 
     engine = open_engine(settings.effective_database_url)
     try:
         require_current_schema(engine)
-        server = open_server(settings, listener, Inbox(settings, listener, session_factory(engine)))
-        _serve(server, on_ready)
+        sessions = session_factory(engine)
+        server = open_server(settings, listener, Inbox(settings, listener, sessions))
+        with Heartbeat(sessions, worker_name(), "HL7 listener"):
+            _serve(server, on_ready)
     finally:
         engine.dispose()
     return 0

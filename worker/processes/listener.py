@@ -16,9 +16,11 @@ from dicom_io.storage_scp import ScpSettings, StorageScp
 from dicom_io.ups_scp import UpsScp
 from worker.arrival.intake import Intake
 from worker.foundation.errors import AddressInUse
+from worker.foundation.worker_name import worker_name
 from worker.processes.tasks import ring_triage
 from worker.queue.celery_app import configure
 from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.heartbeat import Heartbeat
 from worker.rows.service_lock import sole_process
 from worker.sending.commitment_answer import answer_taker
 from worker.settings.config import Settings
@@ -73,7 +75,7 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
             sessions = session_factory(engine)
             intake = Intake(settings, sessions, store, ring_triage)
             take_commitment = answer_taker(sessions, settings, SERVICE)
-            with _worklist(settings, engine) as worklist:
+            with _worklist(settings, engine) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
                 _serve(StorageScp(scp_settings(settings), intake, take_commitment, worklist), settings, on_ready)
     finally:
         engine.dispose()

@@ -8,7 +8,8 @@ Each turn, every step in a transaction of its own:
 4. unread studies past the upper wait limit are lifted to the head of the list,
 5. HL7 messages that came in are applied, in their order,
 6. where a UPS worklist is configured, workitems follow their studies,
-7. now and then: files that a killed process left behind are removed (`worker.rows.orphans`), old messages forgotten.
+7. now and then: files that a killed process left behind are removed (`worker.rows.orphans`), old messages and
+   processes that died forgotten.
 
 Losing a sweeper loses nothing: whatever is due stays due.
 """
@@ -35,6 +36,7 @@ from worker.processes.lost_rings import (
     queued_runs_to_ring,
 )
 from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
+from worker.rows.heartbeat import Heartbeat, forget_dead_processes
 from worker.rows.leases import locked_study
 from worker.rows.orphans import remove_orphans
 from worker.rows.overdue import lift_overdue
@@ -186,6 +188,7 @@ class Sweeper:
     def _clean(self) -> None:
         with self._sessions.begin() as session:
             forget_old_messages(session, self._settings)
+            forget_dead_processes(session)
             if self._settings.ups is not None:
                 forget_closed_workitems(session, self._settings.ups)
         unfinished = self._store.remove_partial_files()
@@ -218,7 +221,9 @@ def run_sweeper(settings: Settings) -> int:
             signal.signal(number, lambda *_: stopped.set())
         store = InstanceStore(settings.instances_dir)
         bells = Bells(ring_triage, ring_delivery)
-        Sweeper(settings, session_factory(engine), store, bells, worker_name()).run(stopped)
+        sessions = session_factory(engine)
+        with Heartbeat(sessions, worker_name(), SERVICE):
+            Sweeper(settings, sessions, store, bells, worker_name()).run(stopped)
     finally:
         engine.dispose()
     return 0

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.exceptions import OperationalError
 
 from worker.foundation.logs import subject
+from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import app
+from worker.rows.database import SessionFactory
+from worker.rows.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def deliver_study(task: Any, study_instance_uid: str) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _open_for_work(**_signal: Any) -> None:
-    """Load what the first study would otherwise wait for; a delivery worker needs no network."""
+    """Load what the first study would otherwise wait for, then be seen; a delivery worker needs no network."""
     queues = set(app.amqp.queues.consume_from)
     if queues & {"stat", "routine"}:
         import worker.runs.triage
@@ -72,8 +75,24 @@ def _open_for_work(**_signal: Any) -> None:
         from worker.runs.workplace import workplace
 
         rehearse(workplace())
+        _show("triage worker", workplace().sessions, workplace().device)
     if DELIVERY_QUEUE in queues:
         import worker.sending.delivery  # noqa: F401 (loading it is the point)
         from worker.sending.post_office import post_office
 
-        post_office()
+        _show("delivery worker", post_office().sessions)
+
+
+_heartbeats: list[Heartbeat] = []
+
+
+def _show(role: str, sessions: SessionFactory, device: str = "") -> None:
+    if not _heartbeats:  # a process that serves both kinds of queue is one process
+        _heartbeats.append(Heartbeat(sessions, worker_name(), role, device))
+        _heartbeats[0].start()
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _leave(**_signal: Any) -> None:
+    while _heartbeats:
+        _heartbeats.pop().stop()

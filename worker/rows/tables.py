@@ -125,6 +125,19 @@ class InboundState(StrEnum):
     """It fits no study, or not exactly one patient: nothing was changed, a person may look."""
 
 
+class ReviewVerdict(StrEnum):
+    """What a radiologist says of a model's word on one finding."""
+
+    AGREE = "agree"
+    """The model is right: flagged and there, or not flagged and not there."""
+    DISAGREE = "disagree"
+    """The model is wrong."""
+    MISSED = "missed"
+    """The finding is there, and the model did not flag it or does not know it."""
+    COMMENT = "comment"
+    """Words about the study, without a finding."""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Timezone-aware UTC in Python; ``timestamp with time zone`` on PostgreSQL, naive UTC text on SQLite."""
 
@@ -604,6 +617,22 @@ class ApiToken(Base):
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     """To the hour: reading must not write all the time."""
+
+
+class ProcessHeartbeat(Base):
+    """One process's sign of life."""
+
+    __tablename__ = "process_heartbeat"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    """``host:pid``."""
+    role: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str]
+    """What it computes on; empty for processes that load no network."""
+    version: Mapped[str] = mapped_column(String(32))
+    """Of this product."""
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
 
 
 class ServiceLease(Base):

@@ -53,6 +53,11 @@ class Workplace:
     models: dict[str, LoadedModel] = field(default_factory=dict)
     """Networks loaded so far, by bundle name; more are loaded when a run first asks for them."""
 
+    @property
+    def device(self) -> str:
+        """What the networks of this process compute on, such as ``openvino``."""
+        return ", ".join(sorted({model.classifier.runtime for model in self.models.values()}))
+
     def model(self, bundle_name: str) -> LoadedModel:
         """Return the model of this name, loaded on first use.
 

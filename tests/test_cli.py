@@ -34,6 +34,7 @@ COMMANDS = (
     "export",
     "explain",
     "list",
+    "status",
 )
 run = CliRunner().invoke
 

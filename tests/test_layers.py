@@ -84,7 +84,20 @@ def test_no_circles_between_the_files_of_a_package_nor_between_its_rooms(package
 FLOORS = {
     "training": ("data", "evaluation", "networks", "fitting", "reporting", "heads"),
     "worker": (
-        *("foundation", "settings", "rows", "queue", "arrival", "sending", "runs", "views", "care", "hl7", "ups"),
+        *(
+            "foundation",
+            "settings",
+            "rows",
+            "queue",
+            "arrival",
+            "sending",
+            "runs",
+            "views",
+            "figures",
+            "care",
+            "hl7",
+            "ups",
+        ),
         *("processes", "demo", "commands", "cli"),
     ),
 }

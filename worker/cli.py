@@ -20,6 +20,7 @@ from worker.commands import (
     export_command,
     list_command,
     message_commands,
+    status_command,
     study_commands,
     token_commands,
 )
@@ -181,6 +182,7 @@ explain_command.register(app)
 export_command.register(app)
 message_commands.register(app)
 list_command.register(app)
+status_command.register(app)
 token_commands.register(app)
 
 

@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from dicom_io.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.settings.config import Settings
-from worklist import admin_api, api, entrance, pages
+from worklist import admin_api, api, entrance, metrics, model_page, operations, pages
 from worklist.headers import SecurityHeaders
 from worklist.login import (
     SESSION_SECONDS,
@@ -54,6 +54,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(pages.router)
     app.include_router(api.router)
     app.include_router(admin_api.router)
+    app.include_router(metrics.router)
+    app.include_router(operations.router)
+    app.include_router(model_page.router)
     app.include_router(entrance.router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     app.add_middleware(
@@ -98,7 +101,7 @@ def _add_error_pages(app: FastAPI) -> None:
 
 
 def _wants_page(request: Request) -> bool:
-    return not request.url.path.startswith(("/api/", "/partial/", "/healthz", "/static/"))
+    return not request.url.path.startswith(("/api/", "/partial/", "/healthz", "/metrics", "/static/"))
 
 
 def _answer(request: Request, status_code: int, message: str) -> Response:

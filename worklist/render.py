@@ -11,14 +11,15 @@ from fastapi.templating import Jinja2Templates
 
 from dicom_io.product import VERSION
 from dicom_io.reporting import NOT_FOR_DIAGNOSTIC_USE
-from worker.views.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text
+from worker.views.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text, seconds_text
 from worklist.login import csrf_token
-from worklist.sections import DELIVERY_TEXTS, SECTIONS, STATE_TEXTS, why
+from worklist.sections import DELIVERY_TEXTS, SECTIONS, STAGE_TEXTS, STATE_TEXTS, why
 from worklist.site import site_of
 
 TEMPLATES = Jinja2Templates(directory=Path(__file__).resolve().parent / "templates")
 TEMPLATES.env.filters.update(
     duration=duration_text,
+    seconds=seconds_text,
     percent=percent_text,
     finding=finding_text,
     size=bytes_text,
@@ -28,6 +29,7 @@ TEMPLATES.env.globals.update(
     sections=SECTIONS,
     state_texts=STATE_TEXTS,
     delivery_texts=DELIVERY_TEXTS,
+    stage_texts=STAGE_TEXTS,
     why=why,
     version=VERSION,
     not_for_diagnostic_use=NOT_FOR_DIAGNOSTIC_USE,

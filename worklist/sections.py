@@ -27,6 +27,20 @@ DELIVERY_TEXTS = {
     "delivered": "In the PACS",
     "failed": "Not accepted",
 }
+STAGE_TEXTS = {
+    "complete": "Wait for the study's end",
+    "queue": "Wait for a worker",
+    "read": "Read the images",
+    "suitability": "Look whether it is a chest",
+    "preprocess": "Prepare",
+    "classify": "Classify",
+    "saliency": "Heat maps",
+    "results": "Build the results",
+    "record": "Compare and write down",
+    "deliver": "Deliver everywhere",
+    "analysed": "Last image to answer",
+    "stored": "Last image to results stored",
+}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from dicom_io.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
 from model.labels import LABELS
 from worker.foundation.errors import WorkerError
 from worker.rows.tables import Disposition, Instance, Prediction, Run, Study, StudyState
-from worker.views.rendering import FORMULA_STARTS
+from worker.views.rendering import inert
 
 LABELS_FILE, FACTS_FILE, INSTANCES_FOLDER = "labels.csv", "export.json", "instances"
 NO_FINDING = "No Finding"
@@ -151,16 +151,11 @@ def _write_lines(lines: Iterator[ExportedImage], stream: TextIO, counts: ExportC
     writer.writeheader()
     studies, patients = set(), set()
     for line in lines:
-        writer.writerow({column: _inert(value) for column, value in asdict(line).items()})
+        writer.writerow({column: inert(value) for column, value in asdict(line).items()})
         studies.add(line.study_instance_uid)
         patients.add(line.patient_id)
         counts.images += 1
     counts.studies, counts.patients = len(studies), len(patients)
-
-
-def _inert(text: str) -> str:
-    """Return text that a spreadsheet does not take for a formula; a sender wrote some of it."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _lines(

@@ -174,6 +174,9 @@ class Settings(BaseSettings):
     include_negatives: bool = False
     """True lists findings below their threshold in the report as Absent."""
 
+    flag_budget_per_100: float = Field(20.0, gt=0, le=100)
+    """STAT and URGENT studies of every hundred that radiologists can attend to; the operations page shows the rest."""
+
     worklist_host: str = "127.0.0.1"
     worklist_port: Port = 8042
     worklist_password_hash_file: Path | None = None

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from worker.foundation.errors import WorkerError
 from worker.views.listings import Listing
-from worker.views.rendering import FORMULA_STARTS
+from worker.views.rendering import inert
 
 MAXIMUM_ROWS = 1000
 """Of one page."""
@@ -174,5 +174,4 @@ def _cell(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int | float):
         return str(value)
-    text = str(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return inert(str(value))

@@ -60,6 +60,13 @@ def duration_text(seconds: float) -> str:
     return f"{whole // SECONDS_PER_DAY} d {whole % SECONDS_PER_DAY // SECONDS_PER_HOUR} h"
 
 
+def seconds_text(seconds: float) -> str:
+    """Return a short time with what counts of it: ``12 ms``, ``1.4 s``, from a minute on as `duration_text` does."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < SECONDS_PER_MINUTE else duration_text(seconds)
+
+
 def percent_text(probability: float | None) -> str:
     """Return a probability as ``91 %``; ``not in this model`` for one the bundle was never trained on.
 

@@ -123,6 +123,11 @@ def _cell(name: str, line: StudyLine) -> str:
     else:
         value = as_json(getattr(line, name))
         text = "" if value is None else str(value)
+    return inert(text)
+
+
+def inert(text: str) -> str:
+    """Return text that a spreadsheet does not take for a formula; a sender wrote some of it."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 

@@ -1,0 +1,181 @@
+"""What waits, what went through, what stopped: queues, throughput, failures and deliveries at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from worker.figures.time_buckets import bucket_start, hour_of
+from worker.rows.tables import Delivery, DeliveryState, Result, Run, RunState, Study, StudyState
+
+QUEUES = ("stat", "routine", "shadow")
+WITHOUT_ANSWER = (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED)
+HOURS_SHOWN = 24
+
+
+@dataclass(frozen=True)
+class QueueFigures:
+    """One queue: runs that wait, how long the oldest has, and runs in hand."""
+
+    name: str
+    waiting: int
+    oldest_seconds: float | None
+    running: int
+    abandoned: int
+    """In hand of a worker whose lease has lapsed; another one takes them."""
+
+
+@dataclass(frozen=True)
+class HourFigures:
+    """One hour, UTC, the last one not over yet."""
+
+    start: datetime
+    received: int
+    answered: int
+
+
+@dataclass(frozen=True)
+class FailureFigures:
+    """Studies without an answer for one reason; unread ones only, for a person has seen the others."""
+
+    state: str
+    reason_code: str
+    reason: str
+    studies: int
+    latest: datetime
+
+
+@dataclass(frozen=True)
+class FailedStudy:
+    """One unread study that failed, with as little of the patient as finds it."""
+
+    study_instance_uid: str
+    accession_number: str
+    calling_ae_title: str
+    reason_code: str
+    reason: str
+    last_received_at: datetime
+
+
+@dataclass(frozen=True)
+class DestinationFigures:
+    """One destination: what is on its way, what it took lately, what it will not take."""
+
+    name: str
+    pending: int
+    oldest_pending_seconds: float | None
+    unreachable: int
+    """Pending, and the last attempt ended before there was a connection."""
+    uncommitted: int
+    """Taken, and not committed yet where that is asked for."""
+    refused: int
+    failed: int
+    delivered_last_day: int
+    last_sent_at: datetime | None
+
+
+def queue_figures(session: Session, now: datetime) -> list[QueueFigures]:
+    """Return the queues in the order in which they are served."""
+    figures = []
+    for name in QUEUES:
+        state = select(Run.state, func.count(), func.min(Run.queued_at)).where(Run.queue == name)
+        rows = {
+            row[0]: (row[1], row[2])
+            for row in session.execute(
+                state.where(Run.state.in_((RunState.QUEUED, RunState.RUNNING))).group_by(Run.state)
+            )
+        }
+        waiting, oldest = rows.get(RunState.QUEUED, (0, None))
+        lapsed = select(func.count()).where(Run.queue == name, Run.state == RunState.RUNNING, Run.lease_until < now)
+        age = None if oldest is None else (now - oldest).total_seconds()
+        running = rows.get(RunState.RUNNING, (0, None))[0]
+        figures.append(QueueFigures(name, waiting, age, running, session.scalar(lapsed) or 0))
+    return figures
+
+
+def hour_figures(session: Session, now: datetime, hours: int = HOURS_SHOWN) -> list[HourFigures]:
+    """Return the last hours, the oldest first; hours without anything are there, too."""
+    current = now.replace(minute=0, second=0, microsecond=0)
+    starts = [current - timedelta(hours=back) for back in reversed(range(hours))]
+    received_hour, answered_hour = hour_of(session, Study.first_received_at), hour_of(session, Run.finished_at)
+    received = session.execute(
+        select(received_hour, func.count()).where(Study.first_received_at >= starts[0]).group_by(received_hour)
+    )
+    answered = session.execute(
+        select(answered_hour, func.count())
+        .where(Run.finished_at >= starts[0], ~Run.shadow, Run.outcome.is_not(None))
+        .group_by(answered_hour)
+    )
+    came, left = ({bucket_start(hour): count for hour, count in rows} for rows in (received, answered))
+    return [HourFigures(start, came.get(start, 0), left.get(start, 0)) for start in starts]
+
+
+def failure_figures(session: Session) -> list[FailureFigures]:
+    """Return the reasons why unread studies have no answer, failures first."""
+    rows = session.execute(
+        select(
+            Study.state,
+            Study.reason_code,
+            func.max(Study.reason),
+            func.count(),
+            func.max(Study.last_received_at),
+        )
+        .where(Study.state.in_(WITHOUT_ANSWER), Study.read_at.is_(None))
+        .group_by(Study.state, Study.reason_code)
+    )
+    figures = [FailureFigures(row[0], row[1] or "", row[2] or "", row[3], row[4]) for row in rows]
+    return sorted(figures, key=lambda item: (WITHOUT_ANSWER.index(StudyState(item.state)), -item.studies))
+
+
+def failed_studies(session: Session, reason_code: str | None = None, limit: int = 50) -> Sequence[FailedStudy]:
+    """Return the latest unread studies that failed, for one reason or for any."""
+    query = select(Study).where(Study.state == StudyState.FAILED, Study.read_at.is_(None))
+    if reason_code is not None:
+        query = query.where(Study.reason_code == reason_code)
+    return [
+        FailedStudy(
+            study.study_instance_uid, study.accession_number, study.calling_ae_title, study.reason_code or "",
+            study.reason or "", study.last_received_at,
+        )
+        for study in session.scalars(query.order_by(Study.last_received_at.desc()).limit(limit))
+    ]  # fmt: skip
+
+
+def destination_figures(session: Session, now: datetime, names: Sequence[str]) -> list[DestinationFigures]:
+    """Return the configured destinations, and those no longer configured that something still waits for.
+
+    Parameters
+    ----------
+    names
+        Of the configured destinations.
+    """
+    waiting = set(
+        session.scalars(select(Delivery.destination).where(Delivery.state == DeliveryState.PENDING).distinct())
+    )
+    return [_destination(session, now, name) for name in (*names, *sorted(waiting - set(names)))]
+
+
+def _destination(session: Session, now: datetime, name: str) -> DestinationFigures:
+    here = Delivery.destination == name
+    counts = {
+        row[0]: row[1]
+        for row in session.execute(select(Delivery.state, func.count()).where(here).group_by(Delivery.state))
+    }
+    pending = here & (Delivery.state == DeliveryState.PENDING)
+    oldest = session.scalar(select(func.min(Result.created_at)).join(Delivery).where(pending))
+    awaiting = here & (Delivery.state == DeliveryState.SENT) & Delivery.commitment_due_at.is_not(None)
+    return DestinationFigures(
+        name,
+        counts.get(DeliveryState.PENDING, 0),
+        None if oldest is None else (now - oldest).total_seconds(),
+        session.scalar(select(func.count()).where(pending, Delivery.unreachable)) or 0,
+        session.scalar(select(func.count()).where(awaiting)) or 0,
+        counts.get(DeliveryState.REFUSED, 0),
+        counts.get(DeliveryState.FAILED, 0),
+        session.scalar(select(func.count()).where(here, Delivery.sent_at >= now - timedelta(days=1))) or 0,
+        session.scalar(select(func.max(Delivery.sent_at)).where(here)),
+    )

@@ -1,0 +1,146 @@
+"""The whole installation at one moment, and what of it wants a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from worker.figures.flow import (
+    DestinationFigures,
+    FailedStudy,
+    FailureFigures,
+    HourFigures,
+    QueueFigures,
+    destination_figures,
+    failed_studies,
+    failure_figures,
+    hour_figures,
+    queue_figures,
+)
+from worker.figures.latency import StageFigures, stage_figures
+from worker.figures.machines import DiskFigures, ProcessFigures, disk_figures, process_figures
+from worker.figures.sources import SourceFigures, source_figures
+from worker.rows.tables import StudyState
+from worker.settings.config import Settings
+from worker.views.presentation import bytes_text, duration_text
+
+LATENCY_WINDOW = timedelta(days=1)
+LONG_QUEUE_SECONDS = 60.0
+LONG_DELIVERY_SECONDS = 300.0
+SHORT_DISK_DAYS = 7.0
+NEEDED_ROLES = ("listener", "sweeper", "triage worker", "delivery worker")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One thing that wants a person: where on the page it is told, and one sentence."""
+
+    section: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything the operations page shows, read in one transaction."""
+
+    now: datetime
+    queues: Sequence[QueueFigures]
+    hours: Sequence[HourFigures]
+    stages: Sequence[StageFigures]
+    """Of the last day."""
+    failures: Sequence[FailureFigures]
+    failed: Sequence[FailedStudy]
+    destinations: Sequence[DestinationFigures]
+    sources: Sequence[SourceFigures]
+    processes: Sequence[ProcessFigures]
+    disk: DiskFigures | None
+
+    @property
+    def attention(self) -> list[Attention]:
+        """What wants a person, the most pressing first."""
+        return [
+            *self._processes(),
+            *self._disk(),
+            *self._queues(),
+            *self._failures(),
+            *self._destinations(),
+            *self._sources(),
+        ]
+
+    def _processes(self) -> Iterator[Attention]:
+        for process in self.processes:
+            if not process.alive:
+                silent = duration_text((self.now - process.seen_at).total_seconds())
+                yield Attention("processes", f"{process.role} {process.name} has given no sign of life for {silent}")
+        alive = {process.role for process in self.processes if process.alive}
+        for role in NEEDED_ROLES:
+            if role not in alive:
+                yield Attention("processes", f"no {role} is running")
+
+    def _disk(self) -> Iterator[Attention]:
+        if self.disk is None:
+            yield Attention("disk", "the data folder cannot be read from the page's machine")
+            return
+        if self.disk.free <= self.disk.kept_free:
+            yield Attention("disk", f"images are refused: only {bytes_text(self.disk.free)} are free")
+        elif self.disk.days_left is not None and self.disk.days_left < SHORT_DISK_DAYS:
+            yield Attention(
+                "disk", f"the disk is full in about {self.disk.days_left:.0f} days if this week's growth goes on"
+            )
+
+    def _queues(self) -> Iterator[Attention]:
+        for queue in self.queues:
+            if queue.name != "shadow" and (queue.oldest_seconds or 0.0) > LONG_QUEUE_SECONDS:
+                waiting = duration_text(queue.oldest_seconds or 0.0)
+                words = (
+                    f"{_counted(queue.waiting, 'study', 'studies')} waiting on {queue.name}, the first for {waiting}"
+                )
+                yield Attention("queues", words)
+
+    def _failures(self) -> Iterator[Attention]:
+        for failure in self.failures:
+            if failure.state in (StudyState.FAILED, StudyState.HELD):
+                counted = _counted(failure.studies, "study", "studies")
+                yield Attention("failures", f"{counted} {failure.state}: {failure.reason_code}")
+
+    def _destinations(self) -> Iterator[Attention]:
+        for item in self.destinations:
+            if (item.oldest_pending_seconds or 0.0) > LONG_DELIVERY_SECONDS:
+                waiting = duration_text(item.oldest_pending_seconds or 0.0)
+                why = " and it cannot be reached" if item.unreachable else ""
+                counted = _counted(item.pending, "result", "results")
+                yield Attention("deliveries", f"{counted} waiting for {item.name}, the first for {waiting}{why}")
+            if stopped := item.refused + item.failed:
+                yield Attention("deliveries", f"{_counted(stopped, 'result', 'results')} not accepted by {item.name}")
+
+    def _sources(self) -> Iterator[Attention]:
+        for source in self.sources:
+            if source.silent:
+                name = " / ".join(part for part in (source.calling_ae_title, source.station_name) if part)
+                silent = duration_text(source.silent_seconds)
+                usual = f"{source.expected_since:.0f} studies were to be expected"
+                yield Attention("sources", f"{name} has sent nothing for {silent}; {usual}")
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def read_overview(session: Session, settings: Settings, now: datetime) -> Overview:
+    """Read everything; ``now`` is the database's clock, UTC."""
+    names = [item.name for item in settings.destinations] + [item.name for item in settings.hl7_destinations]
+    return Overview(
+        now,
+        queue_figures(session, now),
+        hour_figures(session, now),
+        stage_figures(session, now - LATENCY_WINDOW),
+        failure_figures(session),
+        failed_studies(session),
+        destination_figures(session, now, names),
+        source_figures(session, now),
+        process_figures(session, now),
+        disk_figures(session, settings, now),
+    )

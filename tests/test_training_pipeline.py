@@ -167,6 +167,7 @@ def test_the_two_commands_reproduce_the_metrics_of_the_bundle_in_the_repository(
     for finding, figures in shipped.metrics["findings"].items():
         _, low, high = figures["auroc"]
         assert low <= made.metrics["findings"][finding]["auroc"][0] <= high, finding
+        assert made.metrics["findings"][finding]["ece"] <= 0.03, finding
     _, low, high = shipped.metrics["mean_auroc"]
     assert low <= made.metrics["mean_auroc"][0] <= high
     assert made.metrics["mean_auroc"][0] >= 0.90

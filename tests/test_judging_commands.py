@@ -147,6 +147,20 @@ def test_localise_scores_boxed_pictures_only_and_shows_cases(place: Path, tmp_pa
     assert "no picture in validation has a box" in re.sub(r"\s+", " ", none.error)
 
 
+@pytest.mark.parametrize("command", ["localise", "evaluate", "audit"])
+def test_a_part_whose_files_are_all_missing_is_named(place: Path, tmp_path: Path, run: Any, command: str) -> None:
+    shutil.copytree(place / "data", tmp_path / "data")
+    radiographs = read_layout(tmp_path / "data")
+    gone = 15 if command == "localise" else 30
+    for name in radiographs.test:
+        radiographs.paths[name].unlink()
+    options = ("--data", tmp_path / "data", "--out", tmp_path / "out", "--cache", tmp_path / "cache")
+    ran = run(command, place / "bundle", *options, "--allow-missing")
+    assert ran.status == 1
+    assert "Traceback" not in ran.error
+    assert f"none of the {gone} pictures wanted has a file" in re.sub(r"\s+", " ", ran.error)
+
+
 def test_audit_writes_every_cell_once_and_suppresses_small_ones(place: Path, tmp_path: Path, run: Any) -> None:
     ran = run("audit", place / "bundle", *_options(place, tmp_path), "--json")
     assert ran.status == 0, ran.error

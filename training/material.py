@@ -132,11 +132,16 @@ def with_files(radiographs: LabelledRadiographs, choices: DataChoices) -> Labell
     Raises
     ------
     LayoutError
-        Pictures are missing and ``allow_missing`` is False.
+        Pictures are missing and ``allow_missing`` is False, or all are.
     """
     missing = radiographs.missing()
     if not missing:
         return radiographs
+    if len(missing) == len(radiographs.listed):
+        raise LayoutError(
+            f"{choices.folder}: none of the {len(missing):,} pictures wanted has a file, e.g. {missing[0]}. Unpack the "
+            "archives of the download that hold them, or choose other pictures"
+        )
     _insist(
         choices.allow_missing,
         f"{choices.folder}: {len(missing)} of {len(radiographs.listed)} listed pictures have no file",

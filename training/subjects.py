@@ -126,7 +126,13 @@ def load_subject(
     leak, names = guard(check_leakage(bundle, radiographs, names), names, policy)
     size_px = bundle.input_size_px if bundle.preparation is None else INPUT_SIZE_PX
     material = complete_material(radiographs.only(set(names)), choices, size_px)
+    wanted = len(names)
     names = tuple(name for name in names if name in material.cache.rows and name in material.radiographs.entries)
+    if not names:
+        raise LayoutError(
+            f"{radiographs.root}: none of the {wanted:,} pictures wanted can be read; restore the files or take "
+            "another --part"
+        )
     outputs = read_pictures(bundle, material.radiographs, material.cache, names, out / OUTPUTS_FILE)
     title = f"{bundle.name} {bundle.model_version}"
     patients = radiographs.patients(names)

@@ -63,8 +63,8 @@ class SelectionRules:
     include_under_18: bool = False
     """True analyses children."""
     image_decides: bool = False
-    """True: the picture will be checked (``worker.runs.examination``), so an image whose tags leave chest or view open
-    stays a candidate. False: both must be proven by tags."""
+    """True: the picture will be checked (``worker.runs.examination``), so an image whose tags leave chest or view open,
+    or say another body part, stays a candidate. False: both must be proven by tags."""
     oldest_days: int | None = None
     """Images whose StudyDate lies more days back are not analysed; None analyses them, as historical."""
     site_rules: tuple[SiteRule, ...] = ()
@@ -173,7 +173,26 @@ def _judge_answers(
     header: Dataset, rules: SelectionRules, answers: TagAnswers, today: date
 ) -> tuple[str, ReasonCode | None]:
     if answers.chest is False:
+        return _judge_other_body_part(header, rules, answers, today)
+    return _judge_chest(header, rules, answers, today)
+
+
+def _judge_other_body_part(
+    header: Dataset, rules: SelectionRules, answers: TagAnswers, today: date
+) -> tuple[str, ReasonCode | None]:
+    """Leave the last word to the picture where a chest would be analysed: the body part is often tagged wrong.
+
+    Only a rule of the site is believed unseen.
+    """
+    if not rules.image_decides or answers.not_chest_by_rule:
         return OUT_OF_SCOPE, ReasonCode.NOT_CHEST
+    disposition, _ = _judge_chest(header, rules, answers, today)
+    return (CANDIDATE, None) if disposition == CANDIDATE else (OUT_OF_SCOPE, ReasonCode.NOT_CHEST)
+
+
+def _judge_chest(
+    header: Dataset, rules: SelectionRules, answers: TagAnswers, today: date
+) -> tuple[str, ReasonCode | None]:
     age_days = study_age_days(header, today)
     if rules.oldest_days is not None and age_days is not None and age_days > rules.oldest_days:
         return NOT_ANALYSED, ReasonCode.HISTORICAL

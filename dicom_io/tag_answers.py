@@ -46,6 +46,9 @@ _CODES_OF_THE_STUDY = ("ProcedureCodeSequence", "RequestedProcedureCodeSequence"
 _CODES_OF_THE_IMAGE = ("PerformedProtocolCodeSequence",)
 
 
+_RULE = "site rule "
+
+
 class Question(StrEnum):
     """What the tags are asked."""
 
@@ -81,9 +84,16 @@ class TagAnswers:
         return self.chest is True and self.frontal is True
 
     @property
+    def not_chest_by_rule(self) -> bool:
+        """Whether a rule of the site says that this is another body part."""
+        return self.chest is False and any(
+            cue.question is Question.CHEST and cue.source.startswith(_RULE) for cue in self.cues
+        )
+
+    @property
     def words(self) -> str:
         """Both answers in words, and the site rules that gave them; no patient data."""
-        rules = sorted({cue.source for cue in self.cues if cue.source.startswith("site rule ")})
+        rules = sorted({cue.source for cue in self.cues if cue.source.startswith(_RULE)})
         told = f"chest: {_word(self.chest)}, frontal: {_word(self.frontal)}"
         return f"{told}, by {', '.join(rules)}" if rules else told
 
@@ -119,7 +129,7 @@ def _rule_cue(question: Question, rules: Sequence[SiteRule]) -> Cue | None:
     for rule in rules:
         answer = _MEANINGS.get(rule.means, {}).get(question)
         if answer is not None:
-            return Cue(question, answer, f"site rule '{rule.name}'", rule.means)
+            return Cue(question, answer, f"{_RULE}'{rule.name}'", rule.means)
     return None
 
 

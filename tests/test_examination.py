@@ -106,11 +106,36 @@ def test_where_tags_say_nothing_the_picture_decides_if_it_is_checked(
     assert (study.state, study.reason_code) == expected
 
 
-def test_tags_that_say_another_body_part_are_believed_without_a_look(bench_of: MakeBench) -> None:
-    bench = bench_of(Verdict.FRONTAL)
-    study = bench.triage(chest_radiograph(BodyPartExamined="KNEE", StudyDescription="", SeriesDescription=""))
-    assert (study.state, study.reason_code) == ("out_of_scope", "not_chest")
-    assert bench.runs(study.study_instance_uid) == []
+KNEE = {"BodyPartExamined": "KNEE", "StudyDescription": "", "SeriesDescription": ""}
+
+
+@pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.BLANK])
+def test_a_knee_that_looks_like_a_chest_ends_for_review_and_any_other_is_out_of_scope(
+    bench_of: MakeBench, verdict: Verdict
+) -> None:
+    """The body part is tagged wrong in up to one image in seven: no such chest may go unseen without a word."""
+    bench = bench_of(verdict)
+    study = bench.triage(chest_radiograph(**KNEE))
+    if verdict is Verdict.FRONTAL:
+        assert (study.state, study.reason_code) == ("not_analysed", "needs_review")
+        assert "Tags and picture disagree: the tags say chest: no" in (study.reason or "")
+    else:
+        assert (study.state, study.reason_code) == ("out_of_scope", "not_chest")
+    (run,) = bench.runs(study.study_instance_uid)
+    assert bench.results(run) == []
+    assert bench.instances(study.study_instance_uid)[0].image_verdict == verdict
+
+
+def test_a_knee_is_believed_unseen_without_a_check_or_where_a_rule_of_the_site_says_so(
+    bench_of: MakeBench, make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path
+) -> None:
+    rule = {"name": "knees", "means": "not_chest", "keyword": "BodyPartExamined", "equals": "KNEE"}
+    write_test_bundle(tmp_path / "checks", check=always(Verdict.FRONTAL))
+    ruled = make_settings(bundles={"default": tmp_path / "checks"}, accept_unknown_sources=True, site_rules=[rule])
+    for bench in (bench_of(None), Bench(ruled, sessions)):
+        study = bench.triage(chest_radiograph(**KNEE))
+        assert (study.state, study.reason_code) == ("out_of_scope", "not_chest")
+        assert bench.runs(study.study_instance_uid) == []
 
 
 def test_a_bundle_with_another_check_may_say_otherwise_when_the_study_runs_again(

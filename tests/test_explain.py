@@ -157,11 +157,11 @@ def test_a_picture_that_tags_leave_out_is_written_too_and_two_of_one_uid_are_two
     configured: Callable[..., Path], tmp_path: Path
 ) -> None:
     configured()
-    leg = computed_radiograph(BodyPartExamined="LEG", StudyDescription="Leg")
+    child = computed_radiograph(PatientAge="009Y")
     for name in ("a.dcm", "b.dcm"):
-        write_dicom(leg, tmp_path / "in" / name)
+        write_dicom(child, tmp_path / "in" / name)
     found = told(str(tmp_path / "in"), "--picture", str(tmp_path / "out"))
-    assert [image["reason_code"] for image in found] == ["not_chest", "not_chest"]
+    assert [image["reason_code"] for image in found] == ["age", "age"]
     assert len({image["picture"]["file"] for image in found}) == 2
     assert all(Path(image["picture"]["file"]).is_file() for image in found)
 

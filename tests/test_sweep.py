@@ -283,7 +283,7 @@ def test_a_study_that_cannot_be_queued_does_not_keep_the_others_waiting(
     sweeper: Sweeper, rung: Rung, sessions: SessionFactory, settings: Settings, store: InstanceStore,
     study_instance_uid: str,
 ) -> None:  # fmt: skip
-    other = chest_radiograph(BodyPartExamined="FOOT", StudyDescription="")
+    other = chest_radiograph(PatientAge="009Y")
     Intake(settings, sessions, store, lambda *_: None).receive(received(other))
     with sessions.begin() as session:  # a reason code that no version of ours knows
         rows = update(Instance).where(Instance.study_instance_uid == str(other.StudyInstanceUID))

@@ -10,14 +10,17 @@ chest, view unknown      like anything else                ``not_analysed(needs_
 body part unknown        frontal                           analysed
 body part unknown        like another view or body part    ``out_of_scope(not_chest)``
 body part unknown        inverted, turned, unfamiliar ...  ``not_analysed(needs_review)``
-another body part, view  anything                          ``out_of_scope(not_chest)``, ``not_analysed(not_frontal)``
+another body part        frontal chest                     ``not_analysed(needs_review)``: the two disagree
+another body part        like anything else                ``out_of_scope(not_chest)``
+another body part, rule  anything                          ``out_of_scope(not_chest)``: a rule of the site knows
+another view             anything                          ``not_analysed(not_frontal)``: the check knows no laterals
 anything                 blank                             ``not_analysed(blank)``
 anything                 nobody looked: no check           analysed if the tags prove a frontal chest, else needs_review
 =======================  ================================  ==========================================================
 
 Nothing is turned or inverted back: a picture that arrives wrong is shown wrong on the workstations too, and a person
-must know. Tags decide before pixels are decoded: images that say another body part or view come here only where a rule
-of the site says so since they arrived.
+must know. Another view, and another body part where a rule of the site says it, are settled before pixels are decoded;
+such images come here only where a rule was made since they arrived.
 """
 
 from __future__ import annotations
@@ -68,10 +71,11 @@ def obstacle_of(instance_id: int, tags: TagAnswers, seen: Suitability | None) ->
     seen
         What the bundle's check says; None = the bundle has none, nobody looked.
     """
-    if tags.chest is False or tags.frontal is False:  # a rule of the site that was made since the image arrived
-        reason_code = ReasonCode.NOT_CHEST if tags.chest is False else ReasonCode.NOT_FRONTAL
-        disposition = Disposition.OUT_OF_SCOPE if tags.chest is False else Disposition.NOT_ANALYSED
-        return Unread(instance_id, reason_code, f"{reason_code.sentence} ({tags.words})", disposition, seen)
+    if tags.chest is False:
+        return _other_body_part(instance_id, tags, seen)
+    if tags.frontal is False:  # a rule of the site that was made since the image arrived
+        reason = f"{ReasonCode.NOT_FRONTAL.sentence} ({tags.words})"
+        return Unread(instance_id, ReasonCode.NOT_FRONTAL, reason, suitability=seen)
     if seen is None:
         if tags.prove_frontal_chest:
             return None
@@ -83,7 +87,22 @@ def obstacle_of(instance_id: int, tags: TagAnswers, seen: Suitability | None) ->
         reason_code = ReasonCode.BLANK
     elif seen.verdict is Verdict.OTHER and tags.chest is None:
         reason_code, disposition = ReasonCode.NOT_CHEST, Disposition.OUT_OF_SCOPE
-    reason = f"Tags and picture disagree: the tags say {tags.words}; {seen.sentence}."
+    reason = _disagreement(tags, seen)
     if not tags.prove_frontal_chest:
         reason = f"The tags say {tags.words}; {seen.sentence}."
     return Unread(instance_id, reason_code, reason, disposition, seen)
+
+
+def _other_body_part(instance_id: int, tags: TagAnswers, seen: Suitability | None) -> Unread:
+    """Return why a picture whose tags say another body part is not analysed.
+
+    Nothing is made of it even where it looks like a frontal chest: which of the two is wrong, a person must say.
+    """
+    if seen is not None and seen.suitable and not tags.not_chest_by_rule and tags.frontal is not False:
+        return Unread(instance_id, ReasonCode.NEEDS_REVIEW, _disagreement(tags, seen), suitability=seen)
+    reason = f"{ReasonCode.NOT_CHEST.sentence} ({tags.words})"
+    return Unread(instance_id, ReasonCode.NOT_CHEST, reason, Disposition.OUT_OF_SCOPE, seen)
+
+
+def _disagreement(tags: TagAnswers, seen: Suitability) -> str:
+    return f"Tags and picture disagree: the tags say {tags.words}; {seen.sentence}."

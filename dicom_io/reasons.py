@@ -28,6 +28,9 @@ class ReasonCode(StrEnum):
     UNSUPPORTED_PIXELS = "unsupported_pixels"
     TOO_LARGE = "too_large"
     BLANK = "blank"
+    # one image or study: declared invalid by the archive or a person
+    REJECTED = "rejected"
+    RETRACTED = "retracted"
     # identity
     IDENTITY_CONFLICT = "identity_conflict"
     # refused at the door
@@ -79,6 +82,8 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.UNSUPPORTED_PIXELS: "The pixel data are laid out in a way that cannot be read safely.",
     ReasonCode.TOO_LARGE: "The image is larger than any radiograph should be.",
     ReasonCode.BLANK: "The picture is blank or nearly so; there is nothing to analyse.",
+    ReasonCode.REJECTED: "The image was declared invalid, by a rejection note or a person; it is not analysed.",
+    ReasonCode.RETRACTED: "A person took the results of this study back; nothing is known about it.",
     ReasonCode.IDENTITY_CONFLICT: "A study or image carries two identities; nothing is sent until a person decides.",
     ReasonCode.UNREADABLE: "The received bytes are not a DICOM data set.",
     ReasonCode.TRUNCATED: "The received data set ends in the middle of an element.",

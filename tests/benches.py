@@ -31,7 +31,7 @@ class Bench:
         self.workplace = Workplace(settings, sessions, instances, results, "bench:1", models)
         self.office = PostOffice(settings, sessions, results, "bench:1")
 
-    def receive(self, *datasets: Dataset) -> str:
+    def receive(self, *datasets: Dataset, calling_ae_title: str = "MODALITY") -> str:
         """Take the images in over one association and return their study's UID."""
         for dataset in datasets:
             file_bytes = dicom_bytes(dataset)
@@ -44,7 +44,7 @@ class Bench:
                     sop_instance_uid=str(header.SOPInstanceUID),
                     sop_class_uid=str(header.SOPClassUID),
                     transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-                    calling_ae_title="MODALITY",
+                    calling_ae_title=calling_ae_title,
                     called_ae_title=self.settings.ae_title,
                     peer_address="127.0.0.1",
                     chunks=(file_bytes,),

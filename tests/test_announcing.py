@@ -366,11 +366,11 @@ def test_a_study_released_as_another_patients_is_withdrawn_from_whoever_was_told
     study = announced(bench, PatientID="WRONG")
     uid = study.study_instance_uid
     bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="RIGHT"))
-    stores = bench.workplace.instances, bench.workplace.results
     with bench.sessions.begin() as session:
-        released = release_study(session, stores[0], uid, "RIGHT", None, "admin", results=stores[1])
-    assert released.withdrawn == 1
-    assert "1 HL7 messages about them are withdrawn" in released.summary
+        store = bench.workplace.instances
+        released = release_study(session, store, uid, "RIGHT", None, "admin", settings=bench.settings)
+    assert released.taken_back.messages == 1
+    assert "1 HL7 messages are withdrawn" in released.summary
     deliver(uid, bench.office)
     first, withdrawal = receiver.messages
     for place in ("PID.F3.R1.C1", "OBR.F3", "OBR.F18"):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
 from pydicom.sr.coding import Code
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
 
-from dicom_io import presentation_state, secondary_capture, structured_report
+from dicom_io import presentation_state, rejection_note, secondary_capture, structured_report
 from dicom_io.codes import FINDINGS, PRIORITY_CODES, display_name
 from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.presentation_state import LAYER
+from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.report_class import REPORT_CLASSES
 from worker.settings.config import Destination
 
@@ -56,17 +58,25 @@ def test_the_priority_codes_are_those_of_the_code() -> None:
 
 
 def test_the_objects_are_those_the_builders_make() -> None:
-    report, capture, summary, state = table("| Object | SOP class |")
+    report, capture, summary, state, note = table("| Object | SOP class |")
     assert REPORT_CLASSES[0] in report[1]
     assert all(uid.removeprefix("1.2.840.10008.5.1.4.1.1") in report[1] for uid in REPORT_CLASSES)
     assert str(SecondaryCaptureImageStorage) in capture[1]
     assert str(GrayscaleSoftcopyPresentationStateStorage) in state[1]
-    series = [row[2].split(",")[0] for row in (report, capture, summary, state)]
-    numbers = (structured_report, secondary_capture, secondary_capture, presentation_state)
+    assert KEY_OBJECT_SELECTION in note[1]
+    series = [row[2].split(",")[0] for row in (report, capture, summary, state, note)]
+    numbers = (structured_report, secondary_capture, secondary_capture, presentation_state, rejection_note)
     assert series == [str(module.SERIES_NUMBER) for module in numbers]
     assert f"`{structured_report.SERIES_DESCRIPTION}`" in FLOWING
     assert f"`{presentation_state.SERIES_DESCRIPTION}`" in FLOWING
+    assert f"`{rejection_note.SERIES_DESCRIPTION}`" in FLOWING
+    assert [title.code_value for title in RejectionTitle] == re.findall(r"\b1130\d\d\b", received_titles())
     assert f"`{LAYER}`" in FLOWING
+
+
+def received_titles() -> str:
+    """Return the sentence that lists the titles of rejection notes."""
+    return FLOWING.split("A Key Object Selection whose title is")[1].split("(DCM)")[0]
 
 
 def test_every_choice_of_pictures_is_named() -> None:

@@ -28,6 +28,7 @@ from worker.rows.tables import (
     Study,
     StudyState,
 )
+from worker.runs.reading import load_candidates
 from worker.settings.config import Settings
 
 
@@ -48,8 +49,8 @@ def release(
     sessions: SessionFactory, settings: Settings, uid: str, patient_id: str | None = None, issuer: str | None = None
 ) -> Released:
     with sessions.begin() as session:
-        instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
-        return release_study(session, instances, uid, patient_id, issuer, "admin", results=results)
+        instances = InstanceStore(settings.instances_dir)
+        return release_study(session, instances, uid, patient_id, issuer, "admin", settings=settings)
 
 
 def dispositions(sessions: SessionFactory, uid: str) -> dict[str, tuple[str, str | None]]:
@@ -71,7 +72,7 @@ def test_the_study_goes_on_as_the_chosen_patients_and_the_other_image_is_out(
 ) -> None:
     uid = two_patients(intake)
     released = release(sessions, settings, uid, "TWO")
-    assert (released.run_number, released.left_out, released.sent_before) == (1, 1, 0)
+    assert (released.run_number, released.left_out, released.taken_back.objects) == (1, 1, 0)
     with sessions() as session:
         study = session.get_one(Study, uid)
         assert (study.state, study.reason_code) == (StudyState.QUEUED, None)
@@ -150,10 +151,22 @@ def test_answers_about_the_other_patients_image_are_withdrawn(
         add_result(session, run, "Mass", DeliveryState.PENDING)
     arrive(intake, chest_radiograph(PatientID="TWO", StudyInstanceUID=uid))
     released = release(sessions, settings, uid, "TWO")
-    assert (released.left_out, released.sent_before) == (1, 1)
-    assert "remove them there" in released.summary
+    assert (released.left_out, released.taken_back.by_hand) == (1, 1)
+    assert "removed from the archive by hand" in released.summary
     with sessions() as session:
         study = session.get_one(Study, uid)
         assert (study.current_run_id, study.priority, study.flagged_at, study.patient_id) == (None, None, None, "TWO")
         assert session.get_one(Run, claim.run_id).state == RunState.SUPERSEDED
-        assert set(session.scalars(select(Delivery.state))) == {"superseded", "sent"}
+        assert set(session.scalars(select(Delivery.state))) == {"superseded", "rejected"}
+
+
+def test_an_image_of_another_patient_that_was_checked_before_is_not_looked_at_again(
+    intake: Intake, sessions: SessionFactory, settings: Settings
+) -> None:
+    uid = two_patients(intake)
+    with sessions.begin() as session:
+        for instance in session.scalars(select(Instance).where(Instance.study_instance_uid == uid)):
+            instance.image_verdict = "frontal"
+    release(sessions, settings, uid, "TWO")
+    with sessions() as session:
+        assert [candidate.patient_id for candidate in load_candidates(session, uid)] == ["TWO"]

@@ -10,6 +10,9 @@ from worker.rows.tables import Disposition, Instance
 WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK)
 """Reasons that a newer decoder or better bytes may have cured when a study is run again."""
 
+NOT_OF_THIS_STUDY = (ReasonCode.IDENTITY_CONFLICT, ReasonCode.REJECTED)
+"""Reasons that no run may overlook, whatever an earlier one saw in the picture: another patient's, or invalid."""
+
 
 def is_analysable(study_instance_uid: str) -> ColumnElement[bool]:
     """Return the condition on ``Instance`` for the current versions that a run of this study looks at."""
@@ -17,6 +20,7 @@ def is_analysable(study_instance_uid: str) -> ColumnElement[bool]:
     return and_(
         Instance.study_instance_uid == study_instance_uid,
         Instance.current,
+        or_(Instance.reason_code.is_(None), Instance.reason_code.not_in(NOT_OF_THIS_STUDY)),
         or_(
             Instance.disposition.in_((Disposition.CANDIDATE, Disposition.ANALYSED)),
             unread,

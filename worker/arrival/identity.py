@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from pydicom.dataset import Dataset
-from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_io.header import text
 from dicom_io.reasons import ReasonCode
 from worker.rows.events import record
-from worker.rows.tables import Run, RunState, Study, StudyState
+from worker.rows.tables import Study, StudyState
+from worker.rows.undoing import stop_runs
 
 COLUMN_KEYWORDS = {
     "patient_id": "PatientID",
@@ -70,26 +70,7 @@ def take_over(study: Study, columns: dict[str, str], *, corrected: bool) -> None
 def hold(session: Session, study: Study, cause: str, now: datetime, *, actor: str, sop_instance_uid: str) -> None:
     """Hold the study for an identity conflict: no run starts or ends, nothing more is sent. The caller has its lock."""
     reason = f"The study {cause} (seen at instance {sop_instance_uid}); nothing is sent until a person decides."
-    session.execute(
-        update(Run)
-        .where(
-            Run.id.in_(
-                select(Run.id).where(
-                    Run.study_instance_uid == study.study_instance_uid,
-                    Run.state.in_((RunState.QUEUED, RunState.RUNNING)),
-                )
-            )
-        )
-        .values(
-            state=RunState.SUPERSEDED,
-            fencing_token=Run.fencing_token + 1,  # whoever works on it now can no longer end it
-            lease_until=None,
-            finished_at=now,
-            reason_code=ReasonCode.IDENTITY_CONFLICT,
-            reason=reason,
-        ),
-        execution_options={"synchronize_session": False},
-    )
+    stop_runs(session, study, ReasonCode.IDENTITY_CONFLICT, reason, now)
     record(
         session,
         "held",

@@ -6,6 +6,8 @@ received                                    becomes
 the same bytes again                        nothing new
 other bytes under a known SOP Instance UID  a new version; the old one stays, no longer current
 one of our own results                      ``ignored(own_result)``, known by equipment or by its UID
+a Key Object Selection of others            noted; the sweeper does what a rejection note says
+an image that was declared invalid          ``not_analysed(rejected)``
 another Patient ID in the study             study ``held(identity_conflict)``
 a SOP Instance UID known in another study   both studies ``held(identity_conflict)``
 a candidate, or anything before an answer   study due after the quiet time
@@ -23,6 +25,7 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import StoredFile
 from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
+from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.selection import Verdict, judge_tags
 from worker.arrival.correction import corrected_columns, corrections_of
 from worker.arrival.identity import conflict, hold, identity_columns, take_over
@@ -30,7 +33,7 @@ from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import Disposition, Instance, Result, Study, StudyState
+from worker.rows.tables import Disposition, Instance, ReceivedNote, RejectedInstance, Result, Study, StudyState
 from worker.settings.config import Settings
 
 ACTOR = "listener"
@@ -56,6 +59,9 @@ class Reception:
         instance = _instance(received, stored, verdict, now)
         instance.version = known.version + 1 if known else 1
         session.add(instance)
+        if instance.sop_class_uid == KEY_OBJECT_SELECTION and verdict.reason_code != ReasonCode.OWN_RESULT:
+            session.flush()
+            session.add(ReceivedNote(instance_id=instance.id))
         self._record(session, study, instance, known, now)
         study.last_received_at = now
         ours = verdict.reason_code == ReasonCode.OWN_RESULT
@@ -71,6 +77,8 @@ class Reception:
         own = select(Result.id).where(Result.sop_instance_uid == received.sop_instance_uid).limit(1)
         if session.scalar(own) is not None:
             return _OWN_RESULT
+        if (title := _rejected_for(session, received)) is not None:
+            return Verdict(Disposition.NOT_ANALYSED, ReasonCode.REJECTED, title)
         rules = selection_rules(self._settings, received.calling_ae_title)
         return judge_tags(received.header, rules, site_date(self._settings, now))
 
@@ -166,6 +174,18 @@ def _instance(received: ReceivedInstance, stored: StoredFile, verdict: Verdict, 
         reason_code=verdict.reason_code,
         reason=verdict.sentence,
     )
+
+
+def _rejected_for(session: Session, received: ReceivedInstance) -> str | None:
+    """Return why this image was declared invalid before it came; None where nobody said so."""
+    code = session.scalar(
+        select(RejectedInstance.title_code).where(
+            RejectedInstance.study_instance_uid == received.study_instance_uid,
+            RejectedInstance.sop_instance_uid == received.sop_instance_uid,
+        )
+    )
+    title = None if code is None else RejectionTitle.of_code(code)
+    return code if title is None else title.meaning
 
 
 def _identity_is_clear(

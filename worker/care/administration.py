@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from worker.arrival.completion import queue_run
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Result, RunTrigger, Study
+from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, RunTrigger, Study
 
 
 class UnknownStudy(WorkerError):
@@ -51,12 +51,13 @@ def requeue_study(session: Session, study_instance_uid: str, actor: str) -> Requ
 
 
 def resend_failed_deliveries(session: Session, study: Study, actor: str) -> int:
-    """Make refused and failed deliveries of the study's current run due now; returns how many."""
+    """Make refused and failed deliveries of the current run, and rejection notes, due now; returns how many."""
     now = database_now(session)
     statement = (
         select(Delivery)
         .join(Delivery.result)
-        .where(Result.run_id == study.current_run_id)
+        .where(Result.run.has(Run.study_instance_uid == study.study_instance_uid))
+        .where(or_(Result.run_id == study.current_run_id, Result.kind == ResultKind.REJECTION_NOTE))
         .where(Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.FAILED)))
     )
     stopped = session.scalars(statement).all()

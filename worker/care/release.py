@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.reasons import ReasonCode
+from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.analysable import WORTH_ANOTHER_TRY
 from worker.arrival.completion import queue_run
 from worker.arrival.correction import corrected_columns, corrections_of
@@ -20,24 +21,21 @@ from worker.care.administration import existing_study
 from worker.foundation.errors import RunRefused, WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.outcome import supersede_pending
 from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
     Disposition,
     IdentityCorrection,
     Instance,
     Prediction,
-    Result,
-    ResultKind,
     Run,
     RunState,
     RunTrigger,
     Study,
     StudyState,
 )
+from worker.rows.undoing import forget_answer
 from worker.runs.reading import read_header
-from worker.sending.withdrawal import withdraw_announcements
+from worker.sending.rejection import TakenBack, Why, take_back
+from worker.settings.config import Settings
 
 _ANALYSABLE = (Disposition.CANDIDATE, Disposition.ANALYSED)
 
@@ -59,23 +57,16 @@ class Released:
     queue: str
     left_out: int
     """Images of somebody else, not analysed from now on."""
-    sent_before: int
-    """Results of images now left out that the archive already has: a person has to remove them there."""
-    withdrawn: int = 0
-    """HL7 messages about those images that their receivers are told to forget; ring for the delivery."""
+    taken_back: TakenBack
+    """Results of images now left out that archives and receivers already have; ring for the delivery."""
 
     @property
     def summary(self) -> str:
         """Return what happened and what is left to do, in sentences."""
         run = f"run {self.run_number} is queued ({self.queue})" if self.run_number else "it has no image to analyse"
         left_out = f"; {self.left_out} images of another patient are left out" if self.left_out else ""
-        sent = (
-            f"; {self.sent_before} results made from them are in the archive already, remove them there"
-            if self.sent_before
-            else ""
-        )
-        withdrawn = f"; {self.withdrawn} HL7 messages about them are withdrawn" if self.withdrawn else ""
-        return f"study {self.study_instance_uid} is released: {run}{left_out}{sent}{withdrawn}"
+        taken_back = f"; {self.taken_back.words}" if self.taken_back.words else ""
+        return f"study {self.study_instance_uid} is released: {run}{left_out}{taken_back}"
 
 
 def release_study(
@@ -86,7 +77,7 @@ def release_study(
     issuer: str | None,
     actor: str,
     *,
-    results: InstanceStore,
+    settings: Settings,
 ) -> Released:
     """Let a held study go on as the study of one patient; written to the audit trail without naming the patient.
 
@@ -96,8 +87,8 @@ def release_study(
         Patient ID as received, empty text included; None where all images carry the same one.
     issuer
         Issuer of Patient ID as received; None where the images of this patient name at most one.
-    results
-        The store of results, where messages that were sent are read and their withdrawals kept.
+    settings
+        Where results are kept, and how notes to archives are made.
 
     Raises
     ------
@@ -114,9 +105,7 @@ def release_study(
     others = [instance for instance, _ in headers if instance not in dict(chosen)]
     left_out = _leave_out(others)
     _take_back([instance for instance, _ in chosen])
-    runs = _runs_about(session, study, others)
-    sent_before = _withdraw_answers(session, study, runs)
-    withdrawn = withdraw_announcements(session, runs, results, "the images were another patient's", actor)
+    taken_back = _withdraw_answers(session, study, _runs_about(session, study, others, chosen), settings, actor)
     _adopt(study, [header for _, header in chosen], corrections_of(session, study_instance_uid))
     record(
         session,
@@ -134,8 +123,8 @@ def release_study(
         queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
     except RunRefused:
         study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
-        return Released(study_instance_uid, None, "", left_out, sent_before, withdrawn)
-    return Released(study_instance_uid, queued.run_number, queued.queue, left_out, sent_before, withdrawn)
+        return Released(study_instance_uid, None, "", left_out, taken_back)
+    return Released(study_instance_uid, queued.run_number, queued.queue, left_out, taken_back)
 
 
 def _headers(session: Session, study: Study, store: InstanceStore) -> list[tuple[Instance, Dataset]]:
@@ -144,6 +133,7 @@ def _headers(session: Session, study: Study, store: InstanceStore) -> list[tuple
         select(Instance)
         .where(Instance.study_instance_uid == study.study_instance_uid, Instance.current)
         .where(Instance.reason_code.is_distinct_from(ReasonCode.OWN_RESULT))
+        .where(Instance.reason_code.is_distinct_from(ReasonCode.REJECTED))
         .order_by(Instance.id)
     )
     found = []
@@ -206,9 +196,14 @@ def _take_back(instances: Sequence[Instance]) -> None:
             instance.disposition, instance.reason_code, instance.reason = Disposition.CANDIDATE, None, None
 
 
-def _runs_about(session: Session, study: Study, others: Sequence[Instance]) -> Sequence[Run]:
-    """Return the runs that looked at these images."""
-    theirs = [instance.id for instance in others]
+def _runs_about(
+    session: Session, study: Study, others: Sequence[Instance], chosen: Sequence[tuple[Instance, Dataset]]
+) -> Sequence[Run]:
+    """Return the runs that looked at images of somebody else, or at older versions of images that named another."""
+    theirs = {instance.id for instance in others}
+    named = {instance.patient_id for instance, _ in chosen}
+    older = select(Instance).where(Instance.study_instance_uid == study.study_instance_uid, ~Instance.current)
+    theirs |= {instance.id for instance in session.scalars(older) if instance.patient_id not in named}
     return session.scalars(
         select(Run)
         .where(Run.predictions.any(Prediction.instance_id.in_(theirs)))
@@ -216,21 +211,15 @@ def _runs_about(session: Session, study: Study, others: Sequence[Instance]) -> S
     ).all()
 
 
-def _withdraw_answers(session: Session, study: Study, runs: Sequence[Run]) -> int:
-    """Take back what these runs said; returns how many of their objects were sent already."""
-    results = select(Result.id).where(Result.run_id.in_([run.id for run in runs]))
-    supersede_pending(session, results)
+def _withdraw_answers(session: Session, study: Study, runs: Sequence[Run], settings: Settings, actor: str) -> TakenBack:
+    """Take back what these runs said."""
+    why = Why(RejectionTitle.WRONG_WORKLIST_ENTRY, "the images were another patient's", actor)
+    taken_back = take_back(session, runs, why, settings)
     for run in runs:
         run.state = RunState.SUPERSEDED
         if run.id == study.current_run_id:
-            study.current_run = None
-            study.priority = study.priority_reason = study.flagged_at = None
-            study.priority_rank = 0.0
-    sent = (DeliveryState.SENT, DeliveryState.COMMITTED)
-    query = select(func.count(Delivery.result_id.distinct())).where(
-        Delivery.result_id.in_(results.where(Result.kind != ResultKind.HL7_MESSAGE)), Delivery.state.in_(sent)
-    )
-    return session.scalar(query) or 0
+            forget_answer(study, keep_set_priority=False)
+    return taken_back
 
 
 def _adopt(study: Study, headers: Sequence[Dataset], corrections: Sequence[IdentityCorrection]) -> None:

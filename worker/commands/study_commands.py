@@ -138,7 +138,7 @@ def requeue(study: StudyArgument, json_output: JsonOption = False, config: Confi
         uid = resolve_study(session, study)
         rejudge(session, InstanceStore(settings.instances_dir), settings, uid, person())
         requeued = requeue_study(session, uid, person())
-    ring(settings, requeued.study_instance_uid, requeued.queue, deliveries=requeued.deliveries)
+    ring(settings, requeued.study_instance_uid, requeued.queue, deliveries=requeued.deliveries > 0)
     if json_output:
         print_json(as_json(requeued))
         return
@@ -166,23 +166,23 @@ def release(
     settings = load_settings(config)
     store = InstanceStore(settings.instances_dir)
     with opened(settings, read_only=False) as session:
-        uid, results = resolve_study(session, study), InstanceStore(settings.results_dir)
-        released = release_study(session, store, uid, patient_id, issuer, person(), results=results)
-    if released.run_number is not None:
-        ring(settings, released.study_instance_uid, released.queue, deliveries=released.withdrawn)
+        uid = resolve_study(session, study)
+        released = release_study(session, store, uid, patient_id, issuer, person(), settings=settings)
+    ring(settings, released.study_instance_uid, released.queue, deliveries=released.taken_back.anybody)
     if json_output:
         print_json(as_json(released))
         return
     Console().print(released.summary, highlight=False, soft_wrap=True)
 
 
-def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries: int) -> None:
-    """Tell the workers; where the broker is down the sweeper tells them later."""
+def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries: bool) -> None:
+    """Tell the workers, of a run where it has a queue; where the broker is down the sweeper tells them later."""
     from worker.processes.tasks import ring_delivery, ring_triage
     from worker.queue.celery_app import configure  # Celery takes a moment to import; lists need none
 
     configure(settings)
-    ring_triage(study_instance_uid, queue)
+    if queue:
+        ring_triage(study_instance_uid, queue)
     if deliveries:
         ring_delivery(study_instance_uid)
 

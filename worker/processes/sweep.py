@@ -4,11 +4,12 @@ Each turn, every step in a transaction of its own:
 
 1. due studies get their run (`worker.arrival.completion`),
 2. queued runs and abandoned runs whose message seems lost are rung for again; used-up ones end as ``failed(poison)``,
-3. deliveries that are due are rung for,
-4. unread studies past the upper wait limit are lifted to the head of the list,
-5. HL7 messages that came in are applied, in their order,
-6. where a UPS worklist is configured, workitems follow their studies,
-7. now and then: files that a killed process left behind are removed (`worker.rows.orphans`), old messages and
+3. rejection notes that archives sent are done, in their order,
+4. deliveries that are due are rung for,
+5. unread studies past the upper wait limit are lifted to the head of the list,
+6. HL7 messages that came in are applied, in their order,
+7. where a UPS worklist is configured, workitems follow their studies,
+8. now and then: files that a killed process left behind are removed (`worker.rows.orphans`), old messages and
    processes that died forgotten.
 
 Losing a sweeper loses nothing: whatever is due stays due.
@@ -27,6 +28,7 @@ from functools import partial
 
 from dicom_io.instance_store import InstanceStore
 from worker.arrival.completion import due_studies, queue_if_due
+from worker.care.received_notes import apply_note, notes_to_apply
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
 from worker.processes.lost_rings import (
@@ -103,6 +105,7 @@ class Sweeper:
         """Do every step once."""
         self._queue_due_studies()
         self._ring_runs()
+        self._apply_notes()
         self._ring_deliveries()
         self._apply_messages()
         with self._sessions.begin() as session:
@@ -150,6 +153,18 @@ class Sweeper:
             runs = [*queued_runs_to_ring(session, self._settings), *abandoned_runs_to_ring(session, self._settings)]
         for run in runs:
             logger.warning("study=%s run=%d rung for again", run.study_instance_uid, run.run_number)
+            self._bells.ring_triage(run.study_instance_uid, run.queue)
+
+    def _apply_notes(self) -> None:
+        with self._sessions.begin() as session:
+            due = notes_to_apply(session)
+        for instance_id in due:
+            self._attempt(partial(self._apply_note, instance_id))
+
+    def _apply_note(self, instance_id: int) -> None:
+        with self._sessions.begin() as session:
+            queued = apply_note(session, instance_id, self._settings)
+        for run in queued:
             self._bells.ring_triage(run.study_instance_uid, run.queue)
 
     def _ring_deliveries(self) -> None:

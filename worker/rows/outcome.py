@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, select, update
+from sqlalchemy.orm import Session, aliased
 
 from worker.foundation.errors import LeaseLost
 from worker.rows.database import database_now
@@ -189,12 +189,25 @@ def _end(session: Session, run: Run, outcome: str, timings_seconds: dict[str, fl
 
 
 def supersede_pending(session: Session, results: Select[int]) -> None:
-    """Send nothing more of the results whose row ids the query returns."""
+    """Send nothing more of the results whose row ids the query returns; what takes others back still goes out."""
     session.execute(
         update(Delivery)
         .where(Delivery.result_id.in_(results), Delivery.state == DeliveryState.PENDING)
+        .where(~_takes_back())
         .values(state=DeliveryState.SUPERSEDED, lease_until=None),
         execution_options={"synchronize_session": False},
+    )
+
+
+def _takes_back() -> ColumnElement[bool]:
+    """Return the condition on ``Delivery``: it carries a rejection note or a withdrawal of results of the same run."""
+    note, taken_result, taken = aliased(Result), aliased(Result), aliased(Delivery)
+    return (
+        select(note.id)
+        .join(taken_result, taken_result.run_id == note.run_id)
+        .join(taken, taken.result_id == taken_result.id)
+        .where(note.id == Delivery.result_id, taken.rejection_note_uid == note.sop_instance_uid)
+        .exists()
     )
 
 

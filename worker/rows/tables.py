@@ -115,7 +115,7 @@ class DeliveryState(StrEnum):
 
 
 class InboundState(StrEnum):
-    """What became of one HL7 message that was received."""
+    """What became of one HL7 message or rejection note that was received."""
 
     WAITING = "waiting"
     """Not applied yet: its study has not arrived, or applying it failed; tried again."""
@@ -525,6 +525,23 @@ class RejectedInstance(Base):
     """SOP Instance UID of the note; null = a person said so here."""
 
     __table_args__ = (UniqueConstraint("study_instance_uid", "sop_instance_uid"),)
+
+
+class ReceivedNote(Base):
+    """One Key Object Selection as received: does it reject images, and was that done?"""
+
+    __tablename__ = "received_note"
+
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16), default=InboundState.WAITING)
+    """waiting, applied, ignored (it rejects nothing) or unmatched (it cannot be read)."""
+    reason: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+
+    instance: Mapped[Instance] = relationship()
+
+    __table_args__ = (Index(None, "state", "next_attempt_at"),)
 
 
 class Workitem(Base):

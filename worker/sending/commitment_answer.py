@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from dicom_io.storage_commitment import CommitmentAnswer, TakeAnswer, failure_words
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Result, Run, RunState, StorageCommitment
+from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, RunState, StorageCommitment
 from worker.sending.outbox import LOSSES_BEFORE_REFUSAL, retry_delay
 from worker.settings.config import Settings
 
@@ -47,7 +47,7 @@ def note_answer(session: Session, answer: CommitmentAnswer, settings: Settings, 
     for delivery, result, run in session.execute(_asked_about(transaction)).all():
         if result.sop_instance_uid in answer.failed:
             reason = answer.failed[result.sop_instance_uid]
-            _take_back(delivery, run, reason, now, settings)
+            _take_back(delivery, result, run, reason, now, settings)
             _record(session, "commitment_failed", delivery, run, actor, failure_words(reason))
         elif result.sop_instance_uid in answer.committed:
             delivery.state, delivery.committed_at, delivery.commitment_due_at = DeliveryState.COMMITTED, now, None
@@ -72,7 +72,7 @@ def _asked_about(transaction: StorageCommitment) -> Select[Delivery, Result, Run
     )
 
 
-def _take_back(delivery: Delivery, run: Run, reason: int, now: datetime, settings: Settings) -> None:
+def _take_back(delivery: Delivery, result: Result, run: Run, reason: int, now: datetime, settings: Settings) -> None:
     """Put the object back into the outbox, or ask again, as the Failure Reason says.
 
     What is lost too often, or can never be committed, is not sent again from there but refused.
@@ -82,7 +82,7 @@ def _take_back(delivery: Delivery, run: Run, reason: int, now: datetime, setting
         return
     delivery.commitment_due_at = None
     delivery.last_status, delivery.last_comment = reason, f"not committed: {failure_words(reason)}"
-    if run.state == RunState.SUPERSEDED:
+    if run.state == RunState.SUPERSEDED and result.kind != ResultKind.REJECTION_NOTE:
         delivery.state = DeliveryState.SUPERSEDED
         return
     hopeless = reason in _PERMANENT_REASONS

@@ -13,7 +13,7 @@ from hl7_io.observation_report import control_id
 from hl7_io.withdrawal import build_withdrawal
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Delivery, Result, ResultKind, Run
+from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run
 
 _WITHDRAWAL = "withdrawal"
 
@@ -42,20 +42,21 @@ def withdraw_announcements(session: Session, runs: Sequence[Run], store: Instanc
         A kept message is gone, or the store is full.
     """
     told = session.execute(
-        select(Result, Delivery.destination)
+        select(Result, Delivery)
         .join(Delivery, Delivery.result_id == Result.id)
         .where(Result.run_id.in_([run.id for run in runs]), Result.kind == ResultKind.HL7_MESSAGE)
-        .where(Delivery.attempts > 0)
+        .where(Delivery.attempts > 0, Delivery.state != DeliveryState.REJECTED)
         .order_by(Result.id)
     ).all()
     known = set(session.scalars(select(Result.sop_instance_uid).where(Result.run_id.in_([run.id for run in runs]))))
     withdrawals = {deterministic_uid(uid, _WITHDRAWAL) for uid in known}
     withdrawn = 0
-    for message, destination in told:
+    for message, delivery in told:
         uid = deterministic_uid(message.sop_instance_uid, _WITHDRAWAL)
         if uid in known or message.sop_instance_uid in withdrawals:
             continue  # taken back already, or itself a withdrawal
-        session.add(_withdrawal(session, message, uid, destination, store, why))
+        session.add(_withdrawal(session, message, uid, delivery.destination, store, why))
+        delivery.state, delivery.rejection_note_uid, delivery.lease_until = DeliveryState.REJECTED, uid, None
         withdrawn += 1
         record(
             session,
@@ -63,7 +64,7 @@ def withdraw_announcements(session: Session, runs: Sequence[Run], store: Instanc
             actor=actor,
             study_instance_uid=message.run.study_instance_uid,
             run_id=message.run_id,
-            reason=f"{destination} is told that the message was wrong: {why}",
+            reason=f"{delivery.destination} is told that the message was wrong: {why}",
         )
     session.flush()
     return withdrawn

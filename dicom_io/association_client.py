@@ -15,6 +15,7 @@ from pynetdicom.presentation import PresentationContext
 import dicom_io.closing  # noqa: F401 (its import is its effect)
 from dicom_io.peer import Peer
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.tls import NotingContext, TlsFileError
 
 _REJECTED_BY = {1: "permanently", 2: "for now"}
 
@@ -36,6 +37,7 @@ def associate(
     calling_ae_title: str,
     settings: ScuSettings,
     handlers: Sequence[Any] = (),
+    roles: Sequence[Any] = (),
 ) -> Association | str:
     """Return an established association, or what kept it from being one.
 
@@ -43,23 +45,29 @@ def associate(
     ----------
     handlers
         Of pynetdicom's events, for what the peer sends over this association.
+    roles
+        Role selection items to propose, where we are not the SCU.
     """
     ae = AE(calling_ae_title)
     ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     ae.connection_timeout = settings.connection_timeout_seconds
     ae.acse_timeout, ae.dimse_timeout = settings.acse_timeout_seconds, settings.dimse_timeout_seconds
     ae.network_timeout = settings.network_timeout_seconds
+    context: NotingContext | None = None
     try:
-        tls: Any = (peer.tls.context(server_side=False), peer.host) if peer.tls else None
+        context = peer.tls.context(server_side=False) if peer.tls else None
         association = ae.associate(
             peer.host,
             peer.port,
             contexts=contexts,
             ae_title=peer.ae_title,
             max_pdu=settings.maximum_pdu_bytes,
-            tls_args=tls,
+            ext_neg=list(roles),
+            tls_args=(context, peer.host) if context else None,
             evt_handlers=[(evt.EVT_CONN_OPEN, _send_without_delay), *handlers],
         )
+    except TlsFileError as error:
+        return f"TLS file {error.filename} {error.strerror}"
     except (OSError, RuntimeError) as error:
         return f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})"
     if association.is_established or association.rejected_contexts:
@@ -68,7 +76,8 @@ def associate(
         answer: Any = association.acceptor.primitive
         kind = _REJECTED_BY.get(answer.result, "")
         return f"{peer.ae_title} rejected the association {kind}: {answer.reason_str}"
-    return f"no association with {peer.ae_title} at {peer.host} port {peer.port}"
+    why = f": no TLS, {context.failure}" if context and context.failure else ""
+    return f"no association with {peer.ae_title} at {peer.host} port {peer.port}{why}"
 
 
 def _send_without_delay(event: Event) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
+import threading
 from typing import Any, cast
 
 from pynetdicom.association import Association
@@ -17,6 +17,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 import dicom_io.closing  # noqa: F401 (its import is its effect)
+from dicom_io.tls import CurrentTls, in_words
 
 LOGGER = logging.getLogger(__name__)
 
@@ -25,6 +26,10 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 """SO_RCVBUF; measured: a third more throughput at 10 MB images than the system's default."""
 MAXIMUM_NEGOTIATION_BYTES = 1 << 20
 """A-ASSOCIATE-RQ with 128 contexts of 40 transfer syntaxes has 350 kB; nothing honest is longer."""
+HANDSHAKE_SECONDS = 10.0
+"""For the whole TLS handshake."""
+MAXIMUM_HANDSHAKES = 50
+"""At once; a connection more is closed. Established ones count as associations instead."""
 
 
 class BoundedSocket(AssociationSocket):
@@ -76,6 +81,15 @@ class BoundedRequestHandler(RequestHandler):
 
     server: BoundedServer
 
+    def handle(self) -> None:
+        """Secure the connection where TLS is wanted, then let pynetdicom serve it; called in a thread of its own."""
+        if self.server.tls is not None:
+            secured = self.server.secured(self.request, self.client_address[0])
+            if secured is None:
+                return
+            self.request = secured
+        super().handle()
+
     def _create_association(self) -> Association:
         association = super()._create_association()
         transport = cast(BoundedSocket, association.dul.socket)
@@ -100,9 +114,12 @@ def end_without_request(event: Event) -> None:
 class BoundedServer(ThreadedAssociationServer):
     """Accepts connections without ever waiting for one peer before serving the next."""
 
+    daemon_threads = True
     maximum_instance_bytes: int = 1 << 30
+    tls: CurrentTls | None = None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self._handshakes = threading.BoundedSemaphore(MAXIMUM_HANDSHAKES)
         super().__init__(*arguments, **(keywords | {"request_handler": BoundedRequestHandler}))
 
     def server_bind(self) -> None:
@@ -111,10 +128,28 @@ class BoundedServer(ThreadedAssociationServer):
         super().server_bind()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Accept one connection; a TLS handshake happens later, in the association's own thread."""
+        """Accept one connection; a TLS handshake happens later, in a thread of its own."""
         connection, address = cast(socket.socket, self.socket).accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.ae.network_timeout)  # a peer silent inside a PDU must not hold its thread forever
-        if isinstance(self.ssl_context, ssl.SSLContext):
-            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
+
+    def secured(self, connection: socket.socket, address: str) -> socket.socket | None:
+        """Return the connection after its TLS handshake; None, and it is closed, where none came about in time."""
+        if self.tls is None or not self._handshakes.acquire(blocking=False):
+            LOGGER.warning("connection from %s closed: too many are in their TLS handshake", address)
+            connection.close()
+            return None
+        try:
+            connection = self.tls.context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            connection.settimeout(HANDSHAKE_SECONDS)
+            connection.do_handshake()
+            connection.settimeout(self.ae.network_timeout)
+        except (OSError, ValueError) as error:  # ValueError: the peer went between accept and wrap_socket
+            why = in_words(error) if isinstance(error, OSError) else "connection closed"
+            LOGGER.warning("connection from %s closed: no TLS, %s", address, why)
+            connection.close()
+            return None
+        finally:
+            self._handshakes.release()
+        return connection

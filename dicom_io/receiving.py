@@ -8,8 +8,8 @@ from typing import Protocol
 
 from pydicom.dataset import Dataset
 
-from dicom_io.peer import TlsFiles
 from dicom_io.reasons import ReasonCode
+from dicom_io.tls import TlsFiles
 
 STATUS_SUCCESS = 0x0000
 STATUS_OUT_OF_RESOURCES = 0xA700
@@ -25,8 +25,8 @@ class ScpSettings:
     ae_title: str
     """Our AE title; associations called otherwise are rejected."""
     host: str = "127.0.0.1"
-    port: int = 11112
-    """TCP port; 0 takes a free one, see `StorageScp.address`."""
+    port: int | None = 11112
+    """TCP port; 0 takes a free one, see `StorageScp.address`; None = only `tls_port`."""
     callers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Calling AE titles that may send, each with the IP addresses it may call from (empty = any)."""
     commitment_peers: frozenset[str] = frozenset()
@@ -36,6 +36,9 @@ class ScpSettings:
     accept_unknown_callers: bool = False
     """True lets any calling AE title send; the addresses of those listed still count."""
     tls: TlsFiles | None = None
+    """For the port with TLS; None = there is none."""
+    tls_port: int = 2762
+    """TCP port for TLS, registered for DICOM; 0 takes a free one, see `StorageScp.tls_address`."""
     maximum_associations: int = 25
     maximum_pdu_bytes: int = 131072
     network_timeout_seconds: float = 300.0

@@ -50,6 +50,7 @@ from dicom_io.receiving import (
 )
 from dicom_io.storage_commitment import STATUS_INVALID_ARGUMENT as COMMITMENT_INVALID_ARGUMENT
 from dicom_io.storage_commitment import TakeAnswer, answer_event
+from dicom_io.tls import CurrentTls
 from dicom_io.ups_scp import UpsScp
 
 __all__ = [
@@ -68,8 +69,17 @@ __all__ = [
 ]
 
 LOGGER = logging.getLogger(__name__)
+PLAIN, TLS = "plain", "TLS"
 ERROR_COMMENT_CHARACTERS = 64
 _REFUSAL_STATUS = {ReasonCode.SOP_CLASS_MISMATCH: STATUS_SOP_CLASS_MISMATCH}
+
+
+class PortTaken(OSError):
+    """A port cannot be bound."""
+
+    def __init__(self, cause: OSError, host: str, port: int) -> None:
+        self.port, self.cause = port, cause.strerror or str(cause)
+        super().__init__(cause.errno, f"cannot listen on {host} port {port}: {self.cause}")
 
 
 class StorageScp:
@@ -98,8 +108,8 @@ class StorageScp:
         self._take_commitment = take_commitment
         self._worklist = worklist
         self._receiver = receiver
-        self._server: BoundedServer | None = None
-        self._thread: threading.Thread | None = None
+        self._servers: dict[str, BoundedServer] = {}
+        self._threads: list[threading.Thread] = []
         self._studies: WeakKeyDictionary[Association, set[str]] = WeakKeyDictionary()
         self._studies_lock = threading.Lock()
         self._ae = AE(settings.ae_title)
@@ -113,13 +123,31 @@ class StorageScp:
         self._ae.add_supported_context(VERIFICATION)  # the rest is decided per association
 
     def start(self) -> None:
-        """Bind the port and serve in the background.
+        """Bind the port, the one for TLS or both, and serve in the background.
 
         Raises
         ------
-        OSError
-            The port is taken or not ours to bind; the message names it.
+        PortTaken, TlsFileError
+            A port is not ours to bind, a TLS file cannot be used; the message names it.
         """
+        tls = CurrentTls(self.settings.tls) if self.settings.tls else None
+        try:
+            if self.settings.port is not None:
+                self._bind(PLAIN, self.settings.port, None)
+            if tls is not None:
+                self._bind(TLS, self.settings.tls_port, tls)
+        except OSError:
+            for server in self._servers.values():
+                server.server_close()
+            self._servers = {}
+            raise
+        for name, server in self._servers.items():
+            self._ae._servers.append(server)
+            thread = threading.Thread(target=server.serve_forever, args=(0.1,), name=f"storage-scp-{name}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _bind(self, name: str, port: int, tls: CurrentTls | None) -> None:
         settings = self.settings
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._negotiate),
@@ -135,42 +163,44 @@ class StorageScp:
         try:
             server = BoundedServer(
                 self._ae,
-                (settings.host, settings.port),
+                (settings.host, port),
                 settings.ae_title,
                 self._ae.supported_contexts,
-                settings.tls.context(server_side=True) if settings.tls else None,
                 evt_handlers=handlers,
             )
         except OSError as error:
-            raise OSError(
-                error.errno, f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}"
-            ) from error
+            raise PortTaken(error, settings.host, port) from error
         server.maximum_instance_bytes = settings.maximum_instance_bytes
-        self._ae._servers.append(server)
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="storage-scp", daemon=True)
-        self._thread.start()
+        server.tls = tls
+        self._servers[name] = server
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port actually bound."""
-        if self._server is None:
-            raise RuntimeError("the Storage SCP is not started; call start() first")
-        host, port = self._server.server_address[:2]
+        """Host and port actually bound, without TLS."""
+        return self._bound(PLAIN)
+
+    @property
+    def tls_address(self) -> tuple[str, int]:
+        """Host and port actually bound for TLS."""
+        return self._bound(TLS)
+
+    def _bound(self, name: str) -> tuple[str, int]:
+        if name not in self._servers:
+            raise RuntimeError(f"the Storage SCP has no {name} port, or is not started; call start() first")
+        host, port = self._servers[name].server_address[:2]
         return str(host), int(port)
 
     def stop(self, grace_seconds: float = 5.0) -> None:
         """Accept nothing new, let running associations finish for at most `grace_seconds`, abort the rest."""
-        if self._server is None:
-            return
-        self._server.shutdown()
+        for server in self._servers.values():
+            server.shutdown()
         deadline = time.monotonic() + grace_seconds
         while self._ae.active_associations and time.monotonic() < deadline:
             time.sleep(0.02)
         self._ae.shutdown()
-        if self._thread is not None:
-            self._thread.join(grace_seconds)
-        self._server = self._thread = None
+        for thread in self._threads:
+            thread.join(grace_seconds)
+        self._servers, self._threads = {}, []
 
     def _negotiate(self, event: Event) -> None:
         """Decide about an association request before pynetdicom answers it."""

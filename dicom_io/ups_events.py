@@ -6,16 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_context, build_role
+from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
 
-import dicom_io.closing  # noqa: F401 (its import is its effect)
+from dicom_io.association_client import ScuSettings, associate
 from dicom_io.peer import Peer
-from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.ups_attributes import ASSIGNING, PROGRESS
 from dicom_io.ups_matching import declare_character_set
 from dicom_io.ups_workitem import UPS_PUSH
@@ -117,23 +115,18 @@ def restarted(global_subscription_uid: str) -> EventReport:
     return EventReport(EventType.SCP_STATUS_CHANGE, global_subscription_uid, information)
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for a subscriber."""
-
-    connection_timeout_seconds: float = 10.0
-    acse_timeout_seconds: float = 30.0
-    dimse_timeout_seconds: float = 30.0
+PATIENCE = ScuSettings(dimse_timeout_seconds=30.0)
+"""How long to wait for a subscriber."""
 
 
 def report_events(
-    subscriber: Peer, reports: Sequence[EventReport], calling_ae_title: str, patience: Patience | None = None
+    subscriber: Peer, reports: Sequence[EventReport], calling_ae_title: str, patience: ScuSettings = PATIENCE
 ) -> Iterator[int | None]:
     """Tell a subscriber over one association, in order; yields the status of each answer, None when none came.
 
     Stops at the first report without an answer: what follows is not sent then.
     """
-    association = _associate(subscriber, calling_ae_title, patience or Patience())
+    association = _associate(subscriber, calling_ae_title, patience)
     if association is None:
         yield None
         return
@@ -169,26 +162,15 @@ def _told(association: Association, report: EventReport) -> int | None:
     return None if status is None else int(status)
 
 
-def _associate(subscriber: Peer, calling_ae_title: str, patience: Patience) -> Association | None:
-    ae = AE(calling_ae_title)
-    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = patience.connection_timeout_seconds
-    ae.acse_timeout, ae.dimse_timeout = patience.acse_timeout_seconds, patience.dimse_timeout_seconds
-    try:
-        tls: Any = (subscriber.tls.context(server_side=False), subscriber.host) if subscriber.tls else None
-        association = ae.associate(
-            subscriber.host,
-            subscriber.port,
-            contexts=[build_context(UPS_EVENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])],
-            ae_title=subscriber.ae_title,
-            ext_neg=[build_role(UPS_EVENT, scp_role=True)],
-            tls_args=tls,
-        )
-    except (OSError, RuntimeError) as error:
-        LOGGER.warning("subscriber %s cannot be reached (%s)", subscriber.ae_title, type(error).__name__)
+def _associate(subscriber: Peer, calling_ae_title: str, patience: ScuSettings) -> Association | None:
+    contexts = [build_context(UPS_EVENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])]
+    roles = [build_role(UPS_EVENT, scp_role=True)]
+    association = associate(subscriber, contexts, calling_ae_title, patience, roles=roles)
+    if isinstance(association, str):
+        LOGGER.warning("subscriber %s cannot be told: %s", subscriber.ae_title, association)
         return None
     if not association.is_established:
-        LOGGER.warning("subscriber %s does not accept the association", subscriber.ae_title)
+        LOGGER.warning("subscriber %s does not accept UPS events", subscriber.ae_title)
         return None
     for context in association.accepted_contexts:
         context._as_scp = (

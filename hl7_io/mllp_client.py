@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from dicom_io.peer import TlsFiles
+from dicom_io.tls import TlsFileError, TlsFiles, in_words
 from hl7_io.mllp import ConnectionDroppedError, FrameReader, MllpError, PeerSilentError, framed
 
 MAXIMUM_ANSWER_BYTES = 1 << 18
@@ -66,6 +65,23 @@ class MllpConnection:
             raise ConnectionDroppedError("the receiver closed the connection without an answer")
         return answer
 
+    def wait_for_refusal(self, seconds: float) -> None:
+        """Wait a moment whether the receiver hangs up: with TLS 1.3 it refuses a certificate only after the handshake.
+
+        Raises
+        ------
+        ConnectionDroppedError
+            It did.
+        """
+        self._connection.settimeout(seconds)
+        try:
+            if not self._connection.recv(1):
+                raise ConnectionDroppedError("the receiver closed the connection at once")
+        except TimeoutError:
+            return
+        except OSError as error:
+            raise ConnectionDroppedError(f"the receiver refused the connection: {in_words(error)}") from None
+
     def __enter__(self) -> Self:
         return self
 
@@ -89,10 +105,9 @@ def _connect(receiver: Receiver) -> socket.socket:
         return connection
     try:
         return receiver.tls.context(server_side=False).wrap_socket(connection, server_hostname=receiver.host)
-    except (ssl.SSLError, TimeoutError, ConnectionError) as error:
+    except TlsFileError as error:
         connection.close()
-        reason = getattr(error, "reason", None) or type(error).__name__
-        raise NoConnectionError(f"no TLS with {place}: {reason}") from None
+        raise NoConnectionError(f"TLS file {error.filename} for {place} {error.strerror}") from None
     except OSError as error:
         connection.close()
-        raise NoConnectionError(f"a TLS file for {place} cannot be used ({error.strerror})") from None
+        raise NoConnectionError(f"no TLS with {place}: {in_words(error)}") from None

@@ -6,12 +6,12 @@ import ipaddress
 import logging
 import socket
 import socketserver
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from dicom_io.tls import CurrentTls, in_words
 from hl7_io.mllp import FrameReader, FrameTooLongError, MllpError, framed
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class MllpServer(socketserver.ThreadingTCPServer):
         refuse: Callable[[bytes, str], bytes],
         allowed: Sequence[Network] = (),
         limits: Limits | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: CurrentTls | None = None,
     ) -> None:
         self.take = take
         self.refuse = refuse
@@ -98,7 +98,7 @@ class MllpServer(socketserver.ThreadingTCPServer):
     def secured(self, connection: socket.socket) -> socket.socket:
         """Return the connection after its TLS handshake, where TLS is wanted; may take `HANDSHAKE_SECONDS`."""
         connection.settimeout(HANDSHAKE_SECONDS)
-        return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+        return self._tls.context().wrap_socket(connection, server_side=True) if self._tls else connection
 
     def remember(self, connection: socket.socket, *, open_now: bool) -> None:
         """Keep in mind which connections `stop` has to end."""
@@ -122,8 +122,8 @@ class _Conversation(socketserver.BaseRequestHandler):
         server, sender = cast(MllpServer, self.server), str(self.client_address[0])
         try:
             connection = server.secured(self.request)
-        except (ssl.SSLError, OSError) as error:
-            logger.warning("HL7 connection from %s: no TLS (%s)", sender, type(error).__name__)
+        except OSError as error:
+            logger.warning("HL7 connection from %s: no TLS, %s", sender, in_words(error))
             return
         server.remember(connection, open_now=True)
         try:

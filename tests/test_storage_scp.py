@@ -24,7 +24,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
 
 from dicom_io.instance_store import InstanceStore, StorageFull, StoredFile
-from dicom_io.peer import Peer, TlsFiles
+from dicom_io.peer import Peer
 from dicom_io.reasons import ReasonCode
 from dicom_io.storage_scp import (
     ReceivedInstance,
@@ -35,6 +35,7 @@ from dicom_io.storage_scp import (
     StorageScp,
 )
 from dicom_io.storage_scu import echo
+from dicom_io.tls import TlsFiles
 
 DX = DigitalXRayImageStorageForPresentation
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -460,8 +461,8 @@ def certificate(tmp_path: Path) -> TlsFiles:
 
 
 def test_tls_peers_are_served_and_plain_ones_are_not(start, certificate):
-    scp = start(tls=certificate)
-    host, port = scp.address
+    scp = start(port=None, tls=certificate, tls_port=0)
+    host, port = scp.tls_address
     with socket.create_connection((host, port)):  # connects, says nothing, must not hold up the handshake of others
         assert echo(Peer("CXRAI", host, port, certificate), "MODALITY") == ""
     assert echo(Peer("CXRAI", host, port), "MODALITY") != ""

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from dicom_io.instance_store import StoreError
 from worker.commands import (
+    certificate_command,
     explain_command,
     export_command,
     list_command,
@@ -184,6 +185,7 @@ message_commands.register(app)
 list_command.register(app)
 status_command.register(app)
 token_commands.register(app)
+certificate_command.register(app)
 
 
 def complain(message: str) -> None:

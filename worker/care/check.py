@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -16,17 +17,22 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_io.storage_scu import echo
+from dicom_io.tls import TlsFileError
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
+from worker.care.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
 from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location
 from worker.settings.config import Destination, Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.tls import Tls
 from worker.views.presentation import bytes_text
 from worker.views.rendering import escape
 
 BROKER_TIMEOUT_SECONDS = 5.0
+REFUSAL_SECONDS = 0.5
+"""Long enough for a receiver on the hospital's network to say that it does not want us."""
 
 
 class CheckFailed(Exception):
@@ -55,6 +61,7 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
         ("listener", partial(_listener, settings)),
         ("worklist page", partial(_page, settings)),
+        *((f"TLS of {owner}", partial(_certificate, tls)) for owner, tls in tls_of(settings)),
     ]
     if settings.hl7_listener:
         checks.append(("HL7 listener", partial(_hl7_listener, settings.hl7_listener)))
@@ -158,10 +165,7 @@ def _sources(settings: Settings) -> str:
 def _destination(settings: Settings, destination: Destination) -> str:
     peer = destination.peer()
     place = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    try:
-        problem = echo(peer, settings.ae_title)
-    except OSError as error:
-        raise CheckFailed(f"{place}: a TLS file cannot be used ({error.strerror or type(error).__name__})") from error
+    problem = echo(peer, settings.ae_title)
     if problem:
         raise CheckFailed(f"{place}: {problem}; check its address and that it knows {settings.ae_title}")
     return f"{place} answered C-ECHO"
@@ -170,11 +174,38 @@ def _destination(settings: Settings, destination: Destination) -> str:
 def _hl7_destination(destination: Hl7Destination) -> str:
     """Connect, with TLS where configured, and send nothing: HL7 has no question without consequences."""
     try:
-        MllpConnection(destination.receiver()).close()
+        with MllpConnection(destination.receiver()) as connection:
+            connection.wait_for_refusal(REFUSAL_SECONDS)
     except MllpError as error:
         raise CheckFailed(f"{error}; check its address and that it lets this machine in") from error
     how = "over TLS" if destination.tls else "without TLS"
     return f"{destination.host}:{destination.port} takes connections {how}; no message was sent"
+
+
+def tls_of(settings: Settings) -> Iterator[tuple[str, Tls]]:
+    """Yield everything that has TLS files, with its name in the configuration."""
+    owners: list[tuple[str, Tls | None]] = [
+        ("listen_tls", settings.listen_tls),
+        *((f"destination {item.name}", item.tls) for item in settings.destinations),
+        *((f"HL7 destination {item.name}", item.tls) for item in settings.hl7_destinations),
+        ("hl7_listener", settings.hl7_listener.tls if settings.hl7_listener else None),
+        *((f"UPS peer {item.ae_title}", item.tls) for item in (settings.ups.peers if settings.ups else ())),
+    ]
+    return ((owner, tls) for owner, tls in owners if tls is not None)
+
+
+def _certificate(tls: Tls) -> str:
+    """Say until when the certificates are good; one that is not, and a key that does not fit, fail."""
+    try:
+        tls.files().context(server_side=True)
+        now = datetime.now(UTC)
+        authorities = [validity(certificate, now) for certificate in certificates_in(tls.ca_file)]
+        own = validity(certificates_in(tls.certificate_file)[0], now)
+    except TlsFileError as error:
+        raise CheckFailed(f"{error.filename} {error.strerror}") from error
+    except InvalidCertificate as error:
+        raise CheckFailed(str(error)) from error
+    return f"certificate of {own}; trusts {', '.join(authorities)}"
 
 
 def _no_destination() -> str:
@@ -184,23 +215,20 @@ def _no_destination() -> str:
 def _listener(settings: Settings) -> str:
     """Say whether the listener runs; a port that nobody has is fine before the start."""
     host = "127.0.0.1" if settings.listen_host in ("", "0.0.0.0") else settings.listen_host  # noqa: S104
-    place = f"{settings.ae_title} on {settings.listen_host}:{settings.listen_port}"
+    ports = " and ".join(str(port) for port in settings.listening_ports)
+    place = f"{settings.ae_title} on {settings.listen_host}:{ports}"
     try:
-        with socket.create_connection((host, settings.listen_port), timeout=2):
-            return f"{place} is listening"
+        for port in settings.listening_ports:
+            socket.create_connection((host, port), timeout=2).close()
+        return f"{place} is listening"
     except OSError:
         return f"{place} is not running (start it with `python -m worker up` or `listen`)"
 
 
 def _hl7_listener(listener: Hl7Listener) -> str:
-    """Say whether it runs, and whether its TLS files can be used."""
+    """Say whether it runs."""
     host = "127.0.0.1" if listener.host in ("", "0.0.0.0") else listener.host  # noqa: S104
     place = f"{listener.host}:{listener.port}"
-    try:
-        if listener.tls:
-            listener.tls.files().context(server_side=True)
-    except OSError as error:
-        raise CheckFailed(f"a TLS file of hl7_listener cannot be used ({error.strerror})") from error
     try:
         with socket.create_connection((host, listener.port), timeout=2):
             return f"{place} is listening"

@@ -79,6 +79,10 @@ class AddressInUse(StartError):
         )
 
 
+class NotConfigured(StartError):
+    """The configuration lacks what this process needs, or names a file that cannot be used."""
+
+
 class RunError(WorkerError):
     """One run failed.
 

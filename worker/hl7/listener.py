@@ -7,8 +7,9 @@ import signal
 import threading
 from collections.abc import Callable
 
+from dicom_io.tls import CurrentTls, TlsFileError
 from hl7_io.mllp_server import MllpServer
-from worker.foundation.errors import AddressInUse, StartError
+from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbox import Inbox
 from worker.rows.database import open_engine, require_current_schema, session_factory
@@ -17,10 +18,6 @@ from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 
 logger = logging.getLogger(__name__)
-
-
-class NotConfigured(StartError):
-    """There is nothing to listen for."""
 
 
 def run_hl7_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> int:
@@ -57,9 +54,9 @@ def open_server(settings: Settings, listener: Hl7Listener, inbox: Inbox) -> Mllp
     """
     try:
         tls = listener.tls.files() if listener.tls else None
-        context = tls.context(server_side=True) if tls else None
-    except OSError as error:
-        raise NotConfigured(f"a TLS file of hl7_listener cannot be used ({error.strerror})") from error
+        current = CurrentTls(tls) if tls else None
+    except TlsFileError as error:
+        raise NotConfigured(f"TLS file {error.filename} of hl7_listener {error.strerror}") from error
     try:
         return MllpServer(
             (listener.host, listener.port),
@@ -67,7 +64,7 @@ def open_server(settings: Settings, listener: Hl7Listener, inbox: Inbox) -> Mllp
             inbox.refuse_too_long,
             listener.allowed_hosts,
             listener.limits(),
-            context,
+            current,
         )
     except OSError as error:
         raise AddressInUse(listener.host, listener.port, error.strerror or str(error)) from error

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 
 from dicom_io.instance_store import InstanceStore
-from dicom_io.storage_scp import ScpSettings, StorageScp
+from dicom_io.storage_scp import PortTaken, ScpSettings, StorageScp
+from dicom_io.tls import TlsFileError
 from dicom_io.ups_scp import UpsScp
 from worker.arrival.intake import Intake
-from worker.foundation.errors import AddressInUse
+from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name
 from worker.processes.tasks import ring_triage
 from worker.queue.celery_app import configure
@@ -38,12 +39,13 @@ def scp_settings(settings: Settings) -> ScpSettings:
     return ScpSettings(
         ae_title=settings.ae_title,
         host=settings.listen_host,
-        port=settings.listen_port,
+        port=settings.listen_port if settings.listen_plain else None,
         callers={source.ae_title: source.hosts for source in settings.sources},
         commitment_peers=frozenset(item.ae_title for item in settings.destinations if item.storage_commitment),
         worklist_callers={peer.ae_title: peer.hosts for peer in settings.ups.peers} if settings.ups else {},
         accept_unknown_callers=settings.accept_unknown_sources,
         tls=settings.listen_tls.files() if settings.listen_tls else None,
+        tls_port=settings.listen_tls.port if settings.listen_tls else 0,
         maximum_associations=settings.maximum_associations,
         maximum_pdu_bytes=settings.maximum_pdu_bytes,
         network_timeout_seconds=settings.network_timeout_seconds,
@@ -89,7 +91,8 @@ def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
         yield None
         return
     sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
-    couriers = Couriers(settings, settings.ups, sessions, reading, f"{socket.gethostname()}:{settings.listen_port}")
+    holder = f"{socket.gethostname()}:{settings.listening_ports[0]}"
+    couriers = Couriers(settings, settings.ups, sessions, reading, holder)
     with sessions.begin() as session:
         announce_restart(session, couriers.ae_titles)
     couriers.start()
@@ -105,10 +108,12 @@ def _serve(scp: StorageScp, settings: Settings, on_ready: Callable[[], None]) ->
         signal.signal(number, lambda *_: stopped.set())
     try:
         scp.start()
-    except OSError as error:
-        raise AddressInUse(settings.listen_host, settings.listen_port, error.strerror or str(error)) from error
-    host, port = scp.address
-    logger.info("listening as %s on %s:%d", settings.ae_title, host, port)
+    except TlsFileError as error:
+        raise NotConfigured(f"TLS file {error.filename} of listen_tls {error.strerror}") from error
+    except PortTaken as error:
+        raise AddressInUse(settings.listen_host, error.port, error.cause) from error
+    ports = " and ".join(str(port) for port in settings.listening_ports)
+    logger.info("listening as %s on %s port %s", settings.ae_title, settings.listen_host, ports)
     on_ready()
     try:
         stopped.wait()

@@ -71,7 +71,8 @@ class Supervisor:
         """
         with sole_process("up", self.settings.data_dir):
             require_usable(self.settings, ("stat", "routine", "delivery"))
-            require_free_port(self.settings.listen_host, self.settings.listen_port)
+            for port in self.settings.listening_ports:
+                require_free_port(self.settings.listen_host, port)
             if hl7 := self.settings.hl7_listener:
                 require_free_port(hl7.host, hl7.port)
             self.environment = settings_environment(self.settings)
@@ -163,15 +164,19 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def answers(settings: Settings) -> bool:
-    """Return whether our listener answers a C-ECHO, or at least turns an unknown caller away."""
+    """Return whether our listener answers a C-ECHO, or at least turns an unknown caller away.
+
+    Where there is only a port for TLS, a connection has to do: our own certificate need not be one it lets in.
+    """
     host = "127.0.0.1" if settings.listen_host in ("0.0.0.0", "") else settings.listen_host  # noqa: S104
     try:
-        socket.create_connection((host, settings.listen_port), CONNECT_SECONDS).close()
+        socket.create_connection((host, settings.listening_ports[0]), CONNECT_SECONDS).close()
     except OSError:  # not there yet; a whole association request would only fill the log
         return False
-    tls = settings.listen_tls.files() if settings.listen_tls else None
+    if not settings.listen_plain:
+        return True
     calling = settings.sources[0].ae_title if settings.sources else settings.ae_title
-    problem = echo(Peer(settings.ae_title, host, settings.listen_port, tls), calling)
+    problem = echo(Peer(settings.ae_title, host, settings.listen_port), calling)
     return not problem or "rejected the association" in problem
 
 
@@ -198,4 +203,4 @@ def _asked_by_signals(supervisor: Supervisor) -> Iterator[None]:
 
 
 def _listen_address(settings: Settings) -> str:
-    return f"{settings.listen_host}:{settings.listen_port}"
+    return f"{settings.listen_host}:{' and '.join(str(port) for port in settings.listening_ports)}"

@@ -26,7 +26,7 @@ from dicom_io.peer import Peer
 from dicom_io.site_rules import SiteRule
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
-from worker.settings.tls import Tls
+from worker.settings.tls import ListenTls, Tls
 from worker.settings.ups import Ups
 
 STARTER_BUNDLE = Path(__file__).resolve().parents[2] / "model" / "bundles" / "nih-starter-densenet121"
@@ -111,7 +111,10 @@ class Settings(BaseSettings):
     """Our AE title, for receiving and for sending."""
     listen_host: str = "127.0.0.1"
     listen_port: Port = 11112
-    listen_tls: Tls | None = None
+    listen_plain: bool = True
+    """False closes ``listen_port``: DICOM comes in by TLS only, on the port of ``listen_tls``."""
+    listen_tls: ListenTls | None = None
+    """A second port for DICOM over TLS; None = there is none."""
     maximum_associations: int = Field(25, ge=1)
     """Simultaneous associations; one more is rejected as transient."""
     maximum_pdu_bytes: int = Field(131072, ge=4096)
@@ -210,6 +213,10 @@ class Settings(BaseSettings):
             raise ValueError(f"sources name bundles that are not configured: {', '.join(unknown)}")
         if "default" not in self.bundles:
             raise ValueError("bundles needs an entry named default")
+        if not self.listen_plain and self.listen_tls is None:
+            raise ValueError("listen_plain = false leaves no port to listen on: configure [listen_tls]")
+        if self.listen_tls is not None and self.listen_plain and self.listen_tls.port == self.listen_port:
+            raise ValueError("listen_port and listen_tls.port must differ, or listen_plain be false")
         names = [item.name for item in self.destinations] + [item.name for item in self.hl7_destinations]
         if len(set(names)) != len(names):
             raise ValueError("each name may stand once among destinations and hl7_destinations")
@@ -230,6 +237,12 @@ class Settings(BaseSettings):
     def effective_database_url(self) -> str:
         """The database URL with the SQLite default filled in."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'triage.db').resolve()}"
+
+    @property
+    def listening_ports(self) -> tuple[int, ...]:
+        """The DICOM ports, that without TLS first."""
+        plain = (self.listen_port,) if self.listen_plain else ()
+        return (*plain, self.listen_tls.port) if self.listen_tls else plain
 
     @property
     def instances_dir(self) -> Path:

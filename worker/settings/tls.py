@@ -1,12 +1,12 @@
-"""The files of one TLS connection, as the configuration names them."""
+"""The files of TLS connections, as the configuration names them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from dicom_io.peer import TlsFiles
+from dicom_io.tls import TlsFiles
 
 
 class Tls(BaseModel):
@@ -24,3 +24,10 @@ class Tls(BaseModel):
     def files(self) -> TlsFiles:
         """Return the same three files in the form the network layer takes."""
         return TlsFiles(self.certificate_file, self.key_file, self.ca_file)
+
+
+class ListenTls(Tls):
+    """TLS for the DICOM listener, on a port of its own; files that change are read again without a restart."""
+
+    port: int = Field(default=2762, ge=1, le=65535)
+    """2762 is the port registered for DICOM over TLS."""

@@ -46,3 +46,13 @@ def archive_note(named: Sequence[Dataset], title: str = "113001") -> Dataset:
         if keyword in named[0]:
             setattr(note, keyword, named[0][keyword].value)
     return note
+
+
+def named(note: Dataset) -> set[str]:
+    """Return the SOP Instance UIDs in the evidence of a note about one study."""
+    (study,) = note.CurrentRequestedProcedureEvidenceSequence
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }

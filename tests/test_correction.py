@@ -12,11 +12,17 @@ from bundles import write_test_bundle
 from factories import chest_radiograph
 from peers import StandInPacs, running_pacs
 from pydicom.dataset import Dataset
+from receivers import running_receiver
+from rejection_notes import named
+from sqlalchemy import select
 
 from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity
+from worker.care.administration import NotStated
+from worker.care.identity_correction import Corrected, CorrectionRefused, Identity, correct_study
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import locked_study
+from worker.rows.tables import Event
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
@@ -113,3 +119,86 @@ def test_patient_and_order_are_corrected_together(bench: Bench) -> None:
     run_if_due(bench, uid)
     for dataset in bench.datasets(bench.runs(uid)[-1]):
         assert (dataset.PatientID, dataset.AccessionNumber, str(dataset.PatientName)) == ("RIGHT", "A0002", "Right^One")
+
+
+def named_notes(pacs: StandInPacs) -> list[set[str]]:
+    return [named(arrival.dataset) for arrival in pacs.stored if arrival.dataset.Modality == "KO"]
+
+
+def correct_by_hand(bench: Bench, uid: str, identity: Identity, reason: str = "wrong order chosen") -> Corrected:
+    with bench.sessions.begin() as session:
+        return correct_study(session, uid, identity, reason=reason, by="Ada Admin", settings=bench.settings)
+
+
+def test_a_person_corrects_the_patient_and_archives_and_receivers_hear_of_both(
+    bench: Bench, pacs: StandInPacs, make_settings: Callable[..., Settings]
+) -> None:
+    with running_receiver() as ris:
+        fields = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
+        settings = make_settings(
+            bundles=dict(bench.settings.bundles), destinations=bench.settings.destinations, hl7_destinations=[fields]
+        )
+        bench = Bench(settings, bench.sessions)
+        uid = delivered(bench, PatientID="WRONG", AccessionNumber="A0001")
+        sent = {arrival.sop_instance_uid for arrival in pacs.stored}
+        corrected = correct_by_hand(bench, uid, Identity(patient_id="RIGHT", patient_name="Right^One"))
+        assert corrected.columns == ("patient_id", "patient_name")
+        assert (corrected.taken_back.objects, corrected.taken_back.messages) == (len(sent), 1)
+        assert "RIGHT" not in corrected.summary
+        deliver(uid, bench.office)
+        assert named_notes(pacs) == [sent], "before the results are made again"
+        assert run_if_due(bench, uid)
+        assert named_notes(pacs) == [sent], "told once"
+        told = [(str(m["PID.F3.R1.C1"]), str(m["OBR.F25"])) for m in ris.messages]
+        assert told == [("WRONG", "P"), ("WRONG", "X"), ("RIGHT", "P")]
+    again = [a.dataset for a in pacs.stored if a.sop_instance_uid not in sent and a.dataset.Modality != "KO"]
+    assert {(o.PatientID, str(o.PatientName)) for o in again} == {("RIGHT", "Right^One")}
+    with bench.sessions() as session:
+        event = session.scalars(select(Event).where(Event.kind == "identity_corrected")).one()
+    assert event.actor == "Ada Admin"
+    assert "wrong order chosen" in str(event.reason)
+    assert "RIGHT" not in str(event.reason)
+
+
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        (Identity(), "nothing to correct"),
+        (Identity(patient_id=""), "patient id must be"),
+        (Identity(patient_id="A\\B"), "patient id must be"),
+        (Identity(patient_birth_date="19600231"), "patient birth date must be"),
+        (Identity(patient_sex="female"), "patient sex must be"),
+        (Identity(accession_number="1" * 17), "accession number must be"),
+        (Identity(patient_name="x" * 65), "patient name must be"),
+        (Identity(patient_id="PHANTOM-1"), "says all this already"),
+    ],
+)
+def test_what_dicom_could_not_hold_or_is_no_news_is_refused(bench: Bench, identity: Identity, words: str) -> None:
+    uid = bench.receive(chest_radiograph())
+    with pytest.raises(CorrectionRefused, match=words):
+        correct_by_hand(bench, uid, identity)
+    with pytest.raises(NotStated):
+        correct_by_hand(bench, uid, Identity(patient_id="RIGHT"), reason=" ")
+    assert bench.study(uid).patient_id == "PHANTOM-1"
+
+
+def test_an_image_sent_again_with_another_accession_number_leaves_no_old_result_in_force(
+    bench: Bench, pacs: StandInPacs
+) -> None:
+    image = chest_radiograph(AccessionNumber="A0001")
+    uid = bench.triage(image).study_instance_uid
+    deliver(uid, bench.office)
+    sent = {arrival.sop_instance_uid for arrival in pacs.stored}
+    image.AccessionNumber = "A0002"
+    bench.triage(image)
+    deliver(uid, bench.office)
+    assert named_notes(pacs) == [sent]
+    again = [a.dataset for a in pacs.stored if a.sop_instance_uid not in sent and a.dataset.Modality != "KO"]
+    assert {o.AccessionNumber for o in again} == {"A0002"}
+
+
+def test_a_late_image_replaces_the_report_and_rejects_nothing(bench: Bench, pacs: StandInPacs) -> None:
+    uid = delivered(bench)
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    deliver(uid, bench.office)
+    assert named_notes(pacs) == []

@@ -14,7 +14,9 @@ from bundles import write_test_bundle
 from factories import chest_radiograph
 from hl7_messages import merge, message, patient, report, update
 from peers import StandInPacs, running_pacs
+from pydicom.dataset import Dataset
 from receivers import Hl7Receiver, running_receiver
+from rejection_notes import named
 from sqlalchemy import select
 from sqlalchemy import update as change
 
@@ -85,6 +87,12 @@ def delivered(bench: Bench, **keywords: Any) -> str:
     return uid
 
 
+def results_and_notes(pacs: StandInPacs, since: int) -> tuple[list[Dataset], list[Dataset]]:
+    """Return the results and the rejection notes that arrived since."""
+    arrived = [arrival.dataset for arrival in pacs.stored[since:]]
+    return [o for o in arrived if o.Modality != "KO"], [o for o in arrived if o.Modality == "KO"]
+
+
 def test_an_update_issues_the_results_again_under_the_new_name_without_inference(
     bench: Bench, pacs: StandInPacs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,8 +108,11 @@ def test_an_update_issues_the_results_again_under_the_new_name_without_inference
 
     monkeypatch.setattr("worker.runs.triage.analyse", no_inference)
     assert run_if_due(bench, uid)
-    again = [arrival.dataset for arrival in pacs.stored[before:]]
+    again, notes = results_and_notes(pacs, before)
     assert len(again) == before
+    assert [(str(note.PatientName), named(note)) for note in notes] == [
+        ("Phantom^Test", {arrival.sop_instance_uid for arrival in pacs.stored[:before]})
+    ]
     assert {(str(o.PatientName), o.PatientSex, o.PatientID) for o in again} == {("Phantomas^Testina", "F", "PHANTOM-1")}
     (report_again,) = [o for o in again if o.Modality == "SR"]
     assert len(report_again.PredecessorDocumentsSequence) == 1
@@ -117,8 +128,9 @@ def test_a_merge_moves_the_study_to_the_surviving_identifier(bench: Bench, pacs:
     row = receive(bench, merge(patient("SURVIVOR^^^HOSP^PI"), "PHANTOM-1^^^HOSP^PI"))
     assert row.state == "applied"
     assert run_if_due(bench, uid)
-    again = [arrival.dataset for arrival in pacs.stored[before:]]
+    again, notes = results_and_notes(pacs, before)
     assert {(o.PatientID, o.IssuerOfPatientID) for o in again} == {("SURVIVOR", "HOSP")}
+    assert [note.PatientID for note in notes] == ["PHANTOM-1"], "filed where the rejected objects are"
     assert bench.study(uid).patient_id == "SURVIVOR"
 
 
@@ -178,7 +190,7 @@ def test_a_corrected_name_in_letters_the_images_could_not_write_arrives_whole(
     before = len(pacs.stored)
     receive(bench, update(patient(name="Wang^XiaoDong^^^^^L^A~王^小东^^^^^L^I")))
     assert run_if_due(bench, uid)
-    names = {str(arrival.dataset.PatientName) for arrival in pacs.stored[before:]}
+    names = {str(result.PatientName) for result in results_and_notes(pacs, before)[0]}
     assert {name.rstrip("=") for name in names} == {"Wang^XiaoDong=王^小东"}
 
 

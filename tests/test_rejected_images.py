@@ -14,7 +14,7 @@ from factories import chest_radiograph
 from peers import StandInPacs, running_pacs
 from pydicom.dataset import Dataset
 from receivers import Hl7Receiver, running_receiver
-from rejection_notes import archive_note
+from rejection_notes import archive_note, named
 from sqlalchemy import select, text
 
 from dicom_io.storage_commitment import CommitmentAnswer
@@ -88,15 +88,6 @@ def say_why_not(bench: Bench, uid: str) -> None:
 
 def notes(pacs: StandInPacs) -> list[Dataset]:
     return [arrival.dataset for arrival in pacs.stored if arrival.dataset.Modality == "KO"]
-
-
-def named(note: Dataset) -> set[str]:
-    (study,) = note.CurrentRequestedProcedureEvidenceSequence
-    return {
-        str(item.ReferencedSOPInstanceUID)
-        for series in study.ReferencedSeriesSequence
-        for item in series.ReferencedSOPSequence
-    }
 
 
 def leftovers(bench: Bench, uid: str) -> int:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from dicom_io.instance_store import StoreError
 from worker.commands import (
     certificate_command,
+    correction_commands,
     explain_command,
     export_command,
     list_command,
@@ -179,6 +180,7 @@ def demo(
 
 
 study_commands.register(app)
+correction_commands.register(app)
 explain_command.register(app)
 export_command.register(app)
 message_commands.register(app)

@@ -79,6 +79,9 @@ def queue_if_due(
     study = locked_study(session, study_instance_uid)
     if study is None or study.state == StudyState.HELD or study.due_at is None or study.due_at > now:
         return None
+    if study.retracted_at is not None:
+        _stay_retracted(study)
+        return None
     active = _active_run(session, study)
     if active is not None and active.state == RunState.RUNNING:
         return None  # stays due; looked at again when that run has ended
@@ -126,6 +129,8 @@ def queue_run(
     locked_study(session, uid)
     if study.state == StudyState.HELD:
         raise RunRefused(uid, "its identity is in doubt; settle that first")
+    if study.retracted_at is not None:
+        raise RunRefused(uid, "a person took its results back; `python -m worker requeue` analyses it all the same")
     if (active := _active_run(session, study)) is not None:
         raise RunRefused(uid, f"run {active.run_number} is {active.state} already")
     if not _analysable(session, study):
@@ -198,6 +203,14 @@ def _waiting_candidates(session: Session, study: Study) -> bool:
         Instance.disposition == Disposition.CANDIDATE,
     )
     return session.scalar(waiting.limit(1)) is not None
+
+
+def _stay_retracted(study: Study) -> None:
+    """Leave a study alone whose results a person took back, whatever has come since."""
+    study.due_at = None
+    if study.state != StudyState.NOT_ANALYSED:
+        study.state, study.reason_code = StudyState.NOT_ANALYSED, ReasonCode.RETRACTED
+        study.reason = ReasonCode.RETRACTED.sentence
 
 
 def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> None:

@@ -40,11 +40,12 @@ def correct_identity(
     cause: str,
     actor: str,
     accession_number: str | None = None,
+    reason: str = "",
 ) -> bool:
     """Write down whose study it is, stop what still waits to be sent under the old identity, make the study due.
 
-    Whoever may have something of the old identity is told by the sweeper: archives get a rejection note, the study's
-    next run issues the results again.
+    The study's next run issues the results again, and archives that have something under the old identity get a
+    rejection note when it ends (`worker.runs.misfiled`), if they had none before.
 
     The caller has locked the study's row and commits.
 
@@ -56,6 +57,8 @@ def correct_identity(
         What said so, such as ``ADT^A40``; never patient data.
     accession_number
         Of the order, for the images that carry the study's present one; None leaves it as it is.
+    reason
+        A person's, for the audit trail; never patient data.
 
     Returns
     -------
@@ -86,7 +89,8 @@ def correct_identity(
         actor=actor,
         study_instance_uid=study.study_instance_uid,
         run_id=study.current_run_id,
-        reason=f"{cause} changed {', '.join(differing)}; what was not sent yet is stopped and issued again",
+        reason=f"{cause} changed {', '.join(differing)}; what was not sent yet is stopped and issued again"
+        + (f": {reason}" if reason else ""),
         details={"columns": differing},
         at=now,
     )

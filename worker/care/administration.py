@@ -23,6 +23,26 @@ class UnknownStudy(WorkerError):
         )
 
 
+class NotStated(WorkerError):
+    """A change by hand lacks its reason or the name of who makes it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"say the {what}: every change by hand is kept with a reason and a name")
+
+
+def stated(what: str, value: str) -> str:
+    """Return a reason or a name without blanks around it.
+
+    Raises
+    ------
+    NotStated
+        It is empty.
+    """
+    if not (value := " ".join(value.split())):
+        raise NotStated(what)
+    return value
+
+
 @dataclass(frozen=True)
 class Requeued:
     """What a requeue set in motion; ring the bells with it after the commit."""
@@ -35,7 +55,7 @@ class Requeued:
 
 
 def requeue_study(session: Session, study_instance_uid: str, actor: str) -> Requeued:
-    """Queue a new run of the study and make its refused or failed deliveries due again.
+    """Queue a new run of the study and make its refused or failed deliveries due again; lifts a retraction.
 
     Raises
     ------
@@ -46,6 +66,9 @@ def requeue_study(session: Session, study_instance_uid: str, actor: str) -> Requ
     """
     study = existing_study(session, study_instance_uid)
     deliveries = resend_failed_deliveries(session, study, actor)
+    if study.retracted_at is not None:
+        study.retracted_at = None
+        record(session, "retraction_lifted", actor=actor, study_instance_uid=study_instance_uid, reason=study.reason)
     queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
     return Requeued(study_instance_uid, queued.run_number, queued.queue, deliveries)
 

@@ -25,7 +25,8 @@ from sqlalchemy.orm import Session
 from dicom_io.reasons import ReasonCode
 from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.completion import QueuedRun, queue_run
-from worker.foundation.errors import RunRefused
+from worker.care.administration import existing_study, stated
+from worker.foundation.errors import RunRefused, WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
@@ -47,6 +48,15 @@ from worker.settings.config import Settings
 logger = logging.getLogger(__name__)
 
 _NO_IMAGE = (ReasonCode.OWN_RESULT, ReasonCode.SOP_CLASS)
+
+
+class UnknownImage(WorkerError):
+    """The study has no image with this SOP Instance UID."""
+
+    def __init__(self, study_instance_uid: str, sop_instance_uids: Sequence[str]) -> None:
+        super().__init__(
+            f"study {study_instance_uid} has no image {', '.join(sop_instance_uids)}; see `python -m worker show`"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,38 @@ def reject_images(
     if about_current:
         forget_answer(study, keep_set_priority=True)
     return _go_on(session, study, rejection, now)
+
+
+def reject_by_hand(
+    session: Session,
+    study_instance_uid: str,
+    sop_instance_uids: Collection[str],
+    *,
+    title: RejectionTitle,
+    reason: str,
+    by: str,
+    settings: Settings,
+) -> QueuedRun | None:
+    """Declare images of a study invalid in a person's name; see `reject_images`.
+
+    Raises
+    ------
+    UnknownStudy
+        The study was never received.
+    UnknownImage
+        It has no such image.
+    NotStated
+        No reason or no name.
+    StoreError
+        A kept message is gone, or the store of results is full.
+    """
+    reason, by = stated("reason", reason), stated("name", by)
+    study = existing_study(session, study_instance_uid)
+    known = {image.sop_instance_uid for image in _images(session, study, sop_instance_uids)}
+    if strangers := sorted(set(sop_instance_uids) - known):
+        raise UnknownImage(study_instance_uid, strangers)
+    rejection = Rejection(title, by, None, reason)
+    return reject_images(session, study_instance_uid, known, rejection, settings)
 
 
 def _remember(

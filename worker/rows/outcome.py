@@ -6,6 +6,7 @@ The priority of a study is only ever raised here; lowering it takes a person.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from worker.foundation.errors import LeaseLost
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import Claim, locked_study
+from worker.rows.priority import offered_priority, priority_of, rank
 from worker.rows.tables import Delivery, DeliveryState, Priority, Result, Run, RunState, Study, StudyState
 from worker.settings.config import Settings
 
@@ -24,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 OUTCOME_UNCHANGED = "unchanged"
 """``run.outcome`` of a run that sent nothing because the study's earlier results still hold."""
-_RANK = {None: 0, Priority.ROUTINE: 1, Priority.URGENT: 2, Priority.STAT: 3}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class RunVerdict:
     priority_rank: float = 0.0
     """0..1, larger first within one priority."""
     priority_reason: str | None = None
+    levels: Mapping[str, Priority] = field(default_factory=dict)
+    """The level that each flagged finding stands for."""
     reason_code: str | None = None
     """Needed unless the outcome is TRIAGED."""
     reason: str | None = None
@@ -95,7 +98,7 @@ def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
         at=now,
     )
     _supersede_older(session, study, run)
-    _tell_study(study, run, verdict, now)
+    _tell_study(session, study, run, verdict, now)
     return study
 
 
@@ -222,21 +225,18 @@ def _supersede_older(session: Session, study: Study, run: Run) -> None:
     )
 
 
-def _tell_study(study: Study, run: Run, verdict: RunVerdict, now: datetime) -> None:
+def _tell_study(session: Session, study: Study, run: Run, verdict: RunVerdict, now: datetime) -> None:
     study.state = verdict.outcome
     study.current_run_id = run.id
     study.reason_code, study.reason = verdict.reason_code, verdict.reason
     study.historical = verdict.historical
-    held_rank, new_rank = _RANK[_priority(study)], _RANK[verdict.priority]
-    if verdict.priority is None or new_rank < held_rank:
+    offered = offered_priority(session, study, verdict.priority, verdict.levels)
+    held_rank, new_rank = rank(priority_of(study)), rank(offered)
+    if offered is None or new_rank < held_rank or (study.priority_set_by is not None and new_rank == held_rank):
         return  # only ever raised
     if new_rank > held_rank or verdict.priority_rank >= study.priority_rank:
         study.priority_rank = verdict.priority_rank
         study.priority_reason = verdict.priority_reason
-    study.priority = verdict.priority
-    if verdict.priority != Priority.ROUTINE and not verdict.historical and study.flagged_at is None:
+    study.priority, study.priority_set_by, study.priority_decided_run_id = offered, None, None
+    if offered != Priority.ROUTINE and not verdict.historical and study.flagged_at is None:
         study.flagged_at = now
-
-
-def _priority(study: Study) -> Priority | None:
-    return Priority(study.priority) if study.priority else None

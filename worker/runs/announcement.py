@@ -21,10 +21,11 @@ from hl7_io.observation_report import build_observation_report, control_id
 from hl7_io.segments import InvalidMessageError
 from worker.rows.events import record
 from worker.rows.leases import Claim
+from worker.rows.priority import offered_priority
 from worker.rows.tables import Delivery, Prediction, Priority, Result, ResultKind, Run, RunTrigger, Study
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
-from worker.runs.policy import TIERS
+from worker.runs.policy import TIERS, level_of
 from worker.runs.workplace import Workplace
 from worker.settings.hl7 import Hl7Destination
 
@@ -38,7 +39,7 @@ class _Known:
     """What the database knows about a study before this run ends."""
 
     priority: str
-    """The higher of the study's level and the run's."""
+    """The level that the study will have: the higher of its own and what the run may raise it to."""
     announced: tuple[str, ...]
     """Findings that earlier messages to this destination named, delivered or perhaps delivered."""
     over: bool
@@ -70,7 +71,9 @@ def announcements(claim: Claim, analysis: Analysis, report: Report, workplace: W
 
 def _known(session: Session, claim: Claim, report: Report, destination: Hl7Destination) -> _Known:
     study = session.get_one(Study, claim.study_instance_uid)
-    levels = [level for level in (study.priority, report.priority) if level]
+    flagged = {finding.label: level_of(finding.label) for finding in report.flagged}
+    offered = offered_priority(session, study, Priority(report.priority), flagged)
+    levels = [level for level in (study.priority, offered) if level]
     attempted = (
         select(Result.run_id)
         .join(Delivery, Delivery.result_id == Result.id)

@@ -30,6 +30,8 @@ from worker.rows.tables import (
 )
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
+from worker.runs.misfiled import take_back_misfiled
+from worker.runs.policy import level_of
 from worker.runs.reading import Picture, Unread
 from worker.runs.workplace import LoadedModel, Workplace
 from worker.sending.shipment import ships
@@ -65,6 +67,7 @@ def conclude_analysed(
         priority=assessment.priority,
         priority_rank=assessment.rank,
         priority_reason=assessment.reason,
+        levels={finding.label: level_of(finding.label) for finding in assessment.flagged},
         historical=analysis.historical,
         model_version=model.bundle.model_version,
         policy_hash=model.policy.hash,
@@ -78,6 +81,9 @@ def conclude_analysed(
     )
     with workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)
+        if claim.trigger != RunTrigger.SHADOW:
+            headers = [picture.header for picture in analysis.pictures]
+            take_back_misfiled(session, claim, headers, corrections, workplace)
         _note_instances(session, analysis.pictures, analysis.unread)
         session.add_all(_predictions(claim, analysis, model))
         for built in results:

@@ -55,6 +55,11 @@ TIERS: Mapping[str, tuple[Tier, float]] = {
 HIGHEST_RANK = 1 + max(tier.order for tier in Tier)
 
 
+def level_of(label: str) -> Priority:
+    """Return the priority that a flagged finding stands for."""
+    return TIERS[label][0].priority
+
+
 @dataclass(frozen=True)
 class AssessedFinding:
     """What the study as a whole shows of one finding."""

@@ -1,0 +1,226 @@
+"""A person overrules the machine: results retracted, priorities set, images declared invalid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benches import Bench
+from bundles import FLAGGED, write_test_bundle
+from factories import chest_radiograph
+from peers import StandInPacs, running_pacs
+from receivers import Hl7Receiver, running_receiver
+from rejection_notes import named
+from sqlalchemy import select, text
+from study_rows import add_triaged_study
+from typer.testing import CliRunner
+
+from worker.arrival.completion import queue_if_due, queue_run
+from worker.care.administration import NotStated, requeue_study
+from worker.care.priority_override import OverrideRefused, override_priority
+from worker.care.retraction import RetractionRefused, retract_study
+from worker.cli import app
+from worker.foundation.errors import RunRefused
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.leases import claim_run
+from worker.rows.outcome import RunVerdict, finish_run
+from worker.rows.tables import Event, Instance, Prediction, Priority, RunTrigger, Study, StudyState
+from worker.runs.triage import triage
+from worker.sending.delivery import deliver
+from worker.settings.config import Settings
+
+OBJECTS = 1 + len(FLAGGED)
+
+
+@pytest.fixture
+def pacs() -> Iterator[StandInPacs]:
+    with running_pacs() as started:
+        yield started
+
+
+@pytest.fixture
+def ris() -> Iterator[Hl7Receiver]:
+    with running_receiver() as started:
+        yield started
+
+
+@pytest.fixture
+def bench(
+    make_settings: Callable[..., Settings],
+    sessions: SessionFactory,
+    tmp_path: Path,
+    pacs: StandInPacs,
+    ris: Hl7Receiver,
+) -> Bench:
+    write_test_bundle(tmp_path / "bundle")
+    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    receiver = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
+    settings = make_settings(
+        bundles={"default": tmp_path / "bundle"}, destinations=[archive], hl7_destinations=[receiver]
+    )
+    return Bench(settings, sessions)
+
+
+def retract(bench: Bench, uid: str, reason: str = "side marker of another patient") -> str:
+    with bench.sessions.begin() as session:
+        return retract_study(session, uid, reason=reason, by="Ada Admin", settings=bench.settings).summary
+
+
+def test_a_retraction_leaves_nothing_in_force_anywhere(bench: Bench, pacs: StandInPacs, ris: Hl7Receiver) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))  # replaces the first report, which stays in the archive
+    deliver(uid, bench.office)
+    sent = {arrival.sop_instance_uid for arrival in pacs.stored}
+    assert "HL7 messages are withdrawn" in retract(bench, uid)
+    deliver(uid, bench.office)
+    study = bench.study(uid)
+    assert (study.state, study.reason_code, study.priority) == ("not_analysed", "retracted", None)
+    assert study.reason == "Ada Admin took the results back: side marker of another patient"
+    notes = [arrival.dataset for arrival in pacs.stored if arrival.dataset.Modality == "KO"]
+    assert {uid for note in notes for uid in named(note)} == sent
+    assert {note.ConceptNameCodeSequence[0].CodeValue for note in notes} == {"113037"}
+    assert [str(message["OBR.F25"]) for message in ris.messages] == ["P", "P", "X", "X"]
+    with bench.sessions() as session:
+        leftovers = session.scalar(text("SELECT leftovers FROM triage_worklist"))
+        event = session.scalars(select(Event).where(Event.kind == "retracted")).one()
+    assert leftovers == 0
+    assert (event.actor, event.from_state, event.to_state) == ("Ada Admin", "triaged", "not_analysed")
+    with pytest.raises(RetractionRefused, match="already"):
+        retract(bench, uid)
+
+
+def test_a_retracted_study_stays_so_until_a_person_asks_for_it(bench: Bench, pacs: StandInPacs) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    retract(bench, uid)
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    with bench.sessions.begin() as session:
+        assert queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper") is None
+    with pytest.raises(RunRefused, match="took its results back"), bench.sessions.begin() as session:
+        queue_run(session, session.get_one(Study, uid), RunTrigger.AUTO, actor="sweeper")
+    assert (bench.study(uid).state, bench.study(uid).reason_code) == ("not_analysed", "retracted")
+    assert len(bench.runs(uid)) == 1
+    with bench.sessions.begin() as session:
+        requeue_study(session, uid, "Ada Admin")
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    study = bench.study(uid)
+    assert (study.state, study.retracted_at, study.reason_code) == ("triaged", None, None)
+    assert len(pacs.stored) == OBJECTS
+    assert "retraction_lifted" in bench.event_kinds(uid)
+
+
+def test_a_run_that_is_under_way_when_its_study_is_retracted_may_not_end(bench: Bench, pacs: StandInPacs) -> None:
+    uid = bench.receive(chest_radiograph())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "worker.runs.triage.failpoint", lambda name: retract(bench, uid) if name == "after_inference" else None
+        )
+        triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert pacs.arrivals == []
+    assert bench.study(uid).state == "not_analysed"
+
+
+def override(sessions: SessionFactory, uid: str, priority: Priority, reason: str = "looked at it") -> None:
+    with sessions.begin() as session:
+        override_priority(session, uid, priority, reason=reason, by="Dr Read")
+
+
+def run_again(sessions: SessionFactory, settings: Settings, uid: str, levels: dict[str, Priority]) -> Study:
+    """End another run of the study that flags these findings."""
+    with sessions.begin() as session:
+        requeue_study(session, uid, "sweeper")
+    with sessions.begin() as session:
+        claim = claim_run(session, uid, "w", settings)
+        assert claim is not None
+        (instance,) = session.scalars(select(Instance.id).where(Instance.study_instance_uid == uid))
+        for finding in levels:
+            values = {"finding": finding, "probability": 0.9, "threshold": 0.6, "flagged": True}
+            session.add(Prediction(run_id=claim.run_id, instance_id=instance, **values))
+        order = [Priority.ROUTINE, Priority.URGENT, Priority.STAT]
+        highest = max(levels.values(), key=order.index, default=Priority.ROUTINE)
+        finish_run(session, claim, RunVerdict(StudyState.TRIAGED, highest, 0.9, "the machine's", levels=levels))
+    with sessions() as session:
+        return session.get_one(Study, uid)
+
+
+def test_what_a_person_lowered_the_same_findings_do_not_raise_and_a_new_one_does(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    with sessions.begin() as session:
+        uid = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7}).study_instance_uid
+    override(sessions, uid, Priority.ROUTINE)
+    stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
+    study = run_again(sessions, settings, uid, stat)
+    assert (study.priority, study.priority_set_by) == ("ROUTINE", "Dr Read")
+    assert study.priority_reason == "Set by Dr Read: looked at it"
+    study = run_again(sessions, settings, uid, stat | urgent)
+    assert (study.priority, study.priority_set_by) == ("URGENT", None), "to the level of what is new"
+    assert run_again(sessions, settings, uid, stat).priority == "STAT", "the person's word is spent"
+
+
+def test_what_a_person_raised_the_machine_does_not_lower(sessions: SessionFactory, settings: Settings) -> None:
+    with sessions.begin() as session:
+        uid = add_triaged_study(session, {"Nodule": 0.1}).study_instance_uid
+    override(sessions, uid, Priority.STAT)
+    study = run_again(sessions, settings, uid, {"Mass": Priority.URGENT})
+    assert (study.priority, study.priority_set_by, study.flagged_at is not None) == ("STAT", "Dr Read", True)
+    with sessions() as session:
+        event = session.scalars(select(Event).where(Event.kind == "priority_set")).one()
+    assert (event.actor, event.details["from"], event.details["to"]) == ("Dr Read", "ROUTINE", "STAT")
+
+
+def test_a_study_that_was_not_analysed_has_no_priority_to_set(bench: Bench) -> None:
+    uid = bench.receive(chest_radiograph())
+    with pytest.raises(OverrideRefused, match="queued"):
+        override(bench.sessions, uid, Priority.STAT)
+    with pytest.raises(NotStated, match="reason"):
+        override(bench.sessions, uid, Priority.STAT, " ")
+
+
+def test_receivers_are_not_told_again_at_the_level_a_person_has_lowered(bench: Bench, ris: Hl7Receiver) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    override(bench.sessions, uid, Priority.ROUTINE)
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    deliver(uid, bench.office)
+    assert len(ris.messages) == 1
+    assert bench.study(uid).priority == "ROUTINE"
+
+
+@pytest.fixture
+def command(bench: Bench, database_url: str, tmp_path: Path) -> Callable[..., Any]:
+    settings = bench.settings
+    bundle = settings.bundles["default"]
+    config = tmp_path / "site.toml"
+    config.write_text(
+        f'data_dir = "{settings.data_dir}"\ndatabase_url = "{database_url}"\n[bundles]\ndefault = "{bundle}"\n'
+    )
+
+    def run(*arguments: str) -> Any:
+        done = CliRunner().invoke(app, [*arguments, "--json", "--config", str(config)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_the_commands_do_it_in_a_persons_name(bench: Bench, command: Callable[..., Any]) -> None:
+    image = chest_radiograph(AccessionNumber="A77")
+    second = chest_radiograph(StudyInstanceUID=image.StudyInstanceUID, AccessionNumber="A77")
+    uid = bench.triage(image, second).study_instance_uid
+    deliver(uid, bench.office)
+    why = ("--reason", "looked at it", "--by", "Dr Read")
+    assert command("override", "A77", "--priority", "ROUTINE", *why)["priority"] == "ROUTINE"
+    assert command("reject", "A77", "--image", str(second.SOPInstanceUID), *why)["run_number"] == 2
+    triage(uid, bench.workplace)
+    assert command("correct", "A77", "--sex", "F", *why)["columns"] == ["patient_sex"]
+    assert command("retract", "A77", "--because", "quality", *why)["study_instance_uid"] == uid
+    with bench.sessions() as session:
+        events = session.execute(select(Event.kind, Event.actor).where(Event.actor == "Dr Read")).all()
+    kinds = {kind for kind, _actor in events}
+    assert {"priority_set", "images_rejected", "identity_corrected", "retracted", "results_rejected"} <= kinds

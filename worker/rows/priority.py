@@ -1,0 +1,51 @@
+"""What a study's priority becomes when a run has spoken: the machine only raises it, and never repeats itself.
+
+Where a person has set the priority, findings flagged before that do not raise it again; a finding that no run had
+flagged until then does, to the level of that finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from worker.rows.tables import Prediction, Priority, Run, Study
+
+_RANK = {None: 0, Priority.ROUTINE: 1, Priority.URGENT: 2, Priority.STAT: 3}
+
+
+def rank(priority: Priority | None) -> int:
+    """Return the place of a priority, the higher the more urgent; none at all is the lowest."""
+    return _RANK[priority]
+
+
+def priority_of(study: Study) -> Priority | None:
+    """Return the study's priority as it stands."""
+    return Priority(study.priority) if study.priority else None
+
+
+def offered_priority(
+    session: Session, study: Study, priority: Priority | None, levels: Mapping[str, Priority]
+) -> Priority | None:
+    """Return what a run may raise the study to; None where it has nothing to say that a person has not decided on.
+
+    Parameters
+    ----------
+    priority
+        The run's.
+    levels
+        The level that each finding flagged by the run stands for.
+    """
+    if study.priority_set_by is None:
+        return priority
+    known = session.scalars(
+        select(Prediction.finding)
+        .join(Run, Run.id == Prediction.run_id)
+        .where(Run.study_instance_uid == study.study_instance_uid, Run.id <= (study.priority_decided_run_id or 0))
+        .where(Prediction.flagged)
+        .distinct()
+    ).all()
+    news = [level for finding, level in levels.items() if finding not in known]
+    return max(news, key=rank, default=None)

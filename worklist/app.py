@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from dicom_io.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.settings.config import Settings
-from worklist import admin_api, api, entrance, metrics, model_page, operations, pages
+from worklist import admin_api, api, corrections, entrance, metrics, model_page, operations, pages
 from worklist.headers import SecurityHeaders
 from worklist.login import (
     SESSION_SECONDS,
@@ -52,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.site = site
     app.state.guard = LoginGuard()
     app.include_router(pages.router)
+    app.include_router(corrections.router)
     app.include_router(api.router)
     app.include_router(admin_api.router)
     app.include_router(metrics.router)

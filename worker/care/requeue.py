@@ -26,11 +26,16 @@ def requeue_quietly(
     """
     rejudge(session, store, settings, study_instance_uid, actor)
     requeued = requeue_study(session, study_instance_uid, actor)
+    leave_to_sweeper(session, study_instance_uid, requeued.run_number)
+    return requeued
+
+
+def leave_to_sweeper(session: Session, study_instance_uid: str, run_number: int) -> None:
+    """Have the next sweep ring for a queued run."""
     session.execute(
         update(Run)
-        .where(Run.study_instance_uid == study_instance_uid, Run.run_number == requeued.run_number)
+        .where(Run.study_instance_uid == study_instance_uid, Run.run_number == run_number)
         .where(Run.state == RunState.QUEUED)
         .values(rung_at=None),
         execution_options={"synchronize_session": False},
     )
-    return requeued

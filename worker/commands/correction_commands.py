@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from dicom_io.rejection_title import RejectionTitle
+from worker.care.grounds import Grounds
 from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import override_priority
@@ -26,19 +25,6 @@ ReasonOption = Annotated[
 ByOption = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Who decides this. Default: the operating system's user.")
 ]
-
-
-class Grounds(StrEnum):
-    """What rejection notes to archives say."""
-
-    QUALITY = "quality"
-    PATIENT_SAFETY = "patient-safety"
-    WRONG_WORKLIST_ENTRY = "wrong-worklist-entry"
-
-    @property
-    def note_title(self) -> RejectionTitle:
-        """The title of the note."""
-        return RejectionTitle[self.name]
 
 
 def retract(

@@ -72,6 +72,8 @@ class DeliveryDetail:
     """When the destination is asked (again) whether it keeps the object; None = no question is open."""
     commitment_requests: int
     committed_at: datetime | None
+    rejection_note_uid: str | None
+    """SOP Instance UID of the note or withdrawal that takes it back."""
 
     @property
     def settled(self) -> bool:
@@ -152,6 +154,7 @@ class StudyDetail:
     """One study with everything that hangs on it; ``runs`` newest first."""
 
     line: StudyLine
+    patient_name_as_received: str
     patient_birth_date: str
     issuer_of_patient_id: str
     referring_physician_name: str
@@ -168,6 +171,28 @@ class StudyDetail:
         return next((run for run in self.runs if run.current), None)
 
     @property
+    def taken_back(self) -> int:
+        """How many objects and messages, of all runs, were taken back where they had been sent."""
+        return len(self._rejected)
+
+    @property
+    def leftovers(self) -> int:
+        """How many of these whose archive or receiver has not been told yet."""
+        told = {
+            (result.sop_instance_uid, item.destination)
+            for run in self.runs
+            for result in run.results
+            for item in result.deliveries
+            if item.state in (DeliveryState.SENT, DeliveryState.COMMITTED)
+        }
+        return sum((item.rejection_note_uid, item.destination) not in told for item in self._rejected)
+
+    @property
+    def _rejected(self) -> list[DeliveryDetail]:
+        deliveries = (item for run in self.runs for result in run.results for item in result.deliveries)
+        return [item for item in deliveries if item.state == DeliveryState.REJECTED]
+
+    @property
     def analysed_instances(self) -> tuple[InstanceDetail, ...]:
         """The current versions of the images that the model looked at."""
         return tuple(item for item in self.instances if item.current and item.disposition == Disposition.ANALYSED)
@@ -181,6 +206,7 @@ def study_detail(session: Session, study_instance_uid: str, now: datetime, upper
     events = session.scalars(select(Event).where(Event.study_instance_uid == study_instance_uid).order_by(Event.id))
     return StudyDetail(
         line=study_lines(session, [study], now, upper_wait)[0],
+        patient_name_as_received=study.patient_name,
         patient_birth_date=study.patient_birth_date,
         issuer_of_patient_id=study.issuer_of_patient_id,
         referring_physician_name=study.referring_physician_name,
@@ -228,6 +254,7 @@ def _delivery(row: Delivery) -> DeliveryDetail:
     return DeliveryDetail(
         row.id, row.destination, row.state, row.attempts, row.last_status, row.last_comment, row.next_attempt_at,
         row.sent_at, row.commitment_due_at, row.commitment_requests, row.committed_at,
+        row.rejection_note_uid,
     )  # fmt: skip
 
 

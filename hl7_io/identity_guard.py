@@ -45,6 +45,14 @@ def identity_differences(message: Message, headers: Sequence[Dataset]) -> list[s
     return wrong
 
 
+def named_in(message: Message) -> tuple[str, set[str], bool]:
+    """Return the Patient ID and the Study Instance UIDs a message of ours names, and whether it is a withdrawal."""
+    patient = message.first("PID")
+    uids = {part(value, 1) for value in _values(message, "113014")}
+    withdrawn = {request.text(25) for request in message.all("OBR")} == {"X"}
+    return (patient.text(3, 1) if patient else ""), uids, withdrawn
+
+
 def _issuers(study: Dataset) -> set[str]:
     named = plain(text(study, "IssuerOfPatientID"))
     qualifiers = study.get("IssuerOfPatientIDQualifiersSequence") or ()

@@ -15,10 +15,11 @@ from pydicom.uid import (
     EnhancedSRStorage,
     SecondaryCaptureImageStorage,
 )
+from receivers import running_receiver
 from sqlalchemy import update
 
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Delivery, Study, StudyState
+from worker.rows.tables import Delivery, Result, Study, StudyState
 from worker.sending.delivery import deliver
 from worker.sending.outbox import due_destinations, retry_delay, take_due
 from worker.sending.post_office import PostOffice
@@ -270,6 +271,39 @@ def test_a_missing_or_damaged_file_is_a_visible_failure_and_the_others_go(
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent", "failed", "sent"]
     assert "delivery_failed" in bench.event_kinds(study.study_instance_uid)
+
+
+def another_patient(bench: Bench, study: Study) -> None:
+    """Make the study somebody else's behind everybody's back."""
+    with bench.sessions.begin() as session:
+        session.get_one(Study, study.study_instance_uid).patient_id = "SOMEBODY-ELSE"
+
+
+def files_of_another_study(bench: Bench, study: Study) -> None:
+    """Let the rows point at the intact files of another patient's study."""
+    other = bench.triage(chest_radiograph(PatientID="SOMEBODY-ELSE"))
+    theirs = bench.results(bench.runs(other.study_instance_uid)[0])
+    with bench.sessions.begin() as session:
+        for result, wrong in zip(bench.results(bench.runs(study.study_instance_uid)[0]), theirs, strict=True):
+            row = session.get_one(Result, result.id)
+            row.path, row.sha256 = wrong.path, wrong.sha256
+
+
+@pytest.mark.parametrize("sabotage", [another_patient, files_of_another_study])
+def test_what_contradicts_its_study_does_not_leave_whoever_made_it_so(
+    make_bench: MakeBench, pacs: StandInPacs, sabotage: Callable[[Bench, Study], None]
+) -> None:
+    with running_receiver() as ris:
+        receiver = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
+        bench = make_bench(pacs, hl7_destinations=[receiver])
+        study = bench.triage(chest_radiograph())
+        sabotage(bench, study)
+        deliver(study.study_instance_uid, bench.office)
+        assert (pacs.arrivals, ris.messages) == ([], [])
+    assert states(bench, study) == ["failed"] * 4
+    comments = {row.last_comment for row in bench.deliveries(bench.runs(study.study_instance_uid)[0])}
+    assert all("contradicts its study in" in str(comment) for comment in comments)
+    assert "SOMEBODY" not in str(comments)
 
 
 def test_a_destination_that_is_no_longer_configured_ends_visibly(make_bench: MakeBench, pacs: StandInPacs) -> None:

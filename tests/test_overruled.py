@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph
 from peers import StandInPacs, running_pacs
-from receivers import Hl7Receiver, running_receiver
+from receivers import DROP, Hl7Receiver, running_receiver
 from rejection_notes import named
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from study_rows import add_triaged_study
 from typer.testing import CliRunner
 
+from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_if_due, queue_run
 from worker.care.administration import NotStated, requeue_study
+from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import OverrideRefused, override_priority
 from worker.care.retraction import RetractionRefused, retract_study
 from worker.cli import app
@@ -27,12 +30,16 @@ from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
-from worker.rows.tables import Event, Instance, Prediction, Priority, RunTrigger, Study, StudyState
+from worker.rows.tables import Delivery, Event, Instance, Prediction, Priority, RunTrigger, Study, StudyState, Workitem
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
+from worker.settings.ups import Ups
+from worker.ups.scheduling import schedule, studies_to_schedule
+from worker.ups.workitems import decoded
 
 OBJECTS = 1 + len(FLAGGED)
+IN_A_YEAR = datetime.now(UTC) + timedelta(days=365)
 
 
 @pytest.fixture
@@ -190,6 +197,59 @@ def test_receivers_are_not_told_again_at_the_level_a_person_has_lowered(bench: B
     deliver(uid, bench.office)
     assert len(ris.messages) == 1
     assert bench.study(uid).priority == "ROUTINE"
+
+
+def workitems(bench: Bench, uid: str) -> list[tuple[str, str]]:
+    """Compare the study's workitem with the study, as the sweeper does; return state and priority of each."""
+    ups = Ups(peers=[{"ae_title": "RIS", "host": "127.0.0.1", "port": 11112}])
+    with bench.sessions.begin() as session:
+        if uid in studies_to_schedule(session, ups):
+            schedule(session, uid, bench.workplace.instances, ups, bench.settings)
+    with bench.sessions() as session:
+        rows = session.scalars(select(Workitem).order_by(Workitem.ordinal)).all()
+        priorities = [decoded(row.attributes).ScheduledProcedureStepPriority for row in rows]
+        return [(row.state, priority) for row, priority in zip(rows, priorities, strict=True)]
+
+
+def test_workitems_follow_what_was_overruled(bench: Bench) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    assert workitems(bench, uid) == [("SCHEDULED", "HIGH")]
+    override(bench.sessions, uid, Priority.ROUTINE)
+    assert workitems(bench, uid) == [("SCHEDULED", "MEDIUM")]
+    override(bench.sessions, uid, Priority.STAT)
+    assert workitems(bench, uid) == [("SCHEDULED", "HIGH")]
+    retract(bench, uid)
+    assert [state for state, _ in workitems(bench, uid)] == ["CANCELED"]
+
+
+def test_the_workitem_of_a_study_whose_image_was_rejected_is_high_no_longer(bench: Bench) -> None:
+    image = chest_radiograph()
+    uid = bench.triage(image).study_instance_uid
+    assert workitems(bench, uid) == [("SCHEDULED", "HIGH")]
+    with bench.sessions.begin() as session:
+        names = {"title": RejectionTitle.QUALITY, "reason": "moved", "by": "Ada Admin"}
+        assert reject_by_hand(session, uid, [image.SOPInstanceUID], **names, settings=bench.settings) is None
+    bench.intake.association_closed({uid}, False)
+    assert bench.study(uid).reason_code == "rejected"
+    assert workitems(bench, uid) == [("SCHEDULED", "MEDIUM")]
+
+
+def test_a_receiver_that_was_away_hears_of_the_withdrawal_before_the_next_message(
+    bench: Bench, ris: Hl7Receiver
+) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    retract(bench, uid)
+    ris.answer = lambda control_id: DROP
+    deliver(uid, bench.office)  # in vain: the withdrawal waits
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).where(Delivery.state == "pending").values(next_attempt_at=IN_A_YEAR))
+        requeue_study(session, uid, "Ada Admin")
+    triage(uid, bench.workplace)
+    ris.answer = lambda control_id: "AA"
+    before = len(ris.messages)
+    deliver(uid, bench.office)
+    assert [str(message["OBR.F25"]) for message in ris.messages[before:]] == ["X", "P"]
 
 
 @pytest.fixture

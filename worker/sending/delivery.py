@@ -28,6 +28,7 @@ from worker.sending import outbox
 from worker.sending.commitment import due_commitment_destinations
 from worker.sending.commitment_request import ask_for_commitment
 from worker.sending.hl7_delivery import announce
+from worker.sending.last_look import contradiction, owner_of
 from worker.sending.older_report import next_report_class, reissue_in_class
 from worker.sending.outbox import LOSSES_BEFORE_REFUSAL, Parcel
 from worker.sending.post_office import PostOffice
@@ -85,13 +86,18 @@ def _send(
     """Send the parcels whose files are as they were written, over one connection; the others are given up."""
     ready = []
     dropped = [(parcel, _dropped(parcel)) for parcel in parcels if parcel.lost >= LOSSES_BEFORE_REFUSAL]
+    with office.reading() as session:
+        owner = owner_of(session, study_instance_uid)
     for parcel in parcels:
         if parcel.lost >= LOSSES_BEFORE_REFUSAL:
             continue
-        if path := _intact_file(parcel, office):
-            ready.append((parcel, path))
-        else:
+        if (path := _intact_file(parcel, office)) is None:
             _give_up(study_instance_uid, [parcel], "the result's file is missing or damaged; requeue the study", office)
+        elif wrong := contradiction(parcel, path, owner):
+            why = f"the result's file contradicts its study in {wrong}; nothing was sent, requeue the study"
+            _give_up(study_instance_uid, [parcel], why, office)
+        else:
+            ready.append((parcel, path))
     if not ready:
         return dropped
     paths, settings = [path for _parcel, path in ready], office.settings

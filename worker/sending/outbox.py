@@ -46,18 +46,27 @@ class Parcel:
 def is_due(now: datetime) -> ColumnElement[bool]:
     """Return the condition for a delivery row that may be taken at ``now`` (aware UTC)."""
     waiting_is_over = or_(Delivery.next_attempt_at.is_(None), Delivery.next_attempt_at <= now)
+    return _is_free(now) & waiting_is_over
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for a delivery row that waits and that nobody has in hand."""
     free = or_(Delivery.lease_until.is_(None), Delivery.lease_until <= now)
-    return (Delivery.state == DeliveryState.PENDING) & waiting_is_over & free
+    return (Delivery.state == DeliveryState.PENDING) & free
 
 
 def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
     """Return the query for due deliveries of studies that are not held, oldest first."""
+    return _deliveries().where(is_due(now))
+
+
+def _deliveries() -> Select[Delivery, Result, Run]:
     return (
         select(Delivery, Result, Run)
         .join(Result, Delivery.result_id == Result.id)
         .join(Run, Result.run_id == Run.id)
         .join(Study, Run.study_instance_uid == Study.study_instance_uid)
-        .where(is_due(now), Study.state != StudyState.HELD)
+        .where(Study.state != StudyState.HELD)
         .order_by(Delivery.id)
     )
 
@@ -69,16 +78,25 @@ def due_destinations(session: Session, study_instance_uid: str) -> set[str]:
 
 
 def take_due(session: Session, study_instance_uid: str, destination: str, settings: Settings) -> list[Parcel]:
-    """Take every due delivery of the study to one destination; rows another process took are left out."""
+    """Take every due delivery of the study to one destination; rows another process took are left out.
+
+    A message that waits longer goes along where it is older than something due: a receiver that was away must hear of
+    a withdrawal before it hears the next message about the study, or it would act on the withdrawal last.
+    """
     now = database_now(session)
-    due = due_deliveries(now).where(Run.study_instance_uid == study_instance_uid, Delivery.destination == destination)
+    here = (Run.study_instance_uid == study_instance_uid, Delivery.destination == destination)
+    waiting = session.execute(_deliveries().where(_is_free(now), *here)).all()
+    last_due = max((row.Delivery.id for row in waiting if _is_over(row.Delivery, now)), default=0)
     parcels = []
-    for delivery, result, run in session.execute(due).all():
+    for delivery, result, run in waiting:
+        goes_along = result.kind == ResultKind.HL7_MESSAGE and delivery.id < last_due
+        if not (goes_along or _is_over(delivery, now)):
+            continue
         token, attempts = delivery.fencing_token + 1, delivery.attempts + 1
         taken = _changed(
             session,
             update(Delivery)
-            .where(Delivery.id == delivery.id, Delivery.fencing_token == delivery.fencing_token, is_due(now))
+            .where(Delivery.id == delivery.id, Delivery.fencing_token == delivery.fencing_token, _is_free(now))
             .values(fencing_token=token, attempts=attempts, lease_until=now + lease(settings)),
         )
         if taken:
@@ -98,6 +116,11 @@ def take_due(session: Session, study_instance_uid: str, destination: str, settin
                 )
             )
     return parcels
+
+
+def _is_over(delivery: Delivery, now: datetime) -> bool:
+    """Return whether the wait before the next attempt is over."""
+    return delivery.next_attempt_at is None or delivery.next_attempt_at <= now
 
 
 def renew(session: Session, parcels: Sequence[Parcel], settings: Settings) -> None:

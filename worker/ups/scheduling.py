@@ -4,8 +4,8 @@
 the study                              its workitem
 =====================================  ==============================================================================
 is triaged                             SCHEDULED with HIGH for STAT and URGENT, MEDIUM for ROUTINE; never LOW
-was triaged again                      identity, inputs and label anew; the priority only rises, unless a person set
-                                       it; who subscribed is told
+was triaged again                      identity, inputs and label anew; the priority rises with the study's and falls
+                                       only where a person set it or results were taken back; subscribers are told
 rose after its workitem was closed     another workitem, for a closed one stays as it is
 could not be analysed, or failed       one labelled so, at MEDIUM, or none (``ups.not_analysed``)
 was read elsewhere, is held, was       canceled, if nobody had claimed it
@@ -273,7 +273,8 @@ def _revise(session: Session, study: Study, row: Workitem, triaged: Triaged, set
         if keyword in workitem:
             del workitem[keyword]
     workitem.update(machine_attributes(triaged))
-    if triaged.priority == "HIGH" or study.priority_set_by is not None:
+    fell = _was_scheduled_as(row) == "HIGH"  # only a person, or what takes results back, lowers a study
+    if triaged.priority == "HIGH" or fell or study.priority_set_by is not None:
         workitem.ScheduledProcedureStepPriority = triaged.priority
     if workitem.to_json_dict() == before:
         return

@@ -1,7 +1,6 @@
 """The Storage SCP: takes every storage class in every transfer syntax and hands instances on undecoded (PS3.4 annex B).
 
-The order for one C-STORE: whole data set in memory, header parsed and checked, receiver makes it durable, answer.
-Nothing is decoded and nothing analysed while the sender waits.
+How one object is answered stands in `dicom_io.store_service`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -17,15 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
 
-from dicom_io.acceptance import RefusedError, checked_header
 from dicom_io.association_server import BoundedServer, end_without_request
-from dicom_io.file_meta import encode_file_meta
-from dicom_io.header import text
-from dicom_io.instance_store import StoreError
 from dicom_io.negotiation import (
     VERIFICATION,
     granted,
@@ -34,7 +27,6 @@ from dicom_io.negotiation import (
     supported_contexts,
 )
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import (
     STATUS_CANNOT_UNDERSTAND,
     STATUS_OUT_OF_RESOURCES,
@@ -50,6 +42,7 @@ from dicom_io.receiving import (
 )
 from dicom_io.storage_commitment import STATUS_INVALID_ARGUMENT as COMMITMENT_INVALID_ARGUMENT
 from dicom_io.storage_commitment import TakeAnswer, answer_event
+from dicom_io.store_service import Origin, answer_store
 from dicom_io.tls import CurrentTls
 from dicom_io.ups_scp import UpsScp
 
@@ -70,8 +63,6 @@ __all__ = [
 
 LOGGER = logging.getLogger(__name__)
 PLAIN, TLS = "plain", "TLS"
-ERROR_COMMENT_CHARACTERS = 64
-_REFUSAL_STATUS = {ReasonCode.SOP_CLASS_MISMATCH: STATUS_SOP_CLASS_MISMATCH}
 
 
 class PortTaken(OSError):
@@ -227,54 +218,13 @@ class StorageScp:
         return answer_event(event, self._take_commitment)
 
     def _store(self, event: Event) -> Dataset:
-        """Answer one C-STORE request; pynetdicom would turn any exception into 0xC211, so none leaves here."""
-        try:
-            outcome = self._receive(event)
-        except (StoreError, ReceiverUnavailable) as error:
-            LOGGER.error("instance not stored: %s", error)
-            outcome = ReceiveOutcome(STATUS_OUT_OF_RESOURCES, "Cannot store now, send again later")
-        except Exception as error:  # noqa: BLE001 (border to the network: a sender must always get a status of ours)
-            stack = "".join(traceback.format_tb(error.__traceback__))  # no message: it could hold patient data
-            LOGGER.error("instance not stored: unexpected %s\n%s", type(error).__name__, stack)
-            outcome = ReceiveOutcome(STATUS_PROCESSING_FAILURE, f"Internal error ({type(error).__name__})")
-        response = Dataset()
-        response.Status = outcome.status
-        if outcome.comment:
-            response.ErrorComment = outcome.comment.encode("ascii", "replace").decode()[:ERROR_COMMENT_CHARACTERS]
-        return response
-
-    def _receive(self, event: Event) -> ReceiveOutcome:
-        association, request = event.assoc, cast(C_STORE, event.request)
-        opening = _association_request(event)
-        encoded = request.DataSet.getvalue() if request.DataSet is not None else b""
-        syntax = str(event.context.transfer_syntax)
-        calling, address = str(opening.calling_ae_title), str(association.requestor.address)
-        sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax), encoded)
-        try:
-            header = checked_header(encoded, syntax, sop_class_uid, sop_instance_uid)
-        except RefusedError as error:
-            LOGGER.warning("instance from %s at %s refused (%s): %s", calling, address, error.reason_code, error)
-            self._receiver.refuse(RefusedInstance(error.reason_code, str(error), calling, address, chunks))
-            status = _REFUSAL_STATUS.get(error.reason_code, STATUS_CANNOT_UNDERSTAND)
-            return ReceiveOutcome(status, str(error))
-        received = ReceivedInstance(
-            header=header,
-            study_instance_uid=text(header, "StudyInstanceUID"),
-            series_instance_uid=text(header, "SeriesInstanceUID"),
-            sop_instance_uid=sop_instance_uid,
-            sop_class_uid=sop_class_uid,
-            transfer_syntax_uid=syntax,
-            calling_ae_title=calling,
-            called_ae_title=str(opening.called_ae_title),
-            peer_address=address,
-            chunks=chunks,
-        )
-        outcome = self._receiver.receive(received)
-        if outcome.status == STATUS_SUCCESS:
+        association, opening = event.assoc, _association_request(event)
+        origin = Origin(str(opening.calling_ae_title), str(opening.called_ae_title), str(association.requestor.address))
+        answer = answer_store(event, self._receiver, origin)
+        if answer.study_instance_uid is not None:
             with self._studies_lock:
-                self._studies.setdefault(association, set()).add(received.study_instance_uid)
-        return outcome
+                self._studies.setdefault(association, set()).add(answer.study_instance_uid)
+        return answer.response
 
     def _close(self, event: Event, aborted: bool) -> None:
         """Tell the receiver once per association; abort and connection loss come as several events."""

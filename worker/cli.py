@@ -22,6 +22,7 @@ from worker.commands import (
     export_command,
     list_command,
     message_commands,
+    reconcile_command,
     status_command,
     study_commands,
     token_commands,
@@ -184,6 +185,7 @@ correction_commands.register(app)
 explain_command.register(app)
 export_command.register(app)
 message_commands.register(app)
+reconcile_command.register(app)
 list_command.register(app)
 status_command.register(app)
 token_commands.register(app)

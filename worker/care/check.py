@@ -16,6 +16,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dicom_io.association_client import ScuSettings
+from dicom_io.query import ArchiveError, querying
 from dicom_io.storage_scu import echo
 from dicom_io.tls import TlsFileError
 from hl7_io.mllp import MllpError
@@ -26,6 +28,7 @@ from worker.rows.database import current_revision, open_engine, require_current_
 from worker.settings.config import Destination, Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.reconcile import Reconcile
 from worker.settings.tls import Tls
 from worker.views.presentation import bytes_text
 from worker.views.rendering import escape
@@ -65,6 +68,8 @@ def check_everything(settings: Settings) -> list[CheckResult]:
     ]
     if settings.hl7_listener:
         checks.append(("HL7 listener", partial(_hl7_listener, settings.hl7_listener)))
+    if settings.reconcile:
+        checks.append(("archive to reconcile with", partial(_archive, settings, settings.reconcile)))
     if not settings.destinations:
         checks.append(("destinations", _no_destination))
     return [_tried(name, check) for name, check in checks]
@@ -189,9 +194,19 @@ def tls_of(settings: Settings) -> Iterator[tuple[str, Tls]]:
         *((f"destination {item.name}", item.tls) for item in settings.destinations),
         *((f"HL7 destination {item.name}", item.tls) for item in settings.hl7_destinations),
         ("hl7_listener", settings.hl7_listener.tls if settings.hl7_listener else None),
+        ("reconcile", settings.reconcile.tls if settings.reconcile else None),
         *((f"UPS peer {item.ae_title}", item.tls) for item in (settings.ups.peers if settings.ups else ())),
     ]
     return ((owner, tls) for owner, tls in owners if tls is not None)
+
+
+def _archive(settings: Settings, archive: Reconcile) -> str:
+    """Say whether the archive takes queries from us."""
+    try:
+        with querying(archive.peer(), settings.ae_title, ScuSettings()):
+            return f"{archive.ae_title} on {archive.host}:{archive.port} takes queries"
+    except ArchiveError as error:
+        raise CheckFailed(str(error)) from error
 
 
 def _certificate(tls: Tls) -> str:

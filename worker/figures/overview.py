@@ -23,7 +23,8 @@ from worker.figures.flow import (
 from worker.figures.latency import StageFigures, stage_figures
 from worker.figures.machines import DiskFigures, ProcessFigures, disk_figures, process_figures
 from worker.figures.sources import SourceFigures, source_figures
-from worker.rows.tables import StudyState
+from worker.rows.gaps import open_gaps
+from worker.rows.tables import ReceptionGap, StudyState
 from worker.settings.config import Settings
 from worker.views.presentation import bytes_text, duration_text
 
@@ -57,6 +58,8 @@ class Overview:
     sources: Sequence[SourceFigures]
     processes: Sequence[ProcessFigures]
     disk: DiskFigures | None
+    gaps: Sequence[ReceptionGap] = ()
+    """Times in which nothing could be received, about which the archive has not been asked."""
 
     @property
     def attention(self) -> list[Attention]:
@@ -68,6 +71,7 @@ class Overview:
             *self._failures(),
             *self._destinations(),
             *self._sources(),
+            *self._gaps(),
         ]
 
     def _processes(self) -> Iterator[Attention]:
@@ -124,6 +128,12 @@ class Overview:
                 usual = f"{source.expected_since:.0f} studies were to be expected"
                 yield Attention("sources", f"{name} has sent nothing for {silent}; {usual}")
 
+    def _gaps(self) -> Iterator[Attention]:
+        for gap in self.gaps:
+            why = f"; {gap.reason}" if gap.reason else ""
+            words = f"nothing could be received from {gap.begins_at:%Y-%m-%d %H:%M} to {gap.ends_at:%H:%M} UTC"
+            yield Attention("sources", f"{words}, images may be missing (`python -m worker reconcile`){why}")
+
 
 def _counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
@@ -143,4 +153,5 @@ def read_overview(session: Session, settings: Settings, now: datetime) -> Overvi
         source_figures(session, now),
         process_figures(session, now),
         disk_figures(session, settings, now),
+        open_gaps(session),
     )

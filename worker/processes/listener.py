@@ -18,6 +18,7 @@ from dicom_io.ups_scp import UpsScp
 from worker.arrival.intake import Intake
 from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name
+from worker.processes.gap_closing import GapCloser
 from worker.processes.tasks import ring_triage
 from worker.queue.celery_app import configure
 from worker.rows.database import open_engine, require_current_schema, session_factory
@@ -77,8 +78,9 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
             sessions = session_factory(engine)
             intake = Intake(settings, sessions, store, ring_triage)
             take_commitment = answer_taker(sessions, settings, SERVICE)
+            gaps = GapCloser(settings, sessions, intake)
             with _worklist(settings, engine) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
-                _serve(StorageScp(scp_settings(settings), intake, take_commitment, worklist), settings, on_ready)
+                _serve(StorageScp(scp_settings(settings), intake, take_commitment, worklist), settings, gaps, on_ready)
     finally:
         engine.dispose()
     return 0
@@ -102,7 +104,7 @@ def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
         couriers.stop()
 
 
-def _serve(scp: StorageScp, settings: Settings, on_ready: Callable[[], None]) -> None:
+def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, on_ready: Callable[[], None]) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -116,7 +118,8 @@ def _serve(scp: StorageScp, settings: Settings, on_ready: Callable[[], None]) ->
     logger.info("listening as %s on %s port %s", settings.ae_title, settings.listen_host, ports)
     on_ready()
     try:
-        stopped.wait()
+        with gaps:
+            stopped.wait()
     finally:
         scp.stop()
         logger.info("listener stopped")

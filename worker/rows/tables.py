@@ -652,6 +652,23 @@ class ProcessHeartbeat(Base):
     seen_at: Mapped[datetime]
 
 
+class ReceptionGap(Base):
+    """A time in which nothing could be received; closed when the archive was asked what it has of that time."""
+
+    __tablename__ = "reception_gap"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    begins_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    """What kept the last attempt from closing it."""
+    closed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "closed_at"),)
+
+
 class ServiceLease(Base):
     """Exactly one process holds a named service (the sweeper) at a time."""
 

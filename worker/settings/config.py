@@ -26,6 +26,7 @@ from dicom_io.peer import Peer
 from dicom_io.site_rules import SiteRule
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.reconcile import Reconcile
 from worker.settings.tls import ListenTls, Tls
 from worker.settings.ups import Ups
 
@@ -132,6 +133,8 @@ class Settings(BaseSettings):
     """Where ADT and ORU messages come in; None listens to nobody."""
     ups: Ups | None = None
     """The worklist of workitems (Unified Procedure Step) at the listener; None offers none."""
+    reconcile: Reconcile | None = None
+    """The archive to ask for what was not received; None asks nobody."""
     minimum_free_bytes: int = Field(2_000_000_000, ge=0)
     """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
 

@@ -1,0 +1,217 @@
+"""Gaps closed from a real Orthanc: found by C-FIND, fetched by C-MOVE and C-GET, once, and never without a word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import chest_radiograph, write_dicom
+from orthanc import CLOSED, Orthanc, StartHospital
+from services import free_port
+from sites import LISTEN, Site, wait_until
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from typer.testing import CliRunner
+
+from worker.cli import app
+from worker.processes.gap_closing import opened_reconciler
+from worker.processes.up import settings_environment
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.gaps import close_gaps, next_gap, note_receiving, open_gaps, put_off
+from worker.rows.tables import Event, Instance, ReceptionGap, ServiceLease
+from worker.settings.config import Settings
+
+pytestmark = pytest.mark.timeout(300)
+NO_ROUTING = ""
+
+
+def commanded(monkeypatch: pytest.MonkeyPatch, settings: Settings, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run ``reconcile --json``; return the exit code and what it wrote."""
+    for name, value in settings_environment(settings).items():
+        if name.startswith("CXR_"):
+            monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(app, ["reconcile", "--json", *arguments])
+    return result.exit_code, json.loads(result.stdout)
+
+
+def instances(site: Site) -> int:
+    with site.session() as session:
+        return session.scalar(select(func.count()).select_from(Instance)) or 0
+
+
+def events(site: Site, kind: str) -> list[Event]:
+    with site.session() as session:
+        return list(session.scalars(select(Event).where(Event.kind == kind)))
+
+
+@pytest.mark.parametrize("retrieve", ["move", "get"])
+def test_what_the_archive_has_and_we_have_not_is_fetched_once(
+    start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retrieve: str
+) -> None:
+    orthanc, site = start_hospital(NO_ROUTING)
+    archive = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port, "retrieve": retrieve}
+    settings = site.settings.model_copy(update={"reconcile": Settings(reconcile=archive).reconcile})  # type: ignore[arg-type]
+    here, *missing = (chest_radiograph() for _ in range(3))
+    second = chest_radiograph(
+        StudyInstanceUID=here.StudyInstanceUID, SeriesInstanceUID=here.SeriesInstanceUID, PatientID=here.PatientID
+    )
+    old = chest_radiograph(StudyDate="20200101")
+    leg = chest_radiograph(Modality="CT")
+    held = (here, *missing, second, old, leg)
+    names = [orthanc.push(write_dicom(item, tmp_path / f"held{number}.dcm")) for number, item in enumerate(held)]
+    orthanc.call("/modalities/CXRAI/store", names[0].encode())
+    wait_until(lambda: instances(site) == 1, "what is routed as always")
+    today = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+
+    status, looked = commanded(monkeypatch, settings, "--since", today, "--dry-run")
+    assert status == 1
+    assert {item["sop_instance_uid"] for item in looked["missing"]} == {
+        str(item.SOPInstanceUID) for item in (*missing, second)
+    }
+    assert instances(site) == 1
+    assert events(site, "reconciled") == []
+
+    status, done = commanded(monkeypatch, settings, "--since", today)
+    assert (status, done["fetched"], done["complete"]) == (0, 3, True), done
+    for item in missing:
+        site.wait_for_state(str(item.StudyInstanceUID), "triaged")
+        (fetched,) = [one for one in events(site, "fetched") if one.study_instance_uid == item.StudyInstanceUID]
+        assert fetched.details["sop_instance_uids"] == [item.SOPInstanceUID]
+    with site.session() as session:
+        assert set(session.scalars(select(Instance.calling_ae_title))) == {"ORTHANC"}
+    received = instances(site)
+
+    status, again = commanded(monkeypatch, settings, "--since", today)
+    assert (status, again["missing"], again["fetched"]) == (0, [], 0)
+    assert instances(site) == received
+    assert [event.details["complete"] for event in events(site, "reconciled")] == [True, True]
+
+
+def test_an_archive_that_does_not_know_our_address_is_told_apart_from_one_that_is_not_there(
+    start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orthanc, site = start_hospital(NO_ROUTING)
+    archive = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+    settings = site.settings.model_copy(update={"reconcile": Settings(reconcile=archive).reconcile})  # type: ignore[arg-type]
+    film = chest_radiograph()
+    orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
+    since = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+    orthanc.know_worker(free_port())
+    status, found = commanded(monkeypatch, settings, "--since", since)
+    assert (status, found["complete"], found["fetched"]) == (1, False, 0)
+    assert [item["sop_instance_uid"] for item in found["failures"]] == [film.SOPInstanceUID]
+    assert "archive failed to send it" in found["failures"][0]["reason"]
+    note_gap(site.settings)
+    commanded(monkeypatch, settings, "--since", since)
+    assert gaps_of(site) == 1
+    assert commanded(monkeypatch, settings, "--since", since, "--give-up")[0] == 1
+    assert gaps_of(site) == 0
+    orthanc.stop()
+    status, found = commanded(monkeypatch, settings, "--since", since)
+    assert status == 1
+    assert "cannot reach" in found["problem"] or "no association" in found["problem"]
+    assert [event.details["complete"] for event in events(site, "reconciled")] == [False] * 4
+
+
+def note_gap(settings: Settings) -> None:
+    """Have a listener note a gap of the last hour."""
+    engine = open_engine(settings.effective_database_url)
+    with session_factory(engine).begin() as session:
+        note_receiving(session, "listener")
+        let_pass(session, timedelta(hours=1))
+        assert note_receiving(session, "listener") is not None
+    engine.dispose()
+
+
+def gaps_of(site: Site) -> int:
+    with site.session() as session:
+        return len(open_gaps(session))
+
+
+def test_after_downtime_the_listener_fetches_by_itself_what_came_meanwhile(
+    make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orthanc = Orthanc(tmp_path, free_port(), NO_ROUTING)
+    orthanc.start()
+    archive = {
+        "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port, "after_downtime": True
+    }  # fmt: skip
+    settings = make_settings(
+        database_url=sqlite_url,
+        listen_port=orthanc.worker_port,
+        sources=[{"ae_title": "ORTHANC"}],
+        reconcile=archive,
+        **CLOSED,
+    )
+    site = Site(settings, tmp_path / "log.txt")
+    engine = open_engine(sqlite_url)
+    sessions = session_factory(engine)
+    try:
+        first = site.start_listening(LISTEN)
+        wait_until(lambda: receiving_until(sessions) is not None, "the listener notes that it receives", 20)
+        site.kill(first)
+        with sessions.begin() as session:
+            let_pass(session, timedelta(hours=2))
+        film = chest_radiograph()
+        orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
+        site.start_listening(LISTEN)
+        wait_until(lambda: instances(site) == 1, "the film is fetched", 60)
+        wait_until(lambda: closed(sessions), "the gap is closed", 20)
+        assert len(events(site, "reception_gap")) == 1
+    finally:
+        site.stop()
+        orthanc.stop()
+        engine.dispose()
+
+
+def let_pass(session: Session, time: timedelta) -> None:
+    """Have the last sign of a listener be so much older."""
+    session.get_one(ServiceLease, "receiving").lease_until -= time
+
+
+def receiving_until(sessions: SessionFactory) -> datetime | None:
+    with sessions() as session:
+        return session.scalar(select(ServiceLease.lease_until).where(ServiceLease.name == "receiving"))
+
+
+def closed(sessions: SessionFactory) -> bool:
+    with sessions() as session:
+        return [gap.closed_at is not None for gap in session.scalars(select(ReceptionGap))] == [True]
+
+
+def test_gaps_are_noted_once_put_off_and_closed_only_by_a_window_that_covers_them(sessions: SessionFactory) -> None:
+    with sessions.begin() as session:
+        assert note_receiving(session, "first") is None
+        assert note_receiving(session, "second") is None
+        let_pass(session, timedelta(hours=1))
+    with sessions.begin() as session:
+        gap = note_receiving(session, "first")
+        assert gap is not None
+        length = gap.ends_at - gap.begins_at
+        assert timedelta(minutes=59) < length < timedelta(minutes=62)
+    with sessions.begin() as session:
+        assert note_receiving(session, "second") is None
+        (gap,) = open_gaps(session)
+        due = next_gap(session)
+        assert due is not None
+        put_off(session, gap.id, "ORTHANC is gone")
+    with sessions.begin() as session:
+        assert next_gap(session) is None
+        (gap,) = open_gaps(session)
+        assert (gap.attempts, gap.reason) == (1, "ORTHANC is gone")
+        assert close_gaps(session, gap.begins_at + timedelta(seconds=1), gap.ends_at) == 0
+        assert close_gaps(session, gap.begins_at, gap.ends_at) == 1
+        assert open_gaps(session) == []
+
+
+def test_nothing_is_asked_where_no_archive_is_configured(settings: Settings, sqlite_url: str) -> None:
+    from worker.care.reconciliation import NothingToAsk, Window
+
+    settings = settings.model_copy(update={"database_url": sqlite_url})
+    now = datetime.now(UTC)
+    with opened_reconciler(settings) as reconciler, pytest.raises(NothingToAsk):
+        reconciler.reconcile(Window(now - timedelta(hours=1), now), "test")

@@ -1,0 +1,254 @@
+"""Closing gaps: asks the archive what it has of a time, and fetches what was never received.
+
+Twice is no more than once: an object that we have, in whatever version, is not asked for, and one that arrives again is
+the same bytes under the same name. Our own results are known by their UIDs and left where they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+
+from dicom_io.association_client import ScuSettings
+from dicom_io.header import text
+from dicom_io.query import ArchiveError, Query, querying
+from dicom_io.receiving import Receiver
+from dicom_io.retrieve import Wanted, get, move
+from dicom_io.uids import is_valid_uid
+from worker.foundation.errors import WorkerError
+from worker.rows.database import SessionFactory
+from worker.rows.events import record
+from worker.rows.gaps import close_gaps
+from worker.rows.tables import Instance, Result
+from worker.settings.config import Settings
+from worker.settings.reconcile import Reconcile
+
+logger = logging.getLogger(__name__)
+
+KEY_OBJECTS = "KO"
+
+
+class NothingToAsk(WorkerError):
+    """No archive is configured."""
+
+    def __init__(self) -> None:
+        super().__init__("no archive is configured to ask for missing studies; add a [reconcile] table")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time in which studies began that are looked for; both ends aware."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One object that the archive has and we still have not."""
+
+    study_instance_uid: str
+    sop_instance_uid: str
+    reason: str
+
+
+@dataclass
+class Reconciliation:
+    """What was found and done."""
+
+    since: datetime
+    until: datetime
+    archive: str
+    studies: int = 0
+    """Which the archive has of this time."""
+    objects: int = 0
+    missing: list[Wanted] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    problem: str = ""
+    """Why the archive could not be asked to the end; empty when it was."""
+    fetched: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Say whether everything the archive has of this time is here now."""
+        return not self.problem and self.fetched == len(self.missing)
+
+    @property
+    def summary(self) -> str:
+        """What happened, in one sentence."""
+        looked = (
+            f"{self.archive} has {self.objects} objects in {self.studies} studies; {len(self.missing)} were missing"
+        )
+        if self.problem:
+            return f"{looked} until {self.problem}"
+        return f"{looked}, {self.fetched} of them were fetched" if self.missing else looked
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Asks and fetches for one site."""
+
+    settings: Settings
+    sessions: SessionFactory
+    receiver: Receiver
+    """Takes what comes by C-GET; what comes by C-MOVE reaches the listener."""
+
+    @property
+    def archive(self) -> Reconcile:
+        """The archive to ask.
+
+        Raises
+        ------
+        NothingToAsk
+        """
+        if self.settings.reconcile is None:
+            raise NothingToAsk
+        return self.settings.reconcile
+
+    def reconcile(self, window: Window, actor: str, *, fetch: bool = True, give_up: bool = False) -> Reconciliation:
+        """Ask for what began in the window and fetch what is missing; written to the audit trail.
+
+        Parameters
+        ----------
+        fetch
+            False only looks.
+        give_up
+            True closes the gaps of this time even where something is missing still.
+
+        Raises
+        ------
+        NothingToAsk
+        """
+        found = Reconciliation(window.since, window.until, self.archive.ae_title)
+        try:
+            self._look(window, found)
+            if fetch and found.missing:
+                self._fetch(found)
+        except ArchiveError as error:
+            found.problem = str(error)
+        if fetch:
+            self._record(found, actor, give_up)
+        return found
+
+    def _look(self, window: Window, found: Reconciliation) -> None:
+        with querying(self.archive.peer(), self.settings.ae_title, self._patience()) as query:
+            for study_instance_uid in self._studies(query, window):
+                found.studies += 1
+                held = list(self._objects(query, study_instance_uid))
+                found.objects += len(held)
+                found.missing += self._not_here(held)
+
+    def _studies(self, query: Query, window: Window) -> list[str]:
+        zone = ZoneInfo(self.settings.time_zone)
+        since, until = window.since.astimezone(zone), window.until.astimezone(zone)
+        dates = f"{since:%Y%m%d}-{until:%Y%m%d}"
+        uids: dict[str, None] = {}
+        for modality in self.archive.modalities:
+            for match in query.find(
+                "STUDY", StudyDate=dates, StudyTime="", ModalitiesInStudy=modality, StudyInstanceUID=""
+            ):
+                uid = text(match, "StudyInstanceUID")
+                if is_valid_uid(uid) and _began_between(match, since, until):
+                    uids[uid] = None
+        return list(uids)
+
+    def _objects(self, query: Query, study: str) -> Iterator[Wanted]:
+        wanted = {*self.archive.modalities, KEY_OBJECTS}
+        for series in query.find("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality=""):
+            series_uid = text(series, "SeriesInstanceUID")
+            if text(series, "Modality") not in wanted or not is_valid_uid(series_uid):
+                continue
+            for image in query.find(
+                "IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series_uid, SOPInstanceUID="", SOPClassUID=""
+            ):
+                if is_valid_uid(sop_instance_uid := text(image, "SOPInstanceUID")):
+                    yield Wanted(study, series_uid, sop_instance_uid, text(image, "SOPClassUID"))
+
+    def _not_here(self, held: list[Wanted]) -> list[Wanted]:
+        uids = [item.sop_instance_uid for item in held]
+        known: set[str] = set()
+        with self.sessions() as session:
+            for column in (Instance.sop_instance_uid, Result.sop_instance_uid):
+                known |= set(session.scalars(select(column).where(column.in_(uids))))
+        return [item for item in held if item.sop_instance_uid not in known]
+
+    def _fetch(self, found: Reconciliation) -> None:
+        """Fetch everything, then look what is here: only rows of ours count, not what the archive says."""
+        peer, ours, patience = self.archive.peer(), self.settings.ae_title, self._patience()
+        said: dict[Wanted, str] = {}
+        try:
+            if self.archive.retrieve == "move":
+                said.update(move(peer, found.missing, ours, patience))
+            else:
+                said.update(get(peer, found.missing, ours, patience, self.receiver))
+        finally:
+            absent = self._not_here(found.missing)
+            found.fetched = len(found.missing) - len(absent)
+            found.failures = [
+                Failure(item.study_instance_uid, item.sop_instance_uid, said.get(item, "") or self._silent_loss())
+                for item in absent
+            ]
+
+    def _silent_loss(self) -> str:
+        if self.archive.retrieve == "get":
+            return "did not come, or was refused; see the log and the folder quarantine"
+        return (
+            f"{self.archive.ae_title} says it was sent, but nothing arrived: does it send {self.settings.ae_title} to "
+            "this machine, and is its AE title one of the sources?"
+        )
+
+    def _record(self, found: Reconciliation, actor: str, give_up: bool) -> None:
+        absent = {failure.sop_instance_uid for failure in found.failures}
+        by_study: dict[str, list[str]] = {}
+        for item in found.missing:
+            if item.sop_instance_uid not in absent:
+                by_study.setdefault(item.study_instance_uid, []).append(item.sop_instance_uid)
+        with self.sessions.begin() as session:
+            for study, uids in by_study.items():
+                reason = f"{len(uids)} objects fetched from {found.archive}"
+                details = {"archive": found.archive, "sop_instance_uids": uids}
+                record(session, "fetched", actor=actor, study_instance_uid=study, reason=reason, details=details)
+            whole = _details(found) | {"given_up": give_up}
+            record(session, "reconciled", actor=actor, reason=found.summary, details=whole)
+            if found.complete or give_up:
+                close_gaps(session, found.since, found.until)
+        logger.info("%s", found.summary)
+
+    def _patience(self) -> ScuSettings:
+        return ScuSettings(
+            acse_timeout_seconds=self.settings.acse_timeout_seconds,
+            dimse_timeout_seconds=self.settings.dimse_timeout_seconds,
+            network_timeout_seconds=self.settings.network_timeout_seconds,
+            maximum_pdu_bytes=self.settings.maximum_pdu_bytes,
+        )
+
+
+def _details(found: Reconciliation) -> dict[str, object]:
+    return {
+        "since": found.since.isoformat(),
+        "until": found.until.isoformat(),
+        "archive": found.archive,
+        "studies": found.studies,
+        "objects": found.objects,
+        "missing": len(found.missing),
+        "fetched": found.fetched,
+        "complete": found.complete,
+        "failures": [[item.study_instance_uid, item.sop_instance_uid, item.reason] for item in found.failures[:100]],
+    }
+
+
+def _began_between(match: Dataset, since: datetime, until: datetime) -> bool:
+    """Say whether the study began in the window, as far as the archive knows; where it does not, it counts."""
+    date, clock = text(match, "StudyDate"), text(match, "StudyTime")[:6]
+    try:
+        began = datetime.strptime(date + clock.ljust(6, "0"), "%Y%m%d%H%M%S").replace(tzinfo=since.tzinfo)
+    except ValueError:
+        return True
+    whole = timedelta(0) if clock else timedelta(days=1)
+    return since - whole - timedelta(minutes=1) < began <= until

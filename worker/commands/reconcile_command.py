@@ -1,0 +1,77 @@
+"""``reconcile``: ask the archive what it has of a time, and fetch what was never received."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.study_commands import print_json
+from worker.settings.config import load_settings
+from worker.views.rendering import escape
+from worker.views.studies import as_json
+
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
+
+
+def reconcile(
+    since: Annotated[
+        datetime,
+        typer.Option(
+            "--since", formats=_FORMATS, help="Studies that began at this time or later, by the site's clock."
+        ),
+    ],
+    until: Annotated[
+        datetime | None, typer.Option("--until", formats=_FORMATS, help="And not later than this. Default: now.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing; fetch nothing.")] = False,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="Call the time settled even where something cannot be fetched.")
+    ] = False,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch what the archive has and we have not, after a time in which nothing could be received.
+
+    The archive of [reconcile] is asked for studies of its modalities (C-FIND); what was never received is fetched
+    (C-MOVE to our running listener, or C-GET). Doing it again changes nothing. Exit code 1 when something is missing
+    still; written to the audit trail.
+    """
+    from worker.care.reconciliation import Window  # Celery and the network take a moment to import; lists need none
+    from worker.processes.gap_closing import opened_reconciler
+
+    if dry_run and give_up:
+        raise typer.BadParameter("choose one of --dry-run and --give-up")
+    settings = load_settings(config)
+    zone = ZoneInfo(settings.time_zone)
+    window = Window(since.replace(tzinfo=zone), until.replace(tzinfo=zone) if until else datetime.now(UTC))
+    if window.since >= window.until:
+        raise typer.BadParameter("--since must be before --until, and in the past")
+    with opened_reconciler(settings) as reconciler:
+        found = reconciler.reconcile(window, person(), fetch=not dry_run, give_up=give_up)
+    still = [(item.study_instance_uid, item.sop_instance_uid, item.reason) for item in found.failures]
+    if dry_run:
+        still = [(item.study_instance_uid, item.sop_instance_uid, "missing") for item in found.missing]
+    if json_output:
+        print_json({**as_json(found), "complete": found.complete})
+    else:
+        console = Console()
+        console.print(escape(found.summary), highlight=False, soft_wrap=True)
+        if still:
+            table = Table(title="Not here", header_style="bold")
+            for title in ("Study", "Object", "Why"):
+                table.add_column(title, overflow="fold")
+            for line in still:
+                table.add_row(*(escape(cell) for cell in line))
+            console.print(table)
+    raise typer.Exit(0 if found.complete else 1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command(rich_help_panel="Studies")(reconcile)

@@ -1,0 +1,37 @@
+"""The part of the configuration that is about closing gaps: the archive that knows what we should have received."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dicom_io.peer import Peer
+from worker.settings.tls import Tls
+
+Modality = Annotated[str, Field(pattern=r"^[A-Z]{2}[A-Z0-9]{0,14}$")]
+
+
+class Reconcile(BaseModel):
+    """Where to ask for studies that were not received, and how to fetch them; nothing is asked unless configured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ae_title: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+    """Of the archive; it must know ours, and with ``move`` our host and port too."""
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    tls: Tls | None = None
+    retrieve: Literal["move", "get"] = "move"
+    """``move``: the archive sends to our listener, as it does with new images; it must be one of ``sources``.
+    ``get``: images come over the association that we open."""
+    modalities: tuple[Modality, ...] = Field(("CR", "DX"), min_length=1)
+    """Series of these are fetched, and Key Object Selections (rejection notes) of their studies."""
+    after_downtime: bool = False
+    """True closes gaps without being asked: the listener notes when nothing could be received for a minute."""
+    lead_minutes: float = Field(120.0, ge=0)
+    """After downtime, studies are looked for that began this long before it: images come minutes to hours later."""
+
+    def peer(self) -> Peer:
+        """Return the address in the form the network layer takes."""
+        return Peer(self.ae_title, self.host, self.port, self.tls.files() if self.tls else None)

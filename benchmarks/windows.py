@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,19 +53,34 @@ class Measured:
         return statistics.median(window.seconds for window in self.kept)
 
 
-def in_turn(ways: Mapping[str, Callable[[], object]], least_seconds: float = 0.0) -> dict[str, Measured]:
+def in_turn(
+    ways: Mapping[str, Callable[[], object]],
+    least_seconds: float = 0.0,
+    prepare: Callable[[str], object] | None = None,
+    processes: Sequence[int] = (),
+    most_rounds: int = _MOST_ROUNDS,
+) -> dict[str, Measured]:
     """Run every way once unmeasured, then all of them in turn until each has five quiet windows, or twenty in all.
 
     Parameters
     ----------
     least_seconds
         A way that is faster is repeated within its window until it takes this long; its time is that of one run.
+    prepare
+        Called with a way's name before each of its windows, unmeasured; every window is then one run.
+    processes
+        Pids of servers that work for the ways; what they and their children take is not "other processes".
     """
-    runs = {name: _runs_for(way, least_seconds) for name, way in ways.items()}
+    ready = prepare or (lambda name: None)
+    runs = {}
+    for name, way in ways.items():
+        ready(name)
+        runs[name] = _runs_for(way, least_seconds if prepare is None else 0.0)
     windows: dict[str, list[Window]] = {name: [] for name in ways}
-    for round_number in range(_MOST_ROUNDS):
+    for round_number in range(most_rounds):
         for name, way in ways.items():
-            windows[name].append(_window(way, runs[name]))
+            ready(name)
+            windows[name].append(_window(way, runs[name], processes))
         enough = all(sum(w.others <= QUIET_SHARE for w in found) >= REPETITIONS for found in windows.values())
         if enough and round_number + 1 >= REPETITIONS:
             break
@@ -73,22 +89,44 @@ def in_turn(ways: Mapping[str, Callable[[], object]], least_seconds: float = 0.0
 
 def _runs_for(way: Callable[[], object], least_seconds: float) -> int:
     way()
+    if not least_seconds:
+        return 1
     shortest = min(_window(way, 1).seconds for _ in range(_TRIALS))
     return max(1, round(least_seconds / max(shortest, 1e-9)))
 
 
-def _window(way: Callable[[], object], runs: int) -> Window:
-    busy, own, started = _machine_seconds(), _own_seconds(), time.perf_counter()
+def _window(way: Callable[[], object], runs: int, processes: Sequence[int] = ()) -> Window:
+    busy, own, started = _machine_seconds(), _own_seconds(processes), time.perf_counter()
     for _ in range(runs):
         way()
     seconds = time.perf_counter() - started
-    others = max(0.0, _machine_seconds() - busy - (_own_seconds() - own))
+    others = max(0.0, _machine_seconds() - busy - (_own_seconds(processes) - own))
     return Window(seconds / runs, min(1.0, others / (seconds * (os.cpu_count() or 1))))
 
 
-def _own_seconds() -> float:
+def _own_seconds(processes: Sequence[int]) -> float:
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    own = times.user + times.system + times.children_user + times.children_system
+    return own + sum(_seconds_of(pid) for root in processes for pid in descendants(root))
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process and everything it started that still lives (Linux), parents first."""
+    found = [pid]
+    for parent in found:
+        for thread in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):  # it ended meanwhile
+                found.extend(int(child) for child in thread.read_text().split())
+    return found
+
+
+def _seconds_of(pid: int) -> float:
+    """Return the CPU seconds of a process and of its children that ended (proc(5), ``stat``)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _machine_seconds() -> float:

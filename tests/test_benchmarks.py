@@ -108,3 +108,41 @@ def test_the_analysis_benchmark_compares_pictures_of_every_coding(tmp_path: Path
     for coding in ("LE", "RLE", "JPEG", "JPEG Lossless", "HTJ2K"):
         difference = abs(our_pixels(codings[coding]).astype(int) - plain_pixels(codings[coding]))
         assert difference.mean() <= MOST_MEAN_LEVELS and difference.max() <= MOST_LEVELS, coding
+
+
+def test_every_window_is_prepared_and_its_way_runs_once() -> None:
+    prepared: list[str] = []
+    runs: list[str] = []
+    ways = {name: lambda name=name: runs.append(name) for name in ("first", "second")}
+    measured = in_turn(ways, least_seconds=1.0, prepare=prepared.append)
+    assert prepared == runs
+    assert len(measured["first"].windows) == runs.count("first") - 1  # the first run of each is not measured
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_receiving_benchmark_compares_what_was_stored_and_prints_ratios() -> None:
+    command = [sys.executable, "-m", "benchmarks.receive", "--json", "--case", "study of two 10 MB images"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert {"plain", "pynetdicom"} <= set(row["ratios"])
+    assert all(ratio > 0 for ratio in row["ratios"].values())
+
+
+def test_a_receiver_that_stored_other_bytes_ends_the_measurement(tmp_path: Path) -> None:
+    from benchmarks.dicom_sender import NotStoredError, Shape
+    from benchmarks.receive import Case, Traffic
+    from benchmarks.receivers import running
+
+    with running("pynetdicom", tmp_path) as receiver:
+        traffic = Traffic(Case("small", Shape(64, 64), 2, 2), receiver, tmp_path)
+        traffic.prepare()
+        traffic.send()
+        traffic.prepare()  # nothing was wrong
+        traffic.send()
+        spoilt = next(receiver.folder.glob("*.dcm"))
+        spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"x")
+        with pytest.raises(NotStoredError, match="other bytes"):
+            traffic.prepare()
+        traffic.close()

@@ -57,6 +57,7 @@ def study_page(request: Request, study_instance_uid: str, site: OpenedSite, read
         captures=captures,
         bars=bars_of(run, LABELS),
         demonstration=facts.demonstration if facts else site.demonstration,
+        viewer=site.settings.viewer_url.replace("{study}", study_instance_uid),
     )
 
 

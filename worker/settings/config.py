@@ -183,6 +183,8 @@ class Settings(BaseSettings):
     flag_budget_per_100: float = Field(20.0, gt=0, le=100)
     """STAT and URGENT studies of every hundred that radiologists can attend to; the operations page shows the rest."""
 
+    viewer_url: str = Field("", pattern=r"^(https?://[^\s{}\"'<>]+\{study\}[^\s{}\"'<>]*)?$")
+    """Where the page's link to the viewer leads, ``{study}`` standing for the Study Instance UID; empty = no link."""
     worklist_host: str = "127.0.0.1"
     worklist_port: Port = 8042
     worklist_password_hash_file: Path | None = None

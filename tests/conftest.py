@@ -21,7 +21,18 @@ from worker.rows.migrate import upgrade
 from worker.settings.config import Settings, load_settings
 
 TEMPLATE_DATABASE = "cxr_template"
+_LONG_FILES = (
+    "test_training_pipeline", "test_kill", "test_orthanc", "test_listener", "test_head_features", "test_torchrun",
+    "test_orthanc_delivery", "test_result_validation", "test_hl7_processes", "test_parallel", "test_ups_processes",
+)  # fmt: skip
+"""A minute and more each. Started first, none is left for the end, when the other test processes have nothing to do."""
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; ``--no-loadscope-reorder`` keeps them there."""
+    places = {name: place for place, name in enumerate(_LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,7 +37,7 @@ from sqlalchemy import select, update
 from worker.care.administration import mark_read
 from worker.care.release import release_study
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Delivery, Event, Priority, ResultKind, Run, RunTrigger, Study
+from worker.rows.tables import Delivery, Event, Priority, ResultKind, Run, Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.sending.withdrawal import withdraw_announcements
@@ -330,17 +330,6 @@ def test_a_study_without_patient_id_is_noted_and_its_objects_still_go(
         reason = session.scalars(select(Event.reason).where(Event.kind == "not_announced")).one()
     assert reason is not None
     assert "no Patient ID" in reason
-
-
-def test_a_run_in_the_shadow_is_not_announced(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
-    bench = make_bench(receiver.port)
-    uid = bench.receive(chest_radiograph())
-    with bench.sessions.begin() as session:
-        session.execute(update(Run).values(trigger=RunTrigger.SHADOW))
-    triage(uid, bench.workplace)
-    deliver(uid, bench.office)
-    assert bench.study(uid).state == "triaged"
-    assert receiver.messages == []
 
 
 def test_tls_is_used_where_configured_and_a_stranger_is_refused(make_bench: MakeBench, tmp_path: Path) -> None:

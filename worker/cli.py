@@ -22,6 +22,7 @@ from worker.commands import (
     export_command,
     list_command,
     message_commands,
+    promotion_commands,
     reconcile_command,
     status_command,
     study_commands,
@@ -110,6 +111,18 @@ def hl7(config: ConfigOption = None) -> None:
     raise typer.Exit(run_hl7_listener(load_settings(config)))
 
 
+@app.command(rich_help_panel=PROCESSES)
+def shadow(config: ConfigOption = None) -> None:
+    """Analyse live studies once more with `shadow_bundle`, for comparison only. Until SIGTERM or Ctrl-C.
+
+    Results stay in the database. It yields the processor to everything else; `up` starts it by itself.
+    """
+    from worker.processes.shadow import run_shadow_worker
+
+    configure_logging()
+    raise typer.Exit(run_shadow_worker(load_settings(config)))
+
+
 @app.command(rich_help_panel=TOOLS)
 def migrate(config: ConfigOption = None) -> None:
     """Bring the database to the schema of this version; safe to run again and from several machines at once."""
@@ -190,6 +203,7 @@ list_command.register(app)
 status_command.register(app)
 token_commands.register(app)
 certificate_command.register(app)
+promotion_commands.register(app)
 
 
 def complain(message: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
@@ -20,6 +20,7 @@ from worker.arrival.analysable import is_analysable
 from worker.arrival.copies import ALONE, load_copies
 from worker.arrival.correction import is_owed
 from worker.foundation.errors import RunRefused
+from worker.rows.active_bundle import active_bundle
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
@@ -62,7 +63,9 @@ def queue_due_studies(
 
 def due_studies(session: Session, now: datetime) -> list[str]:
     """Return the UIDs of studies that are due and have no run under way, the longest due first."""
-    running = select(Run.id).where(Run.study_instance_uid == Study.study_instance_uid, Run.state == RunState.RUNNING)
+    running = select(Run.id).where(
+        Run.study_instance_uid == Study.study_instance_uid, Run.state == RunState.RUNNING, ~Run.shadow
+    )
     due = (
         select(Study.study_instance_uid)
         .where(Study.due_at <= now, Study.state != StudyState.HELD, ~running.exists())
@@ -99,7 +102,7 @@ def queue_if_due(
         study,
         trigger,
         actor=actor,
-        bundle=source.bundle if source else "default",
+        bundle=active_bundle(session, settings.bundle_of(study.calling_ae_title)),
         queue=_queue(study, urgent_source=source is not None and source.urgent),
     )
 
@@ -118,7 +121,8 @@ def queue_run(
     Parameters
     ----------
     bundle, queue
-        None takes those of the study's last run, else ``default`` and what the order's priority asks for.
+        None takes those of the study's last run, else ``default`` and what the order's priority asks for. The claim
+        binds the bundle that is active then.
 
     Raises
     ------
@@ -135,13 +139,12 @@ def queue_run(
         raise RunRefused(uid, f"run {active.run_number} is {active.state} already")
     if not _analysable(session, study):
         raise RunRefused(uid, "none of its images may be analysed; `python -m worker show` says why")
-    last = session.scalars(
-        select(Run).where(Run.study_instance_uid == uid).order_by(Run.run_number.desc()).limit(1)
-    ).first()
+    own = Run.study_instance_uid == uid
+    last = session.scalars(select(Run).where(own, ~Run.shadow).order_by(Run.run_number.desc()).limit(1)).first()
     now = database_now(session)
     run = Run(
         study_instance_uid=uid,
-        run_number=last.run_number + 1 if last else 1,
+        run_number=1 + (session.scalar(select(func.max(Run.run_number)).where(own)) or 0),
         bundle=bundle or (last.bundle if last else "default"),
         trigger=trigger,
         state=RunState.QUEUED,
@@ -180,6 +183,7 @@ def _active_run(session: Session, study: Study) -> Run | None:
         .where(
             Run.study_instance_uid == study.study_instance_uid,
             Run.state.in_((RunState.QUEUED, RunState.RUNNING)),
+            ~Run.shadow,
         )
         .order_by(Run.id)
         .execution_options(populate_existing=True)

@@ -35,7 +35,7 @@ def leave_to_sweeper(session: Session, study_instance_uid: str, run_number: int)
     session.execute(
         update(Run)
         .where(Run.study_instance_uid == study_instance_uid, Run.run_number == run_number)
-        .where(Run.state == RunState.QUEUED)
+        .where(Run.state == RunState.QUEUED, ~Run.shadow)
         .values(rung_at=None),
         execution_options={"synchronize_session": False},
     )

@@ -77,7 +77,7 @@ def _rung(session: Session, condition: ColumnElement[bool], now: datetime) -> li
     runs: Sequence[Run] = session.scalars(
         select(Run)
         .join(Study, Study.study_instance_uid == Run.study_instance_uid)
-        .where(condition, Study.state != StudyState.HELD)
+        .where(condition, ~Run.shadow, Study.state != StudyState.HELD)  # the shadow worker looks for its runs itself
         .order_by(Run.queued_at)
         .limit(BATCH_RUNS)
     ).all()

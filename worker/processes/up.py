@@ -35,7 +35,7 @@ class ServiceGaveUp(StartError):
     """The listener could not be started; its own message stands above."""
 
 
-def services(*, worklist: bool, hl7: bool = False) -> list[Service]:
+def services(*, worklist: bool, hl7: bool = False, shadow: bool = False) -> list[Service]:
     """Return the processes of one machine in the order in which they start."""
     chosen = [
         Service("listener", ("worker", "listen"), essential=True, brings_work=True),
@@ -45,6 +45,8 @@ def services(*, worklist: bool, hl7: bool = False) -> list[Service]:
     ]
     if hl7:
         chosen.append(Service("HL7 listener", ("worker", "hl7"), brings_work=True))
+    if shadow:
+        chosen.append(Service("shadow worker", ("worker", "shadow")))
     return [*chosen, Service("worklist page", ("worklist",))] if worklist else chosen
 
 
@@ -139,7 +141,7 @@ def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], 
     StartError
         Something needed is missing, or another ``up`` runs on the same data folder.
     """
-    chosen = services(worklist=worklist, hl7=settings.hl7_listener is not None)
+    chosen = services(worklist=worklist, hl7=settings.hl7_listener is not None, shadow=bool(settings.shadow_bundle))
     supervisor = Supervisor(settings, chosen, on_ready)
     with _asked_by_signals(supervisor):
         return supervisor.run()

@@ -5,7 +5,9 @@ lease has lapsed on the database's clock the run can be claimed again under the 
 worker still writes under the old token is refused with `LeaseLost`. Attempts are counted before the work starts, so a
 study that kills its workers ends as ``failed(poison)`` and does not go round for ever.
 
-Whoever changes a study and its runs locks the study's row first; everything here does.
+Whoever changes a study and its runs locks the study's row first; everything here does. A run binds its bundle when it
+is claimed: the one that is active then. A run in the shadow keeps the bundle it was made for and never touches the
+study.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from worker.foundation.errors import LeaseLost
+from worker.rows.active_bundle import active_bundle
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
 from worker.rows.tables import Run, RunState, Study, StudyState
@@ -57,8 +60,15 @@ def locked_study(session: Session, study_instance_uid: str) -> Study | None:
     ).one_or_none()
 
 
-def claim_run(session: Session, study_instance_uid: str, worker_name: str, settings: Settings) -> Claim | None:
+def claim_run(
+    session: Session, study_instance_uid: str, worker_name: str, settings: Settings, *, shadow: bool = False
+) -> Claim | None:
     """Claim the study's oldest queued or abandoned run; commit before the work starts.
+
+    Parameters
+    ----------
+    shadow
+        True claims the run in the shadow, False the one that counts.
 
     Returns
     -------
@@ -72,7 +82,7 @@ def claim_run(session: Session, study_instance_uid: str, worker_name: str, setti
     now = database_now(session)
     run = session.scalars(
         select(Run)
-        .where(Run.study_instance_uid == study_instance_uid, is_claimable(now))
+        .where(Run.study_instance_uid == study_instance_uid, Run.shadow == shadow, is_claimable(now))
         .order_by(Run.id)
         .limit(1)
         .execution_options(populate_existing=True)
@@ -93,11 +103,13 @@ def is_claimable(now: datetime) -> ColumnElement[bool]:
 def _claim(
     session: Session, study: Study, run: Run, worker_name: str, now: datetime, settings: Settings
 ) -> Claim | None:
+    bundle = run.bundle if run.shadow else active_bundle(session, settings.bundle_of(study.calling_ae_title))
     claimed = session.execute(
         update(Run)
         .where(Run.id == run.id, Run.fencing_token == run.fencing_token, is_claimable(now))
         .values(
             state=RunState.RUNNING,
+            bundle=bundle,
             attempts=Run.attempts + 1,
             fencing_token=Run.fencing_token + 1,
             lease_until=now + timedelta(seconds=settings.lease_seconds),
@@ -110,22 +122,27 @@ def _claim(
     if claimed is None:
         return None
     session.refresh(run)
-    record(
-        session,
-        "claimed",
-        actor=worker_name,
-        study_instance_uid=study.study_instance_uid,
-        run_id=run.id,
-        from_state=study.state,
-        to_state=StudyState.TRIAGING,
-        details={"attempt": claimed.attempts, "fencing_token": claimed.fencing_token},
-        at=now,
-    )
-    study.state = StudyState.TRIAGING
+    if not run.shadow:
+        _say_claimed(session, study, run, now)
     return Claim(
         run.id, run.study_instance_uid, run.run_number, run.bundle, run.trigger,
         claimed.attempts, claimed.fencing_token, worker_name,
     )  # fmt: skip
+
+
+def _say_claimed(session: Session, study: Study, run: Run, now: datetime) -> None:
+    record(
+        session,
+        "claimed",
+        actor=run.worker_name or "",
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        from_state=study.state,
+        to_state=StudyState.TRIAGING,
+        details={"attempt": run.attempts, "fencing_token": run.fencing_token, "bundle": run.bundle},
+        at=now,
+    )
+    study.state = StudyState.TRIAGING
 
 
 def give_up(session: Session, study: Study, run: Run, now: datetime) -> None:
@@ -135,8 +152,11 @@ def give_up(session: Session, study: Study, run: Run, now: datetime) -> None:
     run.fencing_token += 1
     run.lease_until = None
     run.finished_at = now
-    run.reason_code = study.reason_code = ReasonCode.POISON
-    run.reason = study.reason = reason
+    run.reason_code, run.reason = ReasonCode.POISON, reason
+    logger.error("study=%s run=%s failed: %s", study.study_instance_uid, run.run_number, reason)
+    if run.shadow:
+        return
+    study.reason_code, study.reason = ReasonCode.POISON, reason
     record(
         session,
         "failed",
@@ -149,7 +169,6 @@ def give_up(session: Session, study: Study, run: Run, now: datetime) -> None:
         at=now,
     )
     study.state = StudyState.FAILED
-    logger.error("study=%s run=%s failed: %s", study.study_instance_uid, run.run_number, reason)
 
 
 def renew(session: Session, claim: Claim, settings: Settings) -> None:

@@ -74,8 +74,8 @@ def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    study, run = _held(session, claim)
-    now = _end(session, run, verdict.outcome, verdict.timings_seconds)
+    study, run = held_run(session, claim)
+    now = end_run(session, run, verdict.outcome, verdict.timings_seconds)
     run.priority = verdict.priority
     run.reason_code, run.reason = verdict.reason_code, verdict.reason
     run.model_version, run.policy_hash = verdict.model_version, verdict.policy_hash
@@ -110,8 +110,8 @@ def finish_unchanged(session: Session, claim: Claim, timings_seconds: dict[str, 
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    study, run = _held(session, claim)
-    now = _end(session, run, OUTCOME_UNCHANGED, timings_seconds)
+    study, run = held_run(session, claim)
+    now = end_run(session, run, OUTCOME_UNCHANGED, timings_seconds)
     record(
         session,
         "unchanged",
@@ -143,7 +143,7 @@ def fail_run(
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    study, run = _held(session, claim)
+    study, run = held_run(session, claim)
     now = database_now(session)
     again = retryable and run.attempts < settings.maximum_attempts
     state = StudyState.QUEUED if again else StudyState.FAILED
@@ -170,7 +170,14 @@ def fail_run(
     return again
 
 
-def _held(session: Session, claim: Claim) -> tuple[Study, Run]:
+def held_run(session: Session, claim: Claim) -> tuple[Study, Run]:
+    """Return the claim's study and run, both locked.
+
+    Raises
+    ------
+    LeaseLost
+        The run is no longer held under this claim; roll back.
+    """
     study = locked_study(session, claim.study_instance_uid)
     run = session.scalars(
         select(Run).where(Run.id == claim.run_id).with_for_update().execution_options(populate_existing=True)
@@ -180,7 +187,7 @@ def _held(session: Session, claim: Claim) -> tuple[Study, Run]:
     return study, run
 
 
-def _end(session: Session, run: Run, outcome: str, timings_seconds: dict[str, float]) -> datetime:
+def end_run(session: Session, run: Run, outcome: str, timings_seconds: dict[str, float]) -> datetime:
     """Mark the run done and return when."""
     now = database_now(session)
     run.state = RunState.DONE
@@ -216,7 +223,10 @@ def _takes_back() -> ColumnElement[bool]:
 
 def _supersede_older(session: Session, study: Study, run: Run) -> None:
     older = select(Run.id).where(
-        Run.study_instance_uid == study.study_instance_uid, Run.id != run.id, Run.state == RunState.DONE
+        Run.study_instance_uid == study.study_instance_uid,
+        Run.id != run.id,
+        Run.state == RunState.DONE,
+        ~Run.shadow,
     )
     supersede_pending(session, select(Result.id).where(Result.run_id.in_(older)))
     session.execute(

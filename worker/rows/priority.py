@@ -44,7 +44,7 @@ def offered_priority(
         select(Prediction.finding)
         .join(Run, Run.id == Prediction.run_id)
         .where(Run.study_instance_uid == study.study_instance_uid, Run.id <= (study.priority_decided_run_id or 0))
-        .where(Prediction.flagged)
+        .where(Prediction.flagged, ~Run.shadow)
         .distinct()
     ).all()
     news = [level for finding, level in levels.items() if finding not in known]

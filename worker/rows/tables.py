@@ -282,10 +282,12 @@ class Run(Base):
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
     run_number: Mapped[int]
     bundle: Mapped[str] = mapped_column(default="default")
+    """Configured name; the claim binds the one that is active then."""
     trigger: Mapped[str] = mapped_column(String(16), default=RunTrigger.AUTO)
     state: Mapped[str] = mapped_column(String(16), default=RunState.QUEUED)
     queue: Mapped[str] = mapped_column(String(16), default="routine")
     shadow: Mapped[bool] = mapped_column(default=False)
+    """True: a second opinion for comparison, which nobody is told of and which changes nothing."""
     attempts: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
     fencing_token: Mapped[int] = mapped_column(default=0)
@@ -312,12 +314,13 @@ class Run(Base):
         Index(
             "uq_run_active",
             "study_instance_uid",
-            "bundle",
+            "shadow",
             unique=True,
             sqlite_where=text("state IN ('queued', 'running')"),
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
         Index(None, "state", "lease_until"),
+        Index(None, "shadow", "state"),
         Index(None, "finished_at"),
     )
 
@@ -667,6 +670,28 @@ class ReceptionGap(Base):
     closed_at: Mapped[datetime | None]
 
     __table_args__ = (Index(None, "closed_at"),)
+
+
+class Promotion(Base):
+    """One bundle put in the place of another, and back: of those not rolled back the latest says which is active."""
+
+    __tablename__ = "promotion"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    instead_of: Mapped[str]
+    """Configured name of the bundle whose place it takes, ``default`` or one that sources name."""
+    bundle: Mapped[str]
+    """Configured name of the bundle that is active from then on."""
+    model_version: Mapped[str]
+    """Of that bundle when it was promoted."""
+    promoted_at: Mapped[datetime]
+    promoted_by: Mapped[str]
+    reason: Mapped[str]
+    rolled_back_at: Mapped[datetime | None]
+    rolled_back_by: Mapped[str | None]
+    rollback_reason: Mapped[str | None]
+
+    __table_args__ = (Index(None, "instead_of", "id"),)
 
 
 class ServiceLease(Base):

@@ -1,7 +1,7 @@
 """Which HL7 receivers are told about a run, and in which message; kept as bytes and sent through the outbox.
 
-A historical study, a run in the shadow and a study that was not analysed make no results at all, so nobody is told of
-them. The control id follows from the result and the destination: every attempt and every duplicate carries the same.
+A historical study and a study that was not analysed make no results at all, so nobody is told of them. The control id
+follows from the result and the destination: every attempt and every duplicate carries the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hl7_io.segments import InvalidMessageError
 from worker.rows.events import record
 from worker.rows.leases import Claim
 from worker.rows.priority import offered_priority
-from worker.rows.tables import Delivery, Prediction, Priority, Result, ResultKind, Run, RunTrigger, Study
+from worker.rows.tables import Delivery, Prediction, Priority, Result, ResultKind, Run, Study
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
 from worker.runs.policy import TIERS, level_of
@@ -56,8 +56,6 @@ def announcements(claim: Claim, analysis: Analysis, report: Report, workplace: W
     StoreError
         The store of results is full or not writable.
     """
-    if claim.trigger == RunTrigger.SHADOW:
-        return
     for destination in workplace.settings.hl7_destinations:
         with workplace.sessions() as session:
             known = _known(session, claim, report, destination)

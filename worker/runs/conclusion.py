@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from dicom_io.reasons import ReasonCode
 from dicom_io.selection import Verdict as SelectionVerdict
 from dicom_io.selection import study_reason
-from model.labels import LABELS
 from model.suitability import Suitability
 from worker.arrival.correction import is_owed, note_carried
+from worker.arrival.shadow_queue import queue_shadow
 from worker.foundation.stopwatch import Stopwatch
 from worker.rows.leases import Claim, locked_study
 from worker.rows.outcome import RunVerdict, finish_run, finish_unchanged, supersede_pending
@@ -22,16 +22,15 @@ from worker.rows.tables import (
     Disposition,
     IdentityCorrection,
     Instance,
-    Prediction,
     Result,
     Run,
-    RunTrigger,
     StudyState,
 )
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
 from worker.runs.misfiled import take_back_misfiled
 from worker.runs.policy import level_of
+from worker.runs.prediction_rows import prediction_rows
 from worker.runs.reading import Picture, Unread
 from worker.runs.workplace import LoadedModel, Workplace
 from worker.sending.shipment import ships
@@ -81,19 +80,20 @@ def conclude_analysed(
     )
     with workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)
-        if claim.trigger != RunTrigger.SHADOW:
-            headers = [picture.header for picture in analysis.pictures]
-            take_back_misfiled(session, claim, headers, corrections, workplace)
+        headers = [picture.header for picture in analysis.pictures]
+        take_back_misfiled(session, claim, headers, corrections, workplace)
         _note_instances(session, analysis.pictures, analysis.unread)
-        session.add_all(_predictions(claim, analysis, model))
+        session.add_all(prediction_rows(claim.run_id, analysis, model.policy))
         for built in results:
-            session.add(_result_row(claim, built, _destinations(claim, built, workplace)))
+            session.add(_result_row(claim, built, _destinations(built, workplace)))
         study = finish_run(session, claim, verdict)
         note_carried(session, corrections, claim.run_id)
         if is_owed(session, study):
             supersede_pending(session, select(Result.id).where(Result.run_id == claim.run_id))
         if results:
             session.get_one(Run, claim.run_id).result_revision = results[0].revision
+        if not analysis.historical:
+            queue_shadow(session, study, claim.bundle, workplace.settings)
     logger.info("run %d: %s, %d results", claim.run_number, assessment.priority, len(results))
 
 
@@ -184,23 +184,8 @@ def _how_made(picture: Picture) -> dict[str, str | bool]:
     }
 
 
-def _predictions(claim: Claim, analysis: Analysis, model: LoadedModel) -> Iterable[Prediction]:
-    for picture, probabilities in zip(analysis.pictures, analysis.probabilities, strict=True):
-        for label, probability in zip(LABELS, probabilities, strict=True):
-            yield Prediction(
-                run_id=claim.run_id,
-                instance_id=picture.instance_id,
-                finding=label,
-                probability=probability,
-                threshold=model.policy.thresholds[label],
-                flagged=model.policy.flags(label, probability) and not analysis.historical,
-            )
-
-
-def _destinations(claim: Claim, built: BuiltResult, workplace: Workplace) -> list[str]:
+def _destinations(built: BuiltResult, workplace: Workplace) -> list[str]:
     """Return the names of the destinations this result goes to."""
-    if claim.trigger == RunTrigger.SHADOW:
-        return []
     if built.destination is not None:
         return [built.destination]
     return [destination.name for destination in workplace.settings.destinations if ships(destination, built.kind)]

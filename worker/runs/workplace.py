@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
 
+from sqlalchemy.exc import OperationalError
+
 from dicom_io.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError, load_bundle
 from model.classifier import Classifier, Runtime
 from worker.foundation.errors import PermanentRunError, StartError
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
+from worker.rows.active_bundle import active_bundle
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.runs.policy import Policy
 from worker.settings.config import Settings
@@ -125,17 +128,28 @@ def _policy(settings: Settings, name: str, bundle: Bundle) -> Policy:
 
 
 def open_workplace(settings: Settings) -> Workplace:
-    """Connect, open the stores and load the default network of this process.
+    """Connect, open the stores and load the network that is active in the place of ``default``.
 
     Raises
     ------
     BundleUnusable
-        The default bundle cannot be used.
+        That bundle cannot be used.
     """
     sessions = session_factory(open_engine(settings.effective_database_url))
-    default = load_model(settings, "default")
+    name = _active_default(sessions)
+    models = {name: load_model(settings, name)}
     instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
-    return Workplace(settings, sessions, instances, results, worker_name(), {"default": default})
+    return Workplace(settings, sessions, instances, results, worker_name(), models)
+
+
+def _active_default(sessions: SessionFactory) -> str:
+    """Return which bundle to have ready; while the database is away the configured one, others load when claimed."""
+    try:
+        with sessions() as session:
+            return active_bundle(session)
+    except OperationalError as error:
+        logger.warning("cannot ask which bundle is active (%s)", type(error).__name__)
+        return "default"
 
 
 @cache

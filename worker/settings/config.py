@@ -140,6 +140,8 @@ class Settings(BaseSettings):
 
     bundles: dict[str, Path] = Field(default_factory=lambda: {"default": DEFAULT_BUNDLE})
     """Model bundles by name; ``default`` serves every source that names none."""
+    shadow_bundle: str = ""
+    """Name of a bundle that analyses every live study once more, for comparison: its results stay in the database."""
     allow_demonstration_bundle: bool = False
     """True lets a demonstration bundle analyse studies; only the demonstration sets it."""
     decoding: Decoding = Decoding.EXACT
@@ -216,6 +218,8 @@ class Settings(BaseSettings):
         unknown = sorted({source.bundle for source in self.sources} - set(self.bundles))
         if unknown:
             raise ValueError(f"sources name bundles that are not configured: {', '.join(unknown)}")
+        if self.shadow_bundle and self.shadow_bundle not in self.bundles:
+            raise ValueError(f"shadow_bundle names a bundle that is not configured: {self.shadow_bundle}")
         if "default" not in self.bundles:
             raise ValueError("bundles needs an entry named default")
         if not self.listen_plain and self.listen_tls is None:
@@ -267,6 +271,11 @@ class Settings(BaseSettings):
     def source(self, calling_ae_title: str) -> Source | None:
         """Return the configured source with this calling AE title, or None."""
         return next((source for source in self.sources if source.ae_title == calling_ae_title), None)
+
+    def bundle_of(self, calling_ae_title: str) -> str:
+        """Return the name of the bundle configured for this sender's studies; a promotion may take its place."""
+        source = self.source(calling_ae_title)
+        return source.bundle if source else "default"
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,73 @@
+"""``promote``, ``rollback`` and ``compare``: which bundle analyses studies, and what another would have said."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from worker.care.promotion import Promoted, bundle_before, promote, proven_version, rollback
+from worker.commands.correction_commands import ByOption, ReasonOption
+from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.study_commands import opened, print_json
+from worker.settings.config import load_settings
+from worker.views.studies import as_json
+
+InsteadOption = Annotated[
+    str, typer.Option("--instead-of", metavar="NAME", help="Whose place: `default`, or a bundle that sources name.")
+]
+
+
+def promote_bundle(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name of a configured bundle.")],
+    reason: ReasonOption,
+    instead_of: InsteadOption = "default",
+    by: ByOption = "",
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Have another bundle analyse studies from now on, without a restart; its golden images are proven first.
+
+    Runs that wait take it when a worker claims them; what was analysed before keeps its model version. Every worker's
+    configuration must know the bundle. Written to the audit trail.
+    """
+    settings = load_settings(config)
+    version = proven_version(settings, bundle)
+    with opened(settings, read_only=False) as session:
+        done = promote(
+            session, settings, bundle, model_version=version, instead_of=instead_of, reason=reason, by=by or person()
+        )
+    _say(done, json_output)
+
+
+def roll_back(
+    reason: ReasonOption,
+    instead_of: InsteadOption = "default",
+    by: ByOption = "",
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Undo the latest promotion: the bundle before it analyses studies again. Written to the audit trail."""
+    settings = load_settings(config)
+    with opened(settings) as session:
+        before = bundle_before(session, instead_of)
+    version = proven_version(settings, before)
+    with opened(settings, read_only=False) as session:
+        done = rollback(
+            session, settings, model_version=version, instead_of=instead_of, reason=reason, by=by or person()
+        )
+    _say(done, json_output)
+
+
+def _say(done: Promoted, json_output: bool) -> None:
+    if json_output:
+        print_json(as_json(done))
+        return
+    Console().print(done.summary, highlight=False, soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command("promote", rich_help_panel="Model")(promote_bundle)
+    app.command("rollback", rich_help_panel="Model")(roll_back)

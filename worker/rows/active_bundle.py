@@ -1,0 +1,24 @@
+"""Which model bundle stands in the place of which: the latest promotion that was not rolled back decides."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from worker.rows.tables import Promotion
+
+
+def active_promotion(session: Session, instead_of: str) -> Promotion | None:
+    """Return the promotion that holds for this place; None = the bundle configured under that name is active."""
+    return session.scalars(
+        select(Promotion)
+        .where(Promotion.instead_of == instead_of, Promotion.rolled_back_at.is_(None))
+        .order_by(Promotion.id.desc())
+        .limit(1)
+    ).first()
+
+
+def active_bundle(session: Session, instead_of: str = "default") -> str:
+    """Return the configured name of the bundle that analyses studies meant for ``instead_of``."""
+    promotion = active_promotion(session, instead_of)
+    return promotion.bundle if promotion else instead_of

@@ -7,18 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
-
 from worker.settings.config import Settings
 from worklist.app import create_app
-from worklist.cli import bound_socket
+from worklist.cli import bound_socket, page_server
 
 
 @contextmanager
 def served(settings: Settings) -> Iterator[str]:
     """Serve the page for these settings on a free loopback port; gives its URL without a slash at the end."""
     listening = bound_socket("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
+    server = page_server(create_app(settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from dicom_io.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.settings.config import Settings
-from worklist import admin_api, api, corrections, entrance, metrics, model_page, operations, pages
+from worklist import admin_api, api, corrections, entrance, list_page, live, metrics, model_page, operations, pages
 from worklist.headers import SecurityHeaders
 from worklist.login import (
     SESSION_SECONDS,
@@ -51,6 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.site = site
     app.state.guard = LoginGuard()
+    app.state.live = live.LiveFeed(site)
+    app.include_router(list_page.router)
+    app.include_router(live.router)
     app.include_router(pages.router)
     app.include_router(corrections.router)
     app.include_router(api.router)
@@ -102,7 +105,7 @@ def _add_error_pages(app: FastAPI) -> None:
 
 
 def _wants_page(request: Request) -> bool:
-    return not request.url.path.startswith(("/api/", "/partial/", "/healthz", "/metrics", "/static/"))
+    return not request.url.path.startswith(("/api/", "/partial/", "/live", "/healthz", "/metrics", "/static/"))
 
 
 def _answer(request: Request, status_code: int, message: str) -> Response:

@@ -7,10 +7,11 @@ import logging
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 from rich.console import Console
 from rich.text import Text
 
@@ -88,10 +89,24 @@ def serve(settings: Settings) -> None:
     application = create_app(settings)
     with bound_socket(settings.worklist_host, settings.worklist_port) as listening:
         logger.info("worklist page at http://%s:%s/", settings.worklist_host, settings.worklist_port)
-        config = uvicorn.Config(
-            application, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
-        )
-        uvicorn.Server(config).run(sockets=[listening])
+        page_server(application).run(sockets=[listening])
+
+
+class PageServer(uvicorn.Server):
+    """Ends the streams of open pages when it stops, else it would wait for readers to close them."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening and serve what is under way to its end."""
+        application: Any = self.config.app
+        application.state.live.close()
+        await super().shutdown(sockets)
+
+
+def page_server(application: FastAPI) -> PageServer:
+    """Return the server of the page; it answers on the sockets it is run with."""
+    return PageServer(
+        uvicorn.Config(application, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
+    )
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

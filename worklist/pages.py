@@ -1,4 +1,4 @@
-"""The pages: the worklist, one study with its pictures, and the read mark."""
+"""The page of one study, its pictures, and the read mark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from worker.care.administration import UnknownStudy, mark_read, mark_unread
 from worker.rows.database import database_now
 from worker.rows.tables import Disposition, ResultKind
 from worker.views.study_detail import StudyDetail, study_detail
-from worker.views.worklist_groups import Worklist, read_worklist
 from worklist.login import reader_of, require_own_form
 from worklist.pictures import capture_png, message_svg, radiograph_png
 from worklist.render import page
@@ -25,18 +24,6 @@ from worklist.site import Site, site_of
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[str, Depends(reader_of)]
 OpenedSite = Annotated[Site, Depends(site_of)]
-
-
-@router.get("/")
-def list_page(request: Request, site: OpenedSite, reader: Reader) -> Response:
-    """The worklist."""
-    return page(request, "list.html", worklist=_worklist(site))
-
-
-@router.get("/partial/worklist")
-def list_partial(request: Request, site: OpenedSite, reader: Reader) -> Response:
-    """The changing part of the worklist, fetched again and again by the page."""
-    return page(request, "list_body.html", worklist=_worklist(site))
 
 
 @router.get("/studies/{study_instance_uid}")
@@ -106,11 +93,6 @@ def read(
         else:
             mark_read(session, study_instance_uid, reader)
     return RedirectResponse("/" if back == "list" else f"/studies/{study_instance_uid}", status_code=303)
-
-
-def _worklist(site: Site) -> Worklist:
-    with site.reading() as session:
-        return read_worklist(session, database_now(session), site.upper_wait)
 
 
 def _detail(site: Site, study_instance_uid: str) -> StudyDetail:

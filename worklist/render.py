@@ -23,6 +23,8 @@ TEMPLATES.env.filters.update(
     percent=percent_text,
     finding=finding_text,
     size=bytes_text,
+    texts=lambda value: (value, value),
+    labelled=lambda value: (value, finding_text(value)),
     dicom_date=lambda value: dicom_date(value) or value,
 )
 TEMPLATES.env.globals.update(

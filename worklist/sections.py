@@ -8,6 +8,7 @@ from worker.rows.tables import StudyState
 from worker.views.presentation import percent_text
 from worker.views.studies import Group, StudyLine
 from worker.views.study_detail import RunDetail
+from worker.views.study_search import SearchOrder
 
 STATE_TEXTS = {
     StudyState.RECEIVING: "Receiving",
@@ -26,6 +27,12 @@ DELIVERY_TEXTS = {
     "stored": "Stored, not committed",
     "delivered": "In the PACS",
     "failed": "Not accepted",
+}
+ORDER_TEXTS = {
+    SearchOrder.NEWEST: "Newest first",
+    SearchOrder.OLDEST: "Oldest first",
+    SearchOrder.PATIENT: "By patient",
+    SearchOrder.URGENCY: "Most urgent unread",
 }
 STAGE_TEXTS = {
     "complete": "Wait for the study's end",

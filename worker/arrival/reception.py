@@ -33,6 +33,7 @@ from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
+from worker.rows.study_words import SEARCHED, keep_words
 from worker.rows.tables import Disposition, Instance, ReceivedNote, RejectedInstance, Result, Study, StudyState
 from worker.settings.config import Settings
 
@@ -140,7 +141,9 @@ def _make_study(session: Session, received: ReceivedInstance, now: datetime) -> 
         "priority_rank": 0.0,
     }
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    session.execute(insert(Study).values(row).on_conflict_do_nothing())
+    made = insert(Study).values(row).on_conflict_do_nothing().returning(Study.study_instance_uid)
+    if session.scalar(made) is not None:
+        keep_words(session.connection(), received.study_instance_uid, (str(columns[name]) for name in SEARCHED))
 
 
 def _newest_version(session: Session, received: ReceivedInstance) -> Instance | None:

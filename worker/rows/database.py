@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
 from worker.foundation.errors import DatabaseUnavailable, UnmigratedDatabase
+from worker.rows import study_words  # noqa: F401 (keeps the words of every study that a session changes)
 
 BUSY_TIMEOUT_MILLISECONDS = 30_000
 CONNECT_TIMEOUT_SECONDS = 10

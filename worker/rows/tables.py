@@ -164,6 +164,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+BYTEWISE = String(64).with_variant(String(64, collation="C"), "postgresql")
+"""Text that compares character by character, so that an index answers what a word begins with."""
+
+
 class Base(DeclarativeBase):
     """Declares the schema; the Alembic revisions must produce exactly this (a test compares them)."""
 
@@ -231,7 +235,34 @@ class Study(Base):
         Index(None, "patient_id"),
         Index(None, "accession_number"),
         Index(None, "first_received_at", "study_instance_uid"),
+        Index(None, "state", "last_received_at"),
+        Index(None, "calling_ae_title", "first_received_at"),
+        Index(None, "patient_name", "study_instance_uid"),
+        Index(None, "read_at", "state"),
+        Index(None, "current_run_id"),
+        Index(
+            "ix_study_unread",
+            "priority",
+            text("(-priority_rank)"),
+            "first_received_at",
+            "study_instance_uid",
+            "state",
+            "historical",
+            sqlite_where=text("read_at IS NULL"),
+            postgresql_where=text("read_at IS NULL"),
+        ),
     )
+
+
+class StudyWord(Base):
+    """One word by which a study can be found: of the patient's name, the Patient ID and the accession number."""
+
+    __tablename__ = "study_word"
+
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), primary_key=True)
+    word: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+
+    __table_args__ = (Index(None, "word"),)
 
 
 class Instance(Base):
@@ -341,7 +372,16 @@ class Prediction(Base):
     run: Mapped[Run] = relationship(back_populates="predictions")
     instance: Mapped[Instance] = relationship()
 
-    __table_args__ = (UniqueConstraint("run_id", "instance_id", "finding"),)
+    __table_args__ = (
+        UniqueConstraint("run_id", "instance_id", "finding"),
+        Index(
+            "ix_prediction_flagged",
+            "finding",
+            "run_id",
+            sqlite_where=text("flagged = 1"),
+            postgresql_where=text("flagged"),
+        ),
+    )
 
 
 class Result(Base):
@@ -441,6 +481,8 @@ class Review(Base):
     comment: Mapped[str | None]
     reviewer: Mapped[str]
     created_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "study_instance_uid", "id"),)
 
 
 class Event(Base):

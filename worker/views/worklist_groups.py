@@ -1,19 +1,19 @@
-"""The worklist as a radiologist sees it: lines in groups, with the finished ones cut to the latest."""
+"""The worklist as a radiologist sees it: the head of every group, and how many studies each holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Study, StudyState
-from worker.views.studies import Group, StudyLine, reading_order, study_lines
+from worker.rows.tables import Study
+from worker.views.group_conditions import condition, group_of, orders, unread
+from worker.views.studies import Group, StudyLine, study_lines
 
-UNREAD_LIMIT = 500
-FINISHED_LIMIT = 50
+GROUP_LIMIT = 50
+"""Lines of one group; the rest of it is one click away."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Worklist:
     generated_at: datetime
     groups: tuple[WorklistGroup, ...]
     unread_total: int
-    unread_shown: int
 
     def lines(self, group: Group) -> tuple[StudyLine, ...]:
         """Return the lines of one section."""
@@ -40,36 +39,38 @@ class Worklist:
 
 
 def read_worklist(session: Session, now: datetime, upper_wait: timedelta) -> Worklist:
-    """Return the current worklist: at most 500 unread studies in reading order, the latest 50 read and out of scope."""
-    wanted = Study.state != StudyState.OUT_OF_SCOPE
-    unread, read = wanted & Study.read_at.is_(None), wanted & Study.read_at.is_not(None)
-    out_of_scope = Study.state == StudyState.OUT_OF_SCOPE
-    active = _lines(session, unread, reading_order(now, upper_wait), UNREAD_LIMIT, now, upper_wait)
-    latest_read = _lines(session, read, (Study.read_at.desc(),), FINISHED_LIMIT, now, upper_wait)
-    unwanted = _lines(session, out_of_scope, (Study.last_received_at.desc(),), FINISHED_LIMIT, now, upper_wait)
-    totals = {Group.READ: _count(session, read), Group.OUT_OF_SCOPE: _count(session, out_of_scope)}
-    by_group: dict[Group, list[StudyLine]] = {group: [] for group in Group}
-    for line in (*active, *latest_read, *unwanted):
-        by_group[line.group].append(line)
+    """Return the current worklist: at most 50 studies of each group, in reading order."""
+    totals = group_totals(session, now, upper_wait)
+    heads = {group: _head(session, group, now, upper_wait) if totals[group] else [] for group in Group}
+    lines = study_lines(session, [study for studies in heads.values() for study in studies], now, upper_wait)
+    by_uid = {line.study_instance_uid: line for line in lines}
     groups = tuple(
-        WorklistGroup(group, tuple(lines), totals.get(group, len(lines))) for group, lines in by_group.items()
+        WorklistGroup(group, tuple(by_uid[study.study_instance_uid] for study in studies), totals[group])
+        for group, studies in heads.items()
     )
-    return Worklist(now, groups, _count(session, unread), len(active))
+    finished = (Group.READ, Group.OUT_OF_SCOPE)
+    return Worklist(now, groups, sum(total for group, total in totals.items() if group not in finished))
 
 
-def _lines(
-    session: Session,
-    condition: ColumnElement[bool],
-    order: tuple[ColumnElement[Any], ...],
-    limit: int,
-    now: datetime,
-    upper_wait: timedelta,
-) -> list[StudyLine]:
-    """Return the first ``limit`` lines that meet the condition, in this order."""
-    studies = session.scalars(select(Study).where(condition).order_by(*order).limit(limit)).all()
-    return study_lines(session, studies, now, upper_wait)
+def group_totals(session: Session, now: datetime, upper_wait: timedelta) -> dict[Group, int]:
+    """Return how many studies stand in each group."""
+    name = group_of(now, upper_wait)
+    counted = select(name, func.count()).where(unread()).group_by(name)
+    totals = dict.fromkeys(Group, 0) | {Group(row[0]): row[1] for row in session.execute(counted)}
+    for group in (Group.READ, Group.OUT_OF_SCOPE):
+        wanted = select(func.count()).select_from(Study).where(condition(group, now, upper_wait))
+        totals[group] = session.scalar(wanted) or 0
+    return totals
 
 
-def _count(session: Session, condition: ColumnElement[bool]) -> int:
-    """Return how many studies meet the condition."""
-    return session.scalar(select(func.count()).select_from(Study).where(condition)) or 0
+def _head(session: Session, group: Group, now: datetime, upper_wait: timedelta) -> list[Study]:
+    """Return the first studies of the group."""
+    found: list[Study] = []
+    for part, order in orders(group):
+        statement = select(Study).where(condition(group, now, upper_wait)).order_by(*order)
+        if part is not None:
+            statement = statement.where(part)
+        found.extend(session.scalars(statement.limit(GROUP_LIMIT - len(found))))
+        if len(found) == GROUP_LIMIT:
+            break
+    return found

@@ -50,59 +50,23 @@ function setUpTheme() {
   show();
 }
 
-function setUpWorklist(list) {
-  const refreshMilliseconds = 1000 * Number(list.dataset.refreshSeconds);
-  const staleMilliseconds = 1000 * Number(list.dataset.staleSeconds);
-  const banner = document.getElementById("stale");
-  const live = document.getElementById("live");
-  const liveText = document.getElementById("live-text");
-  let freshAt = Date.now();
-  let problem = "";
-
-  function replace(html) {
-    const focused = document.activeElement && list.contains(document.activeElement) ? document.activeElement.id : "";
-    const open = new Set([...list.querySelectorAll("details[open]")].map((element) => element.id));
-    list.innerHTML = html; // our own server's template, escaped there
-    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-    const unread = list.querySelector("[data-unread]")?.dataset.unread;
-    document.title = `${unread} unread - CXR Triage`;
-    showTimes(list);
-    tickWaits();
-  }
-
-  async function refresh() {
-    try {
-      const response = await fetch("/partial/worklist", { cache: "no-store", signal: AbortSignal.timeout(10000) });
-      if (response.status === 401) { location.assign("/login"); return; }
-      if (!response.ok) throw new Error((await response.json()).detail || `answer ${response.status}`);
-      replace(await response.text());
-      freshAt = Date.now();
-      problem = "";
-    } catch (error) {
-      problem = error.name === "TypeError" || error.name === "TimeoutError" ? "the page's server does not answer" : error.message;
+// Plain keys, never while a person writes; what they press is a link or a button that is on the page, too.
+function setUpKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.target.closest("input, select, textarea, [contenteditable]")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
     }
-    showFreshness();
-    setTimeout(refresh, refreshMilliseconds);
-  }
-
-  function showFreshness() {
-    const age = Date.now() - freshAt;
-    const stale = age > staleMilliseconds;
-    live.classList.toggle("late", stale);
-    liveText.textContent = stale ? `${durationText(age / 1000)} old` : "Up to date";
-    banner.hidden = !stale;
-    const text = `This list is ${durationText(age / 1000)} old: ${problem || "the browser was asleep"}. New studies are not shown.`;
-    if (stale && banner.textContent !== text) banner.textContent = text;
-  }
-
-  setTimeout(refresh, refreshMilliseconds);
-  setInterval(showFreshness, 1000);
+    const wanted = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    if (!wanted) return;
+    event.preventDefault();
+    if (wanted.matches("input")) { wanted.focus(); wanted.select(); } else wanted.click();
+  });
 }
 
 setUpTheme();
 showTimes(document);
 tickWaits();
 setInterval(tickWaits, 1000);
-const worklist = document.getElementById("worklist");
-if (worklist) setUpWorklist(worklist);
+setUpKeys();

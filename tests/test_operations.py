@@ -188,7 +188,7 @@ def test_the_pages_need_a_login_where_one_is_configured(
     write_password_file(password, "correct horse battery")
     settings = make_settings(database_url=sqlite_url, worklist_host="192.0.2.1", worklist_password_hash_file=password)
     with served(settings) as url, Client(base_url=url) as client:
-        for path in ("/operations", "/operations/model", "/operations/requeue?study=1"):
+        for path in ("/operations", "/operations/model", "/operations/shadow", "/operations/requeue?study=1"):
             assert client.get(path).headers["location"].startswith("/login")
         for path in ("/partial/operations", "/metrics", "/api/v1/metrics"):
             assert client.get(path).status_code == 401

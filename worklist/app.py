@@ -16,7 +16,19 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from dicom_io.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.settings.config import Settings
-from worklist import admin_api, api, corrections, entrance, list_page, live, metrics, model_page, operations, pages
+from worklist import (
+    admin_api,
+    api,
+    corrections,
+    entrance,
+    list_page,
+    live,
+    metrics,
+    model_page,
+    operations,
+    pages,
+    shadow_page,
+)
 from worklist.headers import SecurityHeaders
 from worklist.login import (
     SESSION_SECONDS,
@@ -61,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(operations.router)
     app.include_router(model_page.router)
+    app.include_router(shadow_page.router)
     app.include_router(entrance.router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     app.add_middleware(

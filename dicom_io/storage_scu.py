@@ -46,6 +46,8 @@ class SendOutcome:
     """True when the comment is in our own words, which never quote a patient."""
     unreachable: bool = False
     """True when there was no association at all, so that nothing else would have arrived either."""
+    withheld: bool = False
+    """True when not a byte of it was sent, association or not."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def _send_one(association: Association, item: _Item) -> SendOutcome:
         comment = f"peer does not accept {UID(item.sop_class_uid).name} in {UID(item.transfer_syntax_uid).name}"
         return SendOutcome(item.path, None, comment, False, permanent=True)
     if not association.is_established:
-        return SendOutcome(item.path, None, "association ended before this object was sent", False, permanent=False)
+        why = "association ended before this object was sent"
+        return SendOutcome(item.path, None, why, False, permanent=False, withheld=True)
     try:
         response = association.send_c_store(item.path)
     except (ValueError, RuntimeError, AttributeError, OSError) as error:

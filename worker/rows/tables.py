@@ -437,6 +437,8 @@ class Delivery(Base):
     """How often the destination took the object and then said that it does not keep it."""
     unreachable: Mapped[bool] = mapped_column(default=False)
     """Whether the latest attempt ended before there was an association."""
+    offered: Mapped[bool] = mapped_column(default=False)
+    """Whether an attempt came so far that the destination may have it, confirmed or not."""
 
     result: Mapped[Result] = relationship(back_populates="deliveries")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pydicom
 from pydicom.dataset import Dataset
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import StoreError
@@ -59,7 +59,8 @@ def _sent_runs(session: Session, claim: Claim) -> Sequence[Run]:
     there = (
         select(Result.run_id)
         .join(Delivery, Delivery.result_id == Result.id)
-        .where(Result.kind.not_in((ResultKind.HL7_MESSAGE, ResultKind.REJECTION_NOTE)), Delivery.attempts > 0)
+        .where(Result.kind.not_in((ResultKind.HL7_MESSAGE, ResultKind.REJECTION_NOTE)))
+        .where(or_(Delivery.state.in_((DeliveryState.SENT, DeliveryState.COMMITTED)), Delivery.offered))
         .where(Delivery.state.not_in((DeliveryState.REJECTED, DeliveryState.REFUSED)))
     )
     return session.scalars(

@@ -23,8 +23,9 @@ from dicom_io.instance_store import StoreError
 from dicom_io.storage_scu import SendOutcome, send
 from worker.foundation.failpoints import failpoint
 from worker.rows.events import record
-from worker.rows.tables import DeliveryState
+from worker.rows.tables import DeliveryState, ResultKind
 from worker.sending import outbox
+from worker.sending.archive_identity import settle_identity
 from worker.sending.commitment import due_commitment_destinations
 from worker.sending.commitment_request import ask_for_commitment
 from worker.sending.hl7_delivery import announce
@@ -73,11 +74,35 @@ def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel]
         _give_up(study_instance_uid, parcels, f"destination {name} is not configured any more", office)
         return
     with _kept_in_hand(parcels, office):
-        outcomes = _send(study_instance_uid, destination, parcels, office)
+        outcomes = _settled_and_sent(study_instance_uid, destination, parcels, office)
     failpoint("after_store_before_row")
     with office.sessions.begin() as session:
         for parcel, outcome in outcomes:
             _note(session, study_instance_uid, parcel, outcome, office)
+
+
+def _settled_and_sent(
+    study_instance_uid: str, destination: Destination | Hl7Destination, parcels: Sequence[Parcel], office: PostOffice
+) -> list[tuple[Parcel, SendOutcome]]:
+    """Send the parcels; where the archive is to be asked whose study it is, results wait for its answer.
+
+    What takes results back goes as it is: it names whoever they were stored under.
+    """
+    results = [parcel for parcel in parcels if parcel.kind != ResultKind.REJECTION_NOTE]
+    if not results or not isinstance(destination, Destination) or not destination.refresh_identity:
+        return _send(study_instance_uid, destination, parcels, office)
+    why = settle_identity(study_instance_uid, destination, office)
+    if not why:
+        return _send(study_instance_uid, destination, _still_wanted(parcels, office), office)
+    notes = [parcel for parcel in parcels if parcel not in results]
+    waiting = SendOutcome(Path(), None, why, False, permanent=False, comment_is_ours=True, withheld=True)
+    return [*_send(study_instance_uid, destination, notes, office), *((parcel, waiting) for parcel in results)]
+
+
+def _still_wanted(parcels: Sequence[Parcel], office: PostOffice) -> list[Parcel]:
+    """Return the parcels that nobody has stopped since they were taken."""
+    with office.reading() as session:
+        return [parcel for parcel in parcels if outbox.is_in_hand(session, parcel)]
 
 
 def _send(
@@ -100,6 +125,8 @@ def _send(
             ready.append((parcel, path))
     if not ready:
         return dropped
+    with office.sessions.begin() as session:
+        outbox.note_offered(session, [parcel for parcel, _path in ready])
     paths, settings = [path for _parcel, path in ready], office.settings
     if isinstance(destination, Hl7Destination):
         outcomes = announce(destination, paths)
@@ -141,7 +168,13 @@ def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: Se
     elif not outcome.permanent:
         if (
             outbox.note_retry(
-                session, parcel, outcome.status, outcome.comment, office.settings, unreachable=outcome.unreachable
+                session,
+                parcel,
+                outcome.status,
+                outcome.comment,
+                office.settings,
+                unreachable=outcome.unreachable,
+                offered=parcel.offered or _may_be_there(outcome),
             )
             and parcel.attempts == 1
         ):
@@ -154,6 +187,11 @@ def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: Se
             _record(session, "report_class_changed", study_instance_uid, parcel, answer, office)
     elif outbox.note_over(session, parcel, DeliveryState.REFUSED, outcome.status, outcome.comment):
         _record(session, "delivery_refused", study_instance_uid, parcel, answer, office)
+
+
+def _may_be_there(outcome: SendOutcome) -> bool:
+    """Return whether the destination may have kept what it did not confirm: it was offered, and no answer came."""
+    return not outcome.unreachable and not outcome.withheld and outcome.status is None
 
 
 def _commits(parcel: Parcel, office: PostOffice) -> bool:

@@ -41,6 +41,8 @@ class Parcel:
     sha256: str
     lost: int = 0
     """How often the destination has taken it and not kept it."""
+    offered: bool = False
+    """Whether an earlier attempt came so far that the destination may have it."""
 
 
 def is_due(now: datetime) -> ColumnElement[bool]:
@@ -113,6 +115,7 @@ def take_due(session: Session, study_instance_uid: str, destination: str, settin
                     path=result.path,
                     sha256=result.sha256,
                     lost=delivery.lost,
+                    offered=delivery.offered,
                 )
             )
     return parcels
@@ -142,6 +145,13 @@ def retry_delay(attempts: int, settings: Settings) -> timedelta:
     return timedelta(seconds=min(seconds, settings.delivery_longest_retry_seconds))
 
 
+def note_offered(session: Session, parcels: Sequence[Parcel]) -> None:
+    """Note, before a byte leaves, that the destination may have these from now on."""
+    for parcel in parcels:
+        if not parcel.offered:
+            session.execute(update(Delivery).where(*_in_hand(parcel)).values(offered=True))
+
+
 def note_sent(session: Session, parcel: Parcel, status: int | None, comment: str | None, *, commitment: bool) -> bool:
     """Note that the destination has the result; False when the parcel is no longer in hand.
 
@@ -168,10 +178,18 @@ def note_retry(
     settings: Settings,
     *,
     unreachable: bool,
+    offered: bool,
 ) -> bool:
-    """Put the parcel back for another attempt after the backoff; nothing is dropped by age."""
+    """Put the parcel back for another attempt after the backoff; nothing is dropped by age.
+
+    Parameters
+    ----------
+    offered
+        Whether the destination may have it all the same.
+    """
     due = database_now(session) + retry_delay(parcel.attempts, settings)
-    return _note(session, parcel, DeliveryState.PENDING, status, comment, next_attempt_at=due, unreachable=unreachable)
+    others: dict[str, Any] = {"next_attempt_at": due, "unreachable": unreachable, "offered": offered}
+    return _note(session, parcel, DeliveryState.PENDING, status, comment, **others)
 
 
 def _note(
@@ -185,6 +203,11 @@ def _note(
     noted = {"state": state, "last_status": status, "last_comment": comment, "lease_until": None}
     values = {**noted, "unreachable": False, **others}
     return _changed(session, update(Delivery).where(*_in_hand(parcel)).values(**values))
+
+
+def is_in_hand(session: Session, parcel: Parcel) -> bool:
+    """Return whether the parcel is still this process's to send."""
+    return session.scalar(select(Delivery.id).where(*_in_hand(parcel))) is not None
 
 
 def _in_hand(parcel: Parcel) -> Iterable[ColumnElement[bool]]:

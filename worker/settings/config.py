@@ -84,6 +84,9 @@ class Destination(BaseModel):
     host and port, unless it answers on the association of the request."""
     commitment_wait_seconds: float = Field(3.0, ge=0, le=60)
     """How long the association of a request stays open for an answer on it."""
+    refresh_identity: bool = False
+    """True asks the PACS by C-FIND, right before results go there, whose study it is and which order it answers; where
+    it says otherwise the results are issued again, and a study it does not know yet is waited for. At most one."""
 
     def peer(self) -> Peer:
         """Return the address in the form the network layer takes."""
@@ -229,6 +232,9 @@ class Settings(BaseSettings):
         names = [item.name for item in self.destinations] + [item.name for item in self.hl7_destinations]
         if len(set(names)) != len(names):
             raise ValueError("each name may stand once among destinations and hl7_destinations")
+        refreshing = [item.name for item in self.destinations if item.refresh_identity]
+        if len(refreshing) > 1:
+            raise ValueError(f"refresh_identity is set for {', '.join(refreshing)}: one archive says whose study it is")
         rules = [rule.name for rule in self.site_rules]
         if len(set(rules)) != len(rules):
             raise ValueError("each name may stand once among site_rules")

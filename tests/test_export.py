@@ -20,13 +20,14 @@ from dicom_io.instance_store import InstanceStore
 from dicom_io.pixels import read_radiograph
 from dicom_io.pseudonyms import Pseudonyms
 from model.preprocess import to_uint8_224
+from training.cli import app as training_app
 from training.data.cache_build import build_cache
 from training.data.folder import read_folder
 from training.data.labelled_folder import TEST, part_of
 from worker.care.export import ExportChoices, ExportRefused, export_images
 from worker.cli import app
-from worker.rows.database import SessionFactory
-from worker.rows.tables import Event, StudyState
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.tables import Event, Review, Study, StudyState
 from worker.settings.config import Settings
 
 KEY = bytes(range(32))
@@ -131,6 +132,73 @@ def test_pseudonymised_copies_train_alike_and_say_nothing_about_the_person(bench
         assert secret not in written
     copy = folder / line["file"]
     assert np.array_equal(read_radiograph(copy).pixels, read_radiograph(image).pixels)
+
+
+def _review(bench: Bench, uid: str, read: bool = True, **words: str) -> None:
+    """Say these words (finding=verdict) about the study's current run, in the order given."""
+    with bench.sessions.begin() as session:
+        study = session.get_one(Study, uid)
+        now = database_now(session)
+        for finding, verdict in words.items():
+            values = {"run_id": study.current_run_id, "finding": finding, "verdict": verdict, "reviewer": "Dr Reader"}
+            session.add(Review(study_instance_uid=uid, created_at=now, **values))
+            session.flush()
+        study.read_at = now if read else None
+
+
+def test_reviews_become_labels_that_training_reads(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+
+    def film() -> tuple[str, str]:
+        drawn = np.clip(drawn_chest() + rng.integers(0, 600, (96, 80)), 0, 4095).astype(np.uint16)
+        image = chest_radiograph(drawn, PatientID=f"P{len(films)}")
+        bench.triage(image)
+        return str(image.SOPInstanceUID), str(image.StudyInstanceUID)
+
+    films: list[tuple[str, str]] = []
+    while len(films) < 10:  # by their identifiers, patients of both parts are among ten
+        films.append(film())
+    both = {"Effusion": "agree", "Pneumothorax": "agree"}
+    _review(bench, films[0][1], **both)
+    _review(bench, films[1][1], Effusion="disagree", Pneumothorax="disagree")
+    _review(bench, films[2][1], **both, Mass="missed", Hernia="missed", Cardiomegaly="agree")
+    _review(bench, films[3][1], Effusion="agree")  # nobody said a word of the pneumothorax
+    _review(bench, films[4][1], read=False, **both)
+    _review(bench, films[5][1])  # read, and nothing judged
+    for _sop, uid in films[6:]:
+        _review(bench, uid, Effusion="agree", Pneumothorax="disagree")
+    _review(bench, films[6][1], Pneumothorax="agree")  # the last word counts
+
+    url = bench.sessions.kw["bind"].url.render_as_string(hide_password=False)
+    monkeypatch.setenv("CXR_DATABASE_URL", url)
+    monkeypatch.setenv("CXR_DATA_DIR", str(bench.settings.data_dir))
+    folder = tmp_path / "reviewed"
+    done = CliRunner().invoke(app, ["export", str(folder), "--reviewed", "--json"])
+    assert done.exit_code == 0, done.output
+    assert (json.loads(done.stdout)["images"], json.loads(done.stdout)["undecided"]) == (7, 1)
+    radiographs = read_folder(folder)
+    labels = {name: "|".join(sorted(entry.labels)) for name, entry in radiographs.entries.items()}
+    assert (
+        labels
+        == {
+            films[0][0]: "Effusion|Pneumothorax",
+            films[1][0]: "",
+            films[2][0]: "Effusion|Hernia|Mass|Pneumothorax",  # agreed: no cardiomegaly
+            films[6][0]: "Effusion|Pneumothorax",
+            **{sop: "Effusion" for sop, _uid in films[7:]},
+        }
+    )
+    prepared = CliRunner().invoke(training_app, ["prepare", "--data", str(folder), "--cache", str(tmp_path / "cache")])
+    assert prepared.exit_code == 0, prepared.output
+
+
+def test_a_pseudonymised_export_of_reviews_names_no_reviewer(bench: Bench, tmp_path: Path) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    _review(bench, uid, Effusion="agree", Pneumothorax="agree")
+    (line,) = _export(bench, tmp_path / "export", pseudonyms=Pseudonyms(KEY), reviewed=True)
+    assert (line["labels"], line["confirmed_by"]) == ("Effusion|Pneumothorax", "reviewed")
 
 
 def test_an_existing_folder_and_an_empty_time_are_refused_and_leave_nothing(bench: Bench, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 ``labels.csv`` has one line for each analysed image. ``labels`` starts as the findings the model flagged, and a person
 makes it right; ``confirmed_by`` starts empty, and only lines where somebody stands there are ever trained on, so that
-no model is taught its own mistakes (``training.data.labelled_folder``).
+no model is taught its own mistakes (``training.data.labelled_folder``). Where reviewers have decided a study,
+an export of reviewed studies has both filled in already.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.patient_age import patient_age_years
 from dicom_io.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
 from model.labels import LABELS
+from worker.care.reviewed_labels import NO_FINDING, Decision, decided_studies
 from worker.foundation.errors import WorkerError
-from worker.rows.tables import Disposition, Instance, Prediction, Run, Study, StudyState
+from worker.rows.tables import Disposition, Instance, Prediction, Review, Run, Study, StudyState
 from worker.views.rendering import inert
 
 LABELS_FILE, FACTS_FILE, INSTANCES_FOLDER = "labels.csv", "export.json", "instances"
-NO_FINDING = "No Finding"
 NOTICE = "NOT FOR DIAGNOSTIC USE - labels start as a model's findings; nothing is a truth until confirmed_by is filled."
 
 
@@ -52,6 +53,8 @@ class ExportChoices:
     """Studies received before this time, aware UTC."""
     limit: int | None = None
     """Images at most, the newest first."""
+    reviewed: bool = False
+    """True: only studies that reviewers have decided, with their labels and names."""
     pseudonyms: Pseudonyms | None = None
     """None: identifiers as received, and paths of the stored files; else copies without identity."""
 
@@ -65,7 +68,7 @@ class ExportedImage:
     labels: str
     """Findings joined by ``|``, or ``No Finding``; empty where the model has no word on any."""
     confirmed_by: str
-    """Who made ``labels`` right; empty at first."""
+    """Who made ``labels`` right; empty at first, the reviewers in an export of reviewed studies."""
     model_probabilities: str
     """``Effusion=0.831|Mass=0.120``: what the model said, for the eye and for comparison."""
     model_version: str
@@ -84,6 +87,8 @@ class ExportCounts:
     images: int = 0
     studies: int = 0
     patients: int = 0
+    undecided: int = 0
+    """Left out of an export of reviewed studies: somebody read the study, and a flagged finding has no word yet."""
     files_missing: int = 0
     """Left out: the stored file is gone."""
     burned_in: int = 0
@@ -122,7 +127,8 @@ def _write_folder(session: Session, store: InstanceStore, choices: ExportChoices
         stream.flush()
         os.fsync(stream.fileno())
     if not counts.images:
-        raise ExportRefused("no analysed image was received in that time; `python -m worker studies` lists what was")
+        what = "image of a study that reviewers have decided" if choices.reviewed else "analysed image"
+        raise ExportRefused(f"no {what} was received in that time; `python -m worker studies` lists what was")
     facts = {"notice": NOTICE, "pseudonymised": choices.pseudonyms is not None, **asdict(counts)}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return counts
@@ -138,6 +144,9 @@ def analysed_images(session: Session, choices: ExportChoices) -> Iterator[tuple[
         .order_by(Study.first_received_at.desc(), Instance.id)
         .limit(choices.limit)
     )
+    if choices.reviewed:
+        reviewed = select(Review.study_instance_uid).where(Review.finding.is_not(None))
+        query = query.where(Study.study_instance_uid.in_(reviewed), Study.read_at.is_not(None))
     if choices.since is not None:
         query = query.where(Study.first_received_at >= choices.since)
     if choices.until is not None:
@@ -161,14 +170,19 @@ def _write_lines(lines: Iterator[ExportedImage], stream: TextIO, counts: ExportC
 def _lines(
     session: Session, store: InstanceStore, choices: ExportChoices, folder: Path, counts: ExportCounts
 ) -> Iterator[ExportedImage]:
+    decisions = decided_studies(session) if choices.reviewed else {}
     for study, run, instance in analysed_images(session, choices):
+        decision = decisions.get(study.study_instance_uid)
+        if choices.reviewed and decision is None:
+            counts.undecided += 1
+            continue
         try:
             path = store.open_path(instance.path).resolve()
         except StoreError:
             counts.files_missing += 1
             continue
         dataset = pydicom.dcmread(path, stop_before_pixels=choices.pseudonyms is None)
-        line = _line(session, study, run, instance, dataset, path)
+        line = _decided(_line(session, study, run, instance, dataset, path), decision)
         if choices.pseudonyms is None:
             yield line
         elif text(dataset, "BurnedInAnnotation").upper() == "YES":
@@ -195,6 +209,12 @@ def _line(session: Session, study: Study, run: Run, instance: Instance, dataset:
     )
 
 
+def _decided(line: ExportedImage, decision: Decision | None) -> ExportedImage:
+    if decision is None:
+        return line
+    return replace(line, labels=decision.labels, confirmed_by=decision.reviewers)
+
+
 def _predictions(session: Session, run: Run, instance: Instance) -> list[Prediction]:
     query = select(Prediction).where(Prediction.run_id == run.id, Prediction.instance_id == instance.id)
     return sorted(session.scalars(query), key=lambda prediction: LABELS.index(prediction.finding))
@@ -216,6 +236,7 @@ def _without_identity(line: ExportedImage, dataset: Dataset, pseudonyms: Pseudon
     return replace(
         line,
         file=file,
+        confirmed_by="reviewed" if line.confirmed_by else "",
         patient_id=str(copy.PatientID),
         age_years="" if age is None else str(min(age, OLDEST_AGE_YEARS)),
         study_instance_uid=str(copy.StudyInstanceUID),

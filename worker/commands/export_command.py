@@ -21,6 +21,7 @@ from worker.settings.config import Settings, load_settings
 from worker.views.studies import as_json
 
 KEY_FILE = "pseudonyms.key"
+NOT_YET_CONFIRMED = "correct 'labels' in labels.csv and fill in 'confirmed_by'"
 _KEY_BYTES = 32
 
 
@@ -49,6 +50,14 @@ def export(
     until: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Studies received on this day (UTC) or earlier.")
     ] = None,
+    reviewed: Annotated[
+        bool,
+        typer.Option(
+            "--reviewed",
+            help="Only studies that were read and whose flagged findings all have a review: `labels` and "
+            "`confirmed_by` come from the reviews, ready to train on.",
+        ),
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Images at most, the newest; default: all.")] = None,
     json_output: JsonOption = False,
     config: ConfigOption = None,
@@ -56,25 +65,32 @@ def export(
     """Export analysed images with the model's findings as a table of labels that a person corrects.
 
     Correct `labels` and put a name into `confirmed_by`; then `python -m training --data FOLDER` trains on the
-    confirmed lines. Written to the audit trail.
+    confirmed lines; with `--reviewed` all lines are, by what radiologists said on the page. Written to the audit trail.
     """
     settings = load_settings(config)
     pseudonyms = Pseudonyms(_key(settings, key_file)) if pseudonymise else None
-    choices = ExportChoices(folder, _start_of(since), _end_of(until), limit, pseudonyms)
+    choices = ExportChoices(folder, _start_of(since), _end_of(until), limit, reviewed, pseudonyms)
     with opened(settings) as session:
         counts = export_images(session, InstanceStore(settings.instances_dir), choices)
     with opened(settings, read_only=False) as session:  # apart: on SQLite a writer makes the listener wait
-        record(session, "exported", actor=person(), details={"pseudonymised": pseudonymise, **vars(counts)})
+        record(
+            session,
+            "exported",
+            actor=person(),
+            details={"pseudonymised": pseudonymise, "reviewed": reviewed, **vars(counts)},
+        )
     if json_output:
         print_json(as_json(counts))
         return
     console = Console()
+    todo = f"train with: python -m training --data {folder}" if reviewed else NOT_YET_CONFIRMED
     console.print(
-        f"{folder}: {counts.images} images of {counts.studies} studies and {counts.patients} patients; correct "
-        "'labels' in labels.csv and fill in 'confirmed_by'",
+        f"{folder}: {counts.images} images of {counts.studies} studies and {counts.patients} patients; {todo}",
         highlight=False,
         soft_wrap=True,
     )
+    if counts.undecided:
+        console.print(f"{counts.undecided} images left out: a flagged finding of their study has no review yet")
     if counts.files_missing:
         console.print(f"{counts.files_missing} images left out: their stored files are gone")
     if counts.burned_in:

@@ -7,7 +7,9 @@ UV_VERSION = 0.13.8
 # Dozens of processes import the same large libraries: let Python keep what it has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test slow lint check clean
+PIP_AUDIT_VERSION = 2.10.1
+
+.PHONY: demo test slow lint check lock sbom audit clean
 
 # One environment for running, a second stamp on top of it for testing; both pinned by requirements.lock.
 $(VENV)/uv: Makefile
@@ -38,6 +40,23 @@ lint: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Every package pinned, with the hashes of its files; versions stay as they are unless pyproject.toml demands others.
+# `make lock UPGRADE=--upgrade` takes the newest ones.
+lock: $(VENV)/uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --custom-compile-command "make lock" $(UPGRADE) --output-file requirements.lock
+
+# What an installation holds (CycloneDX): the default install in an environment of its own, without training and tests.
+sbom: $(VENV)/testing
+	$(BIN)/uv venv --quiet --clear build/runtime
+	$(BIN)/uv pip install --quiet --python build/runtime/bin/python --constraint requirements.lock .
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json build/runtime/bin/python
+
+# Known vulnerabilities of what is pinned; asks PyPI, and fails where a package cannot be looked up.
+audit: $(VENV)/uv
+	$(BIN)/uv tool run pip-audit==$(PIP_AUDIT_VERSION) --strict --disable-pip --require-hashes --requirement requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo-data

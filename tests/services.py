@@ -96,7 +96,7 @@ def redis() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="cxrredis") as folder:
         port = free_port()
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "yes"]
-        server = subprocess.Popen([_redis_program(), *options], stdout=subprocess.DEVNULL)
+        server = subprocess.Popen([redis_program(), *options], stdout=subprocess.DEVNULL)
         try:
             wait_for_port(port)
             yield f"redis://127.0.0.1:{port}/0"
@@ -105,7 +105,7 @@ def redis() -> Iterator[str]:
             server.wait(5)
 
 
-def _redis_program() -> str:
+def redis_program() -> str:
     if os.environ.get("CXR_TEST_REDIS") != "wheel" and (
         program := shutil.which("redis-server") or shutil.which("valkey-server")
     ):

@@ -29,6 +29,7 @@ from worklist import (
     pages,
     shadow_page,
 )
+from worklist.body_limit import BodyLimit
 from worklist.headers import SecurityHeaders
 from worklist.login import (
     SESSION_SECONDS,
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     # without a login the page answers to names of this machine only, so that no other site's name can point at it
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if site.login_required else LOOPBACK_NAMES)
+    app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     _add_error_pages(app)
     return app

@@ -161,7 +161,8 @@ def _disk(settings: Settings) -> str:
 
 def _sources(settings: Settings) -> str:
     if settings.sources:
-        return f"{len(settings.sources)} may send: {', '.join(source.ae_title for source in settings.sources)}"
+        named = (f"{item.ae_title} from {' or '.join(item.hosts) or 'any address'}" for item in settings.sources)
+        return f"{len(settings.sources)} may send: {', '.join(named)}"
     if settings.accept_unknown_sources:
         return "any calling AE title may send (accept_unknown_sources)"
     raise CheckFailed("no sources are configured, so every sender is rejected; list the PACS under [[sources]]")

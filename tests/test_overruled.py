@@ -132,6 +132,29 @@ def test_a_run_that_is_under_way_when_its_study_is_retracted_may_not_end(bench: 
     assert bench.study(uid).state == "not_analysed"
 
 
+def test_a_retraction_while_the_results_are_being_sent_reaches_the_archive_after_them(
+    bench: Bench, pacs: StandInPacs
+) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+
+    def retract_meanwhile(sop_class_uid: str, sop_instance_uid: str) -> int:
+        if len(pacs.arrivals) == 0:
+            retract(bench, uid)
+        return 0x0000
+
+    pacs.status = retract_meanwhile
+    deliver(uid, bench.office)
+    deliver(uid, bench.office)
+    assert [arrival.dataset.Modality for arrival in pacs.stored].count("KO") == 0, "not before they are all there"
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).where(Delivery.state == "pending").values(next_attempt_at=None))
+    deliver(uid, bench.office)
+    *results, note = [arrival.dataset for arrival in pacs.stored]
+    assert named(note) == {result.SOPInstanceUID for result in results}
+    with bench.sessions() as session:
+        assert session.scalar(text("SELECT leftovers FROM triage_worklist")) == 0
+
+
 def override(sessions: SessionFactory, uid: str, priority: Priority, reason: str = "looked at it") -> None:
     with sessions.begin() as session:
         override_priority(session, uid, priority, reason=reason, by="Dr Read")

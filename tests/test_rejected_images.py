@@ -19,8 +19,9 @@ from sqlalchemy import select, text
 
 from dicom_io.storage_commitment import CommitmentAnswer
 from worker.care.received_notes import apply_note, notes_to_apply
+from worker.figures.overview import read_overview
 from worker.processes.lost_rings import deliveries_to_ring
-from worker.rows.database import SessionFactory
+from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import claim_run
 from worker.rows.tables import Delivery, Event, Instance, RejectedInstance, Result, StorageCommitment
 from worker.runs.triage import triage
@@ -30,6 +31,12 @@ from worker.settings.config import Settings
 
 OBJECTS = 1 + len(FLAGGED)
 MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database: ``test_overruled`` rejects images on both."""
+    return sqlite_url
 
 
 @pytest.fixture
@@ -353,4 +360,7 @@ def test_a_note_that_cannot_be_read_is_left_to_a_person_and_holds_up_no_other(ma
     with bench.sessions() as session:
         kinds = list(session.scalars(select(Event.kind).where(Event.kind.startswith("rejection_note_"))))
     assert sorted(kinds) == ["rejection_note_applied", "rejection_note_unmatched"]
+    with bench.sessions() as session:
+        wanted = read_overview(session, bench.settings, database_now(session)).attention
+    assert [broken.StudyInstanceUID in item.sentence for item in wanted if "rejection note" in item.sentence] == [True]
     assert bench.study(uid).priority is None

@@ -10,7 +10,18 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.figures.time_buckets import bucket_start, hour_of
-from worker.rows.tables import Delivery, DeliveryState, Result, Run, RunState, Study, StudyState
+from worker.rows.tables import (
+    Delivery,
+    DeliveryState,
+    InboundState,
+    Instance,
+    ReceivedNote,
+    Result,
+    Run,
+    RunState,
+    Study,
+    StudyState,
+)
 
 QUEUES = ("stat", "routine", "shadow")
 WITHOUT_ANSWER = (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED)
@@ -179,3 +190,14 @@ def _destination(session: Session, now: datetime, name: str) -> DestinationFigur
         session.scalar(select(func.count()).where(here, Delivery.sent_at >= now - timedelta(days=1))) or 0,
         session.scalar(select(func.max(Delivery.sent_at)).where(here)),
     )
+
+
+def unread_notes(session: Session, since: datetime) -> Sequence[str]:
+    """Return the studies that a rejection note came for which could not be read, the latest first."""
+    query = (
+        select(Instance.study_instance_uid)
+        .join(ReceivedNote, ReceivedNote.instance_id == Instance.id)
+        .where(ReceivedNote.state == InboundState.UNMATCHED, Instance.received_at >= since)
+        .order_by(Instance.id.desc())
+    )
+    return list(dict.fromkeys(session.scalars(query)))

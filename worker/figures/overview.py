@@ -19,6 +19,7 @@ from worker.figures.flow import (
     failure_figures,
     hour_figures,
     queue_figures,
+    unread_notes,
 )
 from worker.figures.latency import StageFigures, stage_figures
 from worker.figures.machines import DiskFigures, ProcessFigures, disk_figures, process_figures
@@ -29,6 +30,7 @@ from worker.settings.config import Settings
 from worker.views.presentation import bytes_text, duration_text
 
 LATENCY_WINDOW = timedelta(days=1)
+UNREAD_NOTES_WINDOW = timedelta(days=7)
 LONG_QUEUE_SECONDS = 60.0
 LONG_DELIVERY_SECONDS = 300.0
 SHORT_DISK_DAYS = 7.0
@@ -60,6 +62,8 @@ class Overview:
     disk: DiskFigures | None
     gaps: Sequence[ReceptionGap] = ()
     """Times in which nothing could be received, about which the archive has not been asked."""
+    unread_notes: Sequence[str] = ()
+    """Studies with a rejection note of the last week that could not be read."""
 
     @property
     def attention(self) -> list[Attention]:
@@ -69,6 +73,7 @@ class Overview:
             *self._disk(),
             *self._queues(),
             *self._failures(),
+            *self._notes(),
             *self._destinations(),
             *self._sources(),
             *self._gaps(),
@@ -109,6 +114,11 @@ class Overview:
             if failure.state in (StudyState.FAILED, StudyState.HELD):
                 counted = _counted(failure.studies, "study", "studies")
                 yield Attention("failures", f"{counted} {failure.state}: {failure.reason_code}")
+
+    def _notes(self) -> Iterator[Attention]:
+        for study_instance_uid in self.unread_notes:
+            words = f"a rejection note of study {study_instance_uid} cannot be read: look into the archive which images"
+            yield Attention("failures", f"{words} it declares invalid, and reject them here by hand")
 
     def _destinations(self) -> Iterator[Attention]:
         for item in self.destinations:
@@ -154,4 +164,5 @@ def read_overview(session: Session, settings: Settings, now: datetime) -> Overvi
         process_figures(session, now),
         disk_figures(session, settings, now),
         open_gaps(session),
+        unread_notes(session, now - UNREAD_NOTES_WINDOW),
     )

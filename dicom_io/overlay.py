@@ -99,6 +99,32 @@ def draw_overlay(
     return np.asarray(picture).copy()
 
 
+@dataclass(frozen=True)
+class Box:
+    """Where the radiograph stands in a picture of `draw_overlay`, in pixels from the top left."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def radiograph_box(picture: tuple[int, int], radiograph: tuple[int, int]) -> Box | None:
+    """Return where the radiograph [H, W] stands in a picture [h, w] of `draw_overlay`.
+
+    None where the picture was laid out otherwise, or is so narrow that two places are possible.
+    """
+    type_px = type_size_px(LONG_SIDE_PX)
+    legend_px, boxes = LEGEND_TYPES * type_px, []
+    for demonstration in (False, True):
+        banner_px = banner_height_px(banner_lines("", "", type_px, demonstration=demonstration), type_px)
+        height, width = _fit(*radiograph, LONG_SIDE_PX, banner_px + legend_px)
+        whole = max(width, MINIMUM_WIDTH_PX)
+        if picture == (banner_px + height + legend_px, whole):
+            boxes.append(Box(banner_px, (whole - width) // 2, height, width))
+    return boxes[0] if len(boxes) == 1 else None
+
+
 def type_size_px(long_side_px: int) -> int:
     """Return the size of the type on a picture with that longest side."""
     return max(15, long_side_px // TYPE_PART)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import chromium, page  # noqa: F401 (fixtures)
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
 from sqlalchemy import Engine, create_engine, text

@@ -27,6 +27,7 @@ from worklist import (
     model_page,
     operations,
     pages,
+    review_form,
     shadow_page,
 )
 from worklist.body_limit import BodyLimit
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(list_page.router)
     app.include_router(live.router)
     app.include_router(pages.router)
+    app.include_router(review_form.router)
     app.include_router(corrections.router)
     app.include_router(api.router)
     app.include_router(admin_api.router)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dicom_io.decoding import UndecodableError
@@ -14,11 +14,12 @@ from model.labels import LABELS
 from worker.care.administration import UnknownStudy, mark_read, mark_unread
 from worker.rows.database import database_now
 from worker.rows.tables import Disposition, ResultKind
+from worker.views.patient_history import milestones, patient_history, reviews_of
 from worker.views.study_detail import StudyDetail, study_detail
 from worklist.login import reader_of, require_own_form
-from worklist.pictures import capture_png, message_svg, radiograph_png
+from worklist.pictures import capture_png, heat_map_png, message_svg, radiograph_png
 from worklist.render import page
-from worklist.sections import bars_of
+from worklist.sections import bars_of, maps_of
 from worklist.site import Site, site_of
 
 router = APIRouter(include_in_schema=False)
@@ -29,23 +30,47 @@ OpenedSite = Annotated[Site, Depends(site_of)]
 @router.get("/studies/{study_instance_uid}")
 def study_page(request: Request, study_instance_uid: str, site: OpenedSite, reader: Reader) -> Response:
     """Everything about one study."""
-    detail = _detail(site, study_instance_uid)
+    return study_answer(request, site, study_instance_uid)
+
+
+def study_answer(request: Request, site: Site, study_instance_uid: str, problem: str = "") -> Response:
+    """Return the page of a study, with what went wrong where a form could not be taken."""
+    with site.reading() as session:
+        detail = study_detail(session, study_instance_uid, database_now(session), site.upper_wait)
+        if detail is None:
+            raise UnknownStudy(study_instance_uid)
+        history, reviews = patient_history(session, detail), reviews_of(session, detail)
     run = detail.current_run
-    captures = [item for item in (run.results if run else ()) if item.kind == ResultKind.SECONDARY_CAPTURE]
-    images = [item for item in detail.instances if item.current and item.disposition != Disposition.IGNORED]
     facts = site.bundles.get(run.bundle) if run else None
+    verdicts = {item.finding: item.verdict for item in reversed(reviews) if item.finding and item.of_current_run}
     return page(
         request,
         "study.html",
+        409 if problem else 200,
         detail=detail,
         line=detail.line,
         run=run,
-        images=images,
-        captures=captures,
+        images=[item for item in detail.instances if item.current and item.disposition != Disposition.IGNORED],
+        maps=maps_of(run),
         bars=bars_of(run, LABELS),
+        facts=facts if facts and run and facts.version == run.model_version else None,
+        history=history,
+        reviews=reviews,
+        verdicts=verdicts,
+        milestones=milestones(detail),
+        problem=problem,
         demonstration=facts.demonstration if facts else site.demonstration,
         viewer=site.settings.viewer_url.replace("{study}", study_instance_uid),
     )
+
+
+@router.get("/models/{name}")
+def model_card(request: Request, name: str, site: OpenedSite, reader: Reader) -> Response:
+    """The card of a configured model bundle."""
+    facts = site.bundles.get(name)
+    if facts is None:
+        raise HTTPException(404, "No such model is configured.")
+    return page(request, "card.html", facts=facts)
 
 
 @router.get("/studies/{study_instance_uid}/instances/{instance_id}.png")
@@ -73,6 +98,22 @@ def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, re
         return Response(capture_png(_stored(site.results, found.path)), media_type="image/png")
     except StoreError:
         return _no_picture("The stored heat map is missing.", 404)
+
+
+@router.get("/studies/{study_instance_uid}/maps/{instance_id}/{result_id}.png")
+def heat_map(study_instance_uid: str, instance_id: int, result_id: int, site: OpenedSite, reader: Reader) -> Response:
+    """A heat map without its banner, to lie over the radiograph it was made of: the pixels that went to the PACS."""
+    detail = _detail(site, study_instance_uid)
+    image = next((item for item in detail.instances if item.id == instance_id), None)
+    results = (result for run in detail.runs for result in run.results)
+    found = next((item for item in results if item.id == result_id), None)
+    if image is None or found is None or found.kind != ResultKind.SECONDARY_CAPTURE:
+        return _no_picture("No such heat map in this study.", 404)
+    try:
+        shown = heat_map_png(_stored(site.results, found.path), _stored(site.instances, image.path))
+        return Response(shown, media_type="image/png")
+    except (StoreError, ValueError) as error:
+        return _no_picture(f"This heat map cannot be laid over the radiograph: {error}", 404)
 
 
 @router.post("/studies/{study_instance_uid}/read")

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 
+from dicom_io.overlay import radiograph_box
 from dicom_io.pixels import read_radiograph
 
-LONGEST_SIDE_PX = 1280
-PICTURES_KEPT = 32
-"""About 1 MB each."""
+LONGEST_SIDE_PX = 2048
+"""Enough to zoom in; the PACS has all of it."""
+PICTURES_KEPT = 24
+"""About 3 MB each."""
 
 
 @lru_cache(maxsize=PICTURES_KEPT)
 def radiograph_png(path: Path) -> bytes:
-    """Return a received image as an 8-bit grey PNG, bones bright, at most 1280 px on its longer side.
+    """Return a received image as an 8-bit grey PNG, bones bright, at most 2048 px on its longer side.
 
     Raises
     ------
@@ -36,6 +38,23 @@ def capture_png(path: Path) -> bytes:
     """Return one of our own RGB Secondary Captures as a PNG: exactly the pixels that went to the PACS."""
     pixels: NDArray[np.uint8] = dcmread(path).pixel_array  # [H, W, 3]
     return _png(pixels)
+
+
+@lru_cache(maxsize=PICTURES_KEPT)
+def heat_map_png(capture: Path, radiograph: Path) -> bytes:
+    """Return the radiograph's place in a heat-map picture, without banner and legend: pixels that went to the PACS.
+
+    Raises
+    ------
+    ValueError
+        The picture is not laid out as this version lays pictures out.
+    """
+    pixels: NDArray[np.uint8] = dcmread(capture).pixel_array  # [H, W, 3]
+    header = dcmread(radiograph, stop_before_pixels=True)
+    box = radiograph_box((pixels.shape[0], pixels.shape[1]), (int(header.Rows), int(header.Columns)))
+    if box is None:
+        raise ValueError("this heat map was laid out by another version")
+    return _png(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

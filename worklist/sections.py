@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.rows.tables import StudyState
+from worker.rows.tables import ResultKind, StudyState
 from worker.views.presentation import percent_text
 from worker.views.studies import Group, StudyLine
 from worker.views.study_detail import RunDetail
@@ -101,6 +101,28 @@ def bars_of(run: RunDetail | None, labels: tuple[str, ...]) -> list[Bar]:
         flagged = any(item.flagged for item in items)
         bars.append(Bar(label, 100 * top.probability, threshold, flagged, percent_text(top.probability)))
     return sorted(bars, key=lambda bar: (bar.percent is None, not bar.flagged, -(bar.percent or 0.0)))
+
+
+@dataclass(frozen=True)
+class Map:
+    """One heat map and the image it lies over."""
+
+    result_id: int
+    instance_id: int
+    finding: str
+    percent: str
+
+
+def maps_of(run: RunDetail | None) -> list[Map]:
+    """Return the heat maps of a run, each over the image that its finding scored highest on."""
+    maps = []
+    for result in run.results if run else ():
+        scored = [item for item in run.predictions if item.finding == result.finding] if run else []
+        if result.kind != ResultKind.SECONDARY_CAPTURE or result.finding is None or not scored:
+            continue
+        top = max(scored, key=lambda item: item.probability or 0.0)
+        maps.append(Map(result.id, top.instance_id, result.finding, percent_text(top.probability)))
+    return maps
 
 
 def why(line: StudyLine) -> str:

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from dicom_io.instance_store import InstanceStore
 from model.bundle import BundleError, load_bundle
+from model.calibration import Calibration
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.settings.config import LOOPBACK, Settings
 
@@ -22,6 +23,10 @@ class BundleFacts:
     version: str
     demonstration: bool
     problem: str | None = None
+    calibrated: bool = False
+    """False: its numbers order studies, but are no probabilities."""
+    card: str = ""
+    """Its model card, Markdown."""
 
 
 @dataclass(frozen=True)
@@ -76,4 +81,12 @@ def _facts(name: str, settings: Settings) -> BundleFacts:
         bundle = load_bundle(settings.bundles[name])
     except BundleError as error:
         return BundleFacts(name, "unknown", demonstration=False, problem=str(error))
-    return BundleFacts(bundle.name, bundle.model_version, bundle.demonstration)
+    return BundleFacts(
+        bundle.name, bundle.model_version, bundle.demonstration, None, is_calibrated(bundle.calibration),
+        bundle.card_path.read_text(encoding="utf-8"),
+    )  # fmt: skip
+
+
+def is_calibrated(calibration: Calibration) -> bool:
+    """Whether somebody fitted it, so that its numbers can be read as probabilities."""
+    return calibration.op_threshs is None and calibration != Calibration.identity()

@@ -1,0 +1,48 @@
+"""Taking a radiologist's review from the study page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from worker.care.administration import mark_read
+from worker.care.review import ReviewRefused, write_review
+from worker.rows.tables import ReviewVerdict
+from worklist.login import reader_of, require_own_form
+from worklist.pages import study_answer
+from worklist.site import Site, site_of
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/studies/{study_instance_uid}/review")
+async def review(
+    request: Request,
+    study_instance_uid: str,
+    site: Annotated[Site, Depends(site_of)],
+    reader: Annotated[str, Depends(reader_of)],
+) -> Response:
+    """Keep the review; fields ``v.Finding`` carry the verdicts. Says on the page what could not be taken."""
+    form = {name: str(value) for name, value in (await request.form()).items()}
+    require_own_form(request, form.get("csrf", ""))
+    return await run_in_threadpool(_keep, request, site, study_instance_uid, form, reader)
+
+
+def _keep(request: Request, site: Site, uid: str, form: dict[str, str], reader: str) -> Response:
+    run_id = int(form["run"]) if form.get("run", "").isdigit() else None
+    try:
+        with site.writing.begin() as session:
+            write_review(session, uid, run_id, _verdicts(form), form.get("comment", ""), reader)
+            if "read" in form:
+                mark_read(session, uid, reader)
+    except ReviewRefused as error:
+        return study_answer(request, site, uid, f"The review was not kept: {error}.")
+    return RedirectResponse("/" if "read" in form else f"/studies/{uid}#review", status_code=303)
+
+
+def _verdicts(form: dict[str, str]) -> dict[str, ReviewVerdict]:
+    said = {name[2:]: value for name, value in form.items() if name.startswith("v.") and value}
+    return {finding: ReviewVerdict(value) for finding, value in said.items() if value in list(ReviewVerdict)}

@@ -9,6 +9,7 @@ from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
 from peers import StandInPacs, running_pacs
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
@@ -18,6 +19,7 @@ from pydicom.uid import (
 from receivers import running_receiver
 from sqlalchemy import update
 
+from dicom_io.report_class import report_in_class
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.tables import Delivery, Result, Study, StudyState
 from worker.sending.delivery import deliver
@@ -193,6 +195,25 @@ def test_an_older_archive_gets_the_same_tree_in_an_older_class(
     }
     assert by_class[stored] == "sent"
     assert {state for sop_class, state in by_class.items() if sop_class != stored} == {"superseded"}
+
+
+def test_a_report_that_slips_in_an_older_class_is_never_stored(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slipping(report: Dataset, sop_class_uid: str) -> Dataset:
+        made = report_in_class(report, sop_class_uid)
+        made.AccessionNumber = "SOMEBODY-ELSES"
+        return made
+
+    monkeypatch.setattr("worker.sending.older_report.report_in_class", slipping)
+    with running_pacs(sop_classes=[ComprehensiveSRStorage, SecondaryCaptureImageStorage]) as pacs:
+        bench = make_bench(pacs)
+        study = delivered(bench)
+        assert ComprehensiveSRStorage not in {arrival.sop_class_uid for arrival in pacs.arrivals}
+    assert sorted(states(bench, study)) == ["failed", "sent", "sent"]
+    (failed,) = [row for row in bench.deliveries(bench.runs(study.study_instance_uid)[0]) if row.state == "failed"]
+    assert "AccessionNumber" in str(failed.last_comment)
+    assert "SOMEBODY" not in str(failed.last_comment)
 
 
 def test_an_archive_without_any_report_class_ends_refused(make_bench: MakeBench) -> None:

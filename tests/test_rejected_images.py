@@ -14,7 +14,7 @@ from factories import chest_radiograph
 from peers import StandInPacs, running_pacs
 from pydicom.dataset import Dataset
 from receivers import Hl7Receiver, running_receiver
-from rejection_notes import archive_note, named
+from rejection_notes import TITLES, archive_note, named
 from sqlalchemy import select, text
 
 from dicom_io.storage_commitment import CommitmentAnswer
@@ -117,6 +117,7 @@ def test_the_only_image_is_rejected_and_everything_made_of_it_goes(
     say_why_not(bench, uid)
     study = bench.study(uid)
     assert (study.state, study.reason_code, study.priority) == ("not_analysed", "rejected", None)
+    assert str(study.reason).endswith(f"({TITLES[title]}, said by MODALITY)")
     assert (study.current_run_id, study.flagged_at) == (None, None)
     (note,) = notes(pacs)
     assert named(note) == sent

@@ -221,7 +221,7 @@ def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> N
     if study.current_run_id is not None or study.state == StudyState.FAILED:
         return  # it has an answer, or a failure that must stay visible; what came since changes nothing
     judged = session.execute(
-        select(Instance.disposition, Instance.reason_code)
+        select(Instance.disposition, Instance.reason_code, Instance.reason)
         .where(Instance.study_instance_uid == study.study_instance_uid, Instance.current)
         .order_by(Instance.id)
     ).all()
@@ -229,6 +229,8 @@ def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> N
         [Verdict(row.disposition, ReasonCode(row.reason_code) if row.reason_code else None) for row in judged]
     )
     state, reason = StudyState(disposition), code.sentence if code else None
+    if code == ReasonCode.REJECTED:  # by whom and why
+        reason = next(row.reason for row in judged if row.reason_code == code)
     if code == ReasonCode.PROCESSED_COPY:
         reason = ALONE
         _show_copies(session, study)

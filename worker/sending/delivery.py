@@ -180,13 +180,24 @@ def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: Se
         ):
             _record(session, "delivery_delayed", study_instance_uid, parcel, answer, office)
     elif outbox.is_report(parcel) and (older := next_report_class(parcel.sop_class_uid)):
-        if outbox.note_over(
-            session, parcel, DeliveryState.SUPERSEDED, outcome.status, f"{answer}; sent in an older class"
-        ):
-            reissue_in_class(session, parcel, older, office.results)
-            _record(session, "report_class_changed", study_instance_uid, parcel, answer, office)
+        _reissue(session, study_instance_uid, parcel, older, outcome, office)
     elif outbox.note_over(session, parcel, DeliveryState.REFUSED, outcome.status, outcome.comment):
         _record(session, "delivery_refused", study_instance_uid, parcel, answer, office)
+
+
+def _reissue(
+    session: Session, study_instance_uid: str, parcel: Parcel, older: str, outcome: SendOutcome, office: PostOffice
+) -> None:
+    """Put a refused report into the outbox in an older class."""
+    if not outbox.is_in_hand(session, parcel):
+        return
+    answer = describe_answer(outcome)
+    if wrong := reissue_in_class(session, parcel, older, office.results):
+        outbox.note_over(session, parcel, DeliveryState.FAILED, outcome.status, wrong)
+        _record(session, "delivery_failed", study_instance_uid, parcel, wrong, office)
+        return
+    outbox.note_over(session, parcel, DeliveryState.SUPERSEDED, outcome.status, f"{answer}; sent in an older class")
+    _record(session, "report_class_changed", study_instance_uid, parcel, answer, office)
 
 
 def _may_be_there(outcome: SendOutcome) -> bool:

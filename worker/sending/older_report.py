@@ -6,8 +6,10 @@ import pydicom
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_io.identity_guard import require_identity
 from dicom_io.instance_store import InstanceStore
 from dicom_io.report_class import older_class, report_in_class
+from dicom_io.reporting import InvalidReportError
 from dicom_io.result_file import write_result
 from worker.rows.database import database_now
 from worker.rows.tables import Delivery, Result
@@ -19,10 +21,15 @@ def next_report_class(sop_class_uid: str) -> str | None:
     return older_class(sop_class_uid)
 
 
-def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store: InstanceStore) -> None:
+def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store: InstanceStore) -> str:
     """Write the parcel's report in that class, once per run, and put it into the outbox of the same destination.
 
     Each class has its own SOP Instance UID: two archives may hold the report in two classes.
+
+    Returns
+    -------
+    str
+        Why it was not done: what was written differs from the report in patient, study or orders. Empty when done.
     """
     refused = session.get_one(Result, parcel.result_id)
     older = session.scalars(
@@ -30,13 +37,20 @@ def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store
             Result.run_id == refused.run_id, Result.kind == refused.kind, Result.sop_class_uid == sop_class_uid
         )
     ).one_or_none()
-    older = older or _rewritten(session, refused, sop_class_uid, store)
+    try:
+        older = older or _rewritten(session, refused, sop_class_uid, store)
+    except InvalidReportError as error:
+        return str(error)
     older.deliveries.append(Delivery(destination=parcel.destination))
+    return ""
 
 
 def _rewritten(session: Session, refused: Result, sop_class_uid: str, store: InstanceStore) -> Result:
-    dataset = report_in_class(pydicom.dcmread(store.open_path(refused.path)), sop_class_uid)
-    file = store.write(str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID), [write_result(dataset)])
+    report = pydicom.dcmread(store.open_path(refused.path))
+    dataset = report_in_class(report, sop_class_uid)
+    content = write_result(dataset)
+    require_identity(content, report)
+    file = store.write(str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID), [content])
     older = Result(
         run_id=refused.run_id,
         kind=refused.kind,

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ import pytest
 from bundles import write_test_bundle
 from pydicom.data import get_testdata_file
 from services import free_port, wait_for_port
-from sites import QUICK, Site
+from sites import QUICK, UP, Site
 
 from dicom_io.stamp import stamp_copy
 from worker.settings.config import Settings
@@ -158,7 +158,12 @@ def start_hospital(make_settings: Callable[..., Settings], sqlite_url: str, tmp_
     """Starter of an Orthanc with this script, and of a running site; the two know each other."""
     with ExitStack() as stack:
 
-        def start(script: str, destination: Mapping[str, Any] | None = None, **fields: Any) -> tuple[Orthanc, Site]:
+        def start(
+            script: str,
+            destination: Mapping[str, Any] | None = None,
+            command: Sequence[str] = UP,
+            **fields: Any,
+        ) -> tuple[Orthanc, Site]:
             orthanc = Orthanc(tmp_path, free_port(), script)
             address = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
             settings = make_settings(
@@ -172,7 +177,7 @@ def start_hospital(make_settings: Callable[..., Settings], sqlite_url: str, tmp_
             orthanc.start()
             site = Site(settings, tmp_path / "log.txt")
             stack.callback(site.stop)
-            site.start_listening()
+            site.start_listening(command)
             return orthanc, site
 
         yield start

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from factories import chest_radiograph, write_dicom
-from orthanc import CLOSED, Orthanc, StartHospital
-from services import free_port
+from orthanc import CLOSED, Orthanc, StartHospital, need, real_radiograph
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
+from services import free_port, wait_for_port
 from sites import LISTEN, Site, wait_until
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
+from dicom_io.peer import Peer
+from dicom_io.storage_scu import send
+from worker.arrival.intake import Intake
 from worker.cli import app
-from worker.processes.gap_closing import opened_reconciler
+from worker.figures.overview import read_overview
+from worker.processes.gap_closing import GapCloser, opened_reconciler
 from worker.processes.up import settings_environment
-from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
 from worker.rows.gaps import close_gaps, next_gap, note_receiving, open_gaps, put_off
-from worker.rows.tables import Event, Instance, ReceptionGap, ServiceLease
+from worker.rows.tables import Event, Instance, ReceptionGap, ServiceLease, Study, StudyState
 from worker.settings.config import Settings
+from worker.settings.reconcile import Reconcile
 
 pytestmark = pytest.mark.timeout(300)
 NO_ROUTING = ""
+YESTERDAY = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
 
 
 def commanded(monkeypatch: pytest.MonkeyPatch, settings: Settings, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -48,70 +57,138 @@ def events(site: Site, kind: str) -> list[Event]:
         return list(session.scalars(select(Event).where(Event.kind == kind)))
 
 
-@pytest.mark.parametrize("retrieve", ["move", "get"])
+def asking(site: Site, port: int, ae_title: str = "ORTHANC", retrieve: str = "move") -> Settings:
+    """Return the site's settings with an archive to ask."""
+    archive = {"ae_title": ae_title, "host": "127.0.0.1", "port": port, "retrieve": retrieve}
+    return site.settings.model_copy(update={"reconcile": Reconcile.model_validate(archive)})
+
+
+def compressed(folder: Path) -> Path:
+    """Return a real film of today in JPEG 2000."""
+    return real_radiograph("RG1_J2KR.dcm", folder)
+
+
 def test_what_the_archive_has_and_we_have_not_is_fetched_once(
-    start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retrieve: str
+    start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orthanc, site = start_hospital(NO_ROUTING)
-    archive = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port, "retrieve": retrieve}
-    settings = site.settings.model_copy(update={"reconcile": Settings(reconcile=archive).reconcile})  # type: ignore[arg-type]
-    here, *missing = (chest_radiograph() for _ in range(3))
+    orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
+    here, film, leg = chest_radiograph(), chest_radiograph(), chest_radiograph(Modality="CT")
     second = chest_radiograph(
         StudyInstanceUID=here.StudyInstanceUID, SeriesInstanceUID=here.SeriesInstanceUID, PatientID=here.PatientID
     )
     old = chest_radiograph(StudyDate="20200101")
-    leg = chest_radiograph(Modality="CT")
-    held = (here, *missing, second, old, leg)
+    held = (here, film, second, old, leg)
     names = [orthanc.push(write_dicom(item, tmp_path / f"held{number}.dcm")) for number, item in enumerate(held)]
     orthanc.call("/modalities/CXRAI/store", names[0].encode())
     wait_until(lambda: instances(site) == 1, "what is routed as always")
-    today = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+    settings = asking(site, orthanc.dicom_port)
 
-    status, looked = commanded(monkeypatch, settings, "--since", today, "--dry-run")
+    status, looked = commanded(monkeypatch, settings, "--since", YESTERDAY, "--dry-run")
     assert status == 1
-    assert {item["sop_instance_uid"] for item in looked["missing"]} == {
-        str(item.SOPInstanceUID) for item in (*missing, second)
-    }
+    assert {item["sop_instance_uid"] for item in looked["missing"]} == {film.SOPInstanceUID, second.SOPInstanceUID}
     assert instances(site) == 1
     assert events(site, "reconciled") == []
 
-    status, done = commanded(monkeypatch, settings, "--since", today)
-    assert (status, done["fetched"], done["complete"]) == (0, 3, True), done
-    for item in missing:
-        site.wait_for_state(str(item.StudyInstanceUID), "triaged")
-        (fetched,) = [one for one in events(site, "fetched") if one.study_instance_uid == item.StudyInstanceUID]
-        assert fetched.details["sop_instance_uids"] == [item.SOPInstanceUID]
-    with site.session() as session:
-        assert set(session.scalars(select(Instance.calling_ae_title))) == {"ORTHANC"}
-    received = instances(site)
+    status, done = commanded(monkeypatch, settings, "--since", YESTERDAY)
+    assert (status, done["fetched"], done["complete"]) == (0, 2, True), done
+    fetched = {event.study_instance_uid: event.details["sop_instance_uids"] for event in events(site, "fetched")}
+    assert fetched == {item.StudyInstanceUID: [item.SOPInstanceUID] for item in (film, second)}
+    assert instances(site) == 3
 
-    status, again = commanded(monkeypatch, settings, "--since", today)
+    status, again = commanded(monkeypatch, settings, "--since", YESTERDAY)
     assert (status, again["missing"], again["fetched"]) == (0, [], 0)
-    assert instances(site) == received
-    assert [event.details["complete"] for event in events(site, "reconciled")] == [True, True]
+    assert instances(site) == 3
+
+    orthanc.push(compressed(tmp_path))
+    status, got = commanded(monkeypatch, asking(site, orthanc.dicom_port, retrieve="get"), "--since", YESTERDAY)
+    assert (status, got["fetched"], got["complete"]) == (0, 1, True), got
+    assert senders(site) == {("ORTHANC", ExplicitVRLittleEndian), ("ORTHANC", JPEG2000Lossless)}
+    assert due(site) == 3
+    assert [event.details["complete"] for event in events(site, "reconciled")] == [True] * 3
+
+
+def senders(site: Site) -> set[tuple[str, str]]:
+    """Return from whom and in which transfer syntaxes instances came."""
+    with site.session() as session:
+        rows = session.execute(select(Instance.calling_ae_title, Instance.transfer_syntax_uid))
+        return {(row[0], row[1]) for row in rows}
+
+
+def due(site: Site) -> int:
+    """Return how many studies have their run, or get it by themselves."""
+    with site.session() as session:
+        studies = session.scalars(select(Study)).all()
+        return sum(study.due_at is not None or study.state == StudyState.QUEUED for study in studies)
+
+
+@pytest.mark.parametrize("retrieve", ["move", "get"])
+def test_an_archive_of_another_make_is_asked_the_same_way(
+    lone_listener: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retrieve: str
+) -> None:
+    site = lone_listener
+    films = [write_dicom(chest_radiograph(), tmp_path / f"film{number}.dcm") for number in range(2)]
+    with dcmqrscp(tmp_path, site.settings.listen_port) as port:
+        sent = send(Peer("ARCHIVE", "127.0.0.1", port), films, "MODALITY")
+        assert all(item.accepted for item in sent), sent
+        settings = asking(site, port, "ARCHIVE", retrieve)
+        status, done = commanded(monkeypatch, settings, "--since", YESTERDAY)
+    assert (status, done["fetched"], done["complete"]) == (0, 2, True), done
+    assert {title for title, _syntax in senders(site)} == {"ARCHIVE"}
+
+
+@contextmanager
+def dcmqrscp(folder: Path, worker_port: int) -> Iterator[int]:
+    """Run dcmtk's archive; gives its port."""
+    port = free_port()
+    (folder / "archive").mkdir()
+    (folder / "dcmqrscp.cfg").write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\nworker = (CXRAI, 127.0.0.1, {worker_port})\nHostTable END\n"
+        "VendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nARCHIVE {folder / 'archive'} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    command = [need("dcmqrscp", "dcmtk"), "-c", str(folder / "dcmqrscp.cfg")]
+    with (
+        (folder / "archive.log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log) as archive,
+    ):
+        try:
+            wait_for_port(port, 20)
+            yield port
+        finally:
+            archive.terminate()
+
+
+@pytest.fixture
+def lone_listener(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
+    settings = make_settings(
+        database_url=sqlite_url, listen_port=free_port(), sources=[{"ae_title": "ARCHIVE"}], **CLOSED
+    )
+    site = Site(settings, tmp_path / "log.txt")
+    site.start_listening(LISTEN)
+    yield site
+    site.stop()
 
 
 def test_an_archive_that_does_not_know_our_address_is_told_apart_from_one_that_is_not_there(
     start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orthanc, site = start_hospital(NO_ROUTING)
-    archive = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
-    settings = site.settings.model_copy(update={"reconcile": Settings(reconcile=archive).reconcile})  # type: ignore[arg-type]
+    orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
+    settings = asking(site, orthanc.dicom_port)
     film = chest_radiograph()
     orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
-    since = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
     orthanc.know_worker(free_port())
-    status, found = commanded(monkeypatch, settings, "--since", since)
+    status, found = commanded(monkeypatch, settings, "--since", YESTERDAY)
     assert (status, found["complete"], found["fetched"]) == (1, False, 0)
     assert [item["sop_instance_uid"] for item in found["failures"]] == [film.SOPInstanceUID]
     assert "archive failed to send it" in found["failures"][0]["reason"]
     note_gap(site.settings)
-    commanded(monkeypatch, settings, "--since", since)
+    commanded(monkeypatch, settings, "--since", YESTERDAY)
     assert gaps_of(site) == 1
-    assert commanded(monkeypatch, settings, "--since", since, "--give-up")[0] == 1
+    assert commanded(monkeypatch, settings, "--since", YESTERDAY, "--give-up")[0] == 1
     assert gaps_of(site) == 0
     orthanc.stop()
-    status, found = commanded(monkeypatch, settings, "--since", since)
+    status, found = commanded(monkeypatch, settings, "--since", YESTERDAY)
     assert status == 1
     assert "cannot reach" in found["problem"] or "no association" in found["problem"]
     assert [event.details["complete"] for event in events(site, "reconciled")] == [False] * 4
@@ -206,6 +283,30 @@ def test_gaps_are_noted_once_put_off_and_closed_only_by_a_window_that_covers_the
         assert close_gaps(session, gap.begins_at + timedelta(seconds=1), gap.ends_at) == 0
         assert close_gaps(session, gap.begins_at, gap.ends_at) == 1
         assert open_gaps(session) == []
+
+
+def test_a_gap_stays_open_and_says_why_while_the_archive_is_gone(
+    make_settings: Callable[..., Settings], sqlite_url: str
+) -> None:
+    archive = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": free_port(), "after_downtime": True}
+    settings = make_settings(database_url=sqlite_url, reconcile=archive)
+    note_gap(settings)
+    with opened_reconciler(settings) as reconciler:
+        assert isinstance(reconciler.receiver, Intake)
+        closer = GapCloser(settings, reconciler.sessions, reconciler.receiver)
+        for _ in range(2):  # the second time it is not yet its turn
+            closer.close_next()
+        with reconciler.sessions() as session:
+            (gap,) = open_gaps(session)
+            (sentence,) = [
+                item.sentence
+                for item in read_overview(session, settings, database_now(session)).attention
+                if "received" in item.sentence
+            ]
+    assert gap.attempts == 1
+    assert gap.reason is not None
+    assert "ARCHIVE" in gap.reason
+    assert gap.reason in sentence
 
 
 def test_nothing_is_asked_where_no_archive_is_configured(settings: Settings, sqlite_url: str) -> None:

@@ -60,7 +60,7 @@ class GapCloser:
         self._settings, self._sessions, self._intake = settings, sessions, intake
         self._over = threading.Event()
         self._noting = threading.Thread(target=self._repeat, args=(self._note,), name="reception-note", daemon=True)
-        self._closing = threading.Thread(target=self._repeat, args=(self._close,), name="gap-closer", daemon=True)
+        self._closing = threading.Thread(target=self._repeat, args=(self.close_next,), name="gap-closer", daemon=True)
 
     def __enter__(self) -> Self:
         if archive := self._settings.reconcile:
@@ -90,7 +90,7 @@ class GapCloser:
             if gap is not None:
                 logger.warning("nothing could be received from %s to %s", gap.begins_at, gap.ends_at)
 
-    def _close(self) -> None:
+    def close_next(self) -> None:
         """Close the oldest open gap whose turn it is; one listener at a time."""
         archive = self._settings.reconcile
         with self._sessions.begin() as session:

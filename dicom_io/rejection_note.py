@@ -42,7 +42,8 @@ def build_rejection_note(
     rejected
         Headers of results of one study; the first one lends patient and study.
     why
-        A sentence for people (113012, DCM, "Key Object Description"); never patient data.
+        A sentence for people (113012, DCM, "Key Object Description"); never patient data. Where the objects declare no
+        character set, letters beyond ASCII become question marks: nobody could read them.
     made_at
         Aware time.
 
@@ -53,6 +54,8 @@ def build_rejection_note(
     """
     if len({str(header.StudyInstanceUID) for header in rejected}) != 1:
         raise InvalidReportError("a rejection note needs at least one object, and all of one study")
+    if not rejected[0].get("SpecificCharacterSet"):
+        why = why.encode("ascii", "replace").decode()
     sop_instance_uid = note_uid(title, [str(header.SOPInstanceUID) for header in rejected])
     references = [bare_reference(header) for header in rejected]
     note = KeyObjectSelectionDocument(

@@ -27,6 +27,8 @@ def build_withdrawal(content: bytes, message_control_id: str, made_at: datetime,
         The earlier message as it was sent.
     made_at
         Aware time.
+    why
+        Letters that the earlier message's character set lacks become question marks.
 
     Raises
     ------
@@ -35,6 +37,7 @@ def build_withdrawal(content: bytes, message_control_id: str, made_at: datetime,
     """
     message = read_message(content)
     moment = f"{made_at:%Y%m%d%H%M%S%z}"
+    why = why.encode(message.codec, "replace").decode(message.codec)
     lines: list[str] = []
     observations = 0
     for segment in message.segments:

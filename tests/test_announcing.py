@@ -36,6 +36,7 @@ from sqlalchemy import select, update
 
 from worker.care.administration import mark_read
 from worker.care.release import release_study
+from worker.care.retraction import retract_study
 from worker.rows.database import SessionFactory
 from worker.rows.tables import Delivery, Event, Priority, ResultKind, Run, Study
 from worker.runs.triage import triage
@@ -376,6 +377,18 @@ def test_a_study_released_as_another_patients_is_withdrawn_from_whoever_was_told
     triage(uid, bench.workplace)
     deliver(uid, bench.office)
     assert [str(message["PID.F3.R1.C1"]) for message in receiver.messages] == ["WRONG", "WRONG", "RIGHT"]
+
+
+def test_a_reason_in_letters_that_the_message_lacks_holds_up_no_withdrawal(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port, character_set="8859/1")
+    uid = announced(bench).study_instance_uid
+    with bench.sessions.begin() as session:
+        retract_study(session, uid, reason="Größe, Оля", by="A", settings=bench.settings)
+    withdrawal = bench.results(bench.runs(uid)[0])[-1]
+    content = bench.workplace.results.open_path(withdrawal.path).read_bytes()
+    assert "Größe, ???" in content.decode("iso8859-1")
 
 
 def test_a_withdrawal_is_made_once_and_only_of_what_was_told(make_bench: MakeBench, receiver: Hl7Receiver) -> None:

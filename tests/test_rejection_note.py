@@ -93,6 +93,26 @@ def test_a_note_carries_patient_study_and_orders_of_what_it_rejects(attributes: 
         require_identity(write_result(note), results(wrong)[0])
 
 
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"SpecificCharacterSet": None}, "Falsche Gr??e (???)"),
+        ({"SpecificCharacterSet": "ISO_IR 144", "PatientName": "Люкceмбypг"}, "Falsche Größe (Оля)"),
+        ({"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Buc^Jérôme"}, "Falsche Größe (Оля)"),
+    ],
+)
+def test_a_reason_in_any_letters_is_told_as_far_as_the_archive_can_read_it(
+    tmp_path: Path, attributes: dict[str, Any], told: str
+) -> None:
+    results_of = results(source_radiograph(**attributes))
+    note = build_rejection_note(results_of, RejectionTitle.QUALITY, "Falsche Größe (Оля)", MADE_AT)
+    path = written(note, tmp_path)
+    assert dciodvfy_errors(path) == []
+    read = pydicom.dcmread(path)
+    assert [item.TextValue for item in read.ContentSequence if item.ValueType == "TEXT"][-1] == told
+    assert str(read.PatientName) == str(results_of[0].PatientName)
+
+
 def test_an_order_that_the_note_lacks_is_found() -> None:
     source = source_radiograph(RequestAttributesSequence=[request("ACC0001"), request("OTHER")])
     note = note_on(source)

@@ -40,7 +40,19 @@ def read_dicom_file(path: Path) -> FileDataset:
     """
     if path.stat().st_size > MAXIMUM_FILE_BYTES:
         raise _too_large()
-    raw = path.read_bytes()
+    return parse_dicom(path.read_bytes(), path)
+
+
+def parse_dicom(raw: bytes, path: Path = Path()) -> FileDataset:
+    """Read the bytes of a DICOM file that may be called ``path``.
+
+    Raises
+    ------
+    UndecodableError
+        See `read_dicom_file`.
+    """
+    if len(raw) > MAXIMUM_FILE_BYTES:
+        raise _too_large()
     if raw[PREAMBLE_BYTES : PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX:
         raise UndecodableError(ReasonCode.UNDECODABLE, "file cannot be read as DICOM (no DICM prefix)")
     try:

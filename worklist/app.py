@@ -29,6 +29,7 @@ from worklist import (
     pages,
     review_form,
     shadow_page,
+    trial_page,
 )
 from worklist.body_limit import BodyLimit
 from worklist.headers import SecurityHeaders
@@ -70,6 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(live.router)
     app.include_router(pages.router)
     app.include_router(review_form.router)
+    app.state.trials = trial_page.TrialRoom(site)
+    app.include_router(trial_page.router)
     app.include_router(corrections.router)
     app.include_router(api.router)
     app.include_router(admin_api.router)

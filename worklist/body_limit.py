@@ -7,6 +7,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAXIMUM_BODY_BYTES = 256 << 10
 """The longest form holds a comment."""
+MAXIMUM_PICTURE_BYTES = 64 << 20
+"""A radiograph that somebody wants to try, the form around it included."""
+_LIMITS = {"/try": MAXIMUM_PICTURE_BYTES}
 
 
 class BodyLimit:
@@ -20,8 +23,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = _LIMITS.get(scope["path"], MAXIMUM_BODY_BYTES)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > MAXIMUM_BODY_BYTES:
+        if not announced.isdigit() or int(announced) > limit:
             await _too_large(scope, receive, send)
             return
         received, refused = 0, False
@@ -30,7 +34,7 @@ class BodyLimit:
             nonlocal received, refused
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAXIMUM_BODY_BYTES and not refused:
+            if received > limit and not refused:
                 refused = True
                 await _too_large(scope, receive, send)
             return {"type": "http.disconnect"} if refused else message

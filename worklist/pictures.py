@@ -30,14 +30,14 @@ def radiograph_png(path: Path) -> bytes:
     dicom_io.decoding.UndecodableError
         The pixel data cannot be decoded.
     """
-    return _png(read_radiograph(path).pixels)
+    return png(read_radiograph(path).pixels)
 
 
 @lru_cache(maxsize=PICTURES_KEPT)
 def capture_png(path: Path) -> bytes:
     """Return one of our own RGB Secondary Captures as a PNG: exactly the pixels that went to the PACS."""
     pixels: NDArray[np.uint8] = dcmread(path).pixel_array  # [H, W, 3]
-    return _png(pixels)
+    return png(pixels)
 
 
 @lru_cache(maxsize=PICTURES_KEPT)
@@ -54,10 +54,10 @@ def heat_map_png(capture: Path, radiograph: Path) -> bytes:
     box = radiograph_box((pixels.shape[0], pixels.shape[1]), (int(header.Rows), int(header.Columns)))
     if box is None:
         raise ValueError("this heat map was laid out by another version")
-    return _png(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
+    return png(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png(pixels: NDArray[np.uint8]) -> bytes:
     """Return uint8 [H, W] or [H, W, 3] pixels as PNG, made smaller where needed, never larger."""
     picture = Image.fromarray(pixels)
     picture.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BOX)

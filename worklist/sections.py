@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.rows.tables import ResultKind, StudyState
+from worker.runs.policy import Assessment
 from worker.views.presentation import percent_text
 from worker.views.studies import Group, StudyLine
 from worker.views.study_detail import RunDetail
@@ -100,6 +101,19 @@ def bars_of(run: RunDetail | None, labels: tuple[str, ...]) -> list[Bar]:
         threshold = None if top.threshold is None else 100 * top.threshold
         flagged = any(item.flagged for item in items)
         bars.append(Bar(label, 100 * top.probability, threshold, flagged, percent_text(top.probability)))
+    return sorted(bars, key=lambda bar: (bar.percent is None, not bar.flagged, -(bar.percent or 0.0)))
+
+
+def trial_bars(assessment: Assessment | None) -> list[Bar]:
+    """Return every label of a tried picture as a bar, as `bars_of` does for a study."""
+    found = assessment.findings if assessment else ()
+    bars = [
+        Bar(
+            item.label, None if item.probability is None else 100 * item.probability,
+            None if item.threshold is None else 100 * item.threshold, item.flagged, percent_text(item.probability),
+        )
+        for item in found
+    ]  # fmt: skip
     return sorted(bars, key=lambda bar: (bar.percent is None, not bar.flagged, -(bar.percent or 0.0)))
 
 

@@ -1,0 +1,118 @@
+"""One picture tried by hand: what the model says of it and where it looked, without a study and without a trace.
+
+The picture passes the same checks as one that arrives: what does not look like a frontal chest is not classified, and
+says so, for numbers about a knee would be believed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from dicom_io.dicom_file import parse_dicom
+from dicom_io.file_meta import PREAMBLE_BYTES
+from dicom_io.overlay import Caption, draw_overlay
+from dicom_io.pixels import UndecodableError, read_radiograph
+from model.cam import saliency
+from model.classifier import Classification
+from model.labels import LABELS
+from model.preprocess import INPUT_SIZE_PX
+from model.suitability import Suitability
+from worker.foundation.errors import WorkerError
+from worker.runs.policy import Assessment, percent
+from worker.runs.reading import BLANK_STD_GREY_LEVELS
+from worker.runs.workplace import LoadedModel
+
+MAXIMUM_PIXELS = 64_000_000
+"""Of a PNG or JPEG; the largest detectors have 18 million."""
+MINIMUM_SIDE_PX = 64
+
+
+class TrialRefused(WorkerError):
+    """The picture cannot be tried; the message says why."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a picture; without a classification ``obstacle`` says why."""
+
+    pixels: NDArray[np.uint8]
+    """uint8 [H, W], bones bright."""
+    suitability: Suitability | None
+    """None = the bundle has no check: nobody looked."""
+    obstacle: str
+    classification: Classification | None
+    assessment: Assessment | None
+
+    def overlay(self, finding: str, model: LoadedModel) -> NDArray[np.uint8]:
+        """Return the picture with the finding's heat map, drawn as for the PACS, RGB [h, w, 3].
+
+        Raises
+        ------
+        TrialRefused
+            The picture was not classified, or the model does not know the finding.
+        """
+        known = self.assessment.findings if self.assessment else ()
+        found = next((item for item in known if item.label == finding and item.probability is not None), None)
+        if found is None or self.classification is None:
+            raise TrialRefused("there is no heat map of this finding")
+        map = self.classification.maps[LABELS.index(finding)]
+        facts = model.bundle
+        caption = Caption(
+            f"{finding.replace('_', ' ')} {percent(found.probability)}",
+            f"{facts.name} {facts.model_version}, threshold {percent(found.threshold)}",
+            demonstration=facts.demonstration,
+        )
+        return draw_overlay(self.pixels, saliency(map, (INPUT_SIZE_PX, INPUT_SIZE_PX)), caption)
+
+
+def try_picture(content: bytes, model: LoadedModel) -> Trial:
+    """Judge a DICOM, PNG or JPEG file.
+
+    Raises
+    ------
+    TrialRefused
+        It is none of these, damaged, too small or too large.
+    """
+    pixels = _pixels(content)
+    if min(pixels.shape) < MINIMUM_SIDE_PX:
+        raise TrialRefused(f"the picture has {pixels.shape[1]} x {pixels.shape[0]} px; a radiograph has more")
+    if float(pixels.std()) < BLANK_STD_GREY_LEVELS:
+        return Trial(pixels, None, "The picture is blank or nearly so.", None, None)
+    seen = model.classifier.examine(pixels)
+    if seen is not None and not seen.suitable:
+        sentence = seen.sentence
+        return Trial(pixels, seen, f"{sentence[0].upper()}{sentence[1:]}.", None, None)
+    classification = model.classifier.classify(pixels)
+    return Trial(pixels, seen, "", classification, model.policy.assess([classification.probabilities]))
+
+
+def _pixels(content: bytes) -> NDArray[np.uint8]:
+    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM":
+        try:
+            return read_radiograph(parse_dicom(content)).pixels
+        except UndecodableError as error:
+            raise TrialRefused(f"this DICOM file cannot be shown: {error}") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            picture = Image.open(BytesIO(content), formats=("PNG", "JPEG"))
+            if picture.size[0] * picture.size[1] > MAXIMUM_PIXELS:
+                raise TrialRefused(f"the picture has more than {MAXIMUM_PIXELS // 10**6} million px")
+            return _grey(picture)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError):
+        raise TrialRefused("this is no DICOM, PNG or JPEG file that can be read") from None
+
+
+def _grey(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return 8 bits of grey; of 16 the whole range, for a file without a header says no window."""
+    if picture.mode.startswith("I"):
+        wide = np.asarray(picture, dtype=np.float64)
+        low, high = float(wide.min()), float(wide.max())
+        return np.rint(255 * (wide - low) / max(high - low, 1.0)).astype(np.uint8)
+    return np.asarray(picture.convert("L"), dtype=np.uint8)

@@ -72,7 +72,9 @@ def test_what_the_archive_has_and_we_have_not_is_fetched_once(
     start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
-    here, film, leg = chest_radiograph(), chest_radiograph(), chest_radiograph(Modality="CT")
+    fast = datetime.now(UTC) + timedelta(minutes=30)
+    here, leg = chest_radiograph(), chest_radiograph(Modality="CT")
+    film = chest_radiograph(StudyDate=f"{fast:%Y%m%d}", StudyTime=f"{fast:%H%M%S}")
     second = chest_radiograph(
         StudyInstanceUID=here.StudyInstanceUID, SeriesInstanceUID=here.SeriesInstanceUID, PatientID=here.PatientID
     )

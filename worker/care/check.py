@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -28,6 +29,7 @@ from worker.rows.database import current_revision, open_engine, require_current_
 from worker.settings.config import Destination, Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.notifications import Mail, Webhook
 from worker.settings.reconcile import Reconcile
 from worker.settings.tls import Tls
 from worker.views.presentation import bytes_text
@@ -62,6 +64,8 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         ("sources", partial(_sources, settings)),
         *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
         *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
+        *((f"webhook {item.name}", partial(_webhook, item)) for item in settings.webhooks),
+        *((f"mail {item.name}", partial(_mail, item)) for item in settings.mails),
         ("listener", partial(_listener, settings)),
         ("worklist page", partial(_page, settings)),
         *((f"TLS of {owner}", partial(_certificate, tls)) for owner, tls in tls_of(settings)),
@@ -186,6 +190,29 @@ def _hl7_destination(destination: Hl7Destination) -> str:
         raise CheckFailed(f"{error}; check its address and that it lets this machine in") from error
     how = "over TLS" if destination.tls else "without TLS"
     return f"{destination.host}:{destination.port} takes connections {how}; no message was sent"
+
+
+def _webhook(webhook: Webhook) -> str:
+    """Say whether something listens there; nothing is posted."""
+    address = urlsplit(webhook.url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), webhook.timeout_seconds).close()
+    except OSError as error:
+        raise CheckFailed(f"{address.hostname}:{port} does not answer ({type(error).__name__})") from error
+    return f"{address.hostname}:{port} answers; told of {', '.join(webhook.levels)}"
+
+
+def _mail(channel: Mail) -> str:
+    """Say whether the mail server lets us in; nothing is sent."""
+    from worker.sending.mail import require_server
+    from worker.sending.webhook import NotTold
+
+    try:
+        require_server(channel)
+    except NotTold as error:
+        raise CheckFailed(f"{channel.host}:{channel.port}: {error}") from error
+    return f"{channel.host}:{channel.port} lets us in; {len(channel.recipients)} told of {', '.join(channel.levels)}"
 
 
 def tls_of(settings: Settings) -> Iterator[tuple[str, Tls]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.figures.time_buckets import bucket_start, hour_of
@@ -15,6 +15,7 @@ from worker.rows.tables import (
     DeliveryState,
     InboundState,
     Instance,
+    Notification,
     ReceivedNote,
     Result,
     Run,
@@ -168,6 +169,30 @@ def destination_figures(session: Session, now: datetime, names: Sequence[str]) -
         session.scalars(select(Delivery.destination).where(Delivery.state == DeliveryState.PENDING).distinct())
     )
     return [_destination(session, now, name) for name in (*names, *sorted(waiting - set(names)))]
+
+
+def channel_figures(session: Session, now: datetime, names: Sequence[str]) -> list[DestinationFigures]:
+    """Return the configured ways to tell people as destinations; what waits for the end of quiet hours is not late."""
+    return [_channel(session, now, name) for name in names]
+
+
+def _channel(session: Session, now: datetime, name: str) -> DestinationFigures:
+    here = Notification.channel == name
+    pending = here & (Notification.state == DeliveryState.PENDING)
+    late = pending & or_(Notification.attempts > 0, Notification.next_attempt_at <= now)
+    oldest = session.scalar(select(func.min(Notification.created_at)).where(late))
+    failed = here & (Notification.state == DeliveryState.FAILED)
+    return DestinationFigures(
+        name,
+        session.scalar(select(func.count()).where(pending)) or 0,
+        None if oldest is None else (now - oldest).total_seconds(),
+        session.scalar(select(func.count()).where(pending, Notification.attempts > 0)) or 0,
+        0,
+        0,
+        session.scalar(select(func.count()).where(failed)) or 0,
+        session.scalar(select(func.count()).where(here, Notification.sent_at >= now - timedelta(days=1))) or 0,
+        session.scalar(select(func.max(Notification.sent_at)).where(here)),
+    )
 
 
 def _destination(session: Session, now: datetime, name: str) -> DestinationFigures:

@@ -13,6 +13,7 @@ from worker.rows.database import database_now
 from worker.rows.leases import give_up, is_claimable, locked_study
 from worker.rows.tables import Delivery, Run, RunState, Study, StudyState
 from worker.sending.commitment import due_commitments
+from worker.sending.notification_rows import notifications_to_ring
 from worker.sending.outbox import due_deliveries
 from worker.settings.config import Settings
 
@@ -54,7 +55,10 @@ def give_up_used_up_runs(session: Session, settings: Settings) -> int:
 
 
 def deliveries_to_ring(session: Session, settings: Settings) -> list[str]:
-    """Return the studies with due deliveries, or objects to be asked about, not rung for lately; note the ring."""
+    """Return the studies with due deliveries or notifications, or objects to be asked about, not rung for lately.
+
+    The ring is noted.
+    """
     now = database_now(session)
     again = now - timedelta(seconds=settings.ring_again_seconds)
     lately = or_(Delivery.rung_at.is_(None), Delivery.rung_at < again)
@@ -66,7 +70,8 @@ def deliveries_to_ring(session: Session, settings: Settings) -> list[str]:
     ]
     for row in due:
         row.Delivery.rung_at = now
-    return sorted({row.Run.study_instance_uid for row in due})
+    told = notifications_to_ring(session, settings, BATCH_RUNS)
+    return sorted({row.Run.study_instance_uid for row in due} | set(told))
 
 
 def _long_ago(now: datetime, settings: Settings) -> ColumnElement[bool]:

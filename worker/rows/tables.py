@@ -449,6 +449,34 @@ class Delivery(Base):
     )
 
 
+class Notification(Base):
+    """Outbox row: people told through one channel that a study has a priority; once per study, channel and priority."""
+
+    __tablename__ = "notification"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    channel: Mapped[str] = mapped_column(String(64))
+    priority: Mapped[str] = mapped_column(String(8))
+    state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING)
+    """pending, sent, failed, or superseded: the study was read, or is not that urgent any more, before it was told."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    fencing_token: Mapped[int] = mapped_column(default=0)
+    last_answer: Mapped[str | None]
+    """In our words, never quoting the other side."""
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", "channel", "priority"),
+        Index(None, "state", "next_attempt_at"),
+    )
+
+
 class StorageCommitment(Base):
     """One storage commitment request: some objects of a study, one destination, one transaction (PS3.4 annex J)."""
 

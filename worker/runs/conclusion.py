@@ -33,6 +33,7 @@ from worker.runs.policy import level_of
 from worker.runs.prediction_rows import prediction_rows
 from worker.runs.reading import Picture, Unread
 from worker.runs.workplace import LoadedModel, Workplace
+from worker.sending.notification_rows import queue_notifications
 from worker.sending.shipment import ships
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def conclude_analysed(
             supersede_pending(session, select(Result.id).where(Result.run_id == claim.run_id))
         if results:
             session.get_one(Run, claim.run_id).result_revision = results[0].revision
+        queue_notifications(session, study, claim.run_id, workplace.settings)
         if not analysis.historical:
             queue_shadow(session, study, claim.bundle, workplace.settings)
     logger.info("run %d: %s, %d results", claim.run_number, assessment.priority, len(results))

@@ -30,6 +30,8 @@ from worker.sending.commitment import due_commitment_destinations
 from worker.sending.commitment_request import ask_for_commitment
 from worker.sending.hl7_delivery import announce
 from worker.sending.last_look import contradiction, owner_of
+from worker.sending.notification_rows import due_channels
+from worker.sending.notifying import notify
 from worker.sending.older_report import next_report_class, reissue_in_class
 from worker.sending.outbox import LOSSES_BEFORE_REFUSAL, Parcel
 from worker.sending.post_office import PostOffice
@@ -40,17 +42,16 @@ logger = logging.getLogger(__name__)
 
 
 def deliver(study_instance_uid: str, office: PostOffice) -> None:
-    """Send what is due of one study, to all destinations at once; what another process has in hand is left to it."""
+    """Send what is due of one study, to all destinations and people at once; what another process has is left to it."""
     with office.sessions.begin() as session:
         destinations = outbox.due_destinations(session, study_instance_uid)
         destinations |= due_commitment_destinations(session, study_instance_uid)
-    if not destinations:
+        channels = due_channels(session, study_instance_uid)
+    steps = [(notify, name) for name in sorted(channels)] + [(_deliver_to, name) for name in sorted(destinations)]
+    if not steps:
         return
-    with ThreadPoolExecutor(len(destinations), "delivery") as threads:  # a silent one must not hold up the others
-        running = [
-            threads.submit(copy_context().run, _deliver_to, study_instance_uid, destination, office)
-            for destination in sorted(destinations)
-        ]
+    with ThreadPoolExecutor(len(steps), "delivery") as threads:  # a silent one must not hold up the others
+        running = [threads.submit(copy_context().run, step, study_instance_uid, name, office) for step, name in steps]
     for done in running:
         done.result()
 

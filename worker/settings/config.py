@@ -26,6 +26,7 @@ from dicom_io.peer import Peer
 from dicom_io.site_rules import SiteRule
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.notifications import Channel, Mail, Webhook
 from worker.settings.reconcile import Reconcile
 from worker.settings.tls import ListenTls, Tls
 from worker.settings.ups import Ups
@@ -132,6 +133,10 @@ class Settings(BaseSettings):
     """What this site knows of its senders' tags; see ``dicom_io.site_rules``."""
     destinations: tuple[Destination, ...] = ()
     hl7_destinations: tuple[Hl7Destination, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
+    mails: tuple[Mail, ...] = ()
+    page_url: str = Field("", pattern=r"^$|^https?://[^\s]+[^\s/]$")
+    """Address under which people reach the worklist page, without a slash at the end; notifications link to it."""
     hl7_listener: Hl7Listener | None = None
     """Where ADT and ORU messages come in; None listens to nobody."""
     ups: Ups | None = None
@@ -230,8 +235,9 @@ class Settings(BaseSettings):
         if self.listen_tls is not None and self.listen_plain and self.listen_tls.port == self.listen_port:
             raise ValueError("listen_port and listen_tls.port must differ, or listen_plain be false")
         names = [item.name for item in self.destinations] + [item.name for item in self.hl7_destinations]
+        names += [item.name for item in self.channels]
         if len(set(names)) != len(names):
-            raise ValueError("each name may stand once among destinations and hl7_destinations")
+            raise ValueError("each name may stand once among destinations, hl7_destinations, webhooks and mails")
         refreshing = [item.name for item in self.destinations if item.refresh_identity]
         if len(refreshing) > 1:
             raise ValueError(f"refresh_identity is set for {', '.join(refreshing)}: one archive says whose study it is")
@@ -273,6 +279,11 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """Folder of compiled models."""
         return self.data_dir / "cache"
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Every way to tell people."""
+        return (*self.webhooks, *self.mails)
 
     def source(self, calling_ae_title: str) -> Source | None:
         """Return the configured source with this calling AE title, or None."""

@@ -24,6 +24,7 @@ from worker.arrival.completion import queue_if_due, queue_run
 from worker.care.administration import NotStated, requeue_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import OverrideRefused, override_priority
+from worker.care.release import release_study
 from worker.care.retraction import RetractionRefused, retract_study
 from worker.cli import app
 from worker.foundation.errors import RunRefused
@@ -153,6 +154,36 @@ def test_a_retraction_while_the_results_are_being_sent_reaches_the_archive_after
     assert named(note) == {result.SOPInstanceUID for result in results}
     with bench.sessions() as session:
         assert session.scalar(text("SELECT leftovers FROM triage_worklist")) == 0
+
+
+def test_a_held_study_is_retracted_and_told_of_and_stays_held(
+    bench: Bench, pacs: StandInPacs, ris: Hl7Receiver
+) -> None:
+    """Else a requeue would analyse the images of two patients as one's."""
+    uid = bench.triage(chest_radiograph(PatientID="ONE")).study_instance_uid
+    deliver(uid, bench.office)
+    sent = {arrival.sop_instance_uid for arrival in pacs.stored}
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="TWO"))
+    retract(bench, uid)
+    deliver(uid, bench.office)
+    study = bench.study(uid)
+    assert (study.state, study.reason_code, study.retracted_at is not None) == ("held", "identity_conflict", True)
+    assert [named(a.dataset) for a in pacs.stored if a.dataset.Modality == "KO"] == [sent]
+    assert str(ris.messages[-1]["OBR.F25"]) == "X"
+    with pytest.raises(RunRefused, match="identity is in doubt"), bench.sessions.begin() as session:
+        requeue_study(session, uid, "Ada Admin")
+    with bench.sessions.begin() as session:
+        release_study(session, bench.workplace.instances, uid, "TWO", None, "Ada Admin", settings=bench.settings)
+    with bench.sessions.begin() as session:
+        assert queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper") is None
+    assert (bench.study(uid).state, bench.study(uid).reason_code) == ("not_analysed", "retracted")
+    with bench.sessions.begin() as session:
+        requeue_study(session, uid, "Ada Admin")
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    assert {a.dataset.PatientID for a in pacs.stored if a.sop_instance_uid not in sent} == {"ONE", "TWO"}
+    assert {a.dataset.PatientID for a in pacs.stored if a.dataset.Modality == "SR"} == {"ONE", "TWO"}
+    assert pacs.stored[-1].dataset.PatientID == "TWO"
 
 
 def override(sessions: SessionFactory, uid: str, priority: Priority, reason: str = "looked at it") -> None:

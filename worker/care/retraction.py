@@ -54,6 +54,8 @@ def retract_study(
 ) -> Retracted:
     """Take back every result of the study; it stands as ``not_analysed(retracted)``, and images that come are stored.
 
+    A held study stays held, too: a person still has to say whose it is before it can be analysed.
+
     Parameters
     ----------
     reason
@@ -90,7 +92,8 @@ def retract_study(
     for run in runs:
         run.state = RunState.SUPERSEDED
     forget_answer(study, keep_set_priority=False)
-    study.state, study.reason_code, study.reason = StudyState.NOT_ANALYSED, ReasonCode.RETRACTED, sentence
+    if study.state != StudyState.HELD:  # whose it is stays open, and must be settled before anything else
+        study.state, study.reason_code, study.reason = StudyState.NOT_ANALYSED, ReasonCode.RETRACTED, sentence
     study.retracted_at, study.due_at = now, None
     record(
         session,

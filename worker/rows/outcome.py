@@ -203,13 +203,13 @@ def supersede_pending(session: Session, results: Select[int]) -> None:
     session.execute(
         update(Delivery)
         .where(Delivery.result_id.in_(results), Delivery.state == DeliveryState.PENDING)
-        .where(~_takes_back())
+        .where(~takes_back())
         .values(state=DeliveryState.SUPERSEDED, lease_until=None),
         execution_options={"synchronize_session": False},
     )
 
 
-def _takes_back() -> ColumnElement[bool]:
+def takes_back() -> ColumnElement[bool]:
     """Return the condition on ``Delivery``: it carries a rejection note or a withdrawal of results of the same run."""
     note, taken_result, taken = aliased(Result), aliased(Result), aliased(Delivery)
     return (

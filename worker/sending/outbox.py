@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
+from worker.rows.outcome import takes_back
 from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, Study, StudyState
 from worker.settings.config import Settings
 
@@ -58,7 +59,7 @@ def _is_free(now: datetime) -> ColumnElement[bool]:
 
 
 def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
-    """Return the query for due deliveries of studies that are not held, oldest first."""
+    """Return the query for due deliveries, oldest first; of a held study only what takes results back."""
     return _deliveries().where(is_due(now))
 
 
@@ -68,7 +69,7 @@ def _deliveries() -> Select[Delivery, Result, Run]:
         .join(Result, Delivery.result_id == Result.id)
         .join(Run, Result.run_id == Run.id)
         .join(Study, Run.study_instance_uid == Study.study_instance_uid)
-        .where(Study.state != StudyState.HELD)
+        .where(or_(Study.state != StudyState.HELD, takes_back()))
         .order_by(Delivery.id)
     )
 

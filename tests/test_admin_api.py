@@ -233,7 +233,7 @@ def test_a_token_opens_a_guarded_api_for_reading_until_it_is_revoked(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from worklist.login import write_password_file
+    from worklist.accounts import write_password_file
 
     write_password_file(tmp_path / "password", "correct horse battery")
     guarded = {"worklist_host": "192.0.2.1", "worklist_password_hash_file": tmp_path / "password"}

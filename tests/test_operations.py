@@ -24,7 +24,7 @@ from worker.figures.measures import MEANINGS
 from worker.rows.database import SessionFactory
 from worker.rows.tables import DeliveryState, Event, Review, Run, RunState, Study, StudyState
 from worker.settings.config import Settings
-from worklist.login import write_password_file
+from worklist.accounts import write_password_file
 
 HOSTILE = "<script>alert(1)</script>"
 

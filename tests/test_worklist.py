@@ -15,8 +15,9 @@ from study_rows import add_instance, add_study, add_triaged_study
 from worker.rows.database import SessionFactory
 from worker.rows.tables import Event, Study, StudyState
 from worker.settings.config import Settings
+from worklist.accounts import Role, remove_account, write_password_file
 from worklist.headers import CONTENT_SECURITY_POLICY
-from worklist.login import LoginGuard, session_secret, write_password_file
+from worklist.login import LoginGuard, session_secret
 
 PASSWORD = "correct horse battery"
 
@@ -263,6 +264,33 @@ def test_the_right_password_opens_the_page_and_logging_out_closes_it(guarded: Cl
         assert session.get_one(Study, uid).read_by == "administrator"
     guarded.post("/logout", data={"csrf": token})
     assert guarded.get("/api/studies").status_code == 401
+
+
+def test_a_radiologist_reads_but_does_not_operate_and_is_out_when_taken_out(
+    guarded: Client, writing: SessionFactory, tmp_path: Path
+) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+    file = tmp_path / "password"
+    write_password_file(file, "another long password", "dr.mueller", Role.RADIOLOGIST)
+    for name, password in (("dr.mueller", PASSWORD), ("nobody", PASSWORD), ("administrator", "another long password")):
+        form = {"csrf": csrf_of(guarded.get("/login").text), "username": name, "password": password}
+        assert guarded.post("/login", data=form).status_code == 401
+    form = {"csrf": csrf_of(guarded.get("/login").text), "username": "dr.mueller", "password": "another long password"}
+    page = guarded.post("/login", data=form)
+    assert 'href="/operations"' not in page.text
+    token = csrf_of(page.text)
+    for path in ("/operations", "/partial/operations", "/operations/model", "/operations/shadow"):
+        assert guarded.get(path).status_code == 403
+    assert guarded.post("/operations/requeue", data={"csrf": token, "study": uid}).status_code == 403
+    guarded.post(f"/studies/{uid}/read", data={"csrf": token})
+    with writing() as session:
+        assert session.get_one(Study, uid).read_by == "dr.mueller"
+    remove_account(file, "dr.mueller")
+    assert guarded.get("/api/studies").status_code == 401
+    log_in(guarded, PASSWORD)
+    assert guarded.get("/operations").status_code == 200
+    write_password_file(file, "a third long password")
+    assert guarded.get("/api/studies").status_code == 401, "a new password ends the sessions of the old one"
 
 
 def test_a_session_cookie_nobody_signed_is_ignored(guarded: Client) -> None:

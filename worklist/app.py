@@ -31,6 +31,7 @@ from worklist import (
     shadow_page,
     trial_page,
 )
+from worklist.accounts import read_accounts
 from worklist.body_limit import BodyLimit
 from worklist.headers import SecurityHeaders
 from worklist.login import (
@@ -38,7 +39,7 @@ from worklist.login import (
     ForgedRequest,
     LoginGuard,
     LoginRequired,
-    read_password_hash,
+    NotAllowed,
     session_secret,
 )
 from worklist.render import message_page
@@ -60,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     """
     site = open_site(settings)
     if site.login_required:
-        read_password_hash(settings.worklist_password_hash_file)
+        read_accounts(settings.worklist_password_hash_file)
     app = FastAPI(
         title="CXR Triage Worker", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
@@ -109,6 +110,10 @@ def _add_error_pages(app: FastAPI) -> None:
     @app.exception_handler(ForgedRequest)
     async def refuse(request: Request, error: ForgedRequest) -> Response:
         return _answer(request, 403, "This form is too old or came from elsewhere. Go back, reload and try again.")
+
+    @app.exception_handler(NotAllowed)
+    async def not_allowed(request: Request, error: NotAllowed) -> Response:
+        return _answer(request, 403, "This is for administrators. Ask one, or log in as one.")
 
     @app.exception_handler(UnknownStudy)
     async def unknown_study(request: Request, error: UnknownStudy) -> Response:

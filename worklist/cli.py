@@ -19,8 +19,8 @@ from worker.foundation.errors import StartError
 from worker.foundation.logs import configure_logging
 from worker.rows.database import open_engine, require_current_schema
 from worker.settings.config import ConfigurationError, Settings, load_settings
+from worklist.accounts import ADMINISTRATOR, Role, remove_account, write_password_file
 from worklist.app import create_app
-from worklist.login import write_password_file
 
 logger = logging.getLogger(__name__)
 
@@ -63,16 +63,32 @@ def serve_command(
 def passwd(
     file: Annotated[Path, typer.Argument(help="File to write the password's hash into (mode 0600).")],
     stdin: Annotated[bool, typer.Option("--stdin", help="Read the password from standard input, for scripts.")] = False,
+    user: Annotated[str, typer.Option("--user", help="Name to log in with, and in the trail.")] = ADMINISTRATOR,
+    role: Annotated[
+        Role | None,
+        typer.Option("--role", help="What they may do. Default: administrator for that name, else radiologist."),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the person out; logs them out at once.")] = False,
 ) -> None:
-    """Set the administrator's password: writes its Argon2 hash, never the password itself."""
+    """Set a person's password: writes its Argon2 hash beside those that are there, never the password itself.
+
+    A radiologist reads, reviews and overrules studies; an administrator also sees the operations pages.
+    """
+    if remove:
+        remove_account(file, user)
+        Console(stderr=True).print(f"{user} is no longer in {file}", highlight=False)
+        return
     if stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = getpass.getpass("New password: ")
         if getpass.getpass("Once more: ") != password:
             raise ValueError("the two passwords differ; nothing was written")
-    write_password_file(file, password)
-    Console(stderr=True).print(f"wrote {file}; set worklist_password_hash_file to it", highlight=False)
+    chosen = role or (Role.ADMINISTRATOR if user == ADMINISTRATOR else Role.RADIOLOGIST)
+    write_password_file(file, password, user, chosen)
+    Console(stderr=True).print(
+        f"wrote {user}, {chosen}, to {file}; worklist_password_hash_file names it", highlight=False
+    )
 
 
 def serve(settings: Settings) -> None:

@@ -9,14 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from worklist.login import (
-    ADMINISTRATOR,
-    LoginGuard,
-    begin_session,
-    csrf_token,
-    password_matches,
-    require_own_form,
-)
+from worklist.accounts import ADMINISTRATOR, account_of
+from worklist.login import LoginGuard, begin_session, csrf_token, require_own_form
 from worklist.render import page
 from worklist.site import site_of
 
@@ -35,6 +29,7 @@ def login_page(request: Request, next: str = "/") -> Response:
 @router.post("/login")
 def log_in(
     request: Request,
+    username: Annotated[str, Form(max_length=64)] = ADMINISTRATOR,
     password: Annotated[str, Form()] = "",
     csrf: Annotated[str, Form()] = "",
     next: Annotated[str, Form()] = "/",
@@ -47,13 +42,14 @@ def log_in(
     if wait_seconds > 0:
         problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
         return page(request, "login.html", 429, next=own_path(next), problem=problem)
-    if not password_matches(site_of(request).settings.worklist_password_hash_file, password):
+    account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
+    if account is None:
         guard.failed(address)
-        logger.warning("worklist: wrong password from %s", address)
-        return page(request, "login.html", 401, next=own_path(next), problem="Wrong password.")
+        logger.warning("worklist: wrong name or password from %s", address)
+        return page(request, "login.html", 401, next=own_path(next), problem="Wrong name or password.")
     guard.succeeded(address)
-    begin_session(request, ADMINISTRATOR)
-    logger.info("worklist: %s logged in from %s", ADMINISTRATOR, address)
+    begin_session(request, account)
+    logger.info("worklist: %s logged in from %s", account.name, address)
     return RedirectResponse(own_path(next), status_code=303)
 
 

@@ -1,33 +1,33 @@
-"""The one administrator's login: password hash in a file, attempts counted, sessions signed, posts protected.
+"""Who uses the page: attempts to log in are counted, sessions signed, posts protected, roles asked for.
 
 Errors
 ------
 LoginRequired       nobody is logged in; becomes a redirect to the login page, or 401 for anything but a page
 ForgedRequest       a POST that did not come from our own page; becomes 403
-PasswordFileError   the configured hash file is missing or holds no Argon2 hash
+NotAllowed          who is logged in is no administrator; becomes 403
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import logging
 import os
 import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from fastapi import Request
 
-from worker.foundation.errors import StartError
+from worklist.accounts import Account, PasswordFileError, Role, read_accounts, write_private
 from worklist.site import site_of
 
-ADMINISTRATOR = "administrator"
+logger = logging.getLogger(__name__)
+
 LOCAL_READER = "local"
 """Name in the audit trail of whoever uses a page without login on its own machine."""
 SESSION_SECONDS = 12 * 3600
-MINIMUM_PASSWORD_LENGTH = 12
 SECRET_FILE = "worklist-session.key"  # noqa: S105 (a file's name)
 
 
@@ -39,11 +39,8 @@ class ForgedRequest(Exception):
     """A changing request did not come from a page of ours."""
 
 
-class PasswordFileError(StartError):
-    """The file with the administrator's password hash cannot be used."""
-
-    def __init__(self, path: Path | None, cause: str) -> None:
-        super().__init__(f"password file {path}: {cause}; make one with `python -m worklist passwd FILE`")
+class NotAllowed(Exception):
+    """Who is logged in may not do this."""
 
 
 class LoginGuard:
@@ -95,67 +92,13 @@ class LoginGuard:
         self._failures = [(at, who) for at, who in self._failures if who != address]
 
 
-def write_password_file(path: Path, password: str) -> None:
-    """Write the Argon2id hash of a password, readable by its owner only.
-
-    Raises
-    ------
-    ValueError
-        The password is shorter than 12 characters.
-    OSError
-        The file cannot be written.
-    """
-    if len(password) < MINIMUM_PASSWORD_LENGTH:
-        raise ValueError(f"the password must have at least {MINIMUM_PASSWORD_LENGTH} characters")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    _write_private(partial, PasswordHasher().hash(password) + "\n")
-    partial.replace(path)
-
-
-def read_password_hash(path: Path | None) -> str:
-    """Return the hash in the file.
-
-    Raises
-    ------
-    PasswordFileError
-        No file is configured, it cannot be read, or it holds no Argon2 hash.
-    """
-    if path is None:
-        raise PasswordFileError(path, "worklist_password_hash_file is not set")
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise PasswordFileError(path, f"cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise PasswordFileError(path, "holds no Argon2 hash") from error
-    if not text.startswith("$argon2"):
-        raise PasswordFileError(path, "holds no Argon2 hash")
-    return text
-
-
-def password_matches(path: Path | None, password: str) -> bool:
-    """Return whether this is the administrator's password; takes about 50 ms on purpose.
-
-    Raises
-    ------
-    PasswordFileError
-        The file cannot be used.
-    """
-    try:
-        return PasswordHasher().verify(read_password_hash(path), password)
-    except VerifyMismatchError:
-        return False
-    except InvalidHashError as error:
-        raise PasswordFileError(path, "holds no Argon2 hash") from error
-
-
 def session_secret(data_dir: Path) -> str:
     """Return the key that signs session cookies, drawn at the first start and kept in the data folder (mode 0600)."""
     path = data_dir / SECRET_FILE
     data_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         partial = data_dir / f".{SECRET_FILE}.{secrets.token_hex(4)}"
-        _write_private(partial, secrets.token_urlsafe(48))
+        write_private(partial, secrets.token_urlsafe(48))
         try:
             os.link(partial, path)  # of two first starts only one key stays
         except FileExistsError:
@@ -165,18 +108,11 @@ def session_secret(data_dir: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def begin_session(request: Request, reader: str) -> None:
+def begin_session(request: Request, account: Account) -> None:
     """Start a fresh session for a person who has just proved who they are."""
     request.session.clear()
-    request.session.update({"reader": reader, "since": int(time.time()), "csrf": secrets.token_urlsafe(24)})
+    known = {"reader": account.name, "hash": fingerprint(account)}
+    request.session.update(known | {"since": int(time.time()), "csrf": secrets.token_urlsafe(24)})
 
 
 def reader_of(request: Request) -> str:
@@ -185,14 +121,56 @@ def reader_of(request: Request) -> str:
     Raises
     ------
     LoginRequired
-        A login is required and nobody is logged in, or the session is too old.
+        A login is required and nobody is logged in, the session is too old, or the account is gone.
     """
     if not site_of(request).login_required:
         return LOCAL_READER
-    reader = request.session.get("reader")
-    if reader is None or time.time() - request.session.get("since", 0) > SESSION_SECONDS:
+    account = account_in(request)
+    if account is None:
         raise LoginRequired
-    return str(reader)
+    return account.name
+
+
+def administrator_of(request: Request) -> str:
+    """Return the administrator who uses the page; whoever needs no login is one.
+
+    Raises
+    ------
+    LoginRequired
+        See `reader_of`.
+    NotAllowed
+        It is somebody else.
+    """
+    reader = reader_of(request)
+    if not is_administrator(request):
+        raise NotAllowed
+    return reader
+
+
+def is_administrator(request: Request) -> bool:
+    """Whether the operations pages are open to who uses the page."""
+    if not site_of(request).login_required:
+        return True
+    account = account_in(request)
+    return account is not None and account.role is Role.ADMINISTRATOR
+
+
+def account_in(request: Request) -> Account | None:
+    """Return the account of this session as the password file has it now; None = nobody is logged in."""
+    name = request.session.get("reader")
+    if name is None or time.time() - request.session.get("since", 0) > SESSION_SECONDS:
+        return None
+    try:
+        account = read_accounts(site_of(request).settings.worklist_password_hash_file).get(str(name))
+    except PasswordFileError:
+        logger.exception("nobody can be logged in")
+        return None
+    return account if account and request.session.get("hash") == fingerprint(account) else None
+
+
+def fingerprint(account: Account) -> str:
+    """Return what a session remembers of a password's hash: a new password ends the sessions of the old one."""
+    return hashlib.sha256(account.password_hash.encode()).hexdigest()[:16]
 
 
 def csrf_token(request: Request) -> str:

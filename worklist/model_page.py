@@ -21,13 +21,13 @@ from worker.figures.reviewed_truth import reviewed_findings
 from worker.figures.suitability import suitability_figures
 from worker.rows.database import database_now
 from worker.runs.policy import TIERS
-from worklist.login import reader_of
+from worklist.login import administrator_of
 from worklist.plots import HEIGHT, WIDTH, Rect, day_bars, histogram_bars
 from worklist.render import page
 from worklist.site import Site, site_of
 
 router = APIRouter(include_in_schema=False)
-Reader = Annotated[str, Depends(reader_of)]
+Reader = Annotated[str, Depends(administrator_of)]
 OpenedSite = Annotated[Site, Depends(site_of)]
 SOURCES_SHOWN = 8
 

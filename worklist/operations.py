@@ -14,13 +14,13 @@ from worker.figures.overview import Overview, read_overview
 from worker.foundation.errors import RunRefused
 from worker.rows.database import database_now
 from worker.rows.tables import Study, StudyState
-from worklist.login import reader_of, require_own_form
+from worklist.login import administrator_of, require_own_form
 from worklist.plots import HEIGHT, WIDTH, hour_bars, stage_span
 from worklist.render import page
 from worklist.site import Site, site_of
 
 router = APIRouter(include_in_schema=False)
-Reader = Annotated[str, Depends(reader_of)]
+Reader = Annotated[str, Depends(administrator_of)]
 OpenedSite = Annotated[Site, Depends(site_of)]
 AT_ONCE = 200
 """Studies that one confirmation requeues at most."""

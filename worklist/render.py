@@ -12,7 +12,7 @@ from fastapi.templating import Jinja2Templates
 from dicom_io.product import VERSION
 from dicom_io.reporting import NOT_FOR_DIAGNOSTIC_USE
 from worker.views.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text, seconds_text
-from worklist.login import csrf_token
+from worklist.login import csrf_token, is_administrator
 from worklist.sections import DELIVERY_TEXTS, SECTIONS, STAGE_TEXTS, STATE_TEXTS, why
 from worklist.site import site_of
 
@@ -44,6 +44,7 @@ def page(request: Request, template: str, status_code: int = 200, **values: Any)
     common = {
         "site": site,
         "csrf": csrf_token(request),
+        "administrator": is_administrator(request),
         "reader": request.session.get("reader") if site.login_required else None,
     }
     return TEMPLATES.TemplateResponse(request, template, common | values, status_code=status_code)

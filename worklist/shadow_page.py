@@ -13,12 +13,12 @@ from worker.figures.comparison import compare_with_shadow
 from worker.rows.active_bundle import active_promotion
 from worker.rows.database import database_now
 from worker.rows.tables import Priority, Promotion
-from worklist.login import reader_of
+from worklist.login import administrator_of
 from worklist.render import page
 from worklist.site import Site, site_of
 
 router = APIRouter(include_in_schema=False)
-Reader = Annotated[str, Depends(reader_of)]
+Reader = Annotated[str, Depends(administrator_of)]
 OpenedSite = Annotated[Site, Depends(site_of)]
 PROMOTIONS_SHOWN = 20
 

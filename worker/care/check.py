@@ -285,7 +285,7 @@ def _page(settings: Settings) -> str:
     if file is None:
         return f"{place}, this machine only, no login"
     try:
-        hashed = file.read_text(encoding="ascii").startswith("$argon2")
+        hashed = "$argon2" in file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckFailed(f"worklist_password_hash_file {file} cannot be read ({type(error).__name__})") from error
     if not hashed:

@@ -82,13 +82,15 @@ class Site:
         """Where the listener is."""
         return Peer(self.settings.ae_title, "127.0.0.1", self.settings.listen_port)
 
-    def start(self, command: Sequence[str], failpoint: str | None = None) -> subprocess.Popen[bytes]:
-        """Start ``python -m worker COMMAND`` with this site's settings."""
+    def start(
+        self, command: Sequence[str], failpoint: str | None = None, module: str = "worker"
+    ) -> subprocess.Popen[bytes]:
+        """Start ``python -m worker COMMAND`` (or of another module) with this site's settings."""
         environment = settings_environment(self.settings) | {"PYTHONPATH": str(Path(__file__).parent.parent)}
         environment |= {"CXR_FAILPOINT": failpoint} if failpoint else {}
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "worker", *command],
+                [sys.executable, "-W", "ignore", "-m", module, *command],
                 env=environment,
                 cwd=self.log_path.parent,
                 stderr=log,

@@ -44,7 +44,7 @@ def test_image_copies_every_package() -> None:
     assert copied == {"dicom_io", "hl7_io", "migrations", "model", "training", "worker", "worklist"}
 
 
-@pytest.mark.parametrize("service", ["migrate", "listen", "work", "deliver", "sweep", "hl7"])
+@pytest.mark.parametrize("service", ["migrate", "listen", "work", "deliver", "sweep", "hl7", "shadow"])
 def test_each_service_runs_a_command_that_the_worker_has(service: str) -> None:
     from worker.cli import app
 

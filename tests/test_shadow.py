@@ -20,11 +20,14 @@ from typer.testing import CliRunner
 
 from worker.arrival.completion import queue_run
 from worker.care.administration import NotStated
+from worker.care.check import check_everything
 from worker.care.promotion import PromotionRefused, promote, proven_version, rollback
 from worker.cli import app
+from worker.figures.overview import read_overview
 from worker.processes.lost_rings import give_up_used_up_runs, queued_runs_to_ring
 from worker.processes.up import settings_environment
-from worker.rows.database import SessionFactory
+from worker.processes.work import require_usable
+from worker.rows.database import SessionFactory, database_now
 from worker.rows.tables import Delivery, Event, Result, Run, RunState, RunTrigger, Study, StudyState
 from worker.runs.shadowing import shadow_next
 from worker.runs.triage import triage
@@ -133,6 +136,17 @@ def test_a_failure_in_the_shadow_is_seen_there_and_leaves_the_study_alone(bench:
     assert "failed" not in bench.event_kinds(uid) + bench.event_kinds(other)
 
 
+def test_what_waits_without_a_shadow_worker_wants_a_person(bench: Bench) -> None:
+    bench.triage(chest_radiograph())
+    with bench.sessions() as session:
+        waiting = [item.sentence for item in read_overview(session, bench.settings, database_now(session)).attention]
+    assert "1 study waiting for a second analysis and no shadow worker is running" in waiting
+    shadow_next(bench.workplace)
+    with bench.sessions() as session:
+        done = [item.sentence for item in read_overview(session, bench.settings, database_now(session)).attention]
+    assert not any("second analysis" in sentence for sentence in done)
+
+
 def test_a_held_study_waits_in_the_shadow_too(bench: Bench) -> None:
     uid = bench.triage(chest_radiograph()).study_instance_uid
     with bench.sessions.begin() as session:
@@ -227,6 +241,17 @@ def test_promote_and_rollback_are_one_command_each(bench: Bench, monkeypatch: py
     undone = CliRunner().invoke(app, ["rollback", "--reason", "too many masses"])
     assert "bundle default" in undone.stdout
     assert isinstance(CliRunner().invoke(app, ["rollback", "--reason", "again"]).exception, PromotionRefused)
+
+
+def test_a_worker_that_does_not_know_the_promoted_bundle_does_not_start(bench: Bench) -> None:
+    promote_candidate(bench)
+    known = with_database(bench)
+    require_usable(known, ("stat",))
+    unknown = known.model_copy(update={"bundles": {"default": known.bundles["default"]}, "shadow_bundle": ""})
+    with pytest.raises(BundleUnusable, match="candidate: was promoted in the place of default and is not configured"):
+        require_usable(unknown, ("stat",))
+    checks = {result.name: result for result in check_everything(unknown)}
+    assert not checks["active bundles"].passed
 
 
 def test_the_shadow_worker_works_off_what_waits_and_ends_cleanly(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from worker.care.administration import (
 from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory
 from worker.rows.tables import Delivery, DeliveryState, Event, Run, RunState, Study, StudyState
-from worker.views.rendering import csv_text
+from worker.views.rendering import csv_text, inert
 from worker.views.studies import Group, StudyFilter, as_json, count_studies, list_studies
 from worker.views.study_detail import study_detail
 from worker.views.worklist_groups import read_worklist
@@ -225,3 +225,9 @@ def test_csv_cells_that_look_like_formulas_are_defused(sessions: SessionFactory)
     text = csv_text(listed(sessions))
     assert """"'=HYPERLINK(""http://x"")\"""" in text
     assert "'@SUM(A1)" in text
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_whatever_a_spreadsheet_takes_for_the_start_of_a_formula_is_defused(start: str) -> None:
+    assert inert(f"{start}1+1") == f"'{start}1+1"
+    assert inert(f"a{start}1") == f"a{start}1"

@@ -25,7 +25,7 @@ from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
 from worker.care.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
-from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location
+from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location, session_factory
 from worker.settings.config import Destination, Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
@@ -60,6 +60,7 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         ("database", partial(_database, settings)),
         ("broker", partial(_broker, settings)),
         *((f"model bundle {name}", partial(_bundle, settings, name)) for name in settings.bundles),
+        ("active bundles", partial(_active_bundles, settings)),
         ("disk", partial(_disk, settings)),
         ("sources", partial(_sources, settings)),
         *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
@@ -143,6 +144,23 @@ def _bundle(settings: Settings, name: str) -> str:
     if bundle.suitability is None:
         mark += ", PICTURES NOT CHECKED for being frontal chests (python -m training suitability)"
     return f"{bundle.name} {bundle.model_version}{mark}, {sum(bundle.trained)} of {len(bundle.labels)} findings, intact"
+
+
+def _active_bundles(settings: Settings) -> str:
+    """Say what was promoted, and whether this configuration knows it."""
+    from worker.runs.workplace import require_active_configured
+
+    engine = open_engine(settings.effective_database_url)
+    try:
+        require_current_schema(engine)
+        with session_factory(engine, read_only=True)() as session:
+            active = require_active_configured(session, settings)
+    except StartError as error:
+        raise CheckFailed(str(error)) from error
+    finally:
+        engine.dispose()
+    promoted = [f"{bundle} in the place of {name}" for name, bundle in active.items() if bundle != name]
+    return ", ".join(promoted) or "as configured; none was promoted"
 
 
 def _disk(settings: Settings) -> str:

@@ -110,6 +110,11 @@ class Overview:
                 )
                 yield Attention("queues", words)
 
+        shadow = next((queue for queue in self.queues if queue.name == "shadow"), None)
+        if shadow and shadow.waiting and not any(p.alive and p.role == "shadow worker" for p in self.processes):
+            counted = _counted(shadow.waiting, "study", "studies")
+            yield Attention("queues", f"{counted} waiting for a second analysis and no shadow worker is running")
+
     def _failures(self) -> Iterator[Attention]:
         for failure in self.failures:
             if failure.state in (StudyState.FAILED, StudyState.HELD):

@@ -10,7 +10,7 @@ from celery.signals import setup_logging
 
 from worker.foundation.logs import configure_logging
 from worker.queue.celery_app import QUEUES, app, configure
-from worker.rows.database import open_engine, require_current_schema
+from worker.rows.database import open_engine, require_current_schema, session_factory
 from worker.settings.config import ConfigurationError, Settings
 
 DELIVERY_PROCESSES = 2
@@ -71,12 +71,14 @@ def require_usable(settings: Settings, queues: Sequence[str]) -> None:
     engine = open_engine(settings.effective_database_url)
     try:
         require_current_schema(engine)
+        if analyses(queues):
+            from worker.runs.workplace import check_bundles, require_active_configured  # deliveries need no network
+
+            check_bundles(settings)
+            with session_factory(engine, read_only=True)() as session:
+                require_active_configured(session, settings)
     finally:
         engine.dispose()
-    if analyses(queues):
-        from worker.runs.workplace import check_bundles  # a delivery worker needs no network
-
-        check_bundles(settings)
 
 
 def analyses(queues: Sequence[str]) -> bool:

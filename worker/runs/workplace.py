@@ -12,6 +12,7 @@ from functools import cache
 from typing import cast
 
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError, load_bundle
@@ -86,6 +87,22 @@ def check_bundles(settings: Settings) -> Mapping[str, Bundle]:
         One is missing, damaged, or a demonstration where that is not allowed.
     """
     return {name: _checked_bundle(settings, name) for name in settings.bundles}
+
+
+def require_active_configured(session: Session, settings: Settings) -> dict[str, str]:
+    """Return which bundle is active in the place of each configured one.
+
+    Raises
+    ------
+    BundleUnusable
+        One that was promoted is not configured here: every run that asks for it would fail.
+    """
+    active = {name: active_bundle(session, name) for name in settings.bundles}
+    for name, bundle in active.items():
+        if bundle not in settings.bundles:
+            cause = f"was promoted in the place of {name} and is not configured; add it to bundles, or roll back first"
+            raise BundleUnusable(bundle, cause)
+    return active
 
 
 def load_model(settings: Settings, bundle_name: str) -> LoadedModel:

@@ -43,7 +43,8 @@ GROUP_TITLES = {
 RESULT_COLUMNS = (
     "Kind", "Finding", "SOP Instance UID", "Destination", "State", "Attempts", "Status", "Comment", "Sent",
 )  # fmt: skip
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are full-width forms, which some spreadsheets take for the others."""
 
 
 def escape(text: str) -> str:

@@ -28,9 +28,11 @@ from dicom_io.receiving import ScpSettings
 from dicom_io.storage_scp import StorageScp
 from dicom_io.storage_scu import echo, send
 from dicom_io.tls import CurrentTls, TlsFileError, TlsFiles
-from worker.care.certificates import Authority, AuthorityUnusable, issue, open_authority
 from worker.care.check import check_everything
 from worker.cli import app
+from worker.figures.overview import read_overview
+from worker.foundation.certificates import Authority, AuthorityUnusable, issue, open_authority
+from worker.rows.database import database_now, open_engine, session_factory
 from worker.settings.config import load_settings
 
 pytestmark = pytest.mark.timeout(200)
@@ -276,6 +278,30 @@ def test_check_says_until_when_certificates_are_good_and_fails_where_one_is_not(
     passed, detail = checked(replace(certificates.good, key=certificates.early.key))
     assert not passed
     assert "does not fit its key" in detail
+
+
+def test_the_operations_page_names_certificates_before_they_end(
+    certificates: Certificates, sqlite_url: str, tmp_path: Path
+) -> None:
+    soon = issue(certificates.authority, "soon", tmp_path, ends=datetime.now(UTC) + timedelta(days=20))
+    engine = open_engine(sqlite_url)
+
+    def sentences(certificate: Path, key: Path) -> list[str]:
+        tls = {"certificate_file": certificate, "key_file": key, "ca_file": certificates.good.ca}
+        settings = load_settings(data_dir=tmp_path, database_url=sqlite_url, listen_tls=tls)
+        with session_factory(engine)() as session:
+            overview = read_overview(session, settings, database_now(session))
+        return [item.sentence for item in overview.attention if "certificate" in item.sentence]
+
+    try:
+        assert sentences(certificates.good.certificate, certificates.good.key) == []
+        (sentence,) = sentences(*soon)
+        assert sentence.startswith("the certificate of CN=soon (listen_tls) ends on ")
+        (sentence,) = sentences(certificates.expired.certificate, certificates.expired.key)
+        assert "ENDED" in sentence
+        assert sentences(tmp_path / "not-here.pem", certificates.good.key) == []
+    finally:
+        engine.dispose()
 
 
 def _received(connection: socket.socket) -> bytes:

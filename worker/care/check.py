@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ from dicom_io.storage_scu import echo
 from dicom_io.tls import TlsFileError
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
-from worker.care.certificates import InvalidCertificate, certificates_in, validity
+from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
 from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location, session_factory
 from worker.settings.config import Destination, Settings
@@ -32,6 +32,7 @@ from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.notifications import Mail, Webhook
 from worker.settings.reconcile import Reconcile
 from worker.settings.tls import Tls
+from worker.settings.tls_users import tls_of
 from worker.views.presentation import bytes_text
 from worker.views.rendering import escape
 
@@ -231,19 +232,6 @@ def _mail(channel: Mail) -> str:
     except NotTold as error:
         raise CheckFailed(f"{channel.host}:{channel.port}: {error}") from error
     return f"{channel.host}:{channel.port} lets us in; {len(channel.recipients)} told of {', '.join(channel.levels)}"
-
-
-def tls_of(settings: Settings) -> Iterator[tuple[str, Tls]]:
-    """Yield everything that has TLS files, with its name in the configuration."""
-    owners: list[tuple[str, Tls | None]] = [
-        ("listen_tls", settings.listen_tls),
-        *((f"destination {item.name}", item.tls) for item in settings.destinations),
-        *((f"HL7 destination {item.name}", item.tls) for item in settings.hl7_destinations),
-        ("hl7_listener", settings.hl7_listener.tls if settings.hl7_listener else None),
-        ("reconcile", settings.reconcile.tls if settings.reconcile else None),
-        *((f"UPS peer {item.ae_title}", item.tls) for item in (settings.ups.peers if settings.ups else ())),
-    ]
-    return ((owner, tls) for owner, tls in owners if tls is not None)
 
 
 def _archive(settings: Settings, archive: Reconcile) -> str:

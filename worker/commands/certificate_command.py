@@ -30,7 +30,7 @@ def make_certificates(
     The first call makes a private authority (ca.pem, ca-key.pem); later ones sign with it. Each HOST gets HOST.pem and
     HOST-key.pem, new ones where it has some already: running processes read them again by themselves.
     """
-    from worker.care.certificates import CA_FILE, CA_KEY_FILE, issue, open_authority
+    from worker.foundation.certificates import CA_FILE, CA_KEY_FILE, issue, open_authority
 
     for host in hosts:
         if not _HOST.fullmatch(host):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from worker.figures.certificates import EndingCertificate, ending_certificates
 from worker.figures.flow import (
     DestinationFigures,
     FailedStudy,
@@ -63,6 +64,8 @@ class Overview:
     disk: DiskFigures | None
     gaps: Sequence[ReceptionGap] = ()
     """Times in which nothing could be received, about which the archive has not been asked."""
+    certificates: Sequence[EndingCertificate] = ()
+    """Which end within the month, or have ended."""
     unread_notes: Sequence[str] = ()
     """Studies with a rejection note of the last week that could not be read."""
 
@@ -78,6 +81,7 @@ class Overview:
             *self._destinations(),
             *self._sources(),
             *self._gaps(),
+            *self._certificates(),
         ]
 
     def _processes(self) -> Iterator[Attention]:
@@ -144,6 +148,11 @@ class Overview:
                 usual = f"{source.expected_since:.0f} studies were to be expected"
                 yield Attention("sources", f"{name} has sent nothing for {silent}; {usual}")
 
+    def _certificates(self) -> Iterator[Attention]:
+        for item in self.certificates:
+            when = f"{'ends' if item.ends_at > self.now else 'ENDED'} on {item.ends_at:%Y-%m-%d}"
+            yield Attention("processes", f"the certificate of {item.subject} ({item.owner}) {when}")
+
     def _gaps(self) -> Iterator[Attention]:
         for gap in self.gaps:
             why = f"; {gap.reason}" if gap.reason else ""
@@ -173,5 +182,6 @@ def read_overview(session: Session, settings: Settings, now: datetime) -> Overvi
         process_figures(session, now),
         disk_figures(session, settings, now),
         open_gaps(session),
+        ending_certificates(settings, now),
         unread_notes(session, now - UNREAD_NOTES_WINDOW),
     )

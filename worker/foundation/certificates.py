@@ -55,6 +55,11 @@ def certificates_in(path: Path) -> list[x509.Certificate]:
         raise InvalidCertificate(f"{path} holds no PEM certificate that can be read") from error
 
 
+def ends_within(certificate: x509.Certificate, now: datetime, days: int = WARN_DAYS) -> bool:
+    """Say whether it ends within so many days, or has ended."""
+    return certificate.not_valid_after_utc - now < timedelta(days=days)
+
+
 def validity(certificate: x509.Certificate, now: datetime) -> str:
     """Return whose it is and when it ends, in words.
 

@@ -30,6 +30,7 @@ COMMANDS = (
     "studies",
     "show",
     "requeue",
+    "resend",
     "demo",
     "export",
     "explain",

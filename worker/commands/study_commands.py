@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import InstanceStore
 from worker.care.administration import UnknownStudy, requeue_study
 from worker.care.release import release_study
+from worker.care.resend import resend_study
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now, open_engine, require_current_schema, session_factory
@@ -150,6 +151,36 @@ def requeue(study: StudyArgument, json_output: JsonOption = False, config: Confi
     )
 
 
+def resend(
+    study: StudyArgument,
+    destination: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--destination",
+            metavar="NAME",
+            help="Only to this destination of the configuration; may be repeated. Default: all that results went to.",
+        ),
+    ] = None,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Send a study's present results once more, byte for byte, as after an archive was restored from a backup.
+
+    What still waits is tried at once. Nothing is analysed again; what was superseded or taken back stays so. Written to
+    the audit trail.
+    """
+    settings = load_settings(config)
+    with opened(settings, read_only=False) as session:
+        uid = resolve_study(session, study)
+        resent = resend_study(session, uid, destination or (), person(), settings)
+    ring(settings, resent.study_instance_uid, "", deliveries=True)
+    if json_output:
+        print_json(as_json(resent))
+        return
+    due = ", ".join(f"{count} to {name}" for name, count in resent.deliveries.items())
+    Console().print(f"study {resent.study_instance_uid}: sending again {due}", highlight=False, soft_wrap=True)
+
+
 def release(
     study: StudyArgument,
     patient_id: Annotated[
@@ -190,5 +221,5 @@ def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries:
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     panel = "Studies"
-    for command in (studies, show, requeue, release):
+    for command in (studies, show, requeue, resend, release):
         app.command(rich_help_panel=panel)(command)

@@ -123,9 +123,10 @@ class Traffic:
             raise NotStoredError(f"{self.receiver.name} stored other bytes than were sent ({self.case.name})")
         self.receiver.clear()
         self.sent = True
+        Traffic._serial += 1 + len(self.requests)
+        studies = [fresh_uid(-Traffic._serial - number) for number in range(self.case.associations)]
         for index, request in enumerate(self.requests):
-            Traffic._serial += 1
-            request.rename(fresh_uid(2 * Traffic._serial), fresh_uid(2 * Traffic._serial + 1))
+            request.rename(studies[index % self.case.associations], fresh_uid(2 * (Traffic._serial - index)))
             if self.case.sender == "storescu":
                 request.write_file(self.folder / f"{index}.dcm")
 

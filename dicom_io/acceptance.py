@@ -20,7 +20,9 @@ class RefusedError(Exception):
         self.reason_code = reason_code
 
 
-def checked_header(encoded: bytes, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+def checked_header(
+    encoded: bytes | memoryview, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str
+) -> Dataset:
     """Return the header of an acceptable instance.
 
     Parameters

@@ -8,15 +8,21 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from io import BytesIO
+from pathlib import Path
 from typing import Any, cast
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 import dicom_io.closing  # noqa: F401 (its import is its effect)
+from dicom_io.file_meta import encode_file_meta
+from dicom_io.spool import SpooledDataSet
+from dicom_io.streaming import HoldingSocket, StreamingDul
 from dicom_io.tls import CurrentTls, in_words
 
 LOGGER = logging.getLogger(__name__)
@@ -32,7 +38,7 @@ MAXIMUM_HANDSHAKES = 50
 """At once; a connection more is closed. Established ones count as associations instead."""
 
 
-class BoundedSocket(AssociationSocket):
+class BoundedSocket(HoldingSocket):
     """Reads in large steps (pynetdicom: 4096 bytes) and refuses PDUs longer than we announced."""
 
     maximum_pdu_bytes: int
@@ -50,7 +56,9 @@ class BoundedSocket(AssociationSocket):
         connection = cast(socket.socket, self.socket)
         received = bytearray(nr_bytes)
         view = memoryview(received)
-        filled = 0
+        held = self.take_held(nr_bytes)
+        filled = len(held)
+        received[:filled] = held
         while filled < nr_bytes:
             count = connection.recv_into(view[filled:], min(RECEIVE_STEP_BYTES, nr_bytes - filled))
             if not count:
@@ -60,13 +68,37 @@ class BoundedSocket(AssociationSocket):
 
 
 class BoundedDimse(DIMSEServiceProvider):
-    """Aborts an association whose data set outgrows the limit."""
+    """Aborts an association whose data set outgrows the limit, and sends data sets to disk as they arrive."""
 
     maximum_instance_bytes: int
+    spool_folder: Path | None = None
+    """Where arriving data sets are written; None keeps them in memory."""
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Collect a fragment; beyond the limit drop what was collected and abort."""
         super().receive_primitive(primitive)
+        if not self.refuse_oversized() and self.spool_folder is not None:
+            self._spool(self.spool_folder)
+
+    def _spool(self, folder: Path) -> None:
+        """Let the data set that begins to arrive go to a file from here on."""
+        message = self.message
+        if not isinstance(message, C_STORE_RQ) or isinstance(message.data_set, SpooledDataSet):
+            return
+        command, context = message.command_set, self.assoc._accepted_cx.get(message.context_id or 0)
+        if context is None:  # pynetdicom aborts for it once the message is whole
+            return
+        uids = (str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID))
+        try:
+            spooled = SpooledDataSet(folder, encode_file_meta(*uids, str(context.transfer_syntax[0])))
+        except OSError as error:
+            LOGGER.warning("an arriving data set is kept in memory, no file can be made (%s)", error.strerror)
+            return
+        spooled.write(cast(BytesIO, message.data_set).getvalue())
+        message.data_set = spooled
+
+    def refuse_oversized(self) -> bool:
+        """Drop a data set that grew beyond the limit and abort; say whether that was so."""
         data_set = self.message.data_set if self.message is not None else None
         if data_set is not None and data_set.tell() > self.maximum_instance_bytes:
             LOGGER.warning(
@@ -74,6 +106,8 @@ class BoundedDimse(DIMSEServiceProvider):
             )
             self.message = None
             self.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
+            return True
+        return False
 
 
 class BoundedRequestHandler(RequestHandler):
@@ -98,6 +132,10 @@ class BoundedRequestHandler(RequestHandler):
         dimse = BoundedDimse(association)
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
         association.dimse = dimse
+        if self.server.spool_folder is not None:
+            dimse.spool_folder = self.server.spool_folder
+            association.dul.__class__ = StreamingDul  # made by pynetdicom as well
+            cast(StreamingDul, association.dul).begin(self.server.ae.maximum_pdu_size, dimse.refuse_oversized)
         return association
 
 
@@ -116,6 +154,7 @@ class BoundedServer(ThreadedAssociationServer):
 
     daemon_threads = True
     maximum_instance_bytes: int = 1 << 30
+    spool_folder: Path | None = None
     tls: CurrentTls | None = None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:

@@ -45,7 +45,7 @@ class Span:
     end: int
 
 
-def require_complete(encoded: bytes, *, implicit: bool, little_endian: bool) -> None:
+def require_complete(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool) -> None:
     """Raise unless `encoded` is a run of whole elements.
 
     Raises
@@ -57,7 +57,7 @@ def require_complete(encoded: bytes, *, implicit: bool, little_endian: bool) -> 
         pass
 
 
-def spans(encoded: bytes, *, implicit: bool, little_endian: bool) -> Iterator[Span]:
+def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool) -> Iterator[Span]:
     """Yield where each element stands, in the order of the bytes; the last one may reach beyond their end.
 
     Up to seven zero bytes after the last element are tolerated (some senders pad their fragments).
@@ -95,11 +95,11 @@ def spans(encoded: bytes, *, implicit: bool, little_endian: bool) -> Iterator[Sp
         raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends inside an element; it was cut short")
 
 
-def _read(encoded: bytes, position: int, implicit: bool, little_endian: bool) -> _Element:
+def _read(encoded: bytes | memoryview, position: int, implicit: bool, little_endian: bool) -> _Element:
     order = "<" if little_endian else ">"
     group, number = struct.unpack_from(order + "HH", encoded, position)
     tag = group << 16 | number
-    representation = b"" if group == 0xFFFE else encoded[position + 4 : position + 6]
+    representation = b"" if group == 0xFFFE else bytes(encoded[position + 4 : position + 6])
     if not implicit and representation in _SHORT_LENGTH:
         (length_bytes,) = struct.unpack_from(order + "H", encoded, position + 6)
         return _Element(tag, representation, length_bytes, position + 8)

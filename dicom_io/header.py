@@ -44,7 +44,7 @@ PARSE_ERRORS = (
 """What pydicom raises on bytes that are not DICOM; it has no error class of its own for them."""
 
 
-def parse_header(encoded: bytes, transfer_syntax_uid: str) -> Dataset:
+def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Dataset:
     """Return the elements up to (0040,9FFF) and those of `LATER_GROUPS` of a whole encoded data set.
 
     No preamble and no file meta stand before it.
@@ -61,10 +61,10 @@ def parse_header(encoded: bytes, transfer_syntax_uid: str) -> Dataset:
         encoded, whole = inflate_head(encoded)
     implicit = transfer_syntax_uid in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
     little_endian = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
-    later = _later_bytes(encoded, implicit, little_endian, whole=whole)
+    head, later = _head_and_later_bytes(encoded, implicit, little_endian, whole=whole)
     try:
         header = read_dataset(
-            BytesIO(encoded), implicit, little_endian, stop_when=lambda tag, vr, length: tag > LAST_HEADER_TAG
+            BytesIO(head), implicit, little_endian, stop_when=lambda tag, vr, length: tag > LAST_HEADER_TAG
         )
     except PARSE_ERRORS as error:
         raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
@@ -74,17 +74,22 @@ def parse_header(encoded: bytes, transfer_syntax_uid: str) -> Dataset:
     return header
 
 
-def _later_bytes(encoded: bytes, implicit: bool, little_endian: bool, *, whole: bool) -> bytes:
-    """Return the encoded elements of `LATER_GROUPS`, after a look at all elements of a whole data set."""
+def _head_and_later_bytes(
+    encoded: bytes | memoryview, implicit: bool, little_endian: bool, *, whole: bool
+) -> tuple[bytes | memoryview, bytes]:
+    """Return what stands before the bulk and the elements of `LATER_GROUPS`, after a look at all elements."""
     later = bytearray()
+    head_ends = len(encoded)
     try:
         for span in spans(encoded, implicit=implicit, little_endian=little_endian):
+            if span.tag > LAST_HEADER_TAG:
+                head_ends = min(head_ends, span.start)
             if span.tag >> 16 in LATER_GROUPS:
                 later += encoded[span.start : span.end]
     except TruncatedDataSetError:
         if whole:
             raise
-    return bytes(later)
+    return encoded[:head_ends], bytes(later)
 
 
 def _later_elements(later: bytes, implicit: bool, little_endian: bool) -> Dataset:
@@ -94,7 +99,7 @@ def _later_elements(later: bytes, implicit: bool, little_endian: bool) -> Datase
         return Dataset()
 
 
-def inflate_head(deflated: bytes, kept_bytes: int = INFLATED_HEAD_BYTES) -> tuple[bytes, bool]:
+def inflate_head(deflated: bytes | memoryview, kept_bytes: int = INFLATED_HEAD_BYTES) -> tuple[bytes, bool]:
     """Return the first `kept_bytes` of a raw deflate stream (PS3.5 A.5), and whether that is all of it.
 
     Raises
@@ -107,7 +112,7 @@ def inflate_head(deflated: bytes, kept_bytes: int = INFLATED_HEAD_BYTES) -> tupl
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     head = bytearray()
     total_bytes = 0
-    rest = deflated
+    rest: bytes | memoryview = deflated
     try:
         while not inflater.eof:
             piece = inflater.decompress(rest, _INFLATE_STEP_BYTES)

@@ -15,17 +15,23 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_io.spool import SpooledDataSet
 from dicom_io.uids import is_valid_uid
 
 INCOMING_FOLDER = ".incoming"
 QUARANTINE_FOLDER = "quarantine"
 QUARANTINE_LIMIT_BYTES = 1_000_000_000
 """Refused objects kept for the engineer to look at; beyond this the oldest go, so that nobody can fill the disk."""
+SYNCING_THREADS = 8
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Content = Iterable[bytes | memoryview] | SpooledDataSet
+"""A file to store: its bytes in pieces, or a data set that was written while it arrived."""
 
 
 class StoreError(Exception):
@@ -71,17 +77,18 @@ class InstanceStore:
         self.minimum_free_bytes = minimum_free_bytes
         self._incoming = root / INCOMING_FOLDER
         self._quarantine = root / QUARANTINE_FOLDER
+        self._syncing = ThreadPoolExecutor(SYNCING_THREADS, thread_name_prefix="fsync")  # starts threads when used
 
     def write(
         self,
         study_instance_uid: str,
         sop_instance_uid: str,
-        chunks: Iterable[bytes | memoryview],
+        chunks: Content,
         suffix: str = ".dcm",
     ) -> StoredFile:
         """Store one instance; when this returns, its bytes and its name outlast a power cut.
 
-        The same bytes again end in the same file.
+        The same bytes again end in the same file. A spooled data set is on this file system already and is renamed.
 
         Raises
         ------
@@ -118,7 +125,7 @@ class InstanceStore:
             raise StoreError("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
 
-    def quarantine(self, chunks: Iterable[bytes | memoryview], reason: str) -> Path:
+    def quarantine(self, chunks: Content, reason: str) -> Path:
         """Keep a refused object for inspection, with a ``.txt`` beside it that says why.
 
         Not fsynced: the sender was told that the object was refused. `reason` must not name the patient.
@@ -134,7 +141,7 @@ class InstanceStore:
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9))
             path = self._quarantine / f"{stamp}.{now_ns % 10**9:09d}Z-{uuid.uuid4().hex[:8]}.bin"
             with path.open("wb") as file:
-                file.writelines(chunks)
+                file.writelines((chunks.whole(),) if isinstance(chunks, SpooledDataSet) else chunks)
             path.with_suffix(".txt").write_text(reason + "\n")
             self._trim_quarantine()
         except OSError as error:
@@ -165,7 +172,9 @@ class InstanceStore:
                 f"{free_bytes} bytes free, {self.minimum_free_bytes} must stay free (minimum_free_bytes)", self.root
             )
 
-    def _write(self, folder: Path, chunks: Iterable[bytes | memoryview], suffix: str) -> StoredFile:
+    def _write(self, folder: Path, chunks: Content, suffix: str) -> StoredFile:
+        if isinstance(chunks, SpooledDataSet):
+            return self._keep(folder, chunks.path, chunks.descriptor, chunks.sha256, suffix)
         partial = self._incoming / f"{uuid.uuid4().hex}.part"
         try:
             digest = hashlib.sha256()
@@ -173,15 +182,29 @@ class InstanceStore:
                 for chunk in chunks:
                     _write_all(file.fileno(), chunk)
                     digest.update(chunk)
-                os.fsync(file.fileno())
-                size_bytes = file.tell()
-            _make_durable_folders(self.root, folder)
-            final = folder / f"{digest.hexdigest()[:16]}{suffix}"
-            partial.replace(final)
-            _fsync_folder(folder)
+                return self._keep(folder, partial, file.fileno(), digest.hexdigest, suffix)
         finally:
             partial.unlink(missing_ok=True)
-        return StoredFile(final.relative_to(self.root).as_posix(), size_bytes, digest.hexdigest())
+
+    def _keep(
+        self, folder: Path, partial: Path, descriptor: int, hash_all: Callable[[], str], suffix: str
+    ) -> StoredFile:
+        """Give a whole file its final name, with everything on disk that leads to it.
+
+        What must be on disk before the name (the bytes, the new folders) is written at the same time, which a
+        journalling file system does in one go, while this thread computes the hash.
+        """
+        grown = _make_folders(self.root, folder)
+        writing = [self._syncing.submit(os.fsync, descriptor), *(self._syncing.submit(_fsync_folder, g) for g in grown)]
+        try:
+            sha256 = hash_all()
+        finally:
+            for one in wait(writing).done:
+                one.result()
+        final = folder / f"{sha256[:16]}{suffix}"
+        partial.replace(final)
+        _fsync_folder(folder)
+        return StoredFile(final.relative_to(self.root).as_posix(), os.fstat(descriptor).st_size, sha256)
 
     def _trim_quarantine(self) -> None:
         files = sorted(self._quarantine.glob("*.bin"))  # names begin with the time
@@ -200,12 +223,12 @@ def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _make_durable_folders(root: Path, folder: Path) -> None:
-    """Make `folder` and what lies between it and `root`, fsyncing each parent that gained an entry."""
+def _make_folders(root: Path, folder: Path) -> list[Path]:
+    """Make `folder` and what lies between it and `root`; return the parents that gained an entry, still to fsync."""
     missing = [path for path in (folder, *folder.parents) if path.is_relative_to(root) and not path.is_dir()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        _fsync_folder(path.parent)
+    return [path.parent for path in missing]
 
 
 def _fsync_folder(folder: Path) -> None:

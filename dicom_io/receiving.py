@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from pydicom.dataset import Dataset
 
+from dicom_io.instance_store import Content
 from dicom_io.reasons import ReasonCode
 from dicom_io.tls import TlsFiles
 
@@ -44,6 +46,8 @@ class ScpSettings:
     network_timeout_seconds: float = 300.0
     dimse_timeout_seconds: float = 120.0
     acse_timeout_seconds: float = 30.0
+    spool_folder: Path | None = None
+    """Where data sets are written while they arrive, on the file system of the instance store; None = in memory."""
     maximum_instance_bytes: int = 1 << 30
     """A data set that grows beyond this aborts its association: memory is bounded, whatever a peer sends."""
 
@@ -63,7 +67,7 @@ class ReceivedInstance:
     called_ae_title: str
     peer_address: str
     """IP address of the sender."""
-    chunks: tuple[bytes, ...] = field(repr=False)
+    chunks: Content = field(repr=False)
     """The file to write: preamble and file meta (PS3.10 7.1), then the data set, byte for byte as received."""
 
 
@@ -76,7 +80,7 @@ class RefusedInstance:
     """What is wrong and where; names no patient."""
     calling_ae_title: str
     peer_address: str
-    chunks: tuple[bytes, ...] = field(repr=False)
+    chunks: Content = field(repr=False)
     """As in `ReceivedInstance`, for the quarantine."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -43,6 +44,7 @@ from dicom_io.receiving import (
 from dicom_io.storage_commitment import STATUS_INVALID_ARGUMENT as COMMITMENT_INVALID_ARGUMENT
 from dicom_io.storage_commitment import TakeAnswer, answer_event
 from dicom_io.store_service import Origin, answer_store
+from dicom_io.streaming import private_parts_changed
 from dicom_io.tls import CurrentTls
 from dicom_io.ups_scp import UpsScp
 
@@ -162,8 +164,20 @@ class StorageScp:
         except OSError as error:
             raise PortTaken(error, settings.host, port) from error
         server.maximum_instance_bytes = settings.maximum_instance_bytes
+        server.spool_folder = self._spool_folder()
         server.tls = tls
         self._servers[name] = server
+
+    def _spool_folder(self) -> Path | None:
+        """Return where to write what arrives; None, and it is kept in memory, where that cannot be done."""
+        folder = self.settings.spool_folder
+        if folder is None:
+            return None
+        if private_parts_changed():
+            LOGGER.warning("this pynetdicom is not the one that receiving was made fast for; it works, but slower")
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @property
     def address(self) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Answers C-STORE requests, whichever side opened the association: nothing is decoded and nothing analysed meanwhile.
 
-The order for one object: whole data set in memory, header parsed and checked, receiver makes it durable, answer.
+The order for one object: the whole data set in its file (`dicom_io.spool`) or in memory, header parsed and checked,
+receiver makes it durable, answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pynetdicom.events import Event
 from dicom_io.acceptance import RefusedError, checked_header
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.header import text
-from dicom_io.instance_store import StoreError
+from dicom_io.instance_store import Content, StoreError
 from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import (
     STATUS_CANNOT_UNDERSTAND,
@@ -31,6 +32,7 @@ from dicom_io.receiving import (
     ReceiverUnavailable,
     RefusedInstance,
 )
+from dicom_io.spool import SpooledDataSet
 
 LOGGER = logging.getLogger(__name__)
 ERROR_COMMENT_CHARACTERS = 64
@@ -68,6 +70,9 @@ def answer_store(event: Event, receiver: Receiver, origin: Origin) -> StoreAnswe
         stack = "".join(traceback.format_tb(error.__traceback__))  # no message: it could hold patient data
         LOGGER.error("instance not stored: unexpected %s\n%s", type(error).__name__, stack)
         outcome = ReceiveOutcome(STATUS_PROCESSING_FAILURE, f"Internal error ({type(error).__name__})")
+    finally:
+        if isinstance(spooled := cast(C_STORE, event.request).DataSet, SpooledDataSet):
+            spooled.discard()  # no more than its temporary name once it was stored
     response = Dataset()
     response.Status = outcome.status
     if outcome.comment:
@@ -77,11 +82,17 @@ def answer_store(event: Event, receiver: Receiver, origin: Origin) -> StoreAnswe
 
 def _receive(event: Event, receiver: Receiver, origin: Origin) -> tuple[ReceiveOutcome, str | None]:
     request = cast(C_STORE, event.request)
-    encoded = request.DataSet.getvalue() if request.DataSet is not None else b""
+    spooled = request.DataSet if isinstance(request.DataSet, SpooledDataSet) and request.DataSet.on_disk else None
     syntax = str(event.context.transfer_syntax)
     calling, address = origin.calling_ae_title, origin.peer_address
     sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-    chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax), encoded)
+    encoded: bytes | memoryview
+    chunks: Content
+    if spooled is not None:
+        encoded, chunks = spooled.view(), spooled
+    else:
+        encoded = request.DataSet.getvalue() if request.DataSet is not None else b""
+        chunks = (encode_file_meta(sop_class_uid, sop_instance_uid, syntax), encoded)
     try:
         header = checked_header(encoded, syntax, sop_class_uid, sop_instance_uid)
     except RefusedError as error:

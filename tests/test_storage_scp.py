@@ -23,7 +23,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
 
-from dicom_io.instance_store import InstanceStore, StorageFull, StoredFile
+from dicom_io.instance_store import INCOMING_FOLDER, InstanceStore, StorageFull, StoredFile
 from dicom_io.peer import Peer
 from dicom_io.reasons import ReasonCode
 from dicom_io.storage_scp import (
@@ -84,7 +84,18 @@ def start(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
 
     def starter(**settings: object) -> StorageScp:
         scp = StorageScp(
-            ScpSettings(**({"ae_title": "CXRAI", "port": 0, "accept_unknown_callers": True} | settings)), receiver
+            ScpSettings(
+                **(
+                    {
+                        "ae_title": "CXRAI",
+                        "port": 0,
+                        "accept_unknown_callers": True,
+                        "spool_folder": receiver.store.root / INCOMING_FOLDER,
+                    }
+                    | settings
+                )
+            ),
+            receiver,
         )
         scp.start()
         running.append(scp)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -17,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.receiving import ReceivedInstance, ReceiveOutcome, ReceiverUnavailable, RefusedInstance
 from worker.arrival.completion import QueuedRun, queue_if_due
+from worker.arrival.group_commit import GroupCommit
 from worker.arrival.reception import Reception
 from worker.foundation.failpoints import failpoint
 from worker.rows.database import SessionFactory, database_now
@@ -57,6 +59,7 @@ class Intake:
         self._store = store
         self._ring_triage = ring_triage
         self._reception = Reception(settings)
+        self._group_commit = GroupCommit(sessions)
         self._refusing_since: float | None = None
 
     def accepting(self) -> bool:
@@ -86,8 +89,7 @@ class Intake:
         try:
             stored = self._store.write(received.study_instance_uid, received.sop_instance_uid, received.chunks)
             failpoint("after_file_before_row")
-            with self._sessions.begin() as session:
-                self._reception.enter(session, received, stored)
+            self._group_commit.commit(partial(self._reception.enter, received=received, stored=stored))
         except StoreError:
             self._refusing_since = self._refusing_since or time.monotonic()
             raise

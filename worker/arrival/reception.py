@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, exists, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -34,7 +34,16 @@ from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
 from worker.rows.study_words import SEARCHED, keep_words
-from worker.rows.tables import Disposition, Instance, ReceivedNote, RejectedInstance, Result, Study, StudyState
+from worker.rows.tables import (
+    Disposition,
+    IdentityCorrection,
+    Instance,
+    ReceivedNote,
+    RejectedInstance,
+    Result,
+    Study,
+    StudyState,
+)
 from worker.settings.config import Settings
 
 ACTOR = "listener"
@@ -50,14 +59,16 @@ class Reception:
     def enter(self, session: Session, received: ReceivedInstance, stored: StoredFile) -> None:
         """Add the instance to its study; the caller commits, and until then nothing is ours."""
         now = database_now(session)
-        study, elsewhere = _lock_studies(session, received, now)
-        known = _newest_version(session, received)
+        stated = identity_columns(received.header)
+        study, elsewhere = _lock_studies(session, received, stated, now)
+        remarkable = _is_remarkable(session, received)
+        known = _newest_version(session, received) if remarkable else None
         if known is not None and known.sha256 == stored.sha256:
             return
-        verdict = self._judge(session, received, now)
+        verdict = self._judge(session, received, now, remarkable=remarkable)
         if known is not None:
             known.current = False
-        instance = _instance(received, stored, verdict, now)
+        instance = _instance(received, stored, verdict, stated["patient_id"], now)
         instance.version = known.version + 1 if known else 1
         session.add(instance)
         if instance.sop_class_uid == KEY_OBJECT_SELECTION and verdict.reason_code != ReasonCode.OWN_RESULT:
@@ -66,19 +77,18 @@ class Reception:
         self._record(session, study, instance, known, now)
         study.last_received_at = now
         ours = verdict.reason_code == ReasonCode.OWN_RESULT
-        columns = corrected_columns(
-            identity_columns(received.header), corrections_of(session, study.study_instance_uid)
-        )
+        corrections = corrections_of(session, study.study_instance_uid) if remarkable else []
+        columns = corrected_columns(stated, corrections)
         if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
             take_over(study, columns, corrected=known is not None)
         if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or _unanswered(study)):
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 
-    def _judge(self, session: Session, received: ReceivedInstance, now: datetime) -> Verdict:
+    def _judge(self, session: Session, received: ReceivedInstance, now: datetime, *, remarkable: bool) -> Verdict:
         own = select(Result.id).where(Result.sop_instance_uid == received.sop_instance_uid).limit(1)
-        if session.scalar(own) is not None:
+        if remarkable and session.scalar(own) is not None:
             return _OWN_RESULT
-        if (title := _rejected_for(session, received)) is not None:
+        if remarkable and (title := _rejected_for(session, received)) is not None:
             return Verdict(Disposition.NOT_ANALYSED, ReasonCode.REJECTED, title)
         rules = selection_rules(self._settings, received.calling_ae_title)
         return judge_tags(received.header, rules, site_date(self._settings, now))
@@ -106,14 +116,16 @@ class Reception:
         )
 
 
-def _lock_studies(session: Session, received: ReceivedInstance, now: datetime) -> tuple[Study, list[Study]]:
+def _lock_studies(
+    session: Session, received: ReceivedInstance, stated: dict[str, str], now: datetime
+) -> tuple[Study, list[Study]]:
     """Return the instance's study, made if new, and the other studies that know its SOP Instance UID; all locked."""
     uid = received.study_instance_uid
     if session.get_bind().dialect.name == "postgresql":  # two senders of one SOP Instance UID must see each other
         session.execute(
             text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))"), {"uid": received.sop_instance_uid}
         )
-    _make_study(session, received, now)
+    _make_study(session, received, stated, now)
     elsewhere = session.scalars(
         select(Instance.study_instance_uid)
         .where(Instance.sop_instance_uid == received.sop_instance_uid, Instance.study_instance_uid != uid)
@@ -126,8 +138,7 @@ def _lock_studies(session: Session, received: ReceivedInstance, now: datetime) -
     return study, [other for other in locked.values() if other is not None]
 
 
-def _make_study(session: Session, received: ReceivedInstance, now: datetime) -> None:
-    columns = identity_columns(received.header)
+def _make_study(session: Session, received: ReceivedInstance, columns: dict[str, str], now: datetime) -> None:
     row = {
         **columns,
         "study_instance_uid": received.study_instance_uid,
@@ -146,6 +157,30 @@ def _make_study(session: Session, received: ReceivedInstance, now: datetime) -> 
         keep_words(session.connection(), received.study_instance_uid, (str(columns[name]) for name in SEARCHED))
 
 
+_REMARKABLE = select(
+    or_(
+        exists().where(
+            Instance.study_instance_uid == bindparam("study"), Instance.sop_instance_uid == bindparam("instance")
+        ),
+        exists().where(Result.sop_instance_uid == bindparam("instance")),
+        exists().where(
+            RejectedInstance.study_instance_uid == bindparam("study"),
+            RejectedInstance.sop_instance_uid == bindparam("instance"),
+        ),
+        exists().where(IdentityCorrection.study_instance_uid == bindparam("study")),
+    )
+)
+
+
+def _is_remarkable(session: Session, received: ReceivedInstance) -> bool:
+    """Say whether anything is known already of this image, or that its study's patient was corrected.
+
+    One look instead of four: hardly any image is, and the sender waits meanwhile. Ask with the study locked.
+    """
+    uids = {"study": received.study_instance_uid, "instance": received.sop_instance_uid}
+    return bool(session.scalar(_REMARKABLE, uids))
+
+
 def _newest_version(session: Session, received: ReceivedInstance) -> Instance | None:
     return session.scalars(
         select(Instance)
@@ -159,7 +194,9 @@ def _newest_version(session: Session, received: ReceivedInstance) -> Instance | 
     ).first()
 
 
-def _instance(received: ReceivedInstance, stored: StoredFile, verdict: Verdict, now: datetime) -> Instance:
+def _instance(
+    received: ReceivedInstance, stored: StoredFile, verdict: Verdict, patient_id: str, now: datetime
+) -> Instance:
     return Instance(
         sop_instance_uid=received.sop_instance_uid,
         current=True,
@@ -170,7 +207,7 @@ def _instance(received: ReceivedInstance, stored: StoredFile, verdict: Verdict, 
         path=stored.path,
         bytes=stored.bytes,
         sha256=stored.sha256,
-        patient_id=identity_columns(received.header)["patient_id"],
+        patient_id=patient_id,
         calling_ae_title=received.calling_ae_title,
         received_at=now,
         disposition=verdict.disposition,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.instance_store import INCOMING_FOLDER, InstanceStore
 from dicom_io.storage_scp import PortTaken, ScpSettings, StorageScp
 from dicom_io.tls import TlsFileError
 from dicom_io.ups_scp import UpsScp
@@ -52,6 +52,7 @@ def scp_settings(settings: Settings) -> ScpSettings:
         network_timeout_seconds=settings.network_timeout_seconds,
         dimse_timeout_seconds=settings.dimse_timeout_seconds,
         acse_timeout_seconds=settings.acse_timeout_seconds,
+        spool_folder=settings.instances_dir / INCOMING_FOLDER,
     )
 
 

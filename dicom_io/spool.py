@@ -1,0 +1,114 @@
+"""A data set that goes to disk while it arrives, under a temporary name in the folder of the instance store.
+
+It stands where pynetdicom keeps a data set in memory. When the disk refuses, what was written is read back and the rest
+is kept in memory: whoever stores it then meets the same trouble and answers for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import mmap
+import os
+import uuid
+import weakref
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+LOGGER = logging.getLogger(__name__)
+MOST_PIECES = 512
+"""For one ``writev``; POSIX allows 1024."""
+
+
+class SpooledDataSet(BytesIO):
+    """An encoded data set in a file, behind the head of the file that it is going to be.
+
+    The file is deleted with this object, or with `discard`, unless it was renamed.
+
+    Parameters
+    ----------
+    folder
+        Where the file is made.
+    head
+        Preamble and file meta information (PS3.10 7.1).
+
+    Raises
+    ------
+    OSError
+        The file cannot be made.
+    """
+
+    def __init__(self, folder: Path, head: bytes) -> None:
+        super().__init__()
+        self.path = folder / f"{uuid.uuid4().hex}.part"
+        self.head = head
+        self.descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        self.discard = weakref.finalize(self, _forget, self.descriptor, self.path)
+        self._on_disk_bytes = 0
+        self._in_memory: BytesIO | None = None
+        self.write_all([memoryview(head)])
+
+    @property
+    def on_disk(self) -> bool:
+        """Say whether all of it is in the file; False after the disk refused."""
+        return self._in_memory is None
+
+    def write_all(self, pieces: Sequence[memoryview]) -> None:
+        """Append the pieces, one after the other."""
+        left = list(pieces)
+        while left and self._in_memory is None:
+            try:
+                written = os.writev(self.descriptor, left[:MOST_PIECES])
+            except OSError as error:
+                self._read_back(error)
+                break
+            self._on_disk_bytes += written
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if written:
+                left[0] = left[0][written:]
+        for piece in left:
+            if self._in_memory is not None:
+                self._in_memory.write(piece)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Append; what pynetdicom calls for the fragments that it decodes itself."""
+        self.write_all([memoryview(data)])
+        return memoryview(data).nbytes
+
+    def tell(self) -> int:
+        """Return how many bytes of the data set came so far."""
+        return self._on_disk_bytes - len(self.head) if self._in_memory is None else self._in_memory.tell()
+
+    def getvalue(self) -> bytes:
+        """Return the data set as bytes; a copy of all of it."""
+        return bytes(self.view()) if self._in_memory is None else self._in_memory.getvalue()
+
+    def view(self) -> memoryview:
+        """Return the data set as it lies in the file, read as needed; only while it is `on_disk`."""
+        return self.whole()[len(self.head) :]
+
+    def whole(self) -> memoryview:
+        """Return the file as `view` does, with its head."""
+        return memoryview(mmap.mmap(self.descriptor, self._on_disk_bytes, access=mmap.ACCESS_READ))
+
+    def sha256(self) -> str:
+        """Return the hash of the file; only while it is `on_disk`."""
+        return hashlib.sha256(self.whole()).hexdigest()
+
+    def _read_back(self, error: OSError) -> None:
+        LOGGER.warning("an arriving data set is kept in memory, its file cannot be written (%s)", error.strerror)
+        skipped = len(self.head)
+        kept = os.pread(self.descriptor, max(0, self._on_disk_bytes - skipped), skipped)
+        self._in_memory = BytesIO()
+        self._in_memory.write(kept)
+
+
+def _forget(descriptor: int, path: Path) -> None:
+    os.close(descriptor)
+    path.unlink(missing_ok=True)

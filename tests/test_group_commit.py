@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from worker.arrival.group_commit import GroupCommit
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.events import record
+from worker.rows.tables import Event
+
+
+@pytest.fixture
+def sessions(sqlite_url: str) -> Iterator[SessionFactory]:
+    engine = open_engine(sqlite_url)
+    yield session_factory(engine)
+    engine.dispose()
+
+
+def test_who_waits_is_committed_together_and_trouble_stays_with_its_own(sessions) -> None:
+    group_commit = GroupCommit(sessions)
+    under_way, go_on = threading.Event(), threading.Event()
+    transactions: list[int] = []
+
+    def first(session: Session) -> None:
+        under_way.set()
+        go_on.wait(10)
+        record(session, "received", actor="first")
+
+    def follower(number: int) -> None:
+        def entry(session: Session) -> None:
+            transactions.append(id(session.get_transaction()))
+            record(session, "received", actor=f"follower {number}")
+
+        group_commit.commit(entry)
+        with sessions() as session:  # committed when it returns
+            assert session.scalar(select(Event.id).where(Event.actor == f"follower {number}")) is not None
+
+    with ThreadPoolExecutor(8) as pool:
+        leading = pool.submit(group_commit.commit, first)
+        assert under_way.wait(10)
+        following = [pool.submit(follower, number) for number in range(5)]
+        while len(group_commit._waiting) < 5:
+            time.sleep(0.01)
+        go_on.set()
+        for each in (leading, *following):
+            each.result(20)
+    assert len(set(transactions)) == 1
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == 6
+
+
+def test_an_entry_that_fails_takes_no_other_with_it(sessions) -> None:
+    group_commit = GroupCommit(sessions)
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def first(session: Session) -> None:
+        under_way.set()
+        go_on.wait(10)
+
+    def good(session: Session) -> None:
+        record(session, "received", actor="good")
+
+    def bad(session: Session) -> None:
+        record(session, "received", actor="bad")
+        raise ValueError("its own trouble")
+
+    with ThreadPoolExecutor(4) as pool:
+        leading = pool.submit(group_commit.commit, first)
+        assert under_way.wait(10)
+        following = [pool.submit(group_commit.commit, entry) for entry in (good, bad, good)]
+        while len(group_commit._waiting) < 3:
+            time.sleep(0.01)
+        go_on.set()
+        leading.result(20)
+        following[0].result(20)
+        following[2].result(20)
+        with pytest.raises(ValueError, match="its own trouble"):
+            following[1].result(20)
+    with sessions() as session:
+        assert session.scalars(select(Event.actor)).all() == ["good", "good"]

@@ -1,0 +1,198 @@
+"""Receiving in large steps: the same bytes as pynetdicom would have kept, however the sender cuts them."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from factories import chest_radiograph
+from file_limits import files_of_at_most
+from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes, store_one
+
+from benchmarks.dicom_sender import association_request
+from dicom_io import streaming
+from dicom_io.instance_store import INCOMING_FOLDER
+from dicom_io.spool import SpooledDataSet
+from dicom_io.storage_scp import ScpSettings, StorageScp
+
+LAST, COMMAND = 2, 1
+ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> FolderReceiver:
+    return FolderReceiver(tmp_path / "instances")
+
+
+@pytest.fixture
+def start(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
+    running = []
+
+    def starter(*, spooled: bool = True) -> StorageScp:
+        folder = receiver.store.root / INCOMING_FOLDER if spooled else None
+        scp = StorageScp(ScpSettings("CXRAI", port=0, accept_unknown_callers=True, spool_folder=folder), receiver)
+        scp.start()
+        running.append(scp)
+        return scp
+
+    yield starter
+    for scp in running:
+        scp.stop(grace_seconds=1.0)
+
+
+def partial_files(receiver: FolderReceiver) -> list[Path]:
+    return list((receiver.store.root / INCOMING_FOLDER).glob("*"))
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+def fragment(control: int, value: bytes) -> bytes:
+    return struct.pack(">IBB", len(value) + 2, 1, control) + value
+
+
+def pdu(*fragments: bytes) -> bytes:
+    content = b"".join(fragments)
+    return struct.pack(">BxI", 4, len(content)) + content
+
+
+def command(sop_instance_uid: str) -> bytes:
+    def element(number: int, value: bytes) -> bytes:
+        return struct.pack("<HHI", 0, number, len(value)) + value
+
+    def uid(value: str) -> bytes:
+        return value.encode() + b"\0" * (len(value) % 2)
+
+    body = (
+        element(0x0002, uid(DX))
+        + element(0x0100, b"\x01\x00")
+        + element(0x0110, b"\x01\x00")
+        + element(0x0700, b"\x02\x00")
+        + element(0x0800, b"\x01\x00")
+        + element(0x1000, uid(sop_instance_uid))
+    )
+    return element(0x0000, struct.pack("<I", len(body))) + body
+
+
+def connected(scp: StorageScp) -> socket.socket:
+    connection = socket.create_connection(scp.address, timeout=10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(association_request("CXRAI", 16384))
+    assert connection.recv(4096)[0] == 2
+    return connection
+
+
+def cut(encoded: bytes, draw: random.Random) -> list[bytes]:
+    """Return PDUs that carry the data set: fragments of all lengths, empty ones, several in one PDU."""
+    fragments, position = [], 0
+    while position < len(encoded):
+        step = draw.choice([0, 1, 2, 7, 500, 4096, 60_000, 130_000])
+        last = position + step >= len(encoded)
+        fragments.append(fragment(LAST if last else 0, encoded[position : position + step]))
+        position += step
+    if draw.random() < 0.5:  # as some senders do: the last fragment is empty
+        fragments[-1] = fragments[-1][:5] + b"\x00" + fragments[-1][6:]
+        fragments.append(fragment(LAST, b""))
+    pdus = []
+    while fragments:
+        count = draw.choice([1, 1, 1, 2, 3])
+        together, fragments = fragments[:count], fragments[count:]
+        if sum(map(len, together)) > 131072:
+            pdus += [pdu(one) for one in together]
+        else:
+            pdus.append(pdu(*together))
+    return pdus
+
+
+def test_the_private_parts_of_pynetdicom_are_those_this_was_written_for() -> None:
+    assert not streaming.private_parts_changed(), (
+        "pynetdicom receives differently now: read it beside dicom_io/streaming.py, adapt, "
+        f"and note the new source digest {streaming.source_digest()}"
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_cuts_what_is_stored_is_what_was_sent(start, receiver, seed) -> None:
+    draw = random.Random(seed)
+    dataset = chest_radiograph(PixelData=draw.randbytes(300_000))
+    encoded = encode(dataset)
+    first = pdu(fragment(COMMAND | LAST, command(dataset.SOPInstanceUID)))
+    stream = b"".join([first, *cut(encoded, draw)])
+    with connected(start()) as connection:
+        for _ in range(2):  # the second right behind the answer to the first
+            position = 0
+            while position < len(stream):
+                step = draw.choice([1, 5, 11, 1000, 40_000, 200_000])
+                connection.sendall(stream[position : position + step])
+                position += step
+            assert struct.pack("<HHIH", 0, 0x0900, 2, 0) in connection.recv(4096)
+    assert len(receiver.files) == 2
+    assert receiver.store.open_path(receiver.files[0].path).read_bytes().endswith(encoded)
+    assert receiver.files[0] == receiver.files[1]
+    assert isinstance(receiver.received[0].chunks, SpooledDataSet)
+
+
+def test_both_paths_store_the_same_file(start, receiver) -> None:
+    dataset = chest_radiograph(PixelData=bytes(range(256)) * 4000)
+    store_one(start(spooled=True), dataset)
+    store_one(start(spooled=False), dataset)
+    assert receiver.files[0] == receiver.files[1]
+    assert isinstance(receiver.received[0].chunks, SpooledDataSet)
+    assert isinstance(receiver.received[1].chunks, tuple)
+    assert receiver.received[0].header == receiver.received[1].header
+
+
+def test_another_pynetdicom_is_received_from_as_it_does_itself(start, receiver, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(streaming, "_KNOWN_SOURCE", "of another version")
+    assert store_one(start(), chest_radiograph()).Status == 0x0000
+    assert isinstance(receiver.received[0].chunks, tuple)
+    assert "slower" in caplog.text
+
+
+def test_a_disk_that_refuses_midway_is_answered_and_the_next_object_is_stored(start, receiver) -> None:
+    association = associate(start())
+    large, small = chest_radiograph(PixelData=bytes(400_000)), chest_radiograph()
+    with files_of_at_most(200_000):
+        assert store_bytes(association, encode(large), DX, large.SOPInstanceUID).Status == 0xA700
+        assert association.is_established
+    assert store_bytes(association, encode(large), DX, large.SOPInstanceUID).Status == 0x0000
+    assert store_bytes(association, encode(small), DX, small.SOPInstanceUID).Status == 0x0000
+    association.release()
+    assert len(receiver.files) == 2
+
+
+def test_a_spool_folder_that_is_gone_costs_speed_only(start, receiver) -> None:
+    scp = start()
+    (receiver.store.root / INCOMING_FOLDER).rmdir()
+    assert store_one(scp, chest_radiograph()).Status == 0x0000
+    assert isinstance(receiver.received[0].chunks, tuple)
+
+
+@pytest.mark.parametrize("ending", [ABORT, b""])
+def test_a_sender_that_goes_in_the_middle_leaves_nothing_behind(start, receiver, ending) -> None:
+    with connected(start()) as connection:
+        connection.sendall(pdu(fragment(COMMAND | LAST, command("1.2.3"))) + pdu(fragment(0, bytes(100_000))))
+        wait_until(lambda: partial_files(receiver))
+        connection.sendall(ending)
+    wait_until(lambda: not partial_files(receiver))
+    assert receiver.received == receiver.refused == []
+
+
+def test_a_refused_object_is_quarantined_whole_and_leaves_no_partial_file(start, receiver) -> None:
+    dataset = chest_radiograph()
+    association = associate(start())
+    encoded = encode(dataset)[:-1000]
+    assert store_bytes(association, encoded, DX, dataset.SOPInstanceUID).Status == 0xC000
+    association.release()
+    (quarantined,) = (receiver.store.root / "quarantine").glob("*.bin")
+    assert quarantined.read_bytes().endswith(encoded)
+    assert partial_files(receiver) == []

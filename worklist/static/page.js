@@ -54,7 +54,7 @@ function setUpTheme() {
 function setUpKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.target.closest("input, select, textarea, [contenteditable]")) {
+    if (event.target.closest("input:not([type='radio'], [type='range']), select, textarea, [contenteditable]")) {
       if (event.key === "Escape") event.target.blur();
       return;
     }

@@ -1,0 +1,57 @@
+"""Every page in both themes, wide and narrow, is free of serious findings of axe-core, in a real Chromium."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browsers import add_pictures
+from pages import served
+from playwright.sync_api import Page, expect
+from study_rows import add_study, add_triaged_study
+from test_worklist import now
+
+from worker.rows.database import SessionFactory
+from worker.rows.tables import StudyState
+from worker.settings.config import Settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")
+
+
+@pytest.mark.parametrize(("theme", "width"), [("dark", 1440), ("light", 1440), ("dark", 400)])
+def test_no_page_has_a_serious_violation(
+    page: Page, page_settings: Settings, writing: SessionFactory, theme: str, width: int
+) -> None:
+    with writing.begin() as session:
+        patient = {"patient_id": "P1", "now": now()}
+        uid = add_triaged_study(
+            session, {"Pneumothorax": 0.91, "Effusion": 0.7, "Mass": 0.1}, **patient
+        ).study_instance_uid
+        add_triaged_study(session, {"Effusion": 0.8}, minutes_ago=90, study_date="20250101", **patient)
+        add_triaged_study(session, {"Mass": 0.1}, now=now(), read_at=now(), read_by="x")
+        for state in StudyState:
+            add_study(session, now=now(), state=state, reason_code="x", reason="A reason.")
+    add_pictures(writing, page_settings, uid)
+    page.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+    page.set_viewport_size({"width": width, "height": 900})
+    with served(page_settings) as url:
+        for path in (
+            "/",
+            "/?q=p1",
+            "/?q=nobody",
+            f"/studies/{uid}",
+            "/try",
+            "/models/default",
+            "/operations",
+            "/operations/model",
+        ):
+            page.goto(url + path)
+            if path.startswith("/studies"):
+                expect(page.locator("#stage")).to_have_attribute("data-scale", "1.00")
+            found = Axe().run(page).response["violations"]
+            serious = [
+                f"{path}: {item['id']} {node['html'][:200]} {node['any'][:1]}"
+                for item in found
+                if item["impact"] in ("serious", "critical")
+                for node in item["nodes"][:3]
+            ]
+            assert serious == []

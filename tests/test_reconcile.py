@@ -238,8 +238,8 @@ def test_after_downtime_the_listener_fetches_by_itself_what_came_meanwhile(
         film = chest_radiograph()
         orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
         site.start_listening(LISTEN)
-        wait_until(lambda: instances(site) == 1, "the film is fetched", 60)
-        wait_until(lambda: closed(sessions), "the gap is closed", 20)
+        wait_until(lambda: instances(site) == 1, "the film is fetched", 120)
+        wait_until(lambda: closed(sessions), "the gap is closed", 60)
         assert len(events(site, "reception_gap")) == 1
     finally:
         site.stop()

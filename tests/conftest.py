@@ -25,6 +25,7 @@ TEMPLATE_DATABASE = "cxr_template"
 _LONG_FILES = (
     "test_training_pipeline", "test_kill", "test_orthanc", "test_listener", "test_head_features", "test_torchrun",
     "test_orthanc_delivery", "test_result_validation", "test_hl7_processes", "test_parallel", "test_ups_processes",
+    "test_soak",
 )  # fmt: skip
 """A minute and more each. Started first, none is left for the end, when the other test processes have nothing to do."""
 _numbers = itertools.count(1)

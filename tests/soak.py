@@ -1,0 +1,179 @@
+"""A soak: studies arrive without pause while everything that can break is broken by a seeded schedule.
+
+    python tests/soak.py --seed 1 --seconds 1800 --stack postgresql --folder /tmp/soak
+
+Real listener, workers, sweeper, broker, database and PACS (Orthanc). Afterwards everything may come to rest, and
+``tests/soak_checker.py`` judges. Exit status 0 when every guarantee holds. ``report.json`` in the folder has the
+numbers, ``faults.jsonl`` every fault with the proof that it fired.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from soak_checker import Fault, check, orphans, unsettled
+from soak_faults import LANES, Scene, faults_of
+from soak_load import Modality
+from soak_site import DISK_BYTES, SoakSite
+
+from dicom_io.peer import Peer
+from worker.processes.up import answers
+
+AGE_SECONDS = 7200.0
+"""The sweeper removes orphans of this age (more than an hour); the soak makes its files look that old."""
+
+
+@dataclass
+class Soak:
+    """One soak on one folder."""
+
+    folder: Path
+    stack: str
+    seed: int
+    seconds: float
+    instances_per_second: float = 1.5
+    longest_gap_seconds: float = 5.0
+    rest_seconds: float = 300.0
+    """How long everything may take to come to rest."""
+    disk_bytes: int = DISK_BYTES
+    fired: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.site = SoakSite(self.folder, self.stack, self.disk_bytes)
+        peer = self.site.orthanc
+        self.modality = Modality(_peer(peer.worker_port), self.folder, self.seed, self.instances_per_second)
+        self._end = 0.0
+
+    def run(self) -> list[Fault]:
+        """Start, send, break, come to rest, judge; the site still runs afterwards."""
+        self.site.start()
+        self._end = time.monotonic() + self.seconds
+        sending = threading.Thread(target=self.modality.run, name="modality", daemon=True)
+        lanes = [threading.Thread(target=self._suffer, args=(lane,), name=lane, daemon=True) for lane in LANES]
+        for thread in (sending, *lanes):
+            thread.start()
+        for thread in lanes:
+            thread.join()
+        self.modality.over.set()
+        sending.join(self.rest_seconds)
+        self.modality.hopeless.set()
+        sending.join()
+        self._come_to_rest()
+        return self.judge()
+
+    def judge(self) -> list[Fault]:
+        """Ask the checker and write the report."""
+        faults, seen = check(self.site.evidence)
+        kinds = Counter(entry["kind"] for entry in self.fired if entry["proof"])
+        report = {
+            "stack": self.stack,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "seen": dict(seen),
+            "faults_fired": sum(kinds.values()),
+            "kinds": dict(sorted(kinds.items())),
+            "not_fired": [entry for entry in self.fired if not entry["proof"]],
+            "broken": [asdict(fault) for fault in faults],
+        }
+        (self.folder / "report.json").write_text(json.dumps(report, indent=1))
+        return faults
+
+    def _suffer(self, lane: str) -> None:
+        draw = random.Random(f"{self.seed}/{lane}")
+        scene = Scene(self.site, self.modality, draw)
+        faults = faults_of(lane, self.site)
+        for kind in _rounds(sorted(faults), draw):
+            self._wait_for(lane)
+            time.sleep(draw.uniform(0.5, self.longest_gap_seconds))
+            if time.monotonic() >= self._end:
+                return
+            started = time.monotonic()
+            try:
+                proof = faults[kind](scene)
+            except Exception as error:  # noqa: BLE001 (another lane may have taken away what this one wanted to break)
+                proof, problem = "", f"{type(error).__name__}: {error}"[:300]
+            else:
+                problem = ""
+            self._note(kind, lane, proof, problem, time.monotonic() - started)
+
+    def _wait_for(self, lane: str) -> None:
+        """Let what the lane broke come back before it breaks the next thing; nothing arrives otherwise."""
+        back = {"arrival": lambda: answers(self.site.settings), "delivery": self.site.pacs_answers}.get(lane)
+        while back is not None and not back() and time.monotonic() < self._end:
+            time.sleep(0.5)
+
+    def _note(self, kind: str, lane: str, proof: str, problem: str, seconds: float) -> None:
+        entry = {"at": time.time(), "kind": kind, "lane": lane, "proof": proof, "seconds": round(seconds, 2)}
+        if problem:
+            entry["problem"] = problem
+        with self._lock, (self.folder / "faults.jsonl").open("a") as file:
+            self.fired.append(entry)
+            file.write(json.dumps(entry) + "\n")
+
+    def _come_to_rest(self) -> None:
+        """Wait until nothing is under way, then let the sweeper's cleaning see every file as an old one."""
+        deadline = time.monotonic() + self.rest_seconds
+        while unsettled(self.site.evidence) and time.monotonic() < deadline:
+            time.sleep(1)
+        old = time.time() - AGE_SECONDS
+        for root in (self.site.settings.instances_dir, self.site.settings.results_dir):
+            for path in root.rglob("*"):
+                if path.is_file():
+                    os.utime(path, (old, old))
+        sweeper = self.site.parts["sweeper"]
+        before = sweeper.starts
+        sweeper.kill()
+        sweeper.wait_for_start(before)
+        deadline = time.monotonic() + self.rest_seconds / 3
+        while orphans(self.site.evidence) and time.monotonic() < deadline:
+            time.sleep(1)
+
+
+def _rounds(kinds: list[str], draw: random.Random) -> Iterator[str]:
+    """Yield every kind once in random order, and again, for ever."""
+    while kinds:
+        yield from draw.sample(kinds, len(kinds))
+
+
+def _peer(port: int) -> Peer:
+    return Peer("CXRAI", "127.0.0.1", port)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Break everything while studies arrive, then check every guarantee.")
+    parser.add_argument("--seed", type=int, default=None, help="of the schedule and the studies; default: random")
+    parser.add_argument("--seconds", type=float, default=1800.0, help="how long studies arrive and things break")
+    parser.add_argument("--stack", choices=("sqlite", "postgresql"), default="sqlite", help="with files, or with Redis")
+    parser.add_argument("--rate", type=float, default=1.5, help="instances a second")
+    parser.add_argument("--folder", type=Path, help="an empty folder for everything; default: a temporary one")
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
+    folder = (given.folder or Path(tempfile.mkdtemp(prefix="soak"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    soak = Soak(folder, given.stack, seed, given.seconds, given.rate)
+    print(f"seed {seed}, {given.seconds:g} s, {given.stack}, in {folder}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    try:
+        faults = soak.run()
+    finally:
+        soak.site.stop()
+    print((folder / "report.json").read_text())
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Forty-five seconds of everything breaking, and proof that the judge of it sees what it must see."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pydicom
+import pytest
+from orthanc import need
+from pydicom.uid import generate_uid
+from soak import Soak
+from soak_checker import Evidence, check
+
+pytestmark = pytest.mark.timeout(900)
+DISK_BYTES = 400_000_000
+
+
+@pytest.fixture(scope="module")
+def soak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
+    """A soak that has ended and been judged; its database, disk and PACS are still there."""
+    need("Orthanc", "orthanc")
+    made = Soak(tmp_path_factory.mktemp("soak"), "sqlite", seed=7, seconds=45, disk_bytes=DISK_BYTES)
+    try:
+        made.broken = made.run()
+        yield made
+    finally:
+        made.site.stop()
+
+
+def test_forty_five_seconds_of_faults_lose_nothing_double_nothing_and_mix_no_patients(soak: Soak) -> None:
+    report = json.loads((soak.folder / "report.json").read_text())
+    assert not soak.broken, report
+    assert report["seen"]["instances"] >= 5, report
+    assert report["seen"]["state triaged"] >= 2, report
+    assert len(report["kinds"]) >= 5, report
+
+
+def kinds(soak: Soak) -> set[str]:
+    return {fault.kind for fault in check(soak.site.evidence)[0]}
+
+
+def reports(evidence: Evidence) -> list[tuple[str, bytes]]:
+    """Return Orthanc's names and the contents of the structured reports."""
+    found = json.loads(evidence.pacs("/tools/find", {"Level": "Instance", "Query": {"Modality": "SR"}}))
+    return [(name, evidence.pacs(f"/instances/{name}/file")) for name in found]
+
+
+def store(evidence: Evidence, dataset: pydicom.Dataset) -> str:
+    content = BytesIO()
+    dataset.save_as(content)
+    answer = httpx.post(f"{evidence.pacs_url}/instances", content=content.getvalue(), timeout=30).raise_for_status()
+    return str(answer.json()["ID"])
+
+
+def delete(evidence: Evidence, name: str) -> None:
+    httpx.delete(f"{evidence.pacs_url}/instances/{name}", timeout=30).raise_for_status()
+
+
+def test_the_checker_misses_a_file_that_was_deleted_after_its_answer(soak: Soak) -> None:
+    file = next(soak.site.settings.instances_dir.glob("[0-9]*/*/*.dcm"))
+    content = file.read_bytes()
+    file.unlink()
+    assert "lost_instance" in kinds(soak)
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "changed_instance" in kinds(soak)
+    file.write_bytes(content)
+    assert not kinds(soak)
+
+
+def test_the_checker_misses_a_lost_result(soak: Soak) -> None:
+    evidence = soak.site.evidence
+    name, content = reports(evidence)[0]
+    delete(evidence, name)
+    assert "lost_result" in kinds(soak)
+    store(evidence, pydicom.dcmread(BytesIO(content)))
+
+
+def test_the_checker_sees_a_doubled_result(soak: Soak) -> None:
+    evidence = soak.site.evidence
+    _name, content = reports(evidence)[0]
+    double = pydicom.dcmread(BytesIO(content))
+    double.SOPInstanceUID = double.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    added = store(evidence, double)
+    assert "doubled_result" in kinds(soak)
+    delete(evidence, added)
+
+
+def test_the_checker_sees_a_result_under_the_wrong_patient(soak: Soak) -> None:
+    evidence = soak.site.evidence
+    name, content = reports(evidence)[0]
+    delete(evidence, name)
+    wrong = pydicom.dcmread(BytesIO(content))
+    wrong.PatientID = "SOMEBODY-ELSE"
+    added = store(evidence, wrong)
+    assert "wrong_patient" in kinds(soak)
+    delete(evidence, added)
+    store(evidence, pydicom.dcmread(BytesIO(content)))
+
+
+def test_the_checker_sees_a_file_without_a_row_and_a_failure_without_a_poison(soak: Soak, tmp_path: Path) -> None:
+    stray = soak.site.settings.results_dir / "1.2.3" / "stray.dcm"
+    stray.parent.mkdir()
+    stray.write_bytes(b"nobody knows me")
+    assert "orphan_file" in kinds(soak)
+    stray.unlink()
+    ledger = soak.site.evidence.ledger
+    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    good = next(line for line in lines if line.get("poison") is False)
+    changed = tmp_path / "ledger.jsonl"
+    changed.write_text("".join(json.dumps({**line, "poison": True} if line is good else line) + "\n" for line in lines))
+    evidence = soak.site.evidence
+    seen = Counter(f.kind for f in check(Evidence(changed, evidence.database_url, evidence.data, evidence.pacs_url))[0])
+    assert seen["poison_unseen"] == 1

@@ -1,4 +1,4 @@
-"""Commands with which a person overrules the machine: take results back, correct an identity, set a priority."""
+"""Commands with which a person overrules the machine, and forgets a patient."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from worker.care.forgetting import forget_patient
 from worker.care.grounds import Grounds
 from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
@@ -134,6 +135,30 @@ def reject(
     _say(outcome, f"study {uid}: {len(image)} images are rejected; {what}", json_output)
 
 
+def forget(
+    patient_id: Annotated[str, typer.Argument(metavar="PATIENT-ID", help="As received or as corrected, exactly.")],
+    reason: ReasonOption,
+    by: ByOption = "",
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="NAME", help="Issuer of the Patient ID, where several are known.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Delete everything kept of a patient here: images, results, rows, message texts, audit trail; not to be undone.
+
+    Studies that are still received, analysed or sent are refused. Archives, receivers of messages and backups keep what
+    they have: `retract` the studies first where results are to be taken back.
+    """
+    settings = load_settings(config)
+    if not yes:
+        typer.confirm("Delete everything kept of this patient? It cannot be undone.", abort=True, err=True)
+    with opened(settings, read_only=False) as session:
+        forgotten = forget_patient(session, patient_id, issuer, reason=reason, by=by or person(), settings=settings)
+    _say(forgotten, forgotten.summary, json_output)
+
+
 def _say(outcome: Any, summary: str, json_output: bool) -> None:
     if json_output:
         print_json(as_json(outcome))
@@ -143,5 +168,5 @@ def _say(outcome: Any, summary: str, json_output: bool) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (retract, correct, override, reject):
+    for command in (retract, correct, override, reject, forget):
         app.command(rich_help_panel="A person decides")(command)

@@ -21,6 +21,8 @@ router = APIRouter(include_in_schema=False)
 Reader = Annotated[str, Depends(administrator_of)]
 OpenedSite = Annotated[Site, Depends(site_of)]
 PROMOTIONS_SHOWN = 20
+STUDIES_COMPARED = 2000
+"""At most; the command line takes more."""
 
 
 @router.get("/operations/shadow")
@@ -29,7 +31,7 @@ def shadow_page(
 ) -> Response:
     """Both bundles on the studies of the last days, and the history of promotions."""
     with site.reading() as session:
-        found = compare_with_shadow(session, database_now(session) - timedelta(days=days))
+        found = compare_with_shadow(session, database_now(session) - timedelta(days=days), STUDIES_COMPARED)
         latest = select(Promotion).order_by(Promotion.id.desc()).limit(PROMOTIONS_SHOWN)
         promotions = session.scalars(latest).all()
         places = {name: active_promotion(session, name) for name in site.settings.bundles}

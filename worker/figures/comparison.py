@@ -75,15 +75,25 @@ _Words = Mapping[tuple[int, str], tuple[float, bool]]
 """By (run, finding): highest probability over the images, and whether it was flagged."""
 
 
-def compare_with_shadow(session: Session, since: datetime) -> Comparison | None:
+def compare_with_shadow(session: Session, since: datetime, most: int = MOST_STUDIES) -> Comparison | None:
     """Compare the bundle that last spoke in the shadow with what counts for the same studies; None where none spoke.
 
-    Looked at are the latest 5000 studies analysed in the shadow since then whose current run is of the version that
-    analysed the latest of them: others were judged by neither of the two.
+    Looked at are the latest studies, ``most`` at most, that were analysed in the shadow since then and whose current
+    run is of the version that analysed the latest of them: others were judged by neither of the two.
     """
     active, shadow = aliased(Run), aliased(Run)
     paired = (
-        select(Study, active, shadow)
+        select(
+            Study.study_instance_uid,
+            Study.issuer_of_patient_id,
+            Study.patient_id,
+            active.id,
+            shadow.id,
+            active.priority,
+            shadow.priority,
+            active.model_version,
+            shadow.model_version,
+        )
         .join(active, active.id == Study.current_run_id)
         .join(shadow, and_(shadow.study_instance_uid == Study.study_instance_uid, shadow.shadow))
         .where(shadow.state == RunState.DONE, shadow.outcome == StudyState.TRIAGED, shadow.finished_at >= since)
@@ -93,17 +103,11 @@ def compare_with_shadow(session: Session, since: datetime) -> Comparison | None:
     latest = session.execute(paired.limit(1)).first()
     if latest is None:
         return None
-    versions = str(latest[1].model_version), str(latest[2].model_version)
+    versions = str(latest[-2]), str(latest[-1])
     same = paired.where(active.model_version == versions[0], shadow.model_version == versions[1])
     pairs = [
-        _Pair(
-            study.study_instance_uid,
-            (study.issuer_of_patient_id, study.patient_id),
-            one.id,
-            other.id,
-            (str(one.priority), str(other.priority)),
-        )
-        for study, one, other in session.execute(same.limit(MOST_STUDIES))
+        _Pair(uid, (issuer, patient), one, other, (str(here), str(there)))
+        for uid, issuer, patient, one, other, here, there, *_versions in session.execute(same.limit(most))
     ]
     return Comparison(
         *versions,

@@ -262,7 +262,7 @@ class StudyWord(Base):
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), primary_key=True)
     word: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
 
-    __table_args__ = (Index(None, "word"),)
+    __table_args__ = (Index(None, "word", "study_instance_uid"),)
 
 
 class Instance(Base):

@@ -14,7 +14,7 @@ import pytest
 from httpx import Client
 from pages import served
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import select
+from sqlalchemy import select, update
 from study_rows import add_instance, add_study, add_triaged_study
 from test_worklist import csrf_of, now
 from typer.testing import CliRunner
@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from worker.cli import app
 from worker.figures.measures import MEANINGS
 from worker.rows.database import SessionFactory
-from worker.rows.tables import DeliveryState, Event, Review, Run, RunState, Study, StudyState
+from worker.rows.tables import Delivery, DeliveryState, Event, Result, Review, Run, RunState, Study, StudyState
 from worker.settings.config import Settings
 from worklist.accounts import write_password_file
 
@@ -203,3 +203,24 @@ def test_a_silent_source_stands_out(site: Client, writing: SessionFactory) -> No
     html = site.get("/operations").text
     assert re.search(r"ICU has sent nothing for 1 d \d+ h; [\d]+ studies were to be expected", html)
     assert '<tr class="silent">' in html
+
+
+def test_every_way_a_delivery_can_stand_is_counted_per_destination(site: Client, writing: SessionFactory) -> None:
+    with writing.begin() as session:
+        for state in (DeliveryState.SENT, DeliveryState.COMMITTED, DeliveryState.FAILED, DeliveryState.PENDING):
+            add_triaged_study(session, {"Mass": 0.1}, now=now(), minutes_ago=10, delivery_state=state)
+        asked, warned = (
+            add_triaged_study(session, {"Mass": 0.1}, now=now(), delivery_state=DeliveryState.SENT).current_run_id
+            for _ in range(2)
+        )
+        here = {run: Delivery.result_id.in_(select(Result.id).where(Result.run_id == run)) for run in (asked, warned)}
+        session.execute(update(Delivery).where(here[asked]).values(commitment_due_at=now()))
+        session.execute(update(Delivery).where(here[warned]).values(last_status=0xB000))
+    families = {family.name: family for family in text_string_to_metric_families(site.get("/metrics").text)}
+    counted = {sample.labels["state"]: sample.value for sample in families["cxr_deliveries"].samples}
+    assert counted == {
+        "pending": 1, "unreachable": 0, "sent": 2, "uncommitted": 1, "committed": 1, "warning": 1, "refused": 0,
+        "failed": 1,
+    }  # fmt: skip
+    (oldest,) = families["cxr_delivery_oldest_seconds"].samples
+    assert 600 <= oldest.value < 700

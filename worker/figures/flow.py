@@ -88,6 +88,11 @@ class DestinationFigures:
     failed: int
     delivered_last_day: int
     last_sent_at: datetime | None
+    sent: int = 0
+    """Taken, and nothing more asked of the destination."""
+    committed: int = 0
+    warned: int = 0
+    """Of what was taken, what came with a warning (0xBxxx): stored, and perhaps changed there."""
 
 
 def queue_figures(session: Session, now: datetime) -> list[QueueFigures]:
@@ -204,16 +209,22 @@ def _destination(session: Session, now: datetime, name: str) -> DestinationFigur
     pending = here & (Delivery.state == DeliveryState.PENDING)
     oldest = session.scalar(select(func.min(Result.created_at)).join(Delivery).where(pending))
     awaiting = here & (Delivery.state == DeliveryState.SENT) & Delivery.commitment_due_at.is_not(None)
+    uncommitted = session.scalar(select(func.count()).where(awaiting)) or 0
+    taken = here & Delivery.state.in_((DeliveryState.SENT, DeliveryState.COMMITTED))
+    warned = taken & Delivery.last_status.between(0xB000, 0xBFFF)
     return DestinationFigures(
         name,
         counts.get(DeliveryState.PENDING, 0),
         None if oldest is None else (now - oldest).total_seconds(),
         session.scalar(select(func.count()).where(pending, Delivery.unreachable)) or 0,
-        session.scalar(select(func.count()).where(awaiting)) or 0,
+        uncommitted,
         counts.get(DeliveryState.REFUSED, 0),
         counts.get(DeliveryState.FAILED, 0),
         session.scalar(select(func.count()).where(here, Delivery.sent_at >= now - timedelta(days=1))) or 0,
         session.scalar(select(func.max(Delivery.sent_at)).where(here)),
+        counts.get(DeliveryState.SENT, 0) - uncommitted,
+        counts.get(DeliveryState.COMMITTED, 0),
+        session.scalar(select(func.count()).where(warned)) or 0,
     )
 
 

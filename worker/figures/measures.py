@@ -23,7 +23,8 @@ MEANINGS: Mapping[str, str] = {
     "cxr_studies_answered_last_day": "studies answered in the last 24 hours",
     "cxr_stage_seconds": "seconds of a stage over the last day; quantile 0.5, 0.95, 0.99",
     "cxr_studies_without_answer": "unread studies that failed, are held or could not be analysed",
-    "cxr_deliveries": "results that are not settled: pending, unreachable, uncommitted, refused, failed",
+    "cxr_deliveries": "results by state: pending (unreachable of these), sent, uncommitted, committed "
+    "(warning of these three), refused, failed",
     "cxr_delivery_oldest_seconds": "how long the oldest pending result has waited; absent = none waits",
     "cxr_deliveries_last_day": "results that the destination took in the last 24 hours",
     "cxr_source_silent_seconds": "time since the last image of a device",
@@ -82,7 +83,10 @@ def _of_destination(item: DestinationFigures) -> Iterator[Measure]:
     states = {
         "pending": item.pending,
         "unreachable": item.unreachable,
+        "sent": item.sent,
         "uncommitted": item.uncommitted,
+        "committed": item.committed,
+        "warning": item.warned,
         "refused": item.refused,
         "failed": item.failed,
     }

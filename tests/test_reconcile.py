@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import send
 from worker.arrival.intake import Intake
+from worker.care.forgetting import Forgotten, note_forgotten
 from worker.cli import app
 from worker.figures.overview import read_overview
 from worker.processes.gap_closing import GapCloser, opened_reconciler
@@ -136,6 +137,21 @@ def test_an_archive_of_another_make_is_asked_the_same_way(
         status, done = commanded(monkeypatch, settings, "--since", YESTERDAY)
     assert (status, done["fetched"], done["complete"]) == (0, 2, True), done
     assert {title for title, _syntax in senders(site)} == {"ARCHIVE"}
+
+
+def test_a_forgotten_patient_is_not_fetched_again(
+    lone_listener: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = lone_listener
+    film = chest_radiograph()
+    with session_factory(open_engine(site.settings.effective_database_url)).begin() as session:
+        note_forgotten(session, Forgotten(1, 1, 3, 0, 0), [film.StudyInstanceUID], reason="asked", by="Ada Admin")
+    with dcmqrscp(tmp_path, site.settings.listen_port) as port:
+        files = [write_dicom(each, tmp_path / f"{place}.dcm") for place, each in enumerate((film, chest_radiograph()))]
+        assert all(item.accepted for item in send(Peer("ARCHIVE", "127.0.0.1", port), files, "MODALITY"))
+        status, done = commanded(monkeypatch, asking(site, port, "ARCHIVE"), "--since", YESTERDAY)
+    assert (status, done["fetched"], done["complete"]) == (0, 1, True), done
+    assert film.StudyInstanceUID not in {event.study_instance_uid for event in events(site, "fetched")}
 
 
 @contextmanager

@@ -6,8 +6,10 @@ command goes on. What was deleted counts in no figure any more. A study that is 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,8 @@ from worker.rows.tables import (
     WorkitemSubscription,
 )
 from worker.settings.config import Settings
+
+_KIND = "forgotten"
 
 
 class ForgettingRefused(WorkerError):
@@ -109,13 +113,30 @@ def forget_patient(
     if not uids and not messages and not quarantined:
         raise ForgettingRefused("nothing is kept under this Patient ID; check its spelling, it is compared exactly")
     forgotten = Forgotten(len(uids), instances, results, messages, quarantined)
-    record(session, "forgotten", actor=by, reason=reason, details=vars(forgotten))
+    note_forgotten(session, forgotten, uids, reason=reason, by=by)
     session.flush()
     for uid in uids:
         for store in (settings.instances_dir, settings.results_dir):
             if (store / uid).exists():
                 shutil.rmtree(store / uid)
     return forgotten
+
+
+def note_forgotten(session: Session, forgotten: Forgotten, uids: Sequence[str], *, reason: str, by: str) -> None:
+    """Write the one event that stays: how much, why and by whom, and hashes by which the studies can be told again."""
+    details = vars(forgotten) | {"studies_sha256": [_mark(uid) for uid in uids]}
+    record(session, _KIND, actor=by, reason=reason, details=details)
+
+
+def forgotten_among(session: Session, uids: Iterable[str]) -> set[str]:
+    """Return those of these studies that were forgotten: nothing of them may be fetched again unasked."""
+    notes = session.scalars(select(Event.details).where(Event.kind == _KIND))
+    marks = {mark for details in notes for mark in details["studies_sha256"]}
+    return {uid for uid in uids if _mark(uid) in marks} if marks else set()
+
+
+def _mark(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()
 
 
 def _studies_of(session: Session, patient_id: str, issuer: str | None) -> list[str]:

@@ -22,6 +22,7 @@ from dicom_io.query import ArchiveError, Query, querying
 from dicom_io.receiving import Receiver
 from dicom_io.retrieve import Wanted, get, move
 from dicom_io.uids import is_valid_uid
+from worker.care.forgetting import forgotten_among
 from worker.foundation.errors import WorkerError
 from worker.rows.database import SessionFactory
 from worker.rows.events import record
@@ -141,11 +142,17 @@ class Reconciler:
 
     def _look(self, window: Window, found: Reconciliation) -> None:
         with querying(self.archive.peer(), self.settings.ae_title, self._patience()) as query:
-            for study_instance_uid in self._studies(query, window):
+            for study_instance_uid in self._wanted(self._studies(query, window)):
                 found.studies += 1
                 held = list(self._objects(query, study_instance_uid))
                 found.objects += len(held)
                 found.missing += self._not_here(held)
+
+    def _wanted(self, studies: list[str]) -> list[str]:
+        """Return the studies without those of forgotten patients."""
+        with self.sessions() as session:
+            forgotten = forgotten_among(session, studies)
+        return [uid for uid in studies if uid not in forgotten]
 
     def _studies(self, query: Query, window: Window) -> list[str]:
         zone = ZoneInfo(self.settings.time_zone)

@@ -13,6 +13,7 @@ import pytest
 from arrivals import received
 from factories import chest_radiograph
 from sqlalchemy import select, text, update
+from study_rows import add_triaged_study
 
 from dicom_io.instance_store import InstanceStore
 from worker.arrival.intake import Intake
@@ -312,8 +313,39 @@ def test_old_files_without_a_row_are_removed_and_no_others(
     beside = store.open_path(store.write(study_instance_uid, "1.2.3.6", [b"left behind"]).path)
     for path in (known, orphan, beside):
         make_old(path)
-    assert remove_orphans(store, sessions) == 2
+    assert remove_orphans(store, sessions, Instance) == 2
     assert [path.exists() for path in (known, orphan, young, beside)] == [True, False, True, False]
+
+
+def test_old_results_of_an_attempt_that_died_are_removed_and_no_others(
+    sessions: SessionFactory, sweeper: Sweeper, settings: Settings
+) -> None:
+    results = InstanceStore(settings.results_dir)
+    with sessions.begin() as session:
+        study = add_triaged_study(session, {})
+        result = session.scalars(select(Result)).first()
+        assert result is not None
+        result.path = results.write(study.study_instance_uid, result.sop_instance_uid, [b"kept"]).path
+        named = (study.study_instance_uid, result.sop_instance_uid)
+        kept = results.open_path(result.path)
+    report, young = (results.open_path(results.write(*named, [content]).path) for content in (b"died", b"young"))
+    message = results.open_path(results.write(*named, [b"died"], suffix=".hl7").path)
+    partial = settings.results_dir / ".incoming" / "x.part"
+    partial.write_bytes(b"half")
+    for path in (kept, report, message, partial):
+        make_old(path)
+    sweeper.take_turn()
+    assert [path.exists() for path in (kept, report, message, young, partial)] == [True, False, False, True, False]
+
+
+def test_a_file_that_a_killed_sweeper_had_set_aside_is_put_back_and_judged_again(
+    sessions: SessionFactory, store: InstanceStore, study_instance_uid: str
+) -> None:
+    with sessions() as session:
+        known = store.open_path(session.scalars(select(Instance.path)).one())
+    known.rename(known.with_name(f"{known.name}.orphan"))
+    assert remove_orphans(store, sessions, Instance) == 0
+    assert known.exists()
 
 
 def test_a_file_renewed_while_it_was_judged_is_kept(
@@ -331,7 +363,7 @@ def test_a_file_renewed_while_it_was_judged_is_kept(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", rename_after_a_repeated_send)
-    assert remove_orphans(store, sessions) == 0
+    assert remove_orphans(store, sessions, Instance) == 0
     assert path.read_bytes() == b"".join(chunks)
 
 

@@ -43,6 +43,7 @@ from worker.rows.leases import locked_study
 from worker.rows.orphans import remove_orphans
 from worker.rows.overdue import lift_overdue
 from worker.rows.service_lease import release_service, take_service
+from worker.rows.tables import Instance, Result
 from worker.settings.config import Settings
 from worker.settings.ups import Ups
 from worker.ups.retention import forget_closed_workitems
@@ -206,8 +207,10 @@ class Sweeper:
             forget_dead_processes(session)
             if self._settings.ups is not None:
                 forget_closed_workitems(session, self._settings.ups)
-        unfinished = self._store.remove_partial_files()
-        orphans = remove_orphans(self._store, self._sessions, self._keep_service)
+        results = InstanceStore(self._settings.results_dir)
+        unfinished = self._store.remove_partial_files() + results.remove_partial_files()
+        orphans = remove_orphans(self._store, self._sessions, Instance, self._keep_service)
+        orphans += remove_orphans(results, self._sessions, Result, self._keep_service)
         if unfinished or orphans:
             logger.warning("removed %d partial files and %d files without a row", unfinished, orphans)
 

@@ -1,6 +1,7 @@
-"""Stored files without a row: left by a listener that died between file and row, whose sender was never told 0x0000.
+"""Stored files without a row: left by a listener or a worker that died between file and row.
 
-A repeated send of the same bytes writes to the same name at any moment, so a file is moved aside first and looked at
+The sender of such an object was never told 0x0000; another attempt of such a run has written results of its own. A
+repeated send of the same bytes writes to the same name at any moment, so a file is moved aside first and looked at
 again there: what was renewed meanwhile, or has got its row, is moved back.
 """
 
@@ -9,42 +10,48 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
 
 from dicom_io.instance_store import InstanceStore
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Instance
+from worker.rows.tables import Instance, Result, Run
 
 logger = logging.getLogger(__name__)
 
 ORPHAN_AFTER_SECONDS = 3600.0
 """Younger files may belong to a transaction under way."""
 _ASIDE = ".orphan"
+_SUFFIXES = (".dcm", ".hl7")
 
 
 def remove_orphans(
     store: InstanceStore,
     sessions: SessionFactory,
+    rows: type[Instance] | type[Result],
     between_studies: Callable[[], None] = lambda: None,
     older_than_seconds: float = ORPHAN_AFTER_SECONDS,
 ) -> int:
-    """Delete received files that no row knows and return their number.
+    """Delete files that no row knows and return their number.
 
     Parameters
     ----------
+    rows
+        Which rows know the files of this store.
     between_studies
         Called after each study's folder; renews a lease, say.
     """
     removed = 0
     for folder in _study_folders(store.root):
-        known = _known_paths(sessions, folder.name)
-        for path in sorted(folder.glob("*/*.dcm")):
+        _put_back(folder)
+        known = _known_paths(sessions, rows, folder.name)
+        for path in sorted(path for path in folder.glob("*/*") if path.suffix in _SUFFIXES):
             relative = path.relative_to(store.root).as_posix()
             if relative in known or not _is_old(path, older_than_seconds):
                 continue
-            removed += _remove(path, relative, sessions, older_than_seconds)
+            removed += _remove(path, relative, sessions, rows, older_than_seconds)
         between_studies()
     return removed
 
@@ -54,21 +61,39 @@ def _study_folders(root: Path) -> Iterator[Path]:
         yield from sorted(path for path in root.iterdir() if path.is_dir() and path.name[0].isdigit())
 
 
-def _known_paths(sessions: SessionFactory, study_instance_uid: str) -> set[str]:
+def _put_back(folder: Path) -> None:
+    """Undo what a sweeper that was killed had begun; a file that was written again meanwhile stays as it is."""
+    for aside in folder.glob(f"*/*{_ASIDE}"):
+        with suppress(FileExistsError):
+            aside.with_suffix("").hardlink_to(aside)
+        aside.unlink()
+
+
+def _known_paths(sessions: SessionFactory, rows: type[Instance] | type[Result], study_instance_uid: str) -> set[str]:
+    query = select(rows.path)
+    if rows is Result:
+        query = query.join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == study_instance_uid)
+    else:
+        query = query.where(Instance.study_instance_uid == study_instance_uid)
     with sessions() as session:
-        rows = session.scalars(select(Instance.path).where(Instance.study_instance_uid == study_instance_uid))
-        return set(rows.all())
+        return set(session.scalars(query).all())
 
 
 def _is_old(path: Path, older_than_seconds: float) -> bool:
     return time.time() - path.stat().st_mtime >= older_than_seconds
 
 
-def _remove(path: Path, relative: str, sessions: SessionFactory, older_than_seconds: float) -> int:
-    aside = path.with_suffix(_ASIDE)
+def _remove(
+    path: Path,
+    relative: str,
+    sessions: SessionFactory,
+    rows: type[Instance] | type[Result],
+    older_than_seconds: float,
+) -> int:
+    aside = path.with_name(path.name + _ASIDE)
     path.rename(aside)
     study_instance_uid = relative.partition("/")[0]
-    if relative in _known_paths(sessions, study_instance_uid) or not _is_old(aside, older_than_seconds):
+    if relative in _known_paths(sessions, rows, study_instance_uid) or not _is_old(aside, older_than_seconds):
         aside.rename(path)
         return 0
     aside.unlink()

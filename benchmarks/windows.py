@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +87,25 @@ def in_turn(
     return {name: Measured(tuple(found)) for name, found in windows.items()}
 
 
+@dataclass
+class Others:
+    """What other processes took of the machine; known when the block is over."""
+
+    share: float = 0.0
+    """Of all cores, 0..1."""
+
+
+@contextmanager
+def processors_taken_by_others(processes: Sequence[int]) -> Iterator[Others]:
+    """Find out while the block runs; `processes` and their children are not "others"."""
+    others = Others()
+    busy, own, started = _machine_seconds(), _tree_seconds(processes), time.perf_counter()
+    yield others
+    seconds = time.perf_counter() - started
+    taken = _machine_seconds() - busy - (_tree_seconds(processes) - own)
+    others.share = min(1.0, max(0.0, taken) / (seconds * (os.cpu_count() or 1)))
+
+
 def _runs_for(way: Callable[[], object], least_seconds: float) -> int:
     way()
     if not least_seconds:
@@ -107,7 +126,11 @@ def _window(way: Callable[[], object], runs: int, processes: Sequence[int] = ())
 def _own_seconds(processes: Sequence[int]) -> float:
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
-    return own + sum(_seconds_of(pid) for root in processes for pid in descendants(root))
+    return own + _tree_seconds(processes)
+
+
+def _tree_seconds(processes: Sequence[int]) -> float:
+    return sum(_seconds_of(pid) for root in processes for pid in descendants(root))
 
 
 def descendants(pid: int) -> list[int]:

@@ -146,3 +146,28 @@ def test_a_receiver_that_stored_other_bytes_ends_the_measurement(tmp_path: Path)
         with pytest.raises(NotStoredError, match="other bytes"):
             traffic.prepare()
         traffic.close()
+
+
+def test_a_part_of_the_results_replaces_its_earlier_self_and_no_other(tmp_path: Path) -> None:
+    from benchmarks.__main__ import part, replace_part
+
+    found = {"idle_p95_seconds": 0.5, "bars": [{"of": "idle_p95_seconds", "must": 2.0, "aim": 0.7, "met": True}]}
+    document = replace_part("", "end_to_end", part("end_to_end", found, "here"))
+    document = replace_part(document, "analyse", part("analyse", "not measured: no decoder", "here"))
+    assert document.index("## analyse") < document.index("## end_to_end")
+    worse = {"idle_p95_seconds": 3.0, "bars": [{"of": "idle_p95_seconds", "must": 2.0, "aim": 0.7, "met": False}]}
+    document = replace_part(document, "end_to_end", part("end_to_end", worse, "there"))
+    assert "| idle p95 seconds | 3.0 |" in document and "0.5" not in document
+    assert "**not met**" in document and "not measured: no decoder" in document
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_end_to_end_benchmark_measures_every_part() -> None:
+    command = [sys.executable, "-m", "benchmarks.end_to_end", "--studies", "4", "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    facts = json.loads(done.stdout)
+    assert 0 < facts["idle_p50_seconds"] <= facts["idle_p95_seconds"]
+    assert facts["sustained_studies_per_second"] > 0
+    assert facts["recovery_seconds"] > 0

@@ -1,0 +1,266 @@
+"""From the last C-STORE response to results that the archive accepted: ``python -m benchmarks.end_to_end``.
+
+Starts the whole worker (``python -m worker up``, SQLite, no page) with an archive in this process that notes when each
+object arrives. One real chest radiograph, JPEG lossless, is sent again and again under fresh identities. Measured:
+
+idle       one study at a time: seconds from the end of its association to its last result in the archive
+sustained  many at once: studies per second until all results have arrived
+loaded     studies sent at 60 % of the sustained rate: the same seconds as idle
+recovery   the triage processes are killed under load: seconds until a result arrives again
+
+The clock is that of this process for both ends. What an archive and a sender on the same machine take is in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.events import Event
+from sqlalchemy import create_engine, text
+
+from benchmarks.codings import write_codings
+from benchmarks.receivers import ROOT, free_port
+from benchmarks.windows import descendants, processors_taken_by_others
+from dicom_io.peer import Peer
+from dicom_io.stamp import stamp_copy
+from dicom_io.storage_scu import echo, send
+from worker.foundation.service_process import Service
+
+CALLING_AE_TITLE = "MODALITY"
+BARS = {"idle_p95_seconds": (2.0, 0.7), "loaded_p95_seconds": (5.0, 2.0)}
+"""Must and aim (design/performance.md)."""
+LOAD = 0.6
+LOOK_SECONDS = 0.05
+PATIENCE_SECONDS = 600.0
+_UNSETTLED = text(
+    "SELECT count(*) FROM study s WHERE s.current_run_id IS NULL OR s.state <> 'triaged' OR EXISTS ("
+    "SELECT 1 FROM result r LEFT JOIN delivery d ON d.result_id = r.id "
+    "WHERE r.run_id = s.current_run_id AND (d.id IS NULL OR d.state <> 'sent'))"
+)
+
+
+@dataclass
+class Archive:
+    """Takes everything and notes when."""
+
+    port: int = field(default_factory=free_port)
+    arrivals: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds on the monotonic clock, by Study Instance UID."""
+
+    def start(self) -> Any:
+        """Listen in the background; return pynetdicom's server."""
+        ae = AE("ARCHIVE")
+        ae.supported_contexts = AllStoragePresentationContexts
+        return ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._note)])
+
+    def _note(self, event: Event) -> int:
+        uid = str(event.dataset.StudyInstanceUID)
+        self.arrivals.setdefault(uid, []).append(time.monotonic())
+        return 0x0000
+
+    @property
+    def latest(self) -> float:
+        """Return when the last object arrived, 0 if none has."""
+        return max((times[-1] for times in self.arrivals.values()), default=0.0)
+
+
+class Hospital:
+    """A running worker, the archive behind it, and a modality before it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.archive = Archive()
+        self.port = free_port()
+        self.source = write_codings(folder)["JPEG Lossless"]
+        self.sent: dict[str, float] = {}
+        """When the association of each study ended, by Study Instance UID."""
+        self._service = Service("worker", ("worker", "up", "--no-worklist"))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run everything while the block does."""
+        server = self.archive.start()
+        destination = {"name": "archive", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": self.archive.port}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "CXR_DATA_DIR": str(self.folder / "data"),
+            "CXR_LISTEN_PORT": str(self.port),
+            "CXR_ACCEPT_UNKNOWN_SOURCES": "true",
+            "CXR_ALLOW_DEMONSTRATION_BUNDLE": "true",
+            "CXR_MINIMUM_FREE_BYTES": "0",
+            "CXR_DESTINATIONS": json.dumps([destination]),
+        }
+        migration = Service("migration", ("worker", "migrate"))
+        migration.start(environment)
+        assert migration.process is not None
+        if migration.process.wait(PATIENCE_SECONDS):
+            raise RuntimeError("the database could not be made; its message stands above")
+        self._service.start(environment)
+        try:
+            wait_until(lambda: not echo(self.peer, CALLING_AE_TITLE), "the listener answers")
+            yield
+        finally:
+            self._service.ask_to_stop()
+            self._service.wait_until_stopped()
+            server.shutdown()
+
+    @property
+    def peer(self) -> Peer:
+        """Return where the worker listens."""
+        return Peer("CXRAI", "127.0.0.1", self.port)
+
+    def prepare(self, count: int) -> list[tuple[str, Path]]:
+        """Write studies of one image under fresh identities."""
+        made = []
+        for number in range(count):
+            path = self.folder / f"{number}.dcm"
+            made.append((str(stamp_copy(self.source, path, study_datetime=datetime.now(UTC)).StudyInstanceUID), path))
+        return made
+
+    def send(self, study_instance_uid: str, path: Path) -> None:
+        """Send one study over one association."""
+        (outcome,) = send(self.peer, [path], CALLING_AE_TITLE)
+        if outcome.status != 0x0000:
+            raise RuntimeError(f"an image was not taken: {outcome}")
+        self.sent[study_instance_uid] = time.monotonic()
+
+    def wait_until_settled(self) -> None:
+        """Wait until every study has its results in the archive."""
+        engine = create_engine(f"sqlite:///{self.folder / 'data' / 'triage.db'}")
+
+        def settled() -> bool:
+            with engine.connect() as connection:
+                return connection.execute(_UNSETTLED).scalar_one() == 0
+
+        try:
+            wait_until(settled, "all results are in the archive")
+        finally:
+            engine.dispose()
+
+    def seconds_of(self, studies: list[tuple[str, Path]]) -> list[float]:
+        """Return the seconds from the end of the association to the last result, sorted."""
+        return sorted(self.archive.arrivals[uid][-1] - self.sent[uid] for uid, _ in studies)
+
+    def kill_triage(self) -> None:
+        """Kill the processes that analyse, all at once; the supervisor starts them again."""
+        assert self._service.process is not None
+        for pid in descendants(self._service.process.pid):
+            if "stat,routine" in _command_line(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait for the condition.
+
+    Raises
+    ------
+    TimeoutError
+        It did not come about in ten minutes.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {PATIENCE_SECONDS:g} s")
+        time.sleep(LOOK_SECONDS)
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def percentiles(name: str, seconds: list[float]) -> dict[str, float]:
+    """Return p50, p95 and p99 of sorted values; of few values the upper ones are the largest."""
+    last = len(seconds) - 1
+    found = {"p50": statistics.median(seconds), "p95": seconds[round(0.95 * last)], "p99": seconds[round(0.99 * last)]}
+    return {f"{name}_{key}_seconds": round(value, 3) for key, value in found.items()}
+
+
+def measure(hospital: Hospital, count: int) -> dict[str, Any]:
+    """Measure everything with `count` studies in each part."""
+    with hospital.running():
+        warming = hospital.prepare(3)
+        for study in warming:
+            hospital.send(*study)
+        hospital.wait_until_settled()
+        facts: dict[str, Any] = {"studies": count}
+        idle = hospital.prepare(count)
+        with processors_taken_by_others([os.getpid()]) as others:
+            for study in idle:
+                hospital.send(*study)
+                hospital.wait_until_settled()
+        facts |= percentiles("idle", hospital.seconds_of(idle)) | {"others_while_idle": round(others.share, 2)}
+        started = time.monotonic()
+        for study in hospital.prepare(count):
+            hospital.send(*study)
+        hospital.wait_until_settled()
+        rate = count / (hospital.archive.latest - started)
+        facts |= {"sustained_studies_per_second": round(rate, 2)}
+        loaded = hospital.prepare(count)
+        with processors_taken_by_others([os.getpid()]) as others:
+            _send_steadily(hospital, loaded, LOAD * rate)
+            hospital.wait_until_settled()
+        facts |= percentiles("loaded", hospital.seconds_of(loaded)) | {"others_while_loaded": round(others.share, 2)}
+        return facts | {"recovery_seconds": round(_recovery(hospital, count, LOAD * rate), 2)}
+
+
+def _send_steadily(hospital: Hospital, studies: list[tuple[str, Path]], per_second: float) -> None:
+    started = time.monotonic()
+    for number, study in enumerate(studies):
+        time.sleep(max(0.0, started + number / per_second - time.monotonic()))
+        hospital.send(*study)
+
+
+def _recovery(hospital: Hospital, count: int, per_second: float) -> float:
+    """Kill the triage processes half way through a load; return the seconds until the next result arrives."""
+    studies = hospital.prepare(count)
+    sender = threading.Thread(target=_send_steadily, args=(hospital, studies, per_second))
+    sender.start()
+    time.sleep(count / per_second / 2)
+    hospital.kill_triage()
+    time.sleep(1.0)  # what was analysed before is on its way and arrives still
+    killed = time.monotonic()
+    wait_until(lambda: hospital.archive.latest > killed, "a result after the kill")
+    recovered = hospital.archive.latest - killed + 1.0
+    sender.join()
+    hospital.wait_until_settled()
+    return recovered
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=40, help="in each part; default: 40")
+    parser.add_argument("--json", action="store_true", help="write JSON to standard output")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        facts = measure(Hospital(Path(folder)), arguments.studies)
+    facts["bars"] = [
+        {"of": name, "must": must, "aim": aim, "met": facts[name] <= must} for name, (must, aim) in BARS.items()
+    ]
+    if arguments.json:
+        json.dump(facts, sys.stdout, indent=1)
+        return
+    for name, value in facts.items():
+        print(f"{name:<30} {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -112,9 +112,21 @@
     if (row) { event.preventDefault(); mark(row); }
   });
 
-  const feed = new EventSource("/live");
-  feed.addEventListener("changed", refresh);
+  // Only a tab in sight listens: a browser opens six connections to a server, and a seventh tab would wait for ever.
+  let feed = null;
+  function listen() {
+    if (document.visibilityState === "visible" && !feed) {
+      feed = new EventSource("/live");
+      feed.addEventListener("changed", refresh);
+    } else if (document.visibilityState !== "visible" && feed) {
+      feed.close();
+      feed = null;
+    }
+  }
+  document.addEventListener("visibilitychange", () => { listen(); if (feed) refresh(); });
+  addEventListener("pagehide", () => { feed?.close(); feed = null; });
+  addEventListener("pageshow", listen);
+  listen();
   timer = setTimeout(refresh, refreshMilliseconds);
   setInterval(showFreshness, 1000);
-  addEventListener("pagehide", () => feed.close());
 }

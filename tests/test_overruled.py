@@ -25,6 +25,7 @@ from worker.care.administration import NotStated, requeue_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import OverrideRefused, override_priority
 from worker.care.release import release_study
+from worker.care.resend import resend_study
 from worker.care.retraction import RetractionRefused, retract_study
 from worker.cli import app
 from worker.foundation.errors import RunRefused
@@ -99,6 +100,20 @@ def test_a_retraction_leaves_nothing_in_force_anywhere(bench: Bench, pacs: Stand
     assert (event.actor, event.from_state, event.to_state) == ("Ada Admin", "triaged", "not_analysed")
     with pytest.raises(RetractionRefused, match="already"):
         retract(bench, uid)
+
+
+def test_what_was_to_be_sent_once_more_is_taken_back_where_it_already_is(
+    bench: Bench, pacs: StandInPacs, ris: Hl7Receiver
+) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    sent = {arrival.sop_instance_uid for arrival in pacs.stored}
+    with bench.sessions.begin() as session:
+        resend_study(session, uid, (), "Ada Admin", bench.settings)
+    retract(bench, uid)
+    deliver(uid, bench.office)
+    assert [named(arrival.dataset) for arrival in pacs.stored if arrival.dataset.Modality == "KO"] == [sent]
+    assert [str(message["OBR.F25"]) for message in ris.messages] == ["P", "X"]
 
 
 def test_a_retracted_study_stays_so_until_a_person_asks_for_it(bench: Bench, pacs: StandInPacs) -> None:

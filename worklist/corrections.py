@@ -1,7 +1,7 @@
 """Forms with which a person overrules the machine: each asks again, the patient in sight, and wants reason and name.
 
-What they do is in ``worker.care`` and the same as on the command line; the sweeper rings for it. Whoever may use the
-page may use them: a login with several roles narrows `Carer`.
+What they do is in ``worker.care`` and the same as on the command line; the sweeper rings for it. Radiologists and
+administrators may use them, under the name they logged in with; where nobody logs in, the form asks for it.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def do(
     """Do it and go back to the study; say on the form what is missing."""
     require_own_form(request, csrf)
     try:
-        name = stated("name", form.by)
+        by = carer if site.login_required else stated("name", form.by)
         with site.writing.begin() as session:
-            _do(session, study_instance_uid, deed, form, f"{name} ({carer})" if site.login_required else name, site)
+            _do(session, study_instance_uid, deed, form, by, site)
     except UnknownStudy:
         raise
     except (WorkerError, StoreError) as error:

@@ -108,7 +108,7 @@ def _reject_ours(session: Session, ours: list[Result], rejection: Rejection, set
         locked_study(session, uid)
         there = [item for result in results for item in result.deliveries if item.destination in sender]
         for delivery in there:
-            _rejected_there(session, delivery, rejection)
+            _rejected_there(delivery, rejection)
         told, _ = reject_results(session, results, Why(rejection.title, rejection.sentence, rejection.by), settings)
         record(
             session,
@@ -122,9 +122,9 @@ def _reject_ours(session: Session, ours: list[Result], rejection: Rejection, set
         )
 
 
-def _rejected_there(session: Session, delivery: Delivery, rejection: Rejection) -> None:
+def _rejected_there(delivery: Delivery, rejection: Rejection) -> None:
     delivery.state, delivery.lease_until, delivery.commitment_due_at = DeliveryState.SUPERSEDED, None, None
-    delivery.sent_at = delivery.sent_at or database_now(session)  # it names what it has
+    delivery.offered = False  # it has it no longer
     delivery.last_comment = f"declared invalid there: {rejection.title.meaning}"
 
 

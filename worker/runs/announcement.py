@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.origin import result_uid
@@ -78,7 +78,7 @@ def _known(session: Session, claim: Claim, report: Report, destination: Hl7Desti
         .join(Run, Run.id == Result.run_id)
         .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
         .where(Result.kind == ResultKind.HL7_MESSAGE)
-        .where(Delivery.destination == destination.name, Delivery.attempts > 0)
+        .where(Delivery.destination == destination.name, or_(Delivery.attempts > 0, Delivery.offered))
     )
     announced = session.scalars(
         select(Prediction.finding).where(Prediction.run_id.in_(attempted), Prediction.flagged).distinct()

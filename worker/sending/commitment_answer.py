@@ -80,7 +80,7 @@ def _take_back(delivery: Delivery, result: Result, run: Run, reason: int, now: d
     if reason == _DUPLICATE_TRANSACTION:
         delivery.commitment_due_at = now + retry_delay(delivery.commitment_requests, settings)
         return
-    delivery.commitment_due_at = None
+    delivery.commitment_due_at, delivery.offered = None, False
     delivery.last_status, delivery.last_comment = reason, f"not committed: {failure_words(reason)}"
     if run.state == RunState.SUPERSEDED and result.kind != ResultKind.REJECTION_NOTE:
         delivery.state = DeliveryState.SUPERSEDED

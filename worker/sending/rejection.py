@@ -129,9 +129,9 @@ def reject_results(session: Session, results: Sequence[Result], why: Why, settin
 
 
 def _may_be_there(delivery: Delivery, of_run: Sequence[Result]) -> bool:
-    """Return whether an object without a settled answer may have been stored: it was offered, and no answer came."""
-    if delivery.state not in _UNSETTLED or not delivery.offered or delivery.sent_at is not None:
-        return False  # sent_at without the state: it was there, and is not any more
+    """Return whether an object without a settled answer may be there: it was offered, and nobody said it is not."""
+    if delivery.state not in _UNSETTLED or not delivery.offered:
+        return False
     return not any(  # a report that was refused, and sent in an older class
         other.kind == delivery.result.kind
         and other.finding == delivery.result.finding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore
@@ -45,7 +45,7 @@ def withdraw_announcements(session: Session, runs: Sequence[Run], store: Instanc
         select(Result, Delivery)
         .join(Delivery, Delivery.result_id == Result.id)
         .where(Result.run_id.in_([run.id for run in runs]), Result.kind == ResultKind.HL7_MESSAGE)
-        .where(Delivery.attempts > 0, Delivery.state != DeliveryState.REJECTED)
+        .where(or_(Delivery.attempts > 0, Delivery.offered), Delivery.state != DeliveryState.REJECTED)
         .order_by(Result.id)
     ).all()
     known = set(session.scalars(select(Result.sop_instance_uid).where(Result.run_id.in_([run.id for run in runs]))))

@@ -5,12 +5,15 @@ Uses a few of pynetdicom's internals; its version is pinned and `tests/test_stor
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
+from weakref import ref
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
@@ -34,6 +37,8 @@ MAXIMUM_NEGOTIATION_BYTES = 1 << 20
 """A-ASSOCIATE-RQ with 128 contexts of 40 transfer syntaxes has 350 kB; nothing honest is longer."""
 HANDSHAKE_SECONDS = 10.0
 """For the whole TLS handshake."""
+MAXIMUM_UNASKED = 128
+"""Connections that have not asked for an association yet; when one more comes, the oldest is closed."""
 MAXIMUM_HANDSHAKES = 50
 """At once; a connection more is closed. Established ones count as associations instead."""
 
@@ -42,6 +47,7 @@ class BoundedSocket(HoldingSocket):
     """Reads in large steps (pynetdicom: 4096 bytes) and refuses PDUs longer than we announced."""
 
     maximum_pdu_bytes: int
+    pdu_timeout_seconds: float
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return `nr_bytes` bytes, fewer when the peer closed.
@@ -49,7 +55,8 @@ class BoundedSocket(HoldingSocket):
         Raises
         ------
         OSError
-            The peer announced a longer PDU than we ever offered, or fell silent; pynetdicom ends the association.
+            The peer announced a longer PDU than we ever offered, fell silent, or takes too long over this one;
+            pynetdicom ends the association.
         """
         if nr_bytes > max(self.maximum_pdu_bytes, MAXIMUM_NEGOTIATION_BYTES):
             raise OSError(f"peer announced a PDU of {nr_bytes} bytes; at most {self.maximum_pdu_bytes} were offered")
@@ -59,11 +66,14 @@ class BoundedSocket(HoldingSocket):
         held = self.take_held(nr_bytes)
         filled = len(held)
         received[:filled] = held
+        give_up_at = time.monotonic() + self.pdu_timeout_seconds
         while filled < nr_bytes:
             count = connection.recv_into(view[filled:], min(RECEIVE_STEP_BYTES, nr_bytes - filled))
             if not count:
                 return received[:filled]
             filled += count
+            if filled < nr_bytes and time.monotonic() > give_up_at:
+                raise OSError(f"peer takes longer than {self.pdu_timeout_seconds:g} s over one PDU")
         return received
 
 
@@ -129,14 +139,24 @@ class BoundedRequestHandler(RequestHandler):
         transport = cast(BoundedSocket, association.dul.socket)
         transport.__class__ = BoundedSocket  # made by pynetdicom, which offers no factory; state and events stay
         transport.maximum_pdu_bytes = self.server.ae.maximum_pdu_size
+        transport.pdu_timeout_seconds = self.server.pdu_timeout_seconds
         dimse = BoundedDimse(association)
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
         association.dimse = dimse
         if self.server.spool_folder is not None:
             dimse.spool_folder = self.server.spool_folder
             association.dul.__class__ = StreamingDul  # made by pynetdicom as well
-            cast(StreamingDul, association.dul).begin(self.server.ae.maximum_pdu_size, dimse.refuse_oversized)
+            cast(StreamingDul, association.dul).begin(
+                self.server.ae.maximum_pdu_size, self.server.pdu_timeout_seconds, dimse.refuse_oversized
+            )
+        self.server.make_room(association)
         return association
+
+
+def _asks_for_nothing(association: Association | None) -> bool:
+    if association is None or association.requestor.primitive is not None:
+        return False
+    return association.ident is None or association.is_alive()  # not started yet, or running
 
 
 def end_without_request(event: Event) -> None:
@@ -155,9 +175,12 @@ class BoundedServer(ThreadedAssociationServer):
     daemon_threads = True
     maximum_instance_bytes: int = 1 << 30
     spool_folder: Path | None = None
+    pdu_timeout_seconds: float = 60.0
     tls: CurrentTls | None = None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self._unasked: list[ref[Association]] = []  # weak: what an association holds must go with it
+        self._unasked_lock = threading.Lock()
         self._handshakes = threading.BoundedSemaphore(MAXIMUM_HANDSHAKES)
         super().__init__(*arguments, **(keywords | {"request_handler": BoundedRequestHandler}))
 
@@ -170,8 +193,22 @@ class BoundedServer(ThreadedAssociationServer):
         """Accept one connection; a TLS handshake happens later, in a thread of its own."""
         connection, address = cast(socket.socket, self.socket).accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(self.ae.network_timeout)  # a peer silent inside a PDU must not hold its thread forever
+        connection.settimeout(self.pdu_timeout_seconds)  # a peer silent inside a PDU must not hold its thread forever
         return connection, address
+
+    def make_room(self, newcomer: Association) -> None:
+        """Count a connection that has asked for nothing yet; of too many close the oldest, never the newest.
+
+        An honest peer asks within milliseconds, so those that wait longest are monitors and attackers.
+        """
+        with self._unasked_lock:
+            self._unasked = [one for one in self._unasked if _asks_for_nothing(one())]
+            self._unasked.append(ref(newcomer))
+            oldest = self._unasked.pop(0)() if len(self._unasked) > MAXIMUM_UNASKED else None
+        if oldest is not None:
+            LOGGER.warning("connection from %s closed: too many ask for nothing", oldest.requestor.address)
+            with contextlib.suppress(OSError, AttributeError):  # it has just gone by itself
+                cast(Any, oldest.dul.socket).socket.shutdown(socket.SHUT_RDWR)
 
     def secured(self, connection: socket.socket, address: str) -> socket.socket | None:
         """Return the connection after its TLS handshake; None, and it is closed, where none came about in time."""
@@ -183,7 +220,7 @@ class BoundedServer(ThreadedAssociationServer):
             connection = self.tls.context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             connection.settimeout(HANDSHAKE_SECONDS)
             connection.do_handshake()
-            connection.settimeout(self.ae.network_timeout)
+            connection.settimeout(self.pdu_timeout_seconds)
         except (OSError, ValueError) as error:  # ValueError: the peer went between accept and wrap_socket
             why = in_words(error) if isinstance(error, OSError) else "connection closed"
             LOGGER.warning("connection from %s closed: no TLS, %s", address, why)

@@ -38,6 +38,10 @@ class Rejection:
     reason: str
 
 
+LIMIT_EXCEEDED = Rejection(2, 3, 2, "maximum_associations are open already")
+"""Transient: the sender tries again."""
+
+
 def is_storage(abstract_syntax: str) -> bool:
     """Say whether we take objects of this SOP class: all storage classes and everything private."""
     if not abstract_syntax.startswith(_PUBLIC_ROOT) or abstract_syntax.startswith(_STORAGE_ROOTS):

@@ -48,6 +48,8 @@ class ScpSettings:
     acse_timeout_seconds: float = 30.0
     spool_folder: Path | None = None
     """Where data sets are written while they arrive, on the file system of the instance store; None = in memory."""
+    pdu_timeout_seconds: float = 60.0
+    """A peer that takes longer over one PDU (2 kB/s for the longest) is cut: one that drips must not keep a place."""
     maximum_instance_bytes: int = 1 << 30
     """A data set that grows beyond this aborts its association: memory is bounded, whatever a peer sends."""
 

@@ -6,6 +6,7 @@ How one object is answered stands in `dicom_io.store_service`.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,9 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotia
 
 from dicom_io.association_server import BoundedServer, end_without_request
 from dicom_io.negotiation import (
+    LIMIT_EXCEEDED,
     VERIFICATION,
+    Rejection,
     granted,
     rejection,
     storage_service_of_unknown_classes,
@@ -109,7 +112,7 @@ class StorageScp:
         self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         self._ae.maximum_pdu_size = settings.maximum_pdu_bytes
-        self._ae.maximum_associations = settings.maximum_associations
+        self._ae.maximum_associations = sys.maxsize  # it would count connections that ask for nothing; see _too_many
         self._ae.network_timeout = settings.network_timeout_seconds
         self._ae.dimse_timeout = settings.dimse_timeout_seconds
         self._ae.acse_timeout = settings.acse_timeout_seconds
@@ -165,6 +168,7 @@ class StorageScp:
             raise PortTaken(error, settings.host, port) from error
         server.maximum_instance_bytes = settings.maximum_instance_bytes
         server.spool_folder = self._spool_folder()
+        server.pdu_timeout_seconds = settings.pdu_timeout_seconds
         server.tls = tls
         self._servers[name] = server
 
@@ -212,7 +216,7 @@ class StorageScp:
         association = event.assoc
         request = _association_request(event)
         calling, called, address = request.calling_ae_title, request.called_ae_title, association.requestor.address
-        refused = rejection(self.settings, calling, called, address, self._receiver.accepting())
+        refused = rejection(self.settings, calling, called, address, self._receiver.accepting()) or self._too_many()
         if refused is not None:
             LOGGER.warning("association from %s at %s rejected: %s", calling, address, refused.reason)
             association.acse.send_reject(refused.result, refused.source, refused.diagnostic)
@@ -221,6 +225,11 @@ class StorageScp:
         association.acceptor.supported_contexts = supported_contexts(
             request.presentation_context_definition_list, granted(self.settings, calling)
         )
+
+    def _too_many(self) -> Rejection | None:
+        """Count the associations that were asked for, the present one included."""
+        asked = sum(one.requestor.primitive is not None for one in self._ae.active_associations)
+        return LIMIT_EXCEEDED if asked > self.settings.maximum_associations else None
 
     def _map_unknown_classes(self, event: Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
         proposed = _association_request(event).presentation_context_definition_list

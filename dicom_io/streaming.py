@@ -101,7 +101,7 @@ class StreamingDul(DULServiceProvider):
 
     maximum_pdu_bytes: int
 
-    def begin(self, maximum_pdu_bytes: int, refuse_oversized: Callable[[], bool]) -> None:
+    def begin(self, maximum_pdu_bytes: int, pdu_timeout_seconds: float, refuse_oversized: Callable[[], bool]) -> None:
         """Take over, before the thread is started.
 
         Parameters
@@ -110,7 +110,10 @@ class StreamingDul(DULServiceProvider):
             Ends the association of a data set that grew too long, and says whether that was so.
         """
         self.maximum_pdu_bytes = maximum_pdu_bytes
+        self._pdu_timeout_seconds = pdu_timeout_seconds
         self._refuse_oversized = refuse_oversized
+        self._give_up_at = 0.0
+        """Monotonic clock; of the fragment under way."""
         self._buffer: bytearray | None = None
         self._left: int | None = None
         """Bytes that are still to come of the fragment under way; None between fragments."""
@@ -195,6 +198,7 @@ class StreamingDul(DULServiceProvider):
                     other = size is not None
                     break
                 self._left = size
+                self._give_up_at = time.monotonic() + self._pdu_timeout_seconds
                 position += _FRAGMENT_HEAD.size
             step = min(self._left, filled - position)
             if step:
@@ -205,6 +209,8 @@ class StreamingDul(DULServiceProvider):
                 break
             self._left = None
             ended = self._is_last
+        if self._left and time.monotonic() > self._give_up_at:
+            raise OSError(f"peer takes longer than {self._pdu_timeout_seconds:g} s over one PDU")
         sink.write_all(pieces)
         transport.held = bytes(view[position:])
         if self._refuse_oversized():

@@ -1,0 +1,121 @@
+"""Peers that connect and say nothing, or say it byte by byte: they cost little, are cut, and keep nobody else out."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from factories import chest_radiograph, write_dicom
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
+from test_storage_scp import FolderReceiver
+
+from dicom_io.association_server import MAXIMUM_UNASKED
+from dicom_io.peer import Peer
+from dicom_io.receiving import ScpSettings
+from dicom_io.storage_scp import StorageScp
+from dicom_io.storage_scu import send
+
+pytestmark = pytest.mark.timeout(180)
+IMPATIENT_SECONDS = 0.5
+CUT_WITHIN_SECONDS = 15.0
+"""For a busy machine; a peer that is not cut would go on for minutes."""
+
+
+@pytest.fixture(params=["in memory", "to disk"])
+def scp(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StorageScp]:
+    spool = tmp_path / "instances" if request.param == "to disk" else None
+    settings = ScpSettings(
+        "CXRAI", port=0, accept_unknown_callers=True, pdu_timeout_seconds=IMPATIENT_SECONDS, spool_folder=spool
+    )
+    started = StorageScp(settings, FolderReceiver(tmp_path / "instances"))
+    started.start()
+    yield started
+    started.stop(grace_seconds=1.0)
+
+
+def connect(scp: StorageScp) -> socket.socket:
+    return socket.create_connection(scp.address, timeout=CUT_WITHIN_SECONDS)
+
+
+def require_an_image_gets_in(scp: StorageScp, folder: Path) -> None:
+    source = chest_radiograph()
+    (outcome,) = send(Peer("CXRAI", *scp.address), [write_dicom(source, folder / "image.dcm")], "MODALITY")
+    assert outcome.status == 0x0000
+
+
+def test_a_hundred_silent_connections_keep_no_sender_out(scp: StorageScp, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(100):
+            held.enter_context(connect(scp))
+        time.sleep(1.0)  # let each have its thread
+        require_an_image_gets_in(scp, tmp_path)
+
+
+def test_of_too_many_silent_connections_the_oldest_is_closed(scp: StorageScp, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        connections = [held.enter_context(connect(scp)) for _ in range(MAXIMUM_UNASKED + 30)]
+        assert connections[0].recv(1) == b""
+        require_an_image_gets_in(scp, tmp_path)
+        connections[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):  # open still
+            connections[-1].recv(1)
+        assert threading.active_count() < 3 * MAXIMUM_UNASKED
+
+
+def drip(connection: socket.socket, message: bytes) -> float:
+    """Send byte by byte until the peer has enough; return after how many seconds."""
+    started = time.monotonic()
+    with contextlib.suppress(OSError):
+        for byte in message:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+            if time.monotonic() - started > CUT_WITHIN_SECONDS:
+                break
+    return time.monotonic() - started
+
+
+def test_a_request_that_comes_byte_by_byte_is_cut(scp: StorageScp, tmp_path: Path) -> None:
+    with connect(scp) as connection:
+        assert drip(connection, b"\x01\x00\x00\x01\x00\x00" + bytes(60_000)) < CUT_WITHIN_SECONDS
+    require_an_image_gets_in(scp, tmp_path)
+
+
+def test_an_image_that_comes_byte_by_byte_is_cut(scp: StorageScp, tmp_path: Path) -> None:
+    source = chest_radiograph()
+    ae = AE("MODALITY")
+    ae.add_requested_context(DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
+    association = ae.associate(*scp.address, ae_title="CXRAI")
+    assert association.is_established
+    transport = association.dul.socket
+    assert transport is not None and isinstance(transport.socket, socket.socket)
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    request.DataSet = BytesIO(bytes(60_000))
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    for part in message.encode_msg(association.accepted_contexts[0].context_id, 16_384):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(part)
+        encoded = pdu.encode()
+        if len(encoded) < 10_000:
+            transport.socket.sendall(encoded)  # the command goes in one piece
+        else:
+            assert drip(transport.socket, encoded) < CUT_WITHIN_SECONDS
+            break
+    deadline = time.monotonic() + CUT_WITHIN_SECONDS
+    while scp._ae.active_associations and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not scp._ae.active_associations
+    require_an_image_gets_in(scp, tmp_path)

@@ -14,7 +14,8 @@ from arrivals import received
 from factories import chest_radiograph
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, generate_uid
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.engine import make_url
 
 from dicom_io.instance_store import InstanceStore, StorageFull
 from dicom_io.product import MANUFACTURER_MODEL_NAME
@@ -364,6 +365,21 @@ def test_associations_are_rejected_only_while_a_full_disk_lasts(
     assert not intake.accepting()
     store.minimum_free_bytes = 0
     assert intake.accepting()
+
+
+def test_a_read_only_database_is_a_reason_to_send_again(postgresql_url: str, settings: Settings, bell: Bell) -> None:
+    engine = open_engine(postgresql_url)
+    intake = Intake(settings, session_factory(engine), InstanceStore(settings.instances_dir), bell)
+    name = make_url(postgresql_url).database
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        engine.dispose()
+        with pytest.raises(ReceiverUnavailable, match="OperationalError"):
+            intake.receive(received(chest_radiograph()))
+        intake.association_closed({"1.2.3"}, aborted=False)  # the sweeper looks after the study later
+    finally:
+        engine.dispose()
 
 
 def test_a_database_that_is_gone_is_a_reason_to_send_again(settings: Settings, bell: Bell, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from psycopg.errors import ReadOnlySqlTransaction
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -38,11 +39,20 @@ def open_engine(url: str) -> Engine:
     Open it after a fork, never before: connections cannot be shared between processes.
     """
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS})
+        server = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS})
+        event.listen(server, "handle_error", _read_only_is_an_outage)
+        return server
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MILLISECONDS / 1000, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _read_only_is_an_outage(context: ExceptionContext) -> None:
+    """Raise for a server that takes no writes just now what is raised for one that is gone; SQLite's driver does so."""
+    error = context.original_exception
+    if isinstance(error, ReadOnlySqlTransaction):
+        raise OperationalError(context.statement, context.parameters, error) from error
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

@@ -44,9 +44,10 @@ def source_radiograph(sop_instance_uid: str = "1.2.3.10", **attributes: Any) -> 
 
 def report_on(*sources: Dataset, findings: tuple[ReportedFinding, ...] = FLAGGED + QUIET, **changes: Any) -> Report:
     """Return a STAT report on the sources, ROUTINE when nothing is flagged; keyword arguments replace fields."""
+    flagged = any(finding.flagged for finding in findings)
     fields: dict[str, Any] = {
-        "priority": "STAT" if any(finding.flagged for finding in findings) else "ROUTINE",
-        "priority_reason": "Pneumothorax 91 % (threshold 50 %)",
+        "priority": "STAT" if flagged else "ROUTINE",
+        "priority_reason": "Pneumothorax 91 % (threshold 50 %)" if flagged else "No finding at or above threshold",
         "images": tuple(AnalysedImage(source.SOPInstanceUID, "ab" * 32) for source in sources),
         "findings": findings,
         "algorithm": Algorithm("phantom-densenet121", "0.1.0+weights.3f9c1a7e"),

@@ -52,6 +52,8 @@ class SpooledDataSet(BytesIO):
         self._on_disk_bytes = 0
         self._in_memory: BytesIO | None = None
         self.write_all([memoryview(head)])
+        if not self.on_disk:  # there is no room even for the head, which is no part of the data set
+            self._in_memory = BytesIO()
 
     @property
     def on_disk(self) -> bool:

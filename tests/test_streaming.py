@@ -158,6 +158,16 @@ def test_another_pynetdicom_is_received_from_as_it_does_itself(start, receiver, 
     assert "slower" in caplog.text
 
 
+@pytest.mark.parametrize("room_bytes", [0, 100, 302])
+def test_a_disk_without_room_for_the_head_leaves_the_data_set_alone(tmp_path: Path, room_bytes: int) -> None:
+    with files_of_at_most(room_bytes):
+        spooled = SpooledDataSet(tmp_path, bytes(300))
+        spooled.write(b"data set")
+    assert not spooled.on_disk
+    assert spooled.getvalue() == b"data set"
+    assert spooled.tell() == len(b"data set")
+
+
 def test_a_disk_that_refuses_midway_is_answered_and_the_next_object_is_stored(start, receiver) -> None:
     association = associate(start())
     large, small = chest_radiograph(PixelData=bytes(400_000)), chest_radiograph()

@@ -41,10 +41,11 @@ def machine() -> str:
     )
     memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    kernel = platform.release().split("-")[0]
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {cpu}, {os.cpu_count()} cores, {memory} GiB; load before the run "
-        f"(1, 5, 15 min) {load}; Linux {platform.release()}, Python {platform.python_version()}, {libraries}"
+        f"(1, 5, 15 min) {load}; Linux {kernel}, Python {platform.python_version()}, {libraries}"
         f"{_programs()}."
     )
 
@@ -54,7 +55,7 @@ def _programs() -> str:
     for name, arguments in (("storescp", ["--version"]), ("Orthanc", ["--version"])):
         if path := shutil.which(name) or shutil.which(name, path="/usr/sbin"):
             lines = subprocess.run([path, *arguments], capture_output=True, text=True, check=False).stdout.split("\n")
-            found.append(lines[0].strip("$ "))
+            found.append(lines[0].replace(path, name).strip("$ "))
     return "".join(f", {text}" for text in found)
 
 

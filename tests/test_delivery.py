@@ -20,8 +20,9 @@ from receivers import running_receiver
 from sqlalchemy import update
 
 from dicom_io.report_class import report_in_class
+from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Delivery, Result, Study, StudyState
+from worker.rows.tables import Delivery, Priority, Result, Study, StudyState
 from worker.sending.delivery import deliver
 from worker.sending.outbox import due_destinations, retry_delay, take_due
 from worker.sending.post_office import PostOffice
@@ -239,6 +240,19 @@ def test_a_dead_archive_drops_nothing_and_waits_longer_each_time(make_bench: Mak
     make_due(bench)
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent"] * 3
+
+
+def test_after_an_outage_the_most_urgent_study_goes_first_then_the_oldest(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    bench = make_bench(pacs)
+    uids = [bench.triage(chest_radiograph()).study_instance_uid for _ in range(4)]
+    levels = dict(zip(uids, (Priority.ROUTINE, Priority.URGENT, Priority.STAT, Priority.STAT), strict=True))
+    with bench.sessions.begin() as session:
+        for uid, level in levels.items():
+            session.get_one(Study, uid).priority = level
+        session.execute(update(Delivery).values(rung_at=None))
+        assert deliveries_to_ring(session, bench.settings) == [uids[2], uids[3], uids[1], uids[0]]
 
 
 def test_waits_double_from_the_first_to_the_longest(make_settings: Callable[..., Settings]) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.arrival.completion import QueuedRun
 from worker.rows.database import database_now
 from worker.rows.leases import give_up, is_claimable, locked_study
-from worker.rows.tables import Delivery, Run, RunState, Study, StudyState
+from worker.rows.tables import Delivery, Priority, Run, RunState, Study, StudyState
 from worker.sending.commitment import due_commitments
 from worker.sending.notification_rows import notifications_to_ring
 from worker.sending.outbox import due_deliveries
 from worker.settings.config import Settings
 
 BATCH_RUNS = 200
+_URGENT_FIRST = case((Study.priority == Priority.STAT, 0), (Study.priority == Priority.URGENT, 1), else_=2)
 
 
 def queued_runs_to_ring(session: Session, settings: Settings) -> list[QueuedRun]:
@@ -57,21 +58,23 @@ def give_up_used_up_runs(session: Session, settings: Settings) -> int:
 def deliveries_to_ring(session: Session, settings: Settings) -> list[str]:
     """Return the studies with due deliveries or notifications, or objects to be asked about, not rung for lately.
 
-    The ring is noted.
+    The most urgent first, then the oldest: after an archive was away, a STAT report does not wait behind the routine
+    ones. The ring is noted.
     """
     now = database_now(session)
     again = now - timedelta(seconds=settings.ring_again_seconds)
     lately = or_(Delivery.rung_at.is_(None), Delivery.rung_at < again)
     waits = or_(lately, Delivery.rung_at < Delivery.next_attempt_at)
     unasked = or_(lately, Delivery.rung_at < Delivery.commitment_due_at)
+    deliveries = due_deliveries(now).where(waits).order_by(None).order_by(_URGENT_FIRST, Delivery.id)
     due = [
-        *session.execute(due_deliveries(now).where(waits).limit(BATCH_RUNS)).all(),
+        *session.execute(deliveries.limit(BATCH_RUNS)).all(),
         *session.execute(due_commitments(now).where(unasked).limit(BATCH_RUNS)).all(),
     ]
     for row in due:
         row.Delivery.rung_at = now
     told = notifications_to_ring(session, settings, BATCH_RUNS)
-    return sorted({row.Run.study_instance_uid for row in due} | set(told))
+    return list(dict.fromkeys([*(row.Run.study_instance_uid for row in due), *told]))
 
 
 def _long_ago(now: datetime, settings: Settings) -> ColumnElement[bool]:

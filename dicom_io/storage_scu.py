@@ -48,6 +48,8 @@ class SendOutcome:
     """True when there was no association at all, so that nothing else would have arrived either."""
     withheld: bool = False
     """True when not a byte of it was sent, association or not."""
+    unanswered: bool = False
+    """True when it was sent and no answer came: the peer may have it."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,25 @@ def _send_batch(
         return [SendOutcome(item.path, None, association, False, permanent=False, unreachable=True) for item in items]
     try:
         with reactor_held(association):
-            return [_send_one(association, item) for item in items]
+            return _send_until_unanswered(association, items)
     finally:
         end(association)
+
+
+def _send_until_unanswered(association: Association, items: Sequence[_Item]) -> list[SendOutcome]:
+    """Send one object after the other; after one without an answer nobody is there, and the rest is withheld."""
+    outcomes: list[SendOutcome] = []
+    answered = True
+    for item in items:
+        outcome = _send_one(association, item) if answered else _withheld(item)
+        answered = answered and not outcome.unanswered
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _withheld(item: _Item) -> SendOutcome:
+    why = "association ended before this object was sent"
+    return SendOutcome(item.path, None, why, False, permanent=False, withheld=True)
 
 
 def _send_one(association: Association, item: _Item) -> SendOutcome:
@@ -132,16 +150,16 @@ def _send_one(association: Association, item: _Item) -> SendOutcome:
     if (item.sop_class_uid, item.transfer_syntax_uid) not in accepted_kinds:
         comment = f"peer does not accept {UID(item.sop_class_uid).name} in {UID(item.transfer_syntax_uid).name}"
         return SendOutcome(item.path, None, comment, False, permanent=True)
-    if not association.is_established:
-        why = "association ended before this object was sent"
-        return SendOutcome(item.path, None, why, False, permanent=False, withheld=True)
+    if not association.is_established or association.acse.is_aborted():  # the held thread cannot note an abort
+        return _withheld(item)
     try:
         response = association.send_c_store(item.path)
     except (ValueError, RuntimeError, AttributeError, OSError) as error:
         return SendOutcome(item.path, None, f"not sent ({type(error).__name__})", False, permanent=False)
     status = response.get("Status")
     if status is None:
-        return SendOutcome(item.path, None, "no answer: timeout, abort or lost connection", False, permanent=False)
+        why = "no answer: timeout, abort or lost connection"
+        return SendOutcome(item.path, None, why, False, permanent=False, unanswered=True)
     comment = str(response.get("ErrorComment") or "")
     accepted, permanent = classify(int(status))
     return SendOutcome(item.path, int(status), comment, accepted, permanent)

@@ -147,3 +147,26 @@ def test_storescp_of_dcmtk_takes_what_we_send(tmp_path, files):
     finally:
         server.terminate()
         server.wait(5)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_peer_that_dies_between_two_objects_costs_one_wait_not_one_for_each(files, tmp_path, after):
+    """What was not sent is told apart from what may have arrived."""
+    more = [write_dicom(chest_radiograph(), tmp_path / f"more{index}.dcm") for index in range(3)]
+    with running_pacs() as pacs:
+        stored = pacs._store
+
+        def die(event):
+            if len(pacs.arrivals) == after:
+                event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+            return stored(event)
+
+        pacs.stop()
+        pacs._store = die
+        pacs.start()
+        started = time.monotonic()
+        outcomes = send(pacs.peer, [*files, *more], "CXRAI", ScuSettings(dimse_timeout_seconds=4))
+    assert time.monotonic() - started < 8, "each of the five would have waited 4 s"
+    assert [outcome.accepted for outcome in outcomes] == [place < after for place in range(6)]
+    assert [outcome.withheld for outcome in outcomes] == [place > after for place in range(6)]
+    assert not any(outcome.permanent for outcome in outcomes)

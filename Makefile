@@ -30,7 +30,7 @@ demo: $(VENV)/runtime
 	$(BIN)/python -m worker demo $(if $(KEEP),--keep)
 
 test: $(VENV)/testing lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Minutes-long tests: full-size training, soak.
 slow: $(VENV)/testing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +185,7 @@ def test_the_parts_of_a_recipe_are_cut_by_patient_and_its_trouble_is_named(data:
 def test_the_full_lists_have_the_numbers_of_the_published_data_set(shared: Path) -> None:
     """Every row of the real metadata; counts from the data set's own page (design/training.md, section 0)."""
     metadata = shared / "data" / "nih_metadata"
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of other tests in this process
     inspection = inspect(DataChoices(metadata, metadata / "nowhere"), Depth.LISTS, load_recipe("densenet121"))
     assert inspection.passed
     parts = inspection.parts
@@ -226,4 +228,4 @@ def test_the_full_lists_have_the_numbers_of_the_published_data_set(shared: Path)
     assert 100 * census.all.all_negative_accuracy == pytest.approx(94.8, abs=0.051)
     facts = summary(inspection)
     print(f"112,120 rows in {facts['seconds']} s, {inspection.peak_memory_bytes / 1e6:.0f} MB at most")  # with -s
-    assert inspection.peak_memory_bytes < 2_000_000_000
+    assert inspection.peak_memory_bytes < max(2_000_000_000, peak_before + 1_000_000_000)

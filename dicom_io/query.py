@@ -23,6 +23,10 @@ class ArchiveError(Exception):
     """The archive cannot be asked, or does not answer; the message says why and names no patient."""
 
 
+class ArchiveUnreachable(ArchiveError):
+    """There was no association with the archive: nobody answers there, or it rejects us."""
+
+
 class Query:
     """Asks over one association."""
 
@@ -72,13 +76,15 @@ def querying(archive: Peer, calling_ae_title: str, settings: ScuSettings) -> Ite
 
     Raises
     ------
+    ArchiveUnreachable
+        The archive cannot be reached or rejects us.
     ArchiveError
-        The archive cannot be reached, rejects us or offers no queries.
+        It offers no queries.
     """
     contexts = [build_context(STUDY_ROOT_FIND, _SYNTAXES)]
     association = associate(archive, contexts, calling_ae_title, settings)
     if isinstance(association, str):
-        raise ArchiveError(association)
+        raise ArchiveUnreachable(association)
     try:
         if not association.accepted_contexts:
             raise ArchiveError(f"{archive.ae_title} does not offer queries (Study Root C-FIND)")

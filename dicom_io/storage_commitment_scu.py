@@ -35,6 +35,8 @@ class RequestOutcome:
     accepted: bool
     comment: str = ""
     """What kept it from being asked, in our own words."""
+    unreachable: bool = False
+    """True when there was no association at all."""
 
 
 def request_commitment(
@@ -75,7 +77,7 @@ def request_commitment(
     handlers = [(evt.EVT_N_EVENT_REPORT, on_event)]
     association = associate(peer, [build_context(STORAGE_COMMITMENT)], calling_ae_title, settings, handlers)
     if isinstance(association, str):
-        return RequestOutcome(False, association)
+        return RequestOutcome(False, association, unreachable=True)
     try:
         outcome = _ask(association, transaction_uid, objects)
         if outcome.accepted:

@@ -6,13 +6,13 @@ from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from dicom_io.instance_store import InstanceStore
 from dicom_io.receiving import ReceivedInstance
 from worker.arrival.intake import Intake
-from worker.rows.database import SessionFactory
-from worker.rows.tables import Delivery, Event, Instance, Result, Run, Study
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.tables import Delivery, DestinationOutage, Event, Instance, Result, Run, Study
 from worker.runs.triage import triage
 from worker.runs.workplace import Workplace, load_model
 from worker.sending.post_office import PostOffice
@@ -84,6 +84,12 @@ class Bench:
         with self.sessions() as session:
             query = select(Delivery).join(Result).where(Result.run_id == run.id).order_by(Delivery.id)
             return list(session.scalars(query))
+
+    def make_due(self) -> None:
+        """Let the waiting time of every delivery, and of every destination that is away, be over."""
+        with self.sessions.begin() as session:
+            session.execute(update(Delivery).values(next_attempt_at=None))
+            session.execute(update(DestinationOutage).values(next_attempt_at=database_now(session)))
 
     def instances(self, uid: str) -> list[Instance]:
         """Return every version of every instance of the study."""

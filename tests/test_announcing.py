@@ -90,8 +90,7 @@ def messages_of(bench: Bench, study: Study) -> list[Delivery]:
 
 
 def try_again(bench: Bench, study: Study) -> None:
-    with bench.sessions.begin() as session:
-        session.execute(update(Delivery).values(next_attempt_at=None))
+    bench.make_due()
     deliver(study.study_instance_uid, bench.office)
 
 

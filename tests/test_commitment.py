@@ -70,8 +70,8 @@ def summary(bench: Bench, study: Study) -> str:
 
 def make_due(bench: Bench) -> None:
     """Let the waiting time of every retry, and for every answer, be over."""
+    bench.make_due()
     with bench.sessions.begin() as session:
-        session.execute(update(Delivery).values(next_attempt_at=None))
         asked = update(Delivery).where(Delivery.commitment_due_at.is_not(None))
         session.execute(asked.values(commitment_due_at=database_now(session) - timedelta(seconds=1)))
 

@@ -17,12 +17,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from receivers import running_receiver
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from dicom_io.report_class import report_in_class
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Delivery, Priority, Result, Study, StudyState
+from worker.rows.tables import Delivery, DestinationOutage, Event, Priority, Result, Study, StudyState
 from worker.sending.delivery import deliver
 from worker.sending.outbox import due_destinations, retry_delay, take_due
 from worker.sending.post_office import PostOffice
@@ -65,12 +65,6 @@ def delivered(bench: Bench) -> Study:
 
 def states(bench: Bench, study: Study) -> list[str]:
     return [delivery.state for delivery in bench.deliveries(bench.runs(study.study_instance_uid)[-1])]
-
-
-def make_due(bench: Bench) -> None:
-    """Let the waiting time of every retry be over."""
-    with bench.sessions.begin() as session:
-        session.execute(update(Delivery).values(next_attempt_at=None))
 
 
 def test_report_and_pictures_arrive_in_one_association_and_their_rows_say_sent(
@@ -149,7 +143,7 @@ def test_a_full_archive_is_tried_again_later(make_bench: MakeBench, pacs: StandI
     deliver(study.study_instance_uid, bench.office)
     assert len(pacs.arrivals) == arrived, "tried again before its time"
     pacs.status = lambda sop_class_uid, sop_instance_uid: 0x0000
-    make_due(bench)
+    bench.make_due()
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent"] * 3
 
@@ -160,7 +154,7 @@ def test_a_refused_picture_is_visible_and_not_sent_again(make_bench: MakeBench, 
     pacs.status = lambda sop_class_uid, sop_instance_uid: status if sop_class_uid == picture else 0x0000
     bench = make_bench(pacs)
     study = delivered(bench)
-    make_due(bench)
+    bench.make_due()
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent", "refused", "refused"]
     assert len(pacs.arrivals) == 3
@@ -229,7 +223,7 @@ def test_a_dead_archive_drops_nothing_and_waits_longer_each_time(make_bench: Mak
     bench = make_bench(pacs)
     study = delivered(bench)
     for _ in range(3):
-        make_due(bench)
+        bench.make_due()
         deliver(study.study_instance_uid, bench.office)
     rows = bench.deliveries(bench.runs(study.study_instance_uid)[0])
     assert {(row.state, row.attempts, row.last_status) for row in rows} == {("pending", 4, None)}
@@ -237,7 +231,7 @@ def test_a_dead_archive_drops_nothing_and_waits_longer_each_time(make_bench: Mak
         "one event per result, not per try"
     )
     pacs.start()
-    make_due(bench)
+    bench.make_due()
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent"] * 3
 
@@ -255,10 +249,76 @@ def test_after_an_outage_the_most_urgent_study_goes_first_then_the_oldest(
         assert deliveries_to_ring(session, bench.settings) == [uids[2], uids[3], uids[1], uids[0]]
 
 
+def rung_for(bench: Bench) -> list[str]:
+    with bench.sessions.begin() as session:
+        return deliveries_to_ring(session, bench.settings)
+
+
+def attempts(bench: Bench, uids: list[str]) -> list[int]:
+    return [max(row.attempts for row in bench.deliveries(bench.runs(uid)[0])) for uid in uids]
+
+
+def test_while_an_archive_is_away_one_study_tries_it_and_the_others_go_as_soon_as_it_answers(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    pacs.stop()
+    bench = make_bench(pacs)
+    uids = [bench.triage(chest_radiograph()).study_instance_uid for _ in range(4)]
+    with bench.sessions.begin() as session:
+        session.execute(update(Study).values(priority=Priority.ROUTINE))
+        session.get_one(Study, uids[2]).priority = Priority.STAT
+    for uid in uids:
+        deliver(uid, bench.office)
+    assert attempts(bench, uids) == [1, 0, 0, 0], "the first one finds out for all"
+    assert rung_for(bench) == []
+    for number in (1, 2):
+        bench.make_due()
+        assert rung_for(bench) == [uids[2]], "the most urgent, nobody else"
+        for uid in (uids[2], *uids):
+            deliver(uid, bench.office)
+        assert attempts(bench, uids) == [1, 0, number, 0]
+    pacs.start()
+    bench.make_due()
+    deliver(uids[2], bench.office)
+    assert len(pacs.stored) == 3
+    assert set(rung_for(bench)) == {uids[0], uids[1], uids[3]}, "at once, whenever they were rung for last"
+    for uid in uids:
+        deliver(uid, bench.office)
+    assert len(pacs.stored) == 12
+    with bench.sessions() as session:
+        kinds = session.scalars(select(Event.kind).where(Event.kind.startswith("destination")).order_by(Event.id)).all()
+        assert session.scalars(select(DestinationOutage)).all() == []
+    assert kinds == ["destination_away", "destination_back"]
+
+
+def test_an_archive_that_is_full_is_not_away_and_each_study_waits_by_itself(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    pacs.status = lambda sop_class_uid, sop_instance_uid: 0xA700
+    bench = make_bench(pacs)
+    uids = [delivered(bench).study_instance_uid for _ in range(2)]
+    assert attempts(bench, uids) == [1, 1]
+
+
+def test_what_waits_for_a_destination_that_is_not_configured_any_more_does_not_wait_for_its_answer(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    pacs.stop()
+    bench = make_bench(pacs)
+    studies = [delivered(bench) for _ in range(2)]
+    bench = Bench(bench.settings.model_copy(update={"destinations": ()}), bench.sessions)
+    bench.make_due()
+    for study in (*studies, studies[0]):
+        deliver(study.study_instance_uid, bench.office)
+    assert [states(bench, study) for study in studies] == [["failed"] * 3] * 2
+
+
 def test_waits_double_from_the_first_to_the_longest(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(delivery_first_retry_seconds=1, delivery_longest_retry_seconds=300)
     waits = [retry_delay(attempts, settings).total_seconds() for attempts in (1, 2, 3, 9, 10, 500)]
     assert waits == [1, 2, 4, 256, 300, 300]
+    away = [retry_delay(attempts, settings, unreachable=True).total_seconds() for attempts in (1, 4, 5, 500)]
+    assert away == [1, 8, 15, 15]
 
 
 def test_a_held_study_sends_nothing_until_it_is_released(make_bench: MakeBench, pacs: StandInPacs) -> None:

@@ -17,6 +17,7 @@ from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, StudyState
+from worker.sending.outage import try_at_once
 from worker.settings.config import Settings
 
 _SENDABLE = (
@@ -80,6 +81,7 @@ def resend_study(
     if not counts:
         where = f" for {', '.join(destinations)}" if destinations else ""
         raise NothingToResend(study_instance_uid, f"it has no results{where} that count now; `show` lists them")
+    try_at_once(session, counts)
     record(
         session,
         "resend",

@@ -13,6 +13,7 @@ from worker.figures.time_buckets import bucket_start, hour_of
 from worker.rows.tables import (
     Delivery,
     DeliveryState,
+    DestinationOutage,
     InboundState,
     Instance,
     Notification,
@@ -81,7 +82,7 @@ class DestinationFigures:
     pending: int
     oldest_pending_seconds: float | None
     unreachable: int
-    """Pending, and the last attempt ended before there was a connection."""
+    """Pending, and the last attempt, if only of another study, ended before there was a connection."""
     uncommitted: int
     """Taken, and not committed yet where that is asked for."""
     refused: int
@@ -216,7 +217,9 @@ def _destination(session: Session, now: datetime, name: str) -> DestinationFigur
         name,
         counts.get(DeliveryState.PENDING, 0),
         None if oldest is None else (now - oldest).total_seconds(),
-        session.scalar(select(func.count()).where(pending, Delivery.unreachable)) or 0,
+        counts.get(DeliveryState.PENDING, 0)
+        if session.get(DestinationOutage, name)
+        else session.scalar(select(func.count()).where(pending, Delivery.unreachable)) or 0,
         uncommitted,
         counts.get(DeliveryState.REFUSED, 0),
         counts.get(DeliveryState.FAILED, 0),

@@ -14,6 +14,7 @@ from worker.rows.leases import give_up, is_claimable, locked_study
 from worker.rows.tables import Delivery, Priority, Run, RunState, Study, StudyState
 from worker.sending.commitment import due_commitments
 from worker.sending.notification_rows import notifications_to_ring
+from worker.sending.outage import destinations_to_try, is_reachable
 from worker.sending.outbox import due_deliveries
 from worker.settings.config import Settings
 
@@ -59,7 +60,8 @@ def deliveries_to_ring(session: Session, settings: Settings) -> list[str]:
     """Return the studies with due deliveries or notifications, or objects to be asked about, not rung for lately.
 
     The most urgent first, then the oldest: after an archive was away, a STAT report does not wait behind the routine
-    ones. The ring is noted.
+    ones. Of what is for a destination that is away only the first is rung for, when it may be tried again. The ring is
+    noted.
     """
     now = database_now(session)
     again = now - timedelta(seconds=settings.ring_again_seconds)
@@ -67,10 +69,14 @@ def deliveries_to_ring(session: Session, settings: Settings) -> list[str]:
     waits = or_(lately, Delivery.rung_at < Delivery.next_attempt_at)
     unasked = or_(lately, Delivery.rung_at < Delivery.commitment_due_at)
     deliveries = due_deliveries(now).where(waits).order_by(None).order_by(_URGENT_FIRST, Delivery.id)
+    commitments = due_commitments(now).where(unasked)
     due = [
-        *session.execute(deliveries.limit(BATCH_RUNS)).all(),
-        *session.execute(due_commitments(now).where(unasked).limit(BATCH_RUNS)).all(),
+        *session.execute(deliveries.where(is_reachable()).limit(BATCH_RUNS)).all(),
+        *session.execute(commitments.where(is_reachable()).limit(BATCH_RUNS)).all(),
     ]
+    for name in destinations_to_try(session):
+        there = (query.where(Delivery.destination == name).limit(1) for query in (deliveries, commitments))
+        due += next((found for query in there if (found := session.execute(query).all())), [])
     for row in due:
         row.Delivery.rung_at = now
     told = notifications_to_ring(session, settings, BATCH_RUNS)

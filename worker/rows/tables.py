@@ -449,6 +449,18 @@ class Delivery(Base):
     )
 
 
+class DestinationOutage(Base):
+    """A destination where nobody was when something was last sent there; the row goes when it answers."""
+
+    __tablename__ = "destination_outage"
+
+    destination: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime]
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime]
+    """When one study may try it again; whoever tries pushes this on first."""
+
+
 class Notification(Base):
     """Outbox row: people told through one channel that a study has a priority; once per study, channel and priority."""
 

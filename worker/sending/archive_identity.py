@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
 from dicom_io.header import text
-from dicom_io.query import ArchiveError, querying
+from dicom_io.query import ArchiveError, ArchiveUnreachable, querying
 from worker.arrival.correction import correct_identity, corrections_of
 from worker.arrival.identity import storable
 from worker.rows.leases import locked_study
@@ -35,26 +36,35 @@ _KEYWORDS = {
 _DEMOGRAPHICS = ("patient_name", "patient_birth_date", "patient_sex")
 
 
-def settle_identity(study_instance_uid: str, destination: Destination, office: PostOffice) -> str:
+@dataclass(frozen=True)
+class Hindrance:
+    """Why no result of a study may go to the archive now."""
+
+    why: str
+    unreachable: bool = False
+    """Whether there was no association at all."""
+
+
+def settle_identity(study_instance_uid: str, destination: Destination, office: PostOffice) -> Hindrance | None:
     """Ask the archive whose study it is and correct ours to that.
 
     Returns
     -------
-    str
-        Why no result of the study may go there now, to be tried again later; empty where results may go. After a
-        correction those at hand are out of date and no longer wait to be sent.
+    Hindrance or None
+        What keeps results of the study back, to be tried again later; None where they may go. After a correction those
+        at hand are out of date and no longer wait to be sent.
     """
     try:
         answers = _asked(study_instance_uid, destination, office)
     except ArchiveError as error:
-        return f"whose study it is was not asked: {error}"
+        return Hindrance(f"whose study it is was not asked: {error}", isinstance(error, ArchiveUnreachable))
     if not answers:
-        return f"{destination.ae_title} does not know the study yet"
+        return Hindrance(f"{destination.ae_title} does not know the study yet")
     stated = [_stated(answer) for answer in answers]
     if any(each != stated[0] for each in stated[1:]):
-        return f"{destination.ae_title} has the study under {len(stated)} identities; settle that there"
+        return Hindrance(f"{destination.ae_title} has the study under {len(stated)} identities; settle that there")
     _correct(study_instance_uid, stated[0], destination, office)
-    return ""
+    return None
 
 
 def _asked(study_instance_uid: str, destination: Destination, office: PostOffice) -> list[Dataset]:

@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
+from dicom_io.storage_commitment_scu import RequestOutcome
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.tables import Delivery, DeliveryState, Result, Run, StorageCommitment, Study, StudyState
@@ -149,12 +150,14 @@ def note_asked(session: Session, transaction: Transaction) -> None:
     )
 
 
-def note_not_asked(session: Session, transaction: Transaction, why: str, settings: Settings, actor: str) -> None:
+def note_not_asked(
+    session: Session, transaction: Transaction, outcome: RequestOutcome, settings: Settings, actor: str
+) -> None:
     """Note that the request was not taken; it is made again after the same waits as a failed C-STORE."""
     asked = session.scalars(
         select(StorageCommitment).where(StorageCommitment.transaction_uid == transaction.transaction_uid)
     ).one()
-    asked.comment = why
+    asked.comment = outcome.comment
     now = database_now(session)
     rows = session.scalars(
         select(Delivery).where(
@@ -162,14 +165,15 @@ def note_not_asked(session: Session, transaction: Transaction, why: str, setting
         )
     ).all()
     for delivery in rows:
-        delivery.commitment_due_at = now + retry_delay(delivery.commitment_requests, settings)
+        wait = retry_delay(delivery.commitment_requests, settings, unreachable=outcome.unreachable)
+        delivery.commitment_due_at = now + wait
     if any(delivery.commitment_requests == 1 for delivery in rows):  # one event, not one per try
         record(
             session,
             "commitment_delayed",
             actor=actor,
             study_instance_uid=asked.study_instance_uid,
-            reason=f"{transaction.destination} was not asked to keep {len(rows)} objects: {why}",
+            reason=f"{transaction.destination} was not asked to keep {len(rows)} objects: {outcome.comment}",
             details={"destination": transaction.destination},
         )
 

@@ -15,6 +15,7 @@ from worker.sending.commitment import (
     take_uncommitted,
 )
 from worker.sending.commitment_answer import answer_taker
+from worker.sending.outage import note_away, note_back
 from worker.sending.post_office import PostOffice
 from worker.settings.config import Destination
 
@@ -45,7 +46,11 @@ def ask_for_commitment(study_instance_uid: str, name: str, office: PostOffice) -
         if outcome.accepted:
             note_asked(session, transaction)
         else:
-            note_not_asked(session, transaction, outcome.comment, office.settings, office.worker_name)
+            note_not_asked(session, transaction, outcome, office.settings, office.worker_name)
+        if outcome.unreachable:
+            note_away(session, name, office.worker_name, office.settings)
+        else:
+            note_back(session, name, office.worker_name)
     return outcome.accepted
 
 

@@ -24,7 +24,7 @@ from dicom_io.storage_scu import SendOutcome, send
 from worker.foundation.failpoints import failpoint
 from worker.rows.events import record
 from worker.rows.tables import DeliveryState, ResultKind
-from worker.sending import outbox
+from worker.sending import outage, outbox
 from worker.sending.archive_identity import settle_identity
 from worker.sending.commitment import due_commitment_destinations
 from worker.sending.commitment_request import ask_for_commitment
@@ -57,10 +57,12 @@ def deliver(study_instance_uid: str, office: PostOffice) -> None:
 
 
 def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice) -> None:
-    asked = True
+    with office.sessions.begin() as session:
+        asked = outage.may_try(session, destination, office.settings)
     while asked:  # again for what an answer that came at once has put back
         while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
-            _deliver_batch(study_instance_uid, destination, parcels, office)
+            if not _deliver_batch(study_instance_uid, destination, parcels, office):
+                return
         asked = ask_for_commitment(study_instance_uid, destination, office)
 
 
@@ -69,17 +71,26 @@ def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list
         return outbox.take_due(session, study_instance_uid, destination, office.settings)
 
 
-def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel], office: PostOffice) -> None:
+def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel], office: PostOffice) -> bool:
+    """Send the parcels and note every answer; False when nobody was there."""
     destination = office.destination(name)
     if destination is None:
         _give_up(study_instance_uid, parcels, f"destination {name} is not configured any more", office)
-        return
+        with office.sessions.begin() as session:
+            outage.forget(session, name)
+        return True
     with _kept_in_hand(parcels, office):
         outcomes = _settled_and_sent(study_instance_uid, destination, parcels, office)
     failpoint("after_store_before_row")
     with office.sessions.begin() as session:
         for parcel, outcome in outcomes:
             _note(session, study_instance_uid, parcel, outcome, office)
+        away = any(outcome.unreachable for _parcel, outcome in outcomes)
+        if away:
+            outage.note_away(session, name, office.worker_name, office.settings)
+        elif outcomes:
+            outage.note_back(session, name, office.worker_name)
+    return not away
 
 
 def _settled_and_sent(
@@ -92,11 +103,20 @@ def _settled_and_sent(
     results = [parcel for parcel in parcels if parcel.kind != ResultKind.REJECTION_NOTE]
     if not results or not isinstance(destination, Destination) or not destination.refresh_identity:
         return _send(study_instance_uid, destination, parcels, office)
-    why = settle_identity(study_instance_uid, destination, office)
-    if not why:
+    hindrance = settle_identity(study_instance_uid, destination, office)
+    if hindrance is None:
         return _send(study_instance_uid, destination, _still_wanted(parcels, office), office)
     notes = [parcel for parcel in parcels if parcel not in results]
-    waiting = SendOutcome(Path(), None, why, False, permanent=False, comment_is_ours=True, withheld=True)
+    waiting = SendOutcome(
+        Path(),
+        None,
+        hindrance.why,
+        False,
+        permanent=False,
+        comment_is_ours=True,
+        unreachable=hindrance.unreachable,
+        withheld=True,
+    )
     return [*_send(study_instance_uid, destination, notes, office), *((parcel, waiting) for parcel in results)]
 
 

@@ -7,12 +7,13 @@ waits, for ever; what a receiver refuses today its operator may let in tomorrow,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dicom_io.storage_scu import SendOutcome
 from hl7_io.acknowledgement import AnswerError, read_acknowledgement
 from hl7_io.mllp import MllpError
-from hl7_io.mllp_client import MllpConnection
+from hl7_io.mllp_client import MllpConnection, NoConnectionError
 from hl7_io.reading import read_message
 from worker.settings.hl7 import Hl7Destination
 
@@ -27,6 +28,8 @@ def announce(destination: Hl7Destination, paths: Sequence[Path]) -> list[SendOut
         with MllpConnection(destination.receiver()) as connection:
             for path in paths:
                 outcomes.append(_sent(path, connection))
+    except NoConnectionError as error:
+        return [replace(_undelivered(path, str(error)), unreachable=True) for path in paths]
     except MllpError as error:
         outcomes += [_undelivered(path, str(error)) for path in paths[len(outcomes) :]]
     return outcomes

@@ -22,6 +22,9 @@ from worker.settings.config import Settings
 LOSSES_BEFORE_REFUSAL = 3
 """An object that its destination has taken and not kept this often counts as refused; archives that drop a class they
 do not know, or file objects under UIDs of their own, would be sent it for ever."""
+LONGEST_ABSENCE_SECONDS = 15.0
+"""Longest wait between two attempts at a destination that cannot be reached, so that its return is noticed within half
+a minute; ``worker.sending.outage`` sees to it that only one study tries."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,13 @@ def lease(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.lease_seconds)
 
 
-def retry_delay(attempts: int, settings: Settings) -> timedelta:
+def retry_delay(attempts: int, settings: Settings, *, unreachable: bool = False) -> timedelta:
     """Return the wait after the ``attempts``-th failed attempt: doubling, up to the longest."""
     doublings = min(attempts - 1, 30)
-    seconds = settings.delivery_first_retry_seconds * 2**doublings
-    return timedelta(seconds=min(seconds, settings.delivery_longest_retry_seconds))
+    longest = settings.delivery_longest_retry_seconds
+    if unreachable:
+        longest = min(longest, LONGEST_ABSENCE_SECONDS)
+    return timedelta(seconds=min(settings.delivery_first_retry_seconds * 2**doublings, longest))
 
 
 def note_offered(session: Session, parcels: Sequence[Parcel]) -> None:
@@ -188,7 +193,7 @@ def note_retry(
     offered
         Whether the destination may have it all the same.
     """
-    due = database_now(session) + retry_delay(parcel.attempts, settings)
+    due = database_now(session) + retry_delay(parcel.attempts, settings, unreachable=unreachable)
     others: dict[str, Any] = {"next_attempt_at": due, "unreachable": unreachable, "offered": offered}
     return _note(session, parcel, DeliveryState.PENDING, status, comment, **others)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +42,7 @@ HANDSHAKE_SECONDS = 10.0
 MAXIMUM_UNASKED = 128
 """Connections that have not asked for an association yet; when one more comes, the oldest is closed."""
 MAXIMUM_HANDSHAKES = 50
-"""At once; a connection more is closed. Established ones count as associations instead."""
+"""At once; when one more begins, the oldest is closed. Established ones count as associations instead."""
 
 
 class BoundedSocket(HoldingSocket):
@@ -181,7 +183,9 @@ class BoundedServer(ThreadedAssociationServer):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         self._unasked: list[ref[Association]] = []  # weak: what an association holds must go with it
         self._unasked_lock = threading.Lock()
-        self._handshakes = threading.BoundedSemaphore(MAXIMUM_HANDSHAKES)
+        self._handshaking: dict[socket.socket, str] = {}
+        """Connections in their TLS handshake, oldest first, and from where."""
+        self._handshaking_lock = threading.Lock()
         super().__init__(*arguments, **(keywords | {"request_handler": BoundedRequestHandler}))
 
     def server_bind(self) -> None:
@@ -212,20 +216,35 @@ class BoundedServer(ThreadedAssociationServer):
 
     def secured(self, connection: socket.socket, address: str) -> socket.socket | None:
         """Return the connection after its TLS handshake; None, and it is closed, where none came about in time."""
-        if self.tls is None or not self._handshakes.acquire(blocking=False):
-            LOGGER.warning("connection from %s closed: too many are in their TLS handshake", address)
-            connection.close()
-            return None
+        if self.tls is None:
+            raise RuntimeError("this server has no TLS to secure a connection with; set `tls`")
         try:
             connection = self.tls.context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             connection.settimeout(HANDSHAKE_SECONDS)
-            connection.do_handshake()
+            with self._counted_handshake(connection, address):
+                connection.do_handshake()
             connection.settimeout(self.pdu_timeout_seconds)
         except (OSError, ValueError) as error:  # ValueError: the peer went between accept and wrap_socket
             why = in_words(error) if isinstance(error, OSError) else "connection closed"
             LOGGER.warning("connection from %s closed: no TLS, %s", address, why)
             connection.close()
             return None
-        finally:
-            self._handshakes.release()
         return connection
+
+    @contextlib.contextmanager
+    def _counted_handshake(self, connection: ssl.SSLSocket, address: str) -> Iterator[None]:
+        """Count a handshake; of too many close the oldest, never the newest: an honest one takes milliseconds."""
+        with self._handshaking_lock:
+            self._handshaking[connection] = address
+            if len(self._handshaking) > MAXIMUM_HANDSHAKES:
+                oldest = next(iter(self._handshaking))
+                LOGGER.warning(
+                    "connection from %s closed: too many are in their TLS handshake", self._handshaking.pop(oldest)
+                )
+                with contextlib.suppress(OSError):  # it has just gone by itself
+                    socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # not TLS's own, which its thread is inside
+        try:
+            yield
+        finally:
+            with self._handshaking_lock:
+                self._handshaking.pop(connection, None)

@@ -6,9 +6,10 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -330,6 +331,27 @@ def test_half_a_handshake_is_cut_and_takes_no_place(
         connection.close()
     assert time.monotonic() - began < 5.0
     assert echo(Peer("CXRAI", host, port, certificates.good), "MODALITY") == ""
+
+
+def test_of_too_many_silent_handshakes_the_oldest_is_closed_and_peers_get_in(
+    serve: Callable[[TlsFiles], StorageScp], certificates: Certificates
+) -> None:
+    scp = serve(certificates.good)
+    host, port = scp.tls_address
+    more = 20
+    with ExitStack() as held:
+        silent = [
+            held.enter_context(socket.create_connection((host, port), 5))
+            for _ in range(association_server.MAXIMUM_HANDSHAKES + more)
+        ]
+        assert [_received(connection) for connection in silent[:more]] == [b""] * more
+        began = time.monotonic()
+        assert echo(Peer("CXRAI", host, port, certificates.good), "MODALITY") == ""
+        assert time.monotonic() - began < association_server.HANDSHAKE_SECONDS / 2
+        silent[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):  # open still
+            silent[-1].recv(1)
+        assert threading.active_count() < 2 * association_server.MAXIMUM_HANDSHAKES
 
 
 def test_files_that_cannot_be_used_are_named(certificates: Certificates, tmp_path: Path) -> None:

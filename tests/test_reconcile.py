@@ -251,7 +251,8 @@ def test_after_downtime_the_listener_fetches_by_itself_what_came_meanwhile(
         site.kill(first)
         with sessions.begin() as session:
             let_pass(session, timedelta(hours=2))
-        film = chest_radiograph()
+        taken = datetime.now(UTC) - timedelta(hours=1)
+        film = chest_radiograph(StudyDate=f"{taken:%Y%m%d}", StudyTime=f"{taken:%H%M%S}")
         orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
         site.start_listening(LISTEN)
         wait_until(lambda: instances(site) == 1, "the film is fetched", 120)

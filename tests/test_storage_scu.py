@@ -10,7 +10,11 @@ import pydicom
 import pytest
 from factories import chest_radiograph, computed_radiograph, write_dicom
 from peers import running_pacs
+from pynetdicom import build_context, evt
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.sop_class import Verification
 
+from dicom_io.association_client import associate
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import ScuSettings, classify, echo, send
 
@@ -124,6 +128,24 @@ def test_echo_answers_and_explains():
         assert "rejected" in echo(Peer("WRONG", pacs.peer.host, pacs.peer.port), "CXRAI")
         gone = pacs.peer
     assert echo(gone, "CXRAI", IMPATIENT) != ""
+
+
+def test_what_we_say_too_late_while_releasing_is_dropped_and_the_association_ends_as_asked():
+    """As the answer to a storage commitment that arrives just then; stock pynetdicom's thread dies of it."""
+
+    def answer_when_releasing(event):
+        if event.next_state == "Sta7":
+            late = P_DATA()
+            late.presentation_data_value_list = [[1, b"\x03" + bytes(12)]]
+            event.assoc.dul.send_pdu(late)
+
+    with running_pacs() as pacs:
+        handlers = [(evt.EVT_FSM_TRANSITION, answer_when_releasing)]
+        association = associate(pacs.peer, [build_context(Verification)], "CXRAI", IMPATIENT, handlers)
+        association.release()
+        assert association.is_released
+        association.join(5)
+        assert association.dul.socket is None or association.dul.socket.socket is None
 
 
 def test_storescp_of_dcmtk_takes_what_we_send(tmp_path, files):

@@ -86,7 +86,7 @@ def test_nothing_names_the_patient_while_all_goes_well_and_while_it_does_not(
     site.start(SWEEP)
     uids = _send_what_hospitals_send(site, tmp_path)
     wait_until(lambda: (study := site.study(uids["good"])) is not None and study.state == "queued", "a run is queued")
-    assert list(site.settings.data_dir.rglob("*.msg")), "a task message waits in the broker's folder"
+    wait_until(lambda: list(site.settings.data_dir.rglob("*.msg")), "a task message waits in the broker's folder")
     assert traces(site, [temporary]) == [], "before any worker was there to take the messages"
 
     for command in (TRIAGE, DELIVERY, ("hl7",)):

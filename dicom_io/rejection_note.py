@@ -8,6 +8,7 @@ from datetime import UTC, datetime, tzinfo
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from pydicom import Dataset
+from pydicom.sr.coding import Code
 
 from dicom_io.character_set import settle_character_set
 from dicom_io.evidence import bare_reference, device_context
@@ -61,7 +62,7 @@ def build_rejection_note(
     note = KeyObjectSelectionDocument(
         evidence=references,
         content=KeyObjectSelection(
-            title.value,
+            Code(title.code_value, "DCM", title.meaning),
             references,
             observer_device_context=device_context(device_serial_number),
             description=why,

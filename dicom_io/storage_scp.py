@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
@@ -49,7 +49,9 @@ from dicom_io.storage_commitment import TakeAnswer, answer_event
 from dicom_io.store_service import Origin, answer_store
 from dicom_io.streaming import private_parts_changed
 from dicom_io.tls import CurrentTls
-from dicom_io.ups_scp import UpsScp
+
+if TYPE_CHECKING:  # where no worklist is offered, nothing of it is loaded
+    from dicom_io.ups_scp import UpsScp
 
 __all__ = [
     "STATUS_CANNOT_UNDERSTAND",

@@ -11,12 +11,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from migrations.current_views import VIEWS
 from worker.foundation.errors import MigrationBusy
-from worker.rows.database import SessionFactory, alembic_config, current_revision, expected_revision, open_engine
-from worker.rows.migrate import ADVISORY_LOCK_KEY, upgrade
+from worker.rows.database import SessionFactory, current_revision, expected_revision, open_engine
+from worker.rows.migrate import ADVISORY_LOCK_KEY, alembic_config, upgrade
 from worker.rows.tables import (
     Base,
     Delivery,
@@ -38,6 +39,11 @@ def differences(engine: Engine) -> list[object]:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, Base.metadata))
+
+
+def test_the_expected_revision_is_where_alembic_ends() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert scripts.get_heads() == [expected_revision()]
 
 
 def test_the_migrated_schema_is_the_declared_one(engine: Engine) -> None:

@@ -15,20 +15,8 @@ from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
 from dicom_io.instance_store import StoreError
-from worker.commands import (
-    certificate_command,
-    correction_commands,
-    explain_command,
-    export_command,
-    list_command,
-    message_commands,
-    promotion_commands,
-    reconcile_command,
-    status_command,
-    study_commands,
-    token_commands,
-)
 from worker.commands.options import ConfigOption, JsonOption
+from worker.commands.tools import ToolGroup
 from worker.foundation.errors import WorkerError
 from worker.foundation.logs import configure_logging
 from worker.settings.config import ConfigurationError, load_settings
@@ -37,6 +25,7 @@ PROCESSES = "Processes"
 TOOLS = "Setting up and trying out"
 
 app = typer.Typer(
+    cls=ToolGroup,
     help="Chest X-ray triage beside a PACS: DICOM in; a priority with its reason, a structured report, heat maps out."
     "\n\n"
     "NOT A MEDICAL DEVICE. NOT FOR DIAGNOSTIC USE.\n\n"
@@ -140,12 +129,13 @@ def check(json_output: JsonOption = False, config: ConfigOption = None) -> None:
     Everything is tried and all of it reported; exit code 1 when anything failed.
     """
     from worker.care.check import check_everything, report
+    from worker.commands.study_commands import print_json
     from worker.views.studies import as_json
 
     results = check_everything(load_settings(config))
     passed = all(result.passed for result in results)
     if json_output:
-        study_commands.print_json({"passed": passed, "checks": as_json(results)})
+        print_json({"passed": passed, "checks": as_json(results)})
     else:
         Console().print(report(results))
     raise typer.Exit(0 if passed else 1)
@@ -191,19 +181,6 @@ def demo(
     from worker.demo.demonstration import run_demo
 
     raise typer.Exit(run_demo(folder.resolve(), keep=keep, deadline_seconds=deadline_seconds))
-
-
-study_commands.register(app)
-correction_commands.register(app)
-explain_command.register(app)
-export_command.register(app)
-message_commands.register(app)
-reconcile_command.register(app)
-list_command.register(app)
-status_command.register(app)
-token_commands.register(app)
-certificate_command.register(app)
-promotion_commands.register(app)
 
 
 def complain(message: str) -> None:

@@ -16,8 +16,6 @@ from dicom_io.instance_store import InstanceStore
 from worker.arrival.intake import Intake
 from worker.care.reconciliation import Reconciler, Window
 from worker.foundation.worker_name import worker_name
-from worker.processes.tasks import ring_triage
-from worker.queue.celery_app import configure
 from worker.rows.database import SessionFactory, open_engine, require_current_schema, session_factory
 from worker.rows.gaps import next_gap, note_receiving, put_off
 from worker.rows.service_lease import release_service, take_service
@@ -39,6 +37,9 @@ def opened_reconciler(settings: Settings) -> Iterator[Reconciler]:
     StartError
         The database does not answer or is not migrated.
     """
+    from worker.processes.tasks import ring_triage  # here, because the listener opens its port before it loads Celery
+    from worker.queue.celery_app import configure
+
     engine = open_engine(settings.effective_database_url)
     try:
         require_current_schema(engine)

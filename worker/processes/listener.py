@@ -8,27 +8,26 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from dicom_io.instance_store import INCOMING_FOLDER, InstanceStore
 from dicom_io.storage_scp import PortTaken, ScpSettings, StorageScp
 from dicom_io.tls import TlsFileError
-from dicom_io.ups_scp import UpsScp
 from worker.arrival.intake import Intake
 from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name
 from worker.processes.gap_closing import GapCloser
-from worker.processes.tasks import ring_triage
-from worker.queue.celery_app import configure
+from worker.processes.late_bell import LateBell
 from worker.rows.database import open_engine, require_current_schema, session_factory
 from worker.rows.heartbeat import Heartbeat
 from worker.rows.service_lock import sole_process
 from worker.sending.commitment_answer import answer_taker
 from worker.settings.config import Settings
-from worker.ups.couriers import Couriers
-from worker.ups.notices import announce_restart
-from worker.ups.worklist import DatabaseWorklist
+
+if TYPE_CHECKING:
+    from dicom_io.ups_scp import UpsScp
 
 logger = logging.getLogger(__name__)
 
@@ -73,15 +72,16 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
     try:
         require_current_schema(engine)
         with sole_process(SERVICE, settings.data_dir):
-            configure(settings)
+            bell = LateBell()
             store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
             store.remove_partial_files()
             sessions = session_factory(engine)
-            intake = Intake(settings, sessions, store, ring_triage)
+            intake = Intake(settings, sessions, store, bell)
             take_commitment = answer_taker(sessions, settings, SERVICE)
             gaps = GapCloser(settings, sessions, intake)
             with _worklist(settings, engine) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
-                _serve(StorageScp(scp_settings(settings), intake, take_commitment, worklist), settings, gaps, on_ready)
+                scp = StorageScp(scp_settings(settings), intake, take_commitment, worklist)
+                _serve(scp, settings, gaps, bell, on_ready)
     finally:
         engine.dispose()
     return 0
@@ -93,6 +93,11 @@ def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
     if settings.ups is None:
         yield None
         return
+    from dicom_io.ups_scp import UpsScp
+    from worker.ups.couriers import Couriers
+    from worker.ups.notices import announce_restart
+    from worker.ups.worklist import DatabaseWorklist
+
     sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
     holder = f"{socket.gethostname()}:{settings.listening_ports[0]}"
     couriers = Couriers(settings, settings.ups, sessions, reading, holder)
@@ -105,7 +110,7 @@ def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
         couriers.stop()
 
 
-def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, on_ready: Callable[[], None]) -> None:
+def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, bell: LateBell, on_ready: Callable[[], None]) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -119,6 +124,7 @@ def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, on_ready: Calla
     logger.info("listening as %s on %s port %s", settings.ae_title, settings.listen_host, ports)
     on_ready()
     try:
+        bell.load(settings)
         with gaps:
             stopped.wait()
     finally:

@@ -116,7 +116,8 @@ class Supervisor:
             )
         lived_seconds = time.monotonic() - service.started_at
         service.restarts = 0 if lived_seconds >= STEADY_AFTER_SECONDS else service.restarts + 1
-        wait_seconds = min(FIRST_RESTART_SECONDS * 2 ** max(service.restarts - 1, 0), LONGEST_RESTART_SECONDS)
+        doubled_seconds = FIRST_RESTART_SECONDS * 2 ** (service.restarts - 1)
+        wait_seconds = min(doubled_seconds, LONGEST_RESTART_SECONDS) if service.restarts else 0.0
         service.restart_at = time.monotonic() + wait_seconds
         logger.error("%s ended with status %d; starting it again in %.0f s", service.name, exit_status, wait_seconds)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from worker.foundation.errors import DatabaseUnavailable, MigrationBusy
-from worker.rows.database import alembic_config, current_revision, expected_revision, open_engine, safe_location
+from worker.rows.database import MIGRATIONS, current_revision, expected_revision, open_engine, safe_location
 
 ADVISORY_LOCK_KEY = 0x63787274  # "cxrt": any number nobody else uses on this server
 LOCK_TIMEOUT_SECONDS = 20.0
@@ -36,6 +37,13 @@ def upgrade(url: str, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> 
     finally:
         engine.dispose()
     return expected_revision()
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration without any file: the revisions lie in the ``migrations`` package."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
 
 
 def _make_sqlite_folder(url: str) -> None:

@@ -16,7 +16,7 @@ from orthanc import CLOSED, Orthanc, StartHospital, need, real_radiograph
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 from services import free_port, wait_for_port
 from sites import LISTEN, Site, wait_until
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
@@ -335,3 +335,39 @@ def test_nothing_is_asked_where_no_archive_is_configured(settings: Settings, sql
     now = datetime.now(UTC)
     with opened_reconciler(settings) as reconciler, pytest.raises(NothingToAsk):
         reconciler.reconcile(Window(now - timedelta(hours=1), now), "test")
+
+
+def delete_like_retention(site: Site) -> Path:
+    """Delete the only stored image; return where it was."""
+    (file,) = site.settings.instances_dir.glob("[0-9]*/*/*")
+    engine = open_engine(site.settings.effective_database_url)
+    with session_factory(engine).begin() as session:
+        session.execute(update(Instance).values(deleted_at=datetime.now(UTC)))
+    engine.dispose()
+    file.unlink()
+    return file
+
+
+def test_what_retention_deleted_is_fetched_only_when_its_study_is_asked_for(
+    start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
+    film = chest_radiograph()
+    uid = str(film.StudyInstanceUID)
+    name = orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
+    orthanc.call("/modalities/CXRAI/store", name.encode())
+    wait_until(lambda: instances(site) == 1, "the film is stored")
+    file = delete_like_retention(site)
+    settings = asking(site, orthanc.dicom_port)
+    assert commanded(monkeypatch, settings, "--since", YESTERDAY)[1]["missing"] == []
+    assert not file.exists()
+    status, found = commanded(monkeypatch, settings, "--study", uid)
+    assert (status, found["fetched"], found["complete"]) == (0, 1, True), found
+    assert file.exists()
+    assert instances(site) == 1
+    assert [event.study_instance_uid for event in events(site, "image_restored")] == [uid]
+    orthanc.delete(name)
+    delete_like_retention(site)
+    status, found = commanded(monkeypatch, settings, "--study", uid)
+    assert (status, found["complete"]) == (1, False)
+    assert "did not come back" in found["problem"]

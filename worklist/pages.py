@@ -50,7 +50,11 @@ def study_answer(request: Request, site: Site, study_instance_uid: str, problem:
         detail=detail,
         line=detail.line,
         run=run,
-        images=[item for item in detail.instances if item.current and item.disposition != Disposition.IGNORED],
+        images=[
+            item
+            for item in detail.instances
+            if item.current and item.disposition != Disposition.IGNORED and item.deleted_at is None
+        ],
         maps=maps_of(run),
         bars=bars_of(run, LABELS),
         facts=facts if facts and run and facts.version == run.model_version else None,
@@ -79,6 +83,8 @@ def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite
     found = next((item for item in _detail(site, study_instance_uid).instances if item.id == instance_id), None)
     if found is None:
         return _no_picture("No such image in this study.", 404)
+    if found.deleted_at is not None:
+        return _no_picture(f"The picture was deleted here on {found.deleted_at:%Y-%m-%d}.", 410)
     try:
         return Response(radiograph_png(_stored(site.instances, found.path)), media_type="image/png")
     except StoreError:

@@ -3,7 +3,7 @@
 ==========================================  ==================================================================
 received                                    becomes
 ==========================================  ==================================================================
-the same bytes again                        nothing new
+the same bytes again                        nothing new; where retention had deleted them they are kept anew
 other bytes under a known SOP Instance UID  a new version; the old one stays, no longer current
 one of our own results                      ``ignored(own_result)``, known by equipment or by its UID
 a Key Object Selection of others            noted; the sweeper does what a rejection note says
@@ -27,7 +27,7 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.selection import Verdict, judge_tags
-from worker.arrival.correction import corrected_columns, corrections_of
+from worker.arrival.correction import corrected_columns, corrections_of, is_owed
 from worker.arrival.identity import conflict, hold, identity_columns, take_over
 from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.database import database_now
@@ -64,6 +64,8 @@ class Reception:
         remarkable = _is_remarkable(session, received)
         known = _newest_version(session, received) if remarkable else None
         if known is not None and known.sha256 == stored.sha256:
+            if known.deleted_at is not None:
+                self._restore(session, study, known, stored, now)
             return
         verdict = self._judge(session, received, now, remarkable=remarkable)
         if known is not None:
@@ -75,7 +77,7 @@ class Reception:
             session.flush()
             session.add(ReceivedNote(instance_id=instance.id))
         self._record(session, study, instance, known, now)
-        study.last_received_at = now
+        study.last_received_at, study.images_deleted_at = now, None
         ours = verdict.reason_code == ReasonCode.OWN_RESULT
         corrections = corrections_of(session, study.study_instance_uid) if remarkable else []
         columns = corrected_columns(stated, corrections)
@@ -92,6 +94,22 @@ class Reception:
             return Verdict(Disposition.NOT_ANALYSED, ReasonCode.REJECTED, title)
         rules = selection_rules(self._settings, received.calling_ae_title)
         return judge_tags(received.header, rules, site_date(self._settings, now))
+
+    def _restore(self, session: Session, study: Study, known: Instance, stored: StoredFile, now: datetime) -> None:
+        """Keep an image anew that retention had deleted; it was judged before, and nothing is made twice of it."""
+        known.path, known.deleted_at, known.restored_at = stored.path, None, now
+        study.images_deleted_at = None
+        if is_owed(session, study):  # a correction that could not be carried without it
+            study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
+        record(
+            session,
+            "image_restored",
+            actor=ACTOR,
+            study_instance_uid=study.study_instance_uid,
+            reason="an object that retention had deleted was sent again",
+            details={"sop_instance_uid": known.sop_instance_uid},
+            at=now,
+        )
 
     def _record(
         self, session: Session, study: Study, instance: Instance, replaced: Instance | None, now: datetime

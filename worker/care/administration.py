@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from worker.arrival.analysable import is_analysable
 from worker.arrival.completion import queue_run
-from worker.foundation.errors import WorkerError
+from worker.foundation.errors import RunRefused, WorkerError, deletion_text, how_to_restore
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, RunTrigger, Study
+from worker.rows.tables import Delivery, DeliveryState, Instance, Result, ResultKind, Run, RunTrigger, Study
 
 
 class UnknownStudy(WorkerError):
@@ -62,15 +63,22 @@ def requeue_study(session: Session, study_instance_uid: str, actor: str) -> Requ
     UnknownStudy
         The study was never received.
     RunRefused
-        The study cannot be analysed now: a run is under way, its identity is in doubt.
+        The study cannot be analysed now: a run is under way, its identity is in doubt, retention deleted its images.
     """
     study = existing_study(session, study_instance_uid)
+    _require_images(session, study_instance_uid)
     deliveries = resend_failed_deliveries(session, study, actor)
     if study.retracted_at is not None:
         study.retracted_at = None
         record(session, "retraction_lifted", actor=actor, study_instance_uid=study_instance_uid, reason=study.reason)
     queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
     return Requeued(study_instance_uid, queued.run_number, queued.queue, deliveries)
+
+
+def _require_images(session: Session, study_instance_uid: str) -> None:
+    deleted = select(Instance.deleted_at).where(is_analysable(study_instance_uid), Instance.deleted_at.is_not(None))
+    if (deleted_at := session.scalar(deleted.limit(1))) is not None:
+        raise RunRefused(study_instance_uid, f"{deletion_text(deleted_at)}; {how_to_restore(study_instance_uid)}")
 
 
 def resend_failed_deliveries(session: Session, study: Study, actor: str) -> int:

@@ -1,7 +1,8 @@
 """Closing gaps: asks the archive what it has of a time, and fetches what was never received.
 
 Twice is no more than once: an object that we have, in whatever version, is not asked for, and one that arrives again is
-the same bytes under the same name. Our own results are known by their UIDs and left where they are.
+the same bytes under the same name. Our own results are known by their UIDs and left where they are. What retention has
+deleted is not fetched again, unless a person asks for its study.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from dicom_io.association_client import ScuSettings
 from dicom_io.header import text
@@ -22,6 +23,7 @@ from dicom_io.query import ArchiveError, Query, querying
 from dicom_io.receiving import Receiver
 from dicom_io.retrieve import Wanted, get, move
 from dicom_io.uids import is_valid_uid
+from worker.arrival.analysable import is_analysable
 from worker.care.forgetting import forgotten_among
 from worker.foundation.errors import WorkerError
 from worker.rows.database import SessionFactory
@@ -77,6 +79,8 @@ class Reconciliation:
     problem: str = ""
     """Why the archive could not be asked to the end; empty when it was."""
     fetched: int = 0
+    deleted_too: bool = False
+    """Whether what retention deleted here counts as missing."""
 
     @property
     def complete(self) -> bool:
@@ -140,6 +144,34 @@ class Reconciler:
             self._record(found, actor, give_up)
         return found
 
+    def refetch(self, study_instance_uid: str, actor: str) -> Reconciliation:
+        """Fetch what the archive has of one study and is not here, what retention deleted included.
+
+        Raises
+        ------
+        NothingToAsk
+        """
+        now = datetime.now(UTC)
+        found = Reconciliation(now, now, self.archive.ae_title, deleted_too=True)
+        try:
+            with querying(self.archive.peer(), self.settings.ae_title, self._patience()) as query:
+                held = list(self._objects(query, study_instance_uid))
+            found.studies, found.objects = int(bool(held)), len(held)
+            found.missing = self._not_here(held, deleted_too=True)
+            if found.missing:
+                self._fetch(found)
+            found.problem = self._still_deleted(study_instance_uid)
+        except ArchiveError as error:
+            found.problem = str(error)
+        self._record(found, actor, give_up=False)
+        return found
+
+    def _still_deleted(self, study_instance_uid: str) -> str:
+        gone = select(func.count()).where(is_analysable(study_instance_uid), Instance.deleted_at.is_not(None))
+        with self.sessions() as session:
+            count = session.scalar(gone)
+        return f"{count} images that were deleted here did not come back" if count else ""
+
     def _look(self, window: Window, found: Reconciliation) -> None:
         with querying(self.archive.peer(), self.settings.ae_title, self._patience()) as query:
             for study_instance_uid in self._wanted(self._studies(query, window)):
@@ -180,12 +212,16 @@ class Reconciler:
                 if is_valid_uid(sop_instance_uid := text(image, "SOPInstanceUID")):
                     yield Wanted(study, series_uid, sop_instance_uid, text(image, "SOPClassUID"))
 
-    def _not_here(self, held: list[Wanted]) -> list[Wanted]:
+    def _not_here(self, held: list[Wanted], *, deleted_too: bool = False) -> list[Wanted]:
+        """Return what no row of ours knows; what retention deleted is known, unless it is asked for, too."""
         uids = [item.sop_instance_uid for item in held]
         known: set[str] = set()
         with self.sessions() as session:
-            for column in (Instance.sop_instance_uid, Result.sop_instance_uid):
-                known |= set(session.scalars(select(column).where(column.in_(uids))))
+            received = select(Instance.sop_instance_uid).where(Instance.sop_instance_uid.in_(uids))
+            if deleted_too:
+                received = received.where(Instance.deleted_at.is_(None))
+            known |= set(session.scalars(received))
+            known |= set(session.scalars(select(Result.sop_instance_uid).where(Result.sop_instance_uid.in_(uids))))
         return [item for item in held if item.sop_instance_uid not in known]
 
     def _fetch(self, found: Reconciliation) -> None:
@@ -198,7 +234,7 @@ class Reconciler:
             else:
                 said.update(get(peer, found.missing, ours, patience, self.receiver))
         finally:
-            absent = self._not_here(found.missing)
+            absent = self._not_here(found.missing, deleted_too=found.deleted_too)
             found.fetched = len(found.missing) - len(absent)
             found.failures = [
                 Failure(item.study_instance_uid, item.sop_instance_uid, said.get(item, "") or self._silent_loss())

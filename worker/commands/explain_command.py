@@ -15,7 +15,7 @@ from sqlalchemy import select
 from dicom_io.instance_store import InstanceStore, StoreError
 from worker.commands.options import ConfigOption, JsonOption
 from worker.commands.study_commands import opened, print_json, resolve_study
-from worker.foundation.errors import WorkerError
+from worker.foundation.errors import WorkerError, deletion_text, how_to_restore
 from worker.rows.tables import Disposition, Instance
 from worker.settings.config import Settings, load_settings
 from worker.views.presentation import suitability_text
@@ -102,6 +102,8 @@ def _received(target: str, settings: Settings, *, decode: bool) -> Iterator[Expl
         query = select(Instance).where(Instance.study_instance_uid == uid, Instance.current).order_by(Instance.id)
         rows = list(session.scalars(query))
     for row in rows:
+        if row.deleted_at is not None:
+            raise WorkerError(f"study {uid}: {deletion_text(row.deleted_at)}; {how_to_restore(uid)}")
         recorded = row.disposition + (f" ({row.reason_code})" if row.reason_code else "")
         try:
             path = store.open_path(row.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 from zoneinfo import ZoneInfo
 
 import typer
@@ -11,24 +11,33 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.commands.options import ConfigOption, JsonOption, person
-from worker.commands.study_commands import print_json
+from worker.commands.study_commands import opened, print_json, resolve_study
 from worker.settings.config import load_settings
 from worker.views.rendering import escape
 from worker.views.studies import as_json
+
+if TYPE_CHECKING:
+    from worker.care.reconciliation import Reconciliation
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
 
 
 def reconcile(
     since: Annotated[
-        datetime,
+        datetime | None,
         typer.Option(
             "--since", formats=_FORMATS, help="Studies that began at this time or later, by the site's clock."
         ),
-    ],
+    ] = None,
     until: Annotated[
         datetime | None, typer.Option("--until", formats=_FORMATS, help="And not later than this. Default: now.")
     ] = None,
+    study: Annotated[
+        str,
+        typer.Option(
+            "--study", metavar="STUDY", help="Instead of a time: this study, with images that retention deleted here."
+        ),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing; fetch nothing.")] = False,
     give_up: Annotated[
         bool, typer.Option("--give-up", help="Call the time settled even where something cannot be fetched.")
@@ -48,12 +57,26 @@ def reconcile(
     if dry_run and give_up:
         raise typer.BadParameter("choose one of --dry-run and --give-up")
     settings = load_settings(config)
+    if study:
+        if since or until or dry_run or give_up:
+            raise typer.BadParameter("--study goes with none of the other options")
+        with opened(settings) as session:
+            uid = resolve_study(session, study)
+        with opened_reconciler(settings) as reconciler:
+            _tell(reconciler.refetch(uid, person()), dry_run=False, json_output=json_output)
+    if since is None:
+        raise typer.BadParameter("say since when with --since, or which study with --study")
     zone = ZoneInfo(settings.time_zone)
     window = Window(since.replace(tzinfo=zone), until.replace(tzinfo=zone) if until else datetime.now(UTC))
     if window.since >= window.until:
         raise typer.BadParameter("--since must be before --until, and in the past")
     with opened_reconciler(settings) as reconciler:
         found = reconciler.reconcile(window, person(), fetch=not dry_run, give_up=give_up)
+    _tell(found, dry_run=dry_run, json_output=json_output)
+
+
+def _tell(found: Reconciliation, *, dry_run: bool, json_output: bool) -> NoReturn:
+    """Print what was found and done, and end with the exit code that says whether everything is here."""
     still = [(item.study_instance_uid, item.sop_instance_uid, item.reason) for item in found.failures]
     if dry_run:
         still = [(item.study_instance_uid, item.sop_instance_uid, "missing") for item in found.missing]

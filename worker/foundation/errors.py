@@ -11,6 +11,7 @@
     │   └── AddressInUse        the port is taken
     ├── RunError                one run failed; carries a reason code
     │   ├── PermanentRunError   trying again cannot help
+    │   │   └── ImagesDeleted   retention has deleted images that the run needs
     │   └── RetryableRunError   trying again may help; counted against the maximum of attempts
     ├── LeaseLost               another worker has, or may have, taken this run
     └── RunRefused              no run can be queued for this study now
@@ -18,7 +19,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+
+from dicom_io.reasons import ReasonCode
 
 
 class WorkerError(Exception):
@@ -105,6 +109,26 @@ class PermanentRunError(RunError):
     """Trying the run again cannot help."""
 
     retryable = False
+
+
+class ImagesDeleted(PermanentRunError):
+    """Retention has deleted images that the run needs."""
+
+    def __init__(self, study_instance_uid: str, deleted_at: datetime) -> None:
+        super().__init__(ReasonCode.FILE_MISSING, f"{deletion_text(deleted_at)}; {how_to_restore(study_instance_uid)}")
+
+
+def deletion_text(deleted_at: datetime) -> str:
+    """Return in words that images are gone on purpose, and since when (UTC)."""
+    return f"images of it were deleted here on {deleted_at:%Y-%m-%d}, as the retention of this site says"
+
+
+def how_to_restore(study_instance_uid: str) -> str:
+    """Return in words what brings deleted images back."""
+    return (
+        f"fetch them from the archive with `python -m worker reconcile --study {study_instance_uid}` (or have them sent"
+        " again), then requeue the study"
+    )
 
 
 class RetryableRunError(RunError):

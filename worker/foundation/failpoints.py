@@ -18,6 +18,7 @@ NAMES = frozenset(
         "after_inference",
         "after_result_files",
         "after_store_before_row",
+        "after_deleted_rows_before_files",
     }
 )
 _visits = itertools.count(1)

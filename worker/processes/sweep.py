@@ -9,7 +9,8 @@ Each turn, every step in a transaction of its own:
 5. unread studies past the upper wait limit are lifted to the head of the list,
 6. HL7 messages that came in are applied, in their order,
 7. where a UPS worklist is configured, workitems follow their studies,
-8. now and then: files that a killed process left behind are removed (`worker.rows.orphans`), old messages and
+8. each minute, where that is configured: images that were kept long enough are deleted (`worker.care.retention`),
+9. now and then: files that a killed process left behind are removed (`worker.rows.orphans`), old messages and
    processes that died forgotten.
 
 Losing a sweeper loses nothing: whatever is due stays due.
@@ -29,6 +30,8 @@ from functools import partial
 from dicom_io.instance_store import InstanceStore
 from worker.arrival.completion import due_studies, queue_if_due
 from worker.care.received_notes import apply_note, notes_to_apply
+from worker.care.retention import expired_studies, mark_deleted
+from worker.foundation.failpoints import failpoint
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
 from worker.processes.lost_rings import (
@@ -40,7 +43,7 @@ from worker.processes.lost_rings import (
 from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
 from worker.rows.heartbeat import Heartbeat, forget_dead_processes
 from worker.rows.leases import locked_study
-from worker.rows.orphans import remove_orphans
+from worker.rows.orphans import remove_deleted, remove_orphans
 from worker.rows.overdue import lift_overdue
 from worker.rows.service_lease import release_service, take_service
 from worker.rows.tables import Instance, Result
@@ -54,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 SERVICE = "sweeper"
 CLEANING_INTERVAL_SECONDS = 3600.0
+RETENTION_INTERVAL_SECONDS = 60.0
 PARK_SECONDS = 60.0
 """A study that cannot be queued because of an unexpected error is left alone this long, so others get their turn."""
 
@@ -81,6 +85,7 @@ class Sweeper:
         self._holder = holder
         self._active = False
         self._clean_at = time.monotonic()
+        self._delete_at = time.monotonic()
 
     def run(self, stopped: threading.Event) -> None:
         """Sweep until ``stopped`` is set; a turn that fails is logged and the next one tries again."""
@@ -113,6 +118,9 @@ class Sweeper:
             lift_overdue(session, self._settings)
         if self._settings.ups is not None:
             self._schedule_workitems(self._settings.ups)
+        if self._settings.retention.deletes and time.monotonic() >= self._delete_at:
+            self._delete_at = time.monotonic() + RETENTION_INTERVAL_SECONDS
+            self._delete_images()
         if time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + CLEANING_INTERVAL_SECONDS
             self._clean()
@@ -200,6 +208,20 @@ class Sweeper:
     def _apply_message(self, message_id: int) -> None:
         with self._sessions.begin() as session:
             apply_message(session, message_id, self._settings)
+
+    def _delete_images(self) -> None:
+        with self._sessions() as session:
+            expired = expired_studies(session, self._settings.retention)
+        for study_instance_uid in expired:
+            self._attempt(partial(self._delete_images_of, study_instance_uid))
+            self._keep_service()
+
+    def _delete_images_of(self, study_instance_uid: str) -> None:
+        with self._sessions.begin() as session:
+            paths = mark_deleted(session, study_instance_uid, self._settings.retention)
+        failpoint("after_deleted_rows_before_files")
+        if removed := remove_deleted(self._store, self._sessions, paths):
+            logger.info("study=%s %d stored objects deleted by retention", study_instance_uid, removed)
 
     def _clean(self) -> None:
         with self._sessions.begin() as session:

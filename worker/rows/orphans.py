@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,9 +51,17 @@ def remove_orphans(
             relative = path.relative_to(store.root).as_posix()
             if relative in known or not _is_old(path, older_than_seconds):
                 continue
-            removed += _remove(path, relative, sessions, rows, older_than_seconds)
+            if _remove(path, relative, sessions, rows, older_than_seconds):
+                logger.warning("study=%s removed a stored file without a row", folder.name)
+                removed += 1
         between_studies()
     return removed
+
+
+def remove_deleted(store: InstanceStore, sessions: SessionFactory, paths: Iterable[str]) -> int:
+    """Remove files whose rows say that they are deleted, unless they were sent again meanwhile; return their number."""
+    existing = [(store.root / relative, relative) for relative in paths if (store.root / relative).exists()]
+    return sum(_remove(path, relative, sessions, Instance, ORPHAN_AFTER_SECONDS) for path, relative in existing)
 
 
 def _study_folders(root: Path) -> Iterator[Path]:
@@ -74,7 +82,7 @@ def _known_paths(sessions: SessionFactory, rows: type[Instance] | type[Result], 
     if rows is Result:
         query = query.join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == study_instance_uid)
     else:
-        query = query.where(Instance.study_instance_uid == study_instance_uid)
+        query = query.where(Instance.study_instance_uid == study_instance_uid, Instance.deleted_at.is_(None))
     with sessions() as session:
         return set(session.scalars(query).all())
 
@@ -89,13 +97,12 @@ def _remove(
     sessions: SessionFactory,
     rows: type[Instance] | type[Result],
     older_than_seconds: float,
-) -> int:
+) -> bool:
     aside = path.with_name(path.name + _ASIDE)
     path.rename(aside)
     study_instance_uid = relative.partition("/")[0]
     if relative in _known_paths(sessions, rows, study_instance_uid) or not _is_old(aside, older_than_seconds):
         aside.rename(path)
-        return 0
+        return False
     aside.unlink()
-    logger.warning("study=%s removed a stored file without a row", study_instance_uid)
-    return 1
+    return True

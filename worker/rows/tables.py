@@ -221,6 +221,8 @@ class Study(Base):
     """Who set the priority by hand; null = the machine's."""
     priority_decided_run_id: Mapped[int | None]
     """The last run that person could know of; what it and those before it flagged does not raise the priority again."""
+    images_deleted_at: Mapped[datetime | None]
+    """When retention deleted its images; null when it has some (again)."""
 
     instances: Mapped[list[Instance]] = relationship(back_populates="study", order_by="Instance.id")
     runs: Mapped[list[Run]] = relationship(
@@ -294,6 +296,10 @@ class Instance(Base):
     """The check's probability of a frontal chest, 0..1."""
     image_distance: Mapped[float | None]
     """Distance from the training pictures as a share of the largest that passes; above 1 is unfamiliar."""
+    deleted_at: Mapped[datetime | None]
+    """When retention deleted the file; null = it is kept."""
+    restored_at: Mapped[datetime | None]
+    """When the same bytes came again after that."""
 
     study: Mapped[Study] = relationship(back_populates="instances")
 

@@ -19,7 +19,7 @@ from dicom_io.reasons import ReasonCode
 from model.suitability import Suitability
 from worker.arrival.analysable import is_analysable
 from worker.arrival.correction import lay_over
-from worker.foundation.errors import RetryableRunError
+from worker.foundation.errors import ImagesDeleted, RetryableRunError
 from worker.rows.tables import Disposition, IdentityCorrection, Instance
 
 BLANK_STD_GREY_LEVELS = 2.0
@@ -68,6 +68,8 @@ def read_pictures(
 
     Raises
     ------
+    ImagesDeleted
+        Retention has deleted one of them; without it the results would say less than those there are.
     RetryableRunError
         A stored file is missing or cannot be read now.
     """
@@ -87,6 +89,8 @@ def read_pictures(
 
 
 def _read(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Picture:
+    if candidate.deleted_at is not None:
+        raise ImagesDeleted(candidate.study_instance_uid, candidate.deleted_at)
     try:
         dataset: Dataset = read_dicom_file(store.open_path(candidate.path))
     except (StoreError, OSError) as error:

@@ -28,6 +28,7 @@ from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.notifications import Channel, Mail, Webhook
 from worker.settings.reconcile import Reconcile
+from worker.settings.retention import Retention
 from worker.settings.tls import ListenTls, Tls
 from worker.settings.ups import Ups
 
@@ -143,6 +144,8 @@ class Settings(BaseSettings):
     """The worklist of workitems (Unified Procedure Step) at the listener; None offers none."""
     reconcile: Reconcile | None = None
     """The archive to ask for what was not received; None asks nobody."""
+    retention: Retention = Retention()
+    """When received images are deleted here; by default never."""
     minimum_free_bytes: int = Field(2_000_000_000, ge=0)
     """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
 
@@ -241,6 +244,12 @@ class Settings(BaseSettings):
         refreshing = [item.name for item in self.destinations if item.refresh_identity]
         if len(refreshing) > 1:
             raise ValueError(f"refresh_identity is set for {', '.join(refreshing)}: one archive says whose study it is")
+        committing = any(item.storage_commitment for item in self.destinations)
+        if self.retention.images_after_commitment_days is not None and not committing:
+            raise ValueError(
+                "retention.images_after_commitment_days: no destination has storage_commitment = true, so nothing would"
+                " ever be deleted"
+            )
         rules = [rule.name for rule in self.site_rules]
         if len(set(rules)) != len(rules):
             raise ValueError("each name may stand once among site_rules")

@@ -159,7 +159,7 @@ def _instance_table(detail: StudyDetail) -> Table:
         table.add_column(title, overflow="fold")
     for item in detail.instances:
         table.add_row(
-            item.sop_instance_uid,
+            item.sop_instance_uid + (f" (deleted {item.deleted_at:%Y-%m-%d})" if item.deleted_at else ""),
             f"{item.version}{'' if item.current else ' (old)'}",
             item.sop_class_uid,
             bytes_text(item.bytes),

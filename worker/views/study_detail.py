@@ -37,6 +37,8 @@ class InstanceDetail:
     """What the picture looks like (``model.suitability.Verdict``); None = not checked."""
     image_score: float | None
     image_distance: float | None
+    deleted_at: datetime | None = None
+    """When retention deleted the file; None = it is kept."""
 
     @property
     def suitability(self) -> str:
@@ -166,6 +168,12 @@ class StudyDetail:
     events: tuple[EventDetail, ...]
 
     @property
+    def images_deleted_at(self) -> datetime | None:
+        """When retention deleted images of it that a person might want to see; None = none are deleted."""
+        gone = (item.deleted_at for item in self.instances if item.current and item.disposition != Disposition.IGNORED)
+        return max((moment for moment in gone if moment is not None), default=None)
+
+    @property
     def current_run(self) -> RunDetail | None:
         """The run whose results count now."""
         return next((run for run in self.runs if run.current), None)
@@ -224,6 +232,7 @@ def _instance(row: Instance) -> InstanceDetail:
         row.id, row.sop_instance_uid, row.version, row.current, row.series_instance_uid, row.sop_class_uid,
         row.transfer_syntax_uid, row.path, row.bytes, row.sha256, row.calling_ae_title, row.received_at,
         row.disposition, row.reason_code, row.reason, row.image_verdict, row.image_score, row.image_distance,
+        row.deleted_at,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from study_rows import add_triaged_study
 
 from dicom_io.instance_store import InstanceStore
 from worker.arrival.intake import Intake
-from worker.processes.sweep import Bells, Sweeper
+from worker.processes.ringing import Bells
+from worker.processes.sweep import Sweeper
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import claim_run
 from worker.rows.orphans import ORPHAN_AFTER_SECONDS, remove_orphans
@@ -26,7 +27,7 @@ from worker.settings.config import Settings
 
 
 class Rung:
-    """Two bells that remember."""
+    """Two bells that remember, and queues that lose every message at once."""
 
     def __init__(self) -> None:
         self.triage: list[tuple[str, str]] = []
@@ -34,7 +35,7 @@ class Rung:
 
     @property
     def bells(self) -> Bells:
-        return Bells(lambda uid, queue: self.triage.append((uid, queue)), self.delivery.append)
+        return Bells(lambda uid, queue: self.triage.append((uid, queue)), self.delivery.append, lambda _queue: 0)
 
 
 @pytest.fixture

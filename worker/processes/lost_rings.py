@@ -1,11 +1,15 @@
-"""What waits although somebody should have been told: bells to ring again, at most once per ``ring_again_seconds``."""
+"""What waits although somebody should have been told: bells to ring again, at most once per ``ring_again_seconds``.
+
+What waits long need not have lost its message: no worker may be there, or too few. A queue that holds a message for all
+that waits is therefore left alone; else messages would pile up for as long as nobody takes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.arrival.completion import QueuedRun
@@ -13,7 +17,7 @@ from worker.rows.database import database_now
 from worker.rows.leases import give_up, is_claimable, locked_study
 from worker.rows.tables import Delivery, Priority, Run, RunState, Study, StudyState
 from worker.sending.commitment import due_commitments
-from worker.sending.notification_rows import notifications_to_ring
+from worker.sending.notification_rows import due_notifications, notifications_to_ring
 from worker.sending.outage import destinations_to_try, is_reachable
 from worker.sending.outbox import due_deliveries
 from worker.settings.config import Settings
@@ -34,6 +38,31 @@ def abandoned_runs_to_ring(session: Session, settings: Settings) -> list[QueuedR
     lapsed = (Run.state == RunState.RUNNING) & (Run.lease_until < now)
     not_rung_since = or_(_long_ago(now, settings), Run.rung_at <= Run.lease_until)
     return _rung(session, lapsed & not_rung_since, now)
+
+
+def runs_without_message(
+    session: Session, runs: Sequence[QueuedRun], messages: Mapping[str, int | None]
+) -> list[QueuedRun]:
+    """Return those of the runs whose queue holds fewer messages than runs wait for one: any of them may be lost.
+
+    Parameters
+    ----------
+    messages
+        How many messages each queue holds; None where the broker does not answer, which nobody need ring then.
+    """
+    is_waiting = is_claimable(database_now(session)) & ~Run.shadow & (Study.state != StudyState.HELD)
+    query = select(Run.queue, func.count()).join(Study, Study.study_instance_uid == Run.study_instance_uid)
+    wanted: dict[str, int] = dict(session.execute(query.where(is_waiting).group_by(Run.queue)).tuples().all())
+    short = {queue for queue, held in messages.items() if held is not None and held < wanted.get(queue, 0)}
+    return [run for run in runs if run.queue in short]
+
+
+def deliveries_lack_messages(session: Session, messages: int | None) -> bool:
+    """Return whether the queue of deliveries holds fewer messages than rows are due for one (None: no answer)."""
+    now = database_now(session)
+    due = (due_deliveries(now), due_commitments(now), due_notifications(now))
+    counts = (rows.with_only_columns(func.count(), maintain_column_froms=True).order_by(None) for rows in due)
+    return messages is not None and messages < sum(session.scalar(count) or 0 for count in counts)
 
 
 def give_up_used_up_runs(session: Session, settings: Settings) -> int:

@@ -23,7 +23,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -34,12 +33,9 @@ from worker.care.retention import expired_studies, mark_deleted
 from worker.foundation.failpoints import failpoint
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
-from worker.processes.lost_rings import (
-    abandoned_runs_to_ring,
-    deliveries_to_ring,
-    give_up_used_up_runs,
-    queued_runs_to_ring,
-)
+from worker.processes.ringing import Bells, ring_deliveries, ring_runs
+from worker.queue.broker import remove_leftovers
+from worker.queue.celery_app import message_folder
 from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
 from worker.rows.heartbeat import Heartbeat, forget_dead_processes
 from worker.rows.leases import locked_study
@@ -60,16 +56,6 @@ CLEANING_INTERVAL_SECONDS = 3600.0
 RETENTION_INTERVAL_SECONDS = 60.0
 PARK_SECONDS = 60.0
 """A study that cannot be queued because of an unexpected error is left alone this long, so others get their turn."""
-
-
-@dataclass(frozen=True)
-class Bells:
-    """How workers are told; both must not raise when the broker is down."""
-
-    ring_triage: Callable[[str, str], None]
-    """(study_instance_uid, queue)"""
-    ring_delivery: Callable[[str], None]
-    """(study_instance_uid)"""
 
 
 class Sweeper:
@@ -110,9 +96,9 @@ class Sweeper:
     def sweep(self) -> None:
         """Do every step once."""
         self._queue_due_studies()
-        self._ring_runs()
+        ring_runs(self._sessions, self._settings, self._bells)
         self._apply_notes()
-        self._ring_deliveries()
+        ring_deliveries(self._sessions, self._settings, self._bells)
         self._apply_messages()
         with self._sessions.begin() as session:
             lift_overdue(session, self._settings)
@@ -155,15 +141,6 @@ class Sweeper:
             if study is not None and study.due_at is not None:
                 study.due_at = database_now(session) + timedelta(seconds=PARK_SECONDS)
 
-    def _ring_runs(self) -> None:
-        with self._sessions.begin() as session:
-            give_up_used_up_runs(session, self._settings)
-        with self._sessions.begin() as session:
-            runs = [*queued_runs_to_ring(session, self._settings), *abandoned_runs_to_ring(session, self._settings)]
-        for run in runs:
-            logger.warning("study=%s run=%d rung for again", run.study_instance_uid, run.run_number)
-            self._bells.ring_triage(run.study_instance_uid, run.queue)
-
     def _apply_notes(self) -> None:
         with self._sessions.begin() as session:
             due = notes_to_apply(session)
@@ -175,12 +152,6 @@ class Sweeper:
             queued = apply_note(session, instance_id, self._settings)
         for run in queued:
             self._bells.ring_triage(run.study_instance_uid, run.queue)
-
-    def _ring_deliveries(self) -> None:
-        with self._sessions.begin() as session:
-            study_instance_uids = deliveries_to_ring(session, self._settings)
-        for study_instance_uid in study_instance_uids:
-            self._bells.ring_delivery(study_instance_uid)
 
     def _schedule_workitems(self, ups: Ups) -> None:
         with self._sessions() as session:
@@ -233,6 +204,8 @@ class Sweeper:
         unfinished = self._store.remove_partial_files() + results.remove_partial_files()
         orphans = remove_orphans(self._store, self._sessions, Instance, self._keep_service)
         orphans += remove_orphans(results, self._sessions, Result, self._keep_service)
+        if (messages := message_folder(self._settings)) is not None:
+            unfinished += remove_leftovers(messages)
         if unfinished or orphans:
             logger.warning("removed %d partial files and %d files without a row", unfinished, orphans)
 
@@ -251,6 +224,7 @@ def run_sweeper(settings: Settings) -> int:
     """
     from worker.processes.tasks import ring_delivery, ring_triage
     from worker.queue.celery_app import configure
+    from worker.queue.waiting import messages_waiting
 
     engine = open_engine(settings.effective_database_url)
     try:
@@ -260,7 +234,7 @@ def run_sweeper(settings: Settings) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         store = InstanceStore(settings.instances_dir)
-        bells = Bells(ring_triage, ring_delivery)
+        bells = Bells(ring_triage, ring_delivery, messages_waiting)
         sessions = session_factory(engine)
         with Heartbeat(sessions, worker_name(), SERVICE):
             Sweeper(settings, sessions, store, bells, worker_name()).run(stopped)

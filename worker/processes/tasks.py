@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from worker.foundation.logs import subject
 from worker.foundation.worker_name import worker_name
-from worker.queue.celery_app import app
+from worker.queue.celery_app import DELIVERY_QUEUE, app
 from worker.rows.database import SessionFactory
 from worker.rows.heartbeat import Heartbeat
 
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 TRIAGE_TASK = "worker.triage_study"
 DELIVERY_TASK = "worker.deliver_study"
-DELIVERY_QUEUE = "delivery"
 
 
 def ring_triage(study_instance_uid: str, queue: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from kombu.exceptions import ChannelError
 from kombu.transport import filesystem
-from kombu.utils.json import dumps
+from kombu.utils.json import dumps, loads
 
 URGENT_QUEUE = "stat"
 LONGEST_URGENT_STREAK = 4
@@ -69,22 +69,54 @@ class _FirstWaiting:
         """Nothing to let go of."""
 
 
+UNFINISHED_SUFFIX, TAKEN_SUFFIX = ".tmp", ".taken"
+LEFTOVER_AFTER_SECONDS = 600.0
+"""A message is written, or read, within milliseconds."""
+
+
 class Channel(filesystem.Channel):
-    """kombu's filesystem channel with whole messages and ``stat`` first."""
+    """kombu's filesystem channel with whole messages and ``stat`` first; all it writes stays in its own folder."""
 
     def _put(self, queue: Any, payload: Any, **options: Any) -> None:  # type: ignore[override]  # as kombu's own
         """Write the message aside and rename it, so that no reader meets half a message."""
         folder = Path(self.data_folder_out)
         name = f"{time.time_ns():020d}_{uuid.uuid4()}"
-        unfinished = folder / f"{name}.tmp"
+        unfinished = folder / f"{name}{UNFINISHED_SUFFIX}"
         try:
             unfinished.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]  # kombu's
             os.replace(unfinished, folder / f"{name}.{queue}.msg")  # noqa: PTH105 (one word for what happens)
         except OSError as error:
             raise ChannelError(f"cannot write a message into {folder}: {error.strerror}") from error
 
+    def _get(self, queue: Any, timeout: Any = None) -> Any:
+        """Return the oldest message, renamed first so that no other reader has it, too; raise ``Empty`` without one."""
+        folder = Path(self.data_folder_in)
+        for message in sorted(folder.glob(f"*.{queue}.msg")):  # names begin with the time
+            taken = message.with_name(message.name + TAKEN_SUFFIX)
+            try:
+                message.rename(taken)
+            except FileNotFoundError:
+                continue
+            payload = taken.read_bytes()
+            taken.unlink()
+            return loads(payload)  # type: ignore[no-untyped-call]  # kombu's
+        raise Empty
+
     def _reset_cycle(self) -> None:
         self._cycle = _FirstWaiting(self._get_and_deliver, self._active_queues, StatFirst())
+
+
+def remove_leftovers(folder: Path, older_than_seconds: float = LEFTOVER_AFTER_SECONDS) -> int:
+    """Delete what killed processes and a full disk have left half written or half read; return how many files.
+
+    What such a message said is lost, as any message may be: the sweeper rings again.
+    """
+    oldest_kept = time.time() - older_than_seconds
+    left = [path for suffix in (UNFINISHED_SUFFIX, TAKEN_SUFFIX) for path in folder.glob(f"*{suffix}")]
+    old = [path for path in left if path.stat().st_mtime <= oldest_kept]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
 
 
 class Transport(filesystem.Transport):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -13,17 +14,24 @@ from kombu.entity import Exchange, Queue
 
 from worker.settings.config import Settings, load_settings
 
-QUEUES = ("stat", "routine", "delivery")
+DELIVERY_QUEUE = "delivery"
+QUEUES = ("stat", "routine", DELIVERY_QUEUE)
 SOFT_TIME_LIMIT_SECONDS = 120
 HARD_TIME_LIMIT_SECONDS = 180
 VISIBILITY_TIMEOUT_SECONDS = 900
 """Redis hands a message out again after this long; must stay above the hard time limit."""
 
 
+def message_folder(settings: Settings) -> Path | None:
+    """Return where messages wait as files; None where the broker is a server."""
+    return settings.data_dir / "queue" / "messages" if settings.broker_url.startswith("filesystem:") else None
+
+
 def celery_settings(settings: Settings) -> dict[str, Any]:
     """Return Celery's configuration for ours; makes the folders of a ``filesystem://`` broker."""
-    on_disk = settings.broker_url.startswith("filesystem:")
-    options = _folder_options(settings) if on_disk else _redis_options()
+    messages = message_folder(settings)
+    on_disk = messages is not None
+    options = _folder_options(messages) if messages is not None else _redis_options()
     return {
         "broker_url": settings.broker_url,
         "broker_transport": "worker.queue.broker:Transport" if on_disk else None,
@@ -61,8 +69,8 @@ def _queue(name: str) -> Queue:
     return Queue(name, Exchange(name, type="direct"), routing_key=name)  # type: ignore[no-untyped-call]  # kombu's
 
 
-def _folder_options(settings: Settings) -> dict[str, Any]:
-    messages, control = settings.data_dir / "queue" / "messages", settings.data_dir / "queue" / "control"
+def _folder_options(messages: Path) -> dict[str, Any]:
+    control = messages.with_name("control")
     for folder in (messages, control):
         folder.mkdir(parents=True, exist_ok=True)
     return {

@@ -51,8 +51,10 @@ def runs_without_message(
         How many messages each queue holds; None where the broker does not answer, which nobody need ring then.
     """
     is_waiting = is_claimable(database_now(session)) & ~Run.shadow & (Study.state != StudyState.HELD)
-    query = select(Run.queue, func.count()).join(Study, Study.study_instance_uid == Run.study_instance_uid)
-    wanted: dict[str, int] = dict(session.execute(query.where(is_waiting).group_by(Run.queue)).tuples().all())
+    query = select(Run.queue, func.count().label("waiting")).join(
+        Study, Study.study_instance_uid == Run.study_instance_uid
+    )
+    wanted = {row.queue: row.waiting for row in session.execute(query.where(is_waiting).group_by(Run.queue))}
     short = {queue for queue, held in messages.items() if held is not None and held < wanted.get(queue, 0)}
     return [run for run in runs if run.queue in short]
 

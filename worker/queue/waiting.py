@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def messages_waiting(queue: str) -> int | None:
     """Return how many messages of the queue no worker has taken yet; None when the broker does not answer."""
-    with app.connection_for_read() as connection:
+    with app.connection_or_acquire() as connection:
         try:
             with connection.channel() as channel:
                 return int(channel.queue_declare(queue, passive=True).message_count)

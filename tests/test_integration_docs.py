@@ -109,5 +109,5 @@ def test_every_configuration_on_the_page_is_taken(block: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("url", ["javascript:alert('{study}')", "https://pacs/viewer", 'https://pacs/{study}"><b>'])
 def test_a_viewer_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="viewer_url"):
-        load_settings(viewer_url=url)
+    with pytest.raises(ConfigurationError, match="viewers"):
+        load_settings(viewers=[{"name": "PACS", "url": url}])

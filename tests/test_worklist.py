@@ -328,11 +328,18 @@ def test_failures_are_forgotten_after_the_window_and_counted_over_all_addresses(
     assert guard.wait_seconds("c") == 0
 
 
-def test_the_study_page_links_to_the_viewer_where_one_is_configured(
+def test_the_study_page_links_to_the_viewers_that_are_configured(
     make_settings: Callable[..., Settings], sqlite_url: str, writing: SessionFactory
 ) -> None:
     uid = triaged(writing, {"Pneumothorax": 0.91})
-    settings = make_settings(database_url=sqlite_url, viewer_url="https://pacs.example.org/viewer?study={study}&x=1")
+    viewers = [
+        {"name": "OHIF", "url": "https://pacs.example.org/viewer?study={study}&x=1"},
+        {"name": "Weasis", "url": "weasis://%24dicom%3Ars%20-r%20%22studyUID%3D{study}%22"},
+    ]
+    settings = make_settings(database_url=sqlite_url, viewers=viewers)
     with served(settings) as url, Client(base_url=url) as client:
         html = client.get(f"/studies/{uid}").text
     assert f'<a href="https://pacs.example.org/viewer?study={uid}&amp;x=1" target="_blank" rel="noopener' in html
+    assert f'<a href="weasis://%24dicom%3Ars%20-r%20%22studyUID%3D{uid}%22" target="_blank" rel="noopener' in html
+    assert "Open in OHIF" in html
+    assert "Open in Weasis" in html

@@ -64,7 +64,7 @@ def study_answer(request: Request, site: Site, study_instance_uid: str, problem:
         milestones=milestones(detail),
         problem=problem,
         demonstration=facts.demonstration if facts else site.demonstration,
-        viewer=site.settings.viewer_url.replace("{study}", study_instance_uid),
+        viewers=[(viewer.name, viewer.link(study_instance_uid)) for viewer in site.settings.viewers],
     )
 
 

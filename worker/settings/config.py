@@ -31,6 +31,7 @@ from worker.settings.reconcile import Reconcile
 from worker.settings.retention import Retention
 from worker.settings.tls import ListenTls, Tls
 from worker.settings.ups import Ups
+from worker.settings.viewer import Viewer
 
 STARTER_BUNDLE = Path(__file__).resolve().parents[2] / "model" / "bundles" / "nih-starter-densenet121"
 """Trained on real radiographs, where this release brings it; the demonstration shows real films to it."""
@@ -196,8 +197,8 @@ class Settings(BaseSettings):
     flag_budget_per_100: float = Field(20.0, gt=0, le=100)
     """STAT and URGENT studies of every hundred that radiologists can attend to; the operations page shows the rest."""
 
-    viewer_url: str = Field("", pattern=r"^(https?://[^\s{}\"'<>]+\{study\}[^\s{}\"'<>]*)?$")
-    """Where the page's link to the viewer leads, ``{study}`` standing for the Study Instance UID; empty = no link."""
+    viewers: tuple[Viewer, ...] = ()
+    """Viewers that a study's page links to."""
     worklist_host: str = "127.0.0.1"
     worklist_port: Port = 8042
     worklist_password_hash_file: Path | None = None

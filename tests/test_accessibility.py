@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsers import add_pictures
@@ -13,6 +16,7 @@ from test_worklist import now
 from worker.rows.database import SessionFactory
 from worker.rows.tables import StudyState
 from worker.settings.config import Settings
+from worklist.accounts import write_password_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")
 
@@ -29,7 +33,8 @@ def test_no_page_has_a_serious_violation(
         add_triaged_study(session, {"Effusion": 0.8}, minutes_ago=90, study_date="20250101", **patient)
         add_triaged_study(session, {"Mass": 0.1}, now=now(), read_at=now(), read_by="x")
         for state in StudyState:
-            add_study(session, now=now(), state=state, reason_code="x", reason="A reason.")
+            aside = add_study(session, now=now(), state=state, reason_code="x", reason="A reason.")
+            failed = aside.study_instance_uid
     add_pictures(writing, page_settings, uid)
     page.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     page.set_viewport_size({"width": width, "height": 900})
@@ -43,15 +48,36 @@ def test_no_page_has_a_serious_violation(
             "/models/default",
             "/operations",
             "/operations/model",
+            "/operations/shadow",
+            f"/operations/requeue?study={failed}",
+            f"/studies/{uid}/change/override",
+            f"/studies/{uid}/change/correct",
+            f"/studies/{uid}/change/reject",
+            f"/studies/{uid}/change/resend",
+            "/studies/1.2.3",
         ):
             page.goto(url + path)
-            if path.startswith("/studies"):
+            if path == f"/studies/{uid}":
                 expect(page.locator("#stage")).to_have_attribute("data-scale", "1.00")
-            found = Axe().run(page).response["violations"]
-            serious = [
-                f"{path}: {item['id']} {node['html'][:200]} {node['any'][:1]}"
-                for item in found
-                if item["impact"] in ("serious", "critical")
-                for node in item["nodes"][:3]
-            ]
-            assert serious == []
+            assert serious_findings(page, path) == []
+
+
+def test_the_login_page_has_no_serious_violation(
+    page: Page, make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path
+) -> None:
+    hash_file = tmp_path / "password"
+    write_password_file(hash_file, "correct horse battery")
+    with served(make_settings(database_url=sqlite_url, worklist_password_hash_file=hash_file)) as url:
+        page.goto(url)
+        expect(page.get_by_label("Password")).to_be_visible()
+        assert serious_findings(page, "/login") == []
+
+
+def serious_findings(page: Page, path: str) -> list[str]:
+    """Return what axe-core calls serious or critical on the open page."""
+    return [
+        f"{path}: {item['id']} {node['html'][:200]} {node['any'][:1]}"
+        for item in Axe().run(page).response["violations"]
+        if item["impact"] in ("serious", "critical")
+        for node in item["nodes"][:3]
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from study_rows import add_triaged_study
 from test_worklist import csrf_of, now
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Event, Instance, Study
+from worker.rows.tables import Delivery, DeliveryState, Event, Instance, Study
 from worker.settings.config import Settings
 
 SAID = {"reason": "looked at it", "by": "Ada Admin"}
@@ -84,6 +84,24 @@ def test_an_image_is_declared_invalid(browser: Client, writing: SessionFactory, 
     answer = done(browser, uid, "reject", image=image, because="quality")
     assert "Rejected for Quality Reasons, said by Ada Admin" in answer.text
     assert study_of(writing, uid).priority is None
+
+
+def test_results_are_sent_again_to_the_destinations_chosen(
+    make_settings: Callable[..., Settings], page_settings: Settings, writing: SessionFactory, uid: str
+) -> None:
+    archives = [{"name": name, "ae_title": "PACS", "host": "127.0.0.1", "port": 104} for name in ("pacs", "vna")]
+    settings = make_settings(database_url=page_settings.effective_database_url, destinations=archives)
+    with served(settings) as url, Client(base_url=url, follow_redirects=True) as browser:
+        assert f'href="/studies/{uid}/change/resend"' in browser.get(f"/studies/{uid}").text
+        answer = done(browser, uid, "resend", destination="pacs", reason="archive restored")
+        assert answer.status_code == 200, answer.text
+        nowhere = done(browser, uid, "resend")
+    assert (nowhere.status_code, "choose at least one destination" in nowhere.text) == (409, True)
+    with writing() as session:
+        event = session.scalars(select(Event).where(Event.kind == "resend")).one()
+        states = session.scalars(select(Delivery.state).where(Delivery.destination == "pacs")).all()
+    assert (event.actor, event.reason) == ("Ada Admin", "sent again (archive restored): 2 to pacs")
+    assert set(states) == {DeliveryState.PENDING}
 
 
 @pytest.mark.parametrize(

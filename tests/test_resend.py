@@ -84,7 +84,7 @@ def test_one_destination_gets_the_same_bytes_again_and_the_others_nothing(
     with bench.sessions() as session:
         event = session.scalars(select(Event).where(Event.kind == "resend")).one()
         assert (event.actor, event.reason, event.details) == (
-            "ann", "sent again by hand: 3 to other", {"deliveries": {"other": 3}},
+            "ann", "sent again (by hand): 3 to other", {"deliveries": {"other": 3}},
         )  # fmt: skip
 
 

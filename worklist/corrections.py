@@ -21,6 +21,7 @@ from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import override_priority
 from worker.care.requeue import leave_to_sweeper
+from worker.care.resend import resend_study
 from worker.care.retraction import retract_study
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
@@ -42,6 +43,7 @@ class Deed(StrEnum):
     CORRECT = "correct"
     REJECT = "reject"
     RETRACT = "retract"
+    RESEND = "resend"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Filled:
     priority: Priority | None
     because: Grounds
     images: tuple[str, ...]
+    destinations: tuple[str, ...]
     identity: Identity
 
 
@@ -62,6 +65,7 @@ def filled(
     priority: Annotated[Priority | None, Form()] = None,
     because: Annotated[Grounds, Form()] = Grounds.PATIENT_SAFETY,
     image: Annotated[list[str] | None, Form()] = None,
+    destination: Annotated[list[str] | None, Form()] = None,
     patient_id: Annotated[str, Form()] = "",
     issuer_of_patient_id: Annotated[str, Form()] = "",
     patient_name: Annotated[str, Form()] = "",
@@ -72,7 +76,7 @@ def filled(
     """Read a form; empty fields of the identity leave what is there."""
     values = (patient_id, issuer_of_patient_id, patient_name, patient_birth_date, patient_sex, accession_number)
     identity = Identity(*(value.strip() or None for value in values))
-    return Filled(reason, by, priority, because, tuple(image or ()), identity)
+    return Filled(reason, by, priority, because, tuple(image or ()), tuple(destination or ()), identity)
 
 
 @router.get("/studies/{study_instance_uid}/change/{deed}")
@@ -121,6 +125,8 @@ def _do(session: Session, uid: str, deed: Deed, form: Filled, by: str, site: Sit
             )
             if run is not None:
                 leave_to_sweeper(session, uid, run.run_number)
+        case Deed.RESEND:
+            resend_study(session, uid, _destinations(form), by, site.settings, stated("reason", form.reason))
 
 
 class Incomplete(WorkerError):
@@ -137,6 +143,12 @@ def _images(form: Filled) -> tuple[str, ...]:
     if not form.images:
         raise Incomplete("choose at least one image")
     return form.images
+
+
+def _destinations(form: Filled) -> tuple[str, ...]:
+    if not form.destinations:
+        raise Incomplete("choose at least one destination")
+    return form.destinations
 
 
 def _changed(detail: StudyDetail, identity: Identity) -> Identity:
@@ -168,6 +180,7 @@ def _form(request: Request, site: Site, uid: str, deed: Deed, problem: str = "")
         current=_current(detail),
         priorities=list(Priority),
         grounds=list(Grounds),
+        destinations=[item.name for item in (*site.settings.destinations, *site.settings.hl7_destinations)],
         problem=problem,
     )
 

@@ -47,7 +47,12 @@ class Resent:
 
 
 def resend_study(
-    session: Session, study_instance_uid: str, destinations: Sequence[str], actor: str, settings: Settings
+    session: Session,
+    study_instance_uid: str,
+    destinations: Sequence[str],
+    actor: str,
+    settings: Settings,
+    reason: str = "by hand",
 ) -> Resent:
     """Make what the destinations were sent, or are to be sent, due at once, with waits that begin anew.
 
@@ -55,6 +60,8 @@ def resend_study(
     ----------
     destinations
         Names of the configuration; empty means all that the study has results for.
+    reason
+        Why, for the audit trail.
 
     Raises
     ------
@@ -88,7 +95,7 @@ def resend_study(
         actor=actor,
         study_instance_uid=study_instance_uid,
         run_id=study.current_run_id,
-        reason="sent again by hand: " + ", ".join(f"{count} to {name}" for name, count in counts.items()),
+        reason=f"sent again ({reason}): " + ", ".join(f"{count} to {name}" for name, count in counts.items()),
         details={"deliveries": counts},
         at=now,
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 from weakref import ref
 
+from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -26,11 +27,13 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 import dicom_io.closing  # noqa: F401 (its import is its effect)
 from dicom_io.file_meta import encode_file_meta
+from dicom_io.lasting import LastingAssociation, LastingStateMachine
 from dicom_io.spool import SpooledDataSet
 from dicom_io.streaming import HoldingSocket, StreamingDul
 from dicom_io.tls import CurrentTls, in_words
 
 LOGGER = logging.getLogger(__name__)
+_config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put all messages in words nobody reads, and stumble over odd ones
 
 RECEIVE_STEP_BYTES = 1 << 20
 RECEIVE_BUFFER_BYTES = 4 << 20
@@ -142,6 +145,8 @@ class BoundedRequestHandler(RequestHandler):
         transport.__class__ = BoundedSocket  # made by pynetdicom, which offers no factory; state and events stay
         transport.maximum_pdu_bytes = self.server.ae.maximum_pdu_size
         transport.pdu_timeout_seconds = self.server.pdu_timeout_seconds
+        association.__class__ = LastingAssociation  # all made by pynetdicom
+        association.dul.state_machine.__class__ = LastingStateMachine
         dimse = BoundedDimse(association)
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
         association.dimse = dimse

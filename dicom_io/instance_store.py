@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -27,6 +28,10 @@ INCOMING_FOLDER = ".incoming"
 QUARANTINE_FOLDER = "quarantine"
 QUARANTINE_LIMIT_BYTES = 1_000_000_000
 """Refused objects kept for the engineer to look at; beyond this the oldest go, so that nobody can fill the disk."""
+QUARANTINE_KEPT = 0.9
+"""The share that is left then, so that the folder is not looked through for each object."""
+QUARANTINE_COST_BYTES = 8192
+"""Counted for an object beside its own bytes: two names, and two blocks that are not full."""
 SYNCING_THREADS = 8
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -77,6 +82,9 @@ class InstanceStore:
         self.minimum_free_bytes = minimum_free_bytes
         self._incoming = root / INCOMING_FOLDER
         self._quarantine = root / QUARANTINE_FOLDER
+        self._quarantined_bytes: int | None = None
+        """Of all refused objects; None = nobody has looked yet."""
+        self._quarantine_lock = threading.Lock()
         self._syncing = ThreadPoolExecutor(SYNCING_THREADS, thread_name_prefix="fsync")  # starts threads when used
 
     def write(
@@ -143,7 +151,7 @@ class InstanceStore:
             with path.open("wb") as file:
                 file.writelines((chunks.whole(),) if isinstance(chunks, SpooledDataSet) else chunks)
             path.with_suffix(".txt").write_text(reason + "\n")
-            self._trim_quarantine()
+            self._count_quarantined(path.stat().st_size)
         except OSError as error:
             kind = StorageFull if error.errno in _FULL else StoreError
             raise kind(f"cannot quarantine an object ({error.strerror})", self._quarantine) from error
@@ -206,15 +214,27 @@ class InstanceStore:
         _fsync_folder(folder)
         return StoredFile(final.relative_to(self.root).as_posix(), os.fstat(descriptor).st_size, sha256)
 
-    def _trim_quarantine(self) -> None:
+    def _count_quarantined(self, added_bytes: int) -> None:
+        with self._quarantine_lock:
+            if self._quarantined_bytes is not None:
+                self._quarantined_bytes += added_bytes + QUARANTINE_COST_BYTES
+            if self._quarantined_bytes is None or self._quarantined_bytes > QUARANTINE_LIMIT_BYTES:
+                self._quarantined_bytes = self._trim_quarantine()
+
+    def _trim_quarantine(self) -> int:
+        """Delete the oldest objects where there are too many; return the bytes of what is left."""
         files = sorted(self._quarantine.glob("*.bin"))  # names begin with the time
-        total_bytes = sum(path.stat().st_size for path in files)
-        for path in files[:-1]:
-            if total_bytes <= QUARANTINE_LIMIT_BYTES:
-                return
-            total_bytes -= path.stat().st_size
-            path.unlink()
+        sizes = [path.stat().st_size + QUARANTINE_COST_BYTES for path in files]
+        total_bytes = sum(sizes)
+        if total_bytes <= QUARANTINE_LIMIT_BYTES:
+            return total_bytes
+        for path, size in list(zip(files, sizes, strict=True))[:-1]:
+            if total_bytes <= QUARANTINE_KEPT * QUARANTINE_LIMIT_BYTES:
+                break
+            total_bytes -= size
+            path.unlink(missing_ok=True)
             path.with_suffix(".txt").unlink(missing_ok=True)
+        return total_bytes
 
 
 def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:

@@ -26,6 +26,7 @@ from dicom_io.receiving import (
     STATUS_PROCESSING_FAILURE,
     STATUS_SOP_CLASS_MISMATCH,
     STATUS_SUCCESS,
+    STATUS_UNRECOGNIZED_OPERATION,
     ReceivedInstance,
     ReceiveOutcome,
     Receiver,
@@ -61,6 +62,8 @@ class StoreAnswer:
 def answer_store(event: Event, receiver: Receiver, origin: Origin) -> StoreAnswer:
     """Answer one C-STORE request; pynetdicom would turn any exception into 0xC211, so none leaves here."""
     study_instance_uid = None
+    if not isinstance(event.request, C_STORE):  # pynetdicom hands on whatever names a storage class
+        return StoreAnswer(_response(ReceiveOutcome(STATUS_UNRECOGNIZED_OPERATION)), None)
     try:
         outcome, study_instance_uid = _receive(event, receiver, origin)
     except (StoreError, ReceiverUnavailable) as error:
@@ -71,13 +74,17 @@ def answer_store(event: Event, receiver: Receiver, origin: Origin) -> StoreAnswe
         LOGGER.error("instance not stored: unexpected %s\n%s", type(error).__name__, stack)
         outcome = ReceiveOutcome(STATUS_PROCESSING_FAILURE, f"Internal error ({type(error).__name__})")
     finally:
-        if isinstance(spooled := cast(C_STORE, event.request).DataSet, SpooledDataSet):
+        if isinstance(spooled := event.request.DataSet, SpooledDataSet):
             spooled.discard()  # no more than its temporary name once it was stored
+    return StoreAnswer(_response(outcome), study_instance_uid)
+
+
+def _response(outcome: ReceiveOutcome) -> Dataset:
     response = Dataset()
     response.Status = outcome.status
     if outcome.comment:
         response.ErrorComment = outcome.comment.encode("ascii", "replace").decode()[:ERROR_COMMENT_CHARACTERS]
-    return StoreAnswer(response, study_instance_uid)
+    return response
 
 
 def _receive(event: Event, receiver: Receiver, origin: Origin) -> tuple[ReceiveOutcome, str | None]:

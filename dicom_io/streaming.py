@@ -32,6 +32,8 @@ from dicom_io.spool import SpooledDataSet
 LOGGER = logging.getLogger(__name__)
 
 STEP_BYTES = 1 << 20
+MAXIMUM_WAITING = 8
+"""Requests of one association that wait for their turn; meanwhile nothing more is read from it."""
 LOOK_SECONDS = 0.02
 """How long one turn waits for more of a data set before it looks after everything else."""
 BRISK_SECONDS = 0.05
@@ -132,6 +134,8 @@ class StreamingDul(DULServiceProvider):
 
     def _is_transport_event(self) -> bool:
         """Read what came; called by the reactor on every turn."""
+        if self.assoc.dimse.msg_queue.qsize() >= MAXIMUM_WAITING:
+            return False  # a sender that waits for no answer waits for us; each request holds a file open
         sink = self._sink()
         if sink is None:
             came = bool(super()._is_transport_event())

@@ -58,6 +58,13 @@ def damaged_copy(seed: int, case: int) -> tuple[str, bytes]:
     return path.name, raw
 
 
+def damaged_bytes(data: bytes, draw: random.Random) -> bytes:
+    """Return bytes changed in one to four ways, whatever they are."""
+    for _ in range(draw.randint(1, 4)):
+        data = draw.choice(_OWN_KINDS)(data, draw)
+    return data
+
+
 def _with_damaged_frame(raw: bytes, draw: random.Random) -> bytes:
     """Damage the code stream alone, in fragments of the right lengths, so that the damage reaches the decoder."""
     start = raw.rfind(_PIXEL_DATA)
@@ -143,7 +150,8 @@ def _relabelled(raw: bytes, draw: random.Random) -> bytes:
 
 
 _Kind = Callable[[bytes, random.Random], bytes]
-_BYTE_KINDS: tuple[_Kind, ...] = (
-    _overwritten, _overwritten, _run_overwritten, _integer_overwritten, _removed, _repeated, _cut, _spliced,
+_OWN_KINDS: tuple[_Kind, ...] = (
+    _overwritten, _overwritten, _run_overwritten, _integer_overwritten, _removed, _repeated, _cut,
 )  # fmt: skip
+_BYTE_KINDS: tuple[_Kind, ...] = (*_OWN_KINDS, _spliced)
 _KINDS: tuple[_Kind, ...] = (*_BYTE_KINDS, _element_changed, _element_changed, _element_changed, _relabelled)

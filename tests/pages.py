@@ -16,7 +16,8 @@ from worklist.cli import bound_socket, page_server
 def served(settings: Settings) -> Iterator[str]:
     """Serve the page for these settings on a free loopback port; gives its URL without a slash at the end."""
     listening = bound_socket("127.0.0.1", 0)
-    server = page_server(create_app(settings))
+    application = create_app(settings)
+    server = page_server(application)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -30,3 +31,4 @@ def served(settings: Settings) -> Iterator[str]:
         server.should_exit = True
         thread.join(20)
         listening.close()
+        application.state.site.writing.kw["bind"].dispose()

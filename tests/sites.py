@@ -83,11 +83,16 @@ class Site:
         return Peer(self.settings.ae_title, "127.0.0.1", self.settings.listen_port)
 
     def start(
-        self, command: Sequence[str], failpoint: str | None = None, module: str = "worker"
+        self,
+        command: Sequence[str],
+        failpoint: str | None = None,
+        module: str = "worker",
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start ``python -m worker COMMAND`` (or of another module) with this site's settings."""
         environment = settings_environment(self.settings) | {"PYTHONPATH": str(Path(__file__).parent.parent)}
         environment |= {"CXR_FAILPOINT": failpoint} if failpoint else {}
+        environment |= variables or {}
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", module, *command],

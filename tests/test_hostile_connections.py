@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from factories import chest_radiograph, write_dicom
+from pdu_fuzzing import Connection
+from pdu_mutations import associate_request, good_store
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -25,6 +28,7 @@ from dicom_io.peer import Peer
 from dicom_io.receiving import ScpSettings
 from dicom_io.storage_scp import StorageScp
 from dicom_io.storage_scu import send
+from dicom_io.streaming import MAXIMUM_WAITING
 
 pytestmark = pytest.mark.timeout(180)
 IMPATIENT_SECONDS = 0.5
@@ -119,3 +123,28 @@ def test_an_image_that_comes_byte_by_byte_is_cut(scp: StorageScp, tmp_path: Path
         time.sleep(0.05)
     assert not scp._ae.active_associations
     require_an_image_gets_in(scp, tmp_path)
+
+
+def test_a_sender_that_does_not_wait_for_answers_is_held_back(scp: StorageScp, tmp_path: Path) -> None:
+    """PS3.7 D.3.3.3: without a negotiated window one request at a time; each waiting one holds a file open."""
+    draw, objects = random.Random(7), 300
+    connection = Connection(scp.address)
+    connection.say(associate_request())
+    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
+    assert answer is not None and answer[0] == 2
+    requests = b"".join(good_store(draw) for _ in range(objects))
+    before, most, answered = open_descriptors(), 0, 0
+    sending = threading.Thread(target=connection.say, args=(requests,))
+    sending.start()
+    while answered < objects and connection.hear(time.monotonic() + CUT_WITHIN_SECONDS) is not None:
+        answered += 1
+        most = max(most, open_descriptors())
+    sending.join()
+    assert connection.end() is not None
+    assert answered == objects
+    assert most <= before + 2 * MAXIMUM_WAITING
+    require_an_image_gets_in(scp, tmp_path)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

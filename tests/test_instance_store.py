@@ -90,9 +90,23 @@ def test_quarantined_objects_carry_their_reason(store):
 
 
 def test_the_quarantine_is_bounded_and_keeps_the_newest(store, monkeypatch):
-    monkeypatch.setattr(instance_store, "QUARANTINE_LIMIT_BYTES", 250)
-    for index in range(5):
-        newest = store.quarantine([bytes([index]) * 100], str(index))
-    kept = list((store.root / "quarantine").glob("*.bin"))
-    assert len(kept) == 2
-    assert newest in kept
+    each = 100 + instance_store.QUARANTINE_COST_BYTES
+    monkeypatch.setattr(instance_store, "QUARANTINE_LIMIT_BYTES", 3 * each)
+    paths = [store.quarantine([bytes([index]) * 100], str(index)) for index in range(9)]
+    kept = set((store.root / "quarantine").glob("*.bin"))
+    assert kept == set(paths[-len(kept) :])
+    assert 2 <= len(kept) <= 3
+    assert {path.with_suffix(".txt") for path in kept} == set((store.root / "quarantine").glob("*.txt"))
+
+
+def test_a_full_quarantine_does_not_slow_down_who_refuses_more(store):
+    store.quarantine([b"first"], "not a data set")
+    for number in range(6000):
+        (store.root / "quarantine" / f"20260101T000000.{number:09d}Z-00000000.bin").write_bytes(b"x")
+    fresh = instance_store.InstanceStore(store.root)  # as after a restart
+    began = time.perf_counter()
+    fresh.quarantine([b"x"], "looks through the folder once")
+    looked = time.perf_counter()
+    for _ in range(30):
+        fresh.quarantine([b"x"], "not a data set")
+    assert time.perf_counter() - looked < 8 * (looked - began)

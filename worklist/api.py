@@ -29,7 +29,7 @@ def api_studies(
     priority: Annotated[list[Priority], Query(description="only these priorities")] = [],  # noqa: B006
     unread: Annotated[bool, Query(description="only studies nobody has marked read")] = False,
     limit: Annotated[int, Query(ge=1, le=1000, description="studies at most")] = 100,
-    offset: Annotated[int, Query(ge=0, description="studies to skip")] = 0,
+    offset: Annotated[int, Query(ge=0, le=1_000_000_000, description="studies to skip")] = 0,
 ) -> dict[str, Any]:
     """List studies in reading order; ``total`` counts all that match."""
     wanted = StudyFilter(tuple(state), tuple(priority), unread, limit=limit, offset=offset)

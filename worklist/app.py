@@ -8,10 +8,11 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from dicom_io.product import VERSION
 from worker.care.administration import UnknownStudy
@@ -122,6 +123,20 @@ def _add_error_pages(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         return _answer(request, error.status_code, str(error.detail))
+
+    @app.exception_handler(ClientDisconnect)
+    async def hung_up(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody reads it
+
+    @app.exception_handler(DataError)
+    @app.exception_handler(OverflowError)
+    @app.exception_handler(StatementError)
+    async def not_a_value(request: Request, error: Exception) -> Response:
+        cause = error.orig if type(error) is StatementError else error
+        if not isinstance(cause, (DataError, OverflowError)):
+            raise error  # a mistake of ours
+        logger.warning("request refused: a value in it cannot be looked for (%s)", type(error).__name__)
+        return _answer(request, 422, "A number, a date or a text in this request is none that could be found here.")
 
     @app.exception_handler(OperationalError)
     async def database_gone(request: Request, error: OperationalError) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -117,6 +117,7 @@ def _shown(site: Site, form: Asked) -> dict[str, Any]:
 def _day(text: str, time_zone: ZoneInfo) -> datetime | None:
     """Return the start of a day written as a browser sends it (``2026-03-02``); None where it is none."""
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=time_zone)
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=time_zone)
     except ValueError:
         return None
+    return day if MINYEAR < day.year < MAXYEAR else None  # at its ends the calendar has no day before or after

@@ -32,7 +32,7 @@ async def review(
 
 
 def _keep(request: Request, site: Site, uid: str, form: dict[str, str], reader: str) -> Response:
-    run_id = int(form["run"]) if form.get("run", "").isdigit() else None
+    run_id = int(form["run"]) if form.get("run", "").isdecimal() else None
     try:
         with site.writing.begin() as session:
             write_review(session, uid, run_id, _verdicts(form), form.get("comment", ""), reader)

@@ -55,6 +55,7 @@ class LineFormatter(logging.Formatter):
         record.subject = (f" study={study}" if study else "") + (f" task={task}" if task else "")
         if isinstance(record.args, Mapping) and "exc" in record.args:
             record.args = {**record.args, "exc": _type_of(record.exc_info), "traceback": ""}
+        record.msg, record.args = _in_one_piece(record.getMessage()), None
         return super().format(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 (name given by logging)
@@ -64,6 +65,14 @@ class LineFormatter(logging.Formatter):
             return ""
         places = _places(stack)
         return "\n".join([*places, f"  {describe_exception(error)}"])
+
+
+_CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {ord("\n"): "\n  "}
+"""Peers choose UIDs and titles that are quoted: none may end a line and begin one that looks like ours."""
+
+
+def _in_one_piece(message: str) -> str:
+    return message.rstrip("\n").translate(_CONTROL)
 
 
 def _type_of(exc_info: Any) -> str:

@@ -145,7 +145,7 @@ def _position(listing: Listing, after: str) -> list[Any]:
         if name != listing.name or len(values) != len(kinds):
             raise ValueError(name)
         return [_typed(value, kind) for value, kind in zip(values, kinds, strict=True)]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ListingRefused("`after` is not the `next` of an earlier page of this listing") from error
 
 

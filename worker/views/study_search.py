@@ -188,7 +188,7 @@ def _last(search: Search) -> list[Any]:
         if order != search.order:
             raise ValueError(order)
         return [*read, str(uid)]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise SearchRefused("This page of the search no longer exists. Start again from the first page.") from error
 
 

@@ -167,11 +167,14 @@ def start_hospital(make_settings: Callable[..., Settings], sqlite_url: str, tmp_
             orthanc = Orthanc(tmp_path, free_port(), script)
             address = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
             settings = make_settings(
-                database_url=sqlite_url,
                 listen_port=orthanc.worker_port,
                 destinations=[{**address, **(destination or {})}],
                 sources=[{"ae_title": "ORTHANC"}],
-                **({"bundles": {"default": write_test_bundle(tmp_path / "bundle").folder}, **CLOSED} | fields),
+                **(
+                    {"database_url": sqlite_url, "bundles": {"default": write_test_bundle(tmp_path / "bundle").folder}}
+                    | CLOSED
+                    | fields
+                ),
             )
             stack.callback(orthanc.stop)
             orthanc.start()

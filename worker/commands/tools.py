@@ -29,6 +29,7 @@ class ToolGroup(TyperGroup):
 def tools() -> Mapping[str, Any]:
     """Return the administrator's commands by name."""
     from worker.commands import (
+        backup_commands,
         certificate_command,
         correction_commands,
         explain_command,
@@ -54,6 +55,7 @@ def tools() -> Mapping[str, Any]:
         status_command,
         token_commands,
         certificate_command,
+        backup_commands,
         promotion_commands,
     ):
         module.register(app)

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from worker.views.listing_pages import MAXIMUM_ROWS, ListingRefused, Page, Wanted, csv_of, read_page
 from worker.views.listings import LISTINGS, Listing
 from worklist.api_access import ApiReader, api_reader
+from worklist.looks import note_listed
 from worklist.site import Site, site_of
 
 router = APIRouter(prefix="/api/v1", tags=["admin"])
@@ -50,12 +51,16 @@ def _utc(moment: datetime | None) -> datetime | None:
 def _add_route(listing: Listing) -> None:
     query_model, page_model = _query_model(listing), _page_model(listing)
 
-    def read(request: Request, site: OpenedSite, reader: Reader, query: Any) -> Response:
+    names_patients = any(column.patient for column in listing.columns.values())
+
+    def read(request: Request, site: OpenedSite, reader: Reader, tasks: BackgroundTasks, query: Any) -> Response:
         try:
             with site.reading() as session:
                 page = read_page(session, listing, query.wanted(reader.patients))
         except ListingRefused as error:
             raise HTTPException(422, str(error)) from error
+        if names_patients and reader.patients:
+            tasks.add_task(note_listed, site, listing.name, reader.name)
         return _answer(request, listing, page, query.format)
 
     read.__annotations__["query"] = Annotated[query_model, Query()]

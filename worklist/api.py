@@ -16,6 +16,7 @@ from worker.rows.tables import Priority, StudyState
 from worker.views.studies import StudyFilter, as_json, count_studies, list_studies
 from worker.views.study_detail import study_detail
 from worklist.login import reader_of
+from worklist.looks import looking_reader
 from worklist.site import Site, site_of
 
 router = APIRouter()
@@ -40,7 +41,7 @@ def api_studies(
     return {"generated_at": now.isoformat(), "total": total, "studies": as_json(lines)}
 
 
-@router.get("/api/studies/{study_instance_uid}", dependencies=[Depends(reader_of)])
+@router.get("/api/studies/{study_instance_uid}", dependencies=[Depends(looking_reader)])
 def api_study(study_instance_uid: str, site: OpenedSite) -> dict[str, Any]:
     """Everything about one study: instances, runs, predictions, results, deliveries, events."""
     with site.reading() as session:

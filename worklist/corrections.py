@@ -28,6 +28,7 @@ from worker.rows.database import database_now
 from worker.rows.tables import Priority
 from worker.views.study_detail import StudyDetail, study_detail
 from worklist.login import reader_of, require_own_form
+from worklist.looks import looking_reader
 from worklist.render import page
 from worklist.site import Site, site_of
 
@@ -79,7 +80,7 @@ def filled(
     return Filled(reason, by, priority, because, tuple(image or ()), tuple(destination or ()), identity)
 
 
-@router.get("/studies/{study_instance_uid}/change/{deed}")
+@router.get("/studies/{study_instance_uid}/change/{deed}", dependencies=[Depends(looking_reader)])
 def ask(request: Request, study_instance_uid: str, deed: Deed, site: OpenedSite, carer: Carer) -> Response:
     """Show the study and ask what is to become of it."""
     return _form(request, site, study_instance_uid, deed)

@@ -14,10 +14,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from worker.rows.events import LISTED, VIEWED
 from worker.rows.tables import Event
 from worklist.login import reader_of
 from worklist.site import Site
@@ -91,7 +92,8 @@ class LiveFeed:
 
     def _mark(self) -> int:
         with self._site.reading() as session:
-            return session.scalar(select(func.max(Event.id))) or 0
+            changes = select(Event.id).where(Event.kind.not_in((VIEWED, LISTED)))  # looking changes nothing
+            return session.scalar(changes.order_by(Event.id.desc()).limit(1)) or 0
 
 
 @router.get("/live")

@@ -17,6 +17,7 @@ from worker.rows.tables import Disposition, ResultKind
 from worker.views.patient_history import milestones, patient_history, reviews_of
 from worker.views.study_detail import StudyDetail, study_detail
 from worklist.login import reader_of, require_own_form
+from worklist.looks import looking_reader
 from worklist.pictures import capture_png, heat_map_png, message_svg, radiograph_png
 from worklist.render import page
 from worklist.sections import bars_of, maps_of
@@ -24,11 +25,12 @@ from worklist.site import Site, site_of
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[str, Depends(reader_of)]
+LookingReader = Annotated[str, Depends(looking_reader)]
 OpenedSite = Annotated[Site, Depends(site_of)]
 
 
 @router.get("/studies/{study_instance_uid}")
-def study_page(request: Request, study_instance_uid: str, site: OpenedSite, reader: Reader) -> Response:
+def study_page(request: Request, study_instance_uid: str, site: OpenedSite, reader: LookingReader) -> Response:
     """Everything about one study."""
     return study_answer(request, site, study_instance_uid)
 
@@ -78,7 +80,7 @@ def model_card(request: Request, name: str, site: OpenedSite, reader: Reader) ->
 
 
 @router.get("/studies/{study_instance_uid}/instances/{instance_id}.png")
-def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite, reader: Reader) -> Response:
+def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite, reader: LookingReader) -> Response:
     """The radiograph, rendered as the model saw it."""
     found = next((item for item in _detail(site, study_instance_uid).instances if item.id == instance_id), None)
     if found is None:
@@ -94,7 +96,7 @@ def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite
 
 
 @router.get("/studies/{study_instance_uid}/results/{result_id}.png")
-def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, reader: Reader) -> Response:
+def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, reader: LookingReader) -> Response:
     """A heat map, exactly as it was sent to the PACS."""
     results = (result for run in _detail(site, study_instance_uid).runs for result in run.results)
     found = next((item for item in results if item.id == result_id), None)
@@ -107,7 +109,9 @@ def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, re
 
 
 @router.get("/studies/{study_instance_uid}/maps/{instance_id}/{result_id}.png")
-def heat_map(study_instance_uid: str, instance_id: int, result_id: int, site: OpenedSite, reader: Reader) -> Response:
+def heat_map(
+    study_instance_uid: str, instance_id: int, result_id: int, site: OpenedSite, reader: LookingReader
+) -> Response:
     """A heat map without its banner, to lie over the radiograph it was made of: the pixels that went to the PACS."""
     detail = _detail(site, study_instance_uid)
     image = next((item for item in detail.instances if item.id == instance_id), None)

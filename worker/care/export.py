@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -84,6 +84,8 @@ class ExportedImage:
 class ExportCounts:
     """How it went."""
 
+    study_instance_uids: set[str] = field(default_factory=set)
+    """As received, also of a pseudonymised export: for the audit trail."""
     images: int = 0
     studies: int = 0
     patients: int = 0
@@ -93,6 +95,11 @@ class ExportCounts:
     """Left out: the stored file is gone."""
     burned_in: int = 0
     """Left out of a pseudonymised export: BurnedInAnnotation says that a text is in the picture."""
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """How many of each, without what they are."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
 
 
 def export_images(session: Session, store: InstanceStore, choices: ExportChoices) -> ExportCounts:
@@ -129,7 +136,7 @@ def _write_folder(session: Session, store: InstanceStore, choices: ExportChoices
     if not counts.images:
         what = "image of a study that reviewers have decided" if choices.reviewed else "analysed image"
         raise ExportRefused(f"no {what} was received in that time; `python -m worker studies` lists what was")
-    facts = {"notice": NOTICE, "pseudonymised": choices.pseudonyms is not None, **asdict(counts)}
+    facts = {"notice": NOTICE, "pseudonymised": choices.pseudonyms is not None, **counts.facts}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return counts
 
@@ -182,6 +189,7 @@ def _lines(
             counts.files_missing += 1
             continue
         dataset = pydicom.dcmread(path, stop_before_pixels=choices.pseudonyms is None)
+        counts.study_instance_uids.add(study.study_instance_uid)
         line = _decided(_line(session, study, run, instance, dataset, path), decision)
         if choices.pseudonyms is None:
             yield line

@@ -14,11 +14,11 @@ from rich.console import Console
 from dicom_io.instance_store import InstanceStore
 from dicom_io.pseudonyms import Pseudonyms
 from worker.care.export import ExportChoices, ExportRefused, export_images
+from worker.care.looking import note_export
 from worker.commands.options import ConfigOption, JsonOption, person
 from worker.commands.study_commands import opened, print_json
 from worker.rows.events import record
 from worker.settings.config import Settings, load_settings
-from worker.views.studies import as_json
 
 KEY_FILE = "pseudonyms.key"
 NOT_YET_CONFIRMED = "correct 'labels' in labels.csv and fill in 'confirmed_by'"
@@ -77,10 +77,12 @@ def export(
             session,
             "exported",
             actor=person(),
-            details={"pseudonymised": pseudonymise, "reviewed": reviewed, **vars(counts)},
+            details={"pseudonymised": pseudonymise, "reviewed": reviewed, **counts.facts},
         )
+        for uid in sorted(counts.study_instance_uids):
+            note_export(session, uid, person())
     if json_output:
-        print_json(as_json(counts))
+        print_json(counts.facts)
         return
     console = Console()
     todo = f"train with: python -m training --data {folder}" if reviewed else NOT_YET_CONFIRMED

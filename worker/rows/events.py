@@ -10,6 +10,11 @@ from sqlalchemy.orm import Session
 from worker.rows.database import database_now
 from worker.rows.tables import Event
 
+VIEWED = "viewed"
+"""A person looked at a study: its page, its pictures, its data, or an export of it."""
+LISTED = "listed"
+"""A person or a program fetched a listing with patients in it."""
+
 
 def record(
     session: Session,

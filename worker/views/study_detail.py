@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from worker.rows.events import VIEWED
 from worker.rows.tables import Delivery, DeliveryState, Disposition, Event, Instance, Prediction, Result, Run, Study
 from worker.views.presentation import suitability_text
 from worker.views.studies import StudyLine, study_lines
@@ -140,7 +141,7 @@ class RunDetail:
 
 @dataclass(frozen=True)
 class EventDetail:
-    """One line of the audit trail."""
+    """One line of the audit trail; who looked at the study stands in the listing of events only."""
 
     at: datetime
     actor: str
@@ -211,7 +212,8 @@ def study_detail(session: Session, study_instance_uid: str, now: datetime, upper
     study = session.get(Study, study_instance_uid)
     if study is None:
         return None
-    events = session.scalars(select(Event).where(Event.study_instance_uid == study_instance_uid).order_by(Event.id))
+    told = select(Event).where(Event.study_instance_uid == study_instance_uid, Event.kind != VIEWED)
+    events = session.scalars(told.order_by(Event.id))
     return StudyDetail(
         line=study_lines(session, [study], now, upper_wait)[0],
         patient_name_as_received=study.patient_name,

@@ -19,7 +19,6 @@ from weakref import ref
 
 from pynetdicom import _config
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
@@ -31,6 +30,7 @@ from dicom_io.lasting import LastingAssociation, LastingStateMachine
 from dicom_io.spool import SpooledDataSet
 from dicom_io.streaming import HoldingSocket, StreamingDul
 from dicom_io.tls import CurrentTls, in_words
+from dicom_io.waking import WokenDimse
 
 LOGGER = logging.getLogger(__name__)
 _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put all messages in words nobody reads, and stumble over odd ones
@@ -82,7 +82,7 @@ class BoundedSocket(HoldingSocket):
         return received
 
 
-class BoundedDimse(DIMSEServiceProvider):
+class BoundedDimse(WokenDimse):
     """Aborts an association whose data set outgrows the limit, and sends data sets to disk as they arrive."""
 
     maximum_instance_bytes: int
@@ -151,7 +151,7 @@ class BoundedRequestHandler(RequestHandler):
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
         association.dimse = dimse
         if self.server.spool_folder is not None:
-            dimse.spool_folder = self.server.spool_folder
+            dimse.spool_folder, dimse.woken = self.server.spool_folder, True
             association.dul.__class__ = StreamingDul  # made by pynetdicom as well
             cast(StreamingDul, association.dul).begin(
                 self.server.ae.maximum_pdu_size, self.server.pdu_timeout_seconds, dimse.refuse_oversized

@@ -1,4 +1,4 @@
-"""Files that survive ``kill -9`` and power loss: temporary file, fsync, rename, fsync of the folder.
+"""Files that survive ``kill -9`` and power loss: temporary file, final name, fsync of the file and of the folders.
 
 Errors
 ------
@@ -16,7 +16,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,12 +96,12 @@ class InstanceStore:
     ) -> StoredFile:
         """Store one instance; when this returns, its bytes and its name outlast a power cut.
 
-        The same bytes again end in the same file. A spooled data set is on this file system already and is renamed.
+        The same bytes again end in the same file. A spooled data set is on this file system already and gets its name.
 
         Raises
         ------
         StorageFull, StoreError
-            Nothing is left behind under the final name.
+            What is left behind under the final name, if anything, no row knows; the same bytes again replace it.
         UnsafePath
             A UID is not valid (PS3.5 9.1).
         """
@@ -182,7 +182,7 @@ class InstanceStore:
 
     def _write(self, folder: Path, chunks: Content, suffix: str) -> StoredFile:
         if isinstance(chunks, SpooledDataSet):
-            return self._keep(folder, chunks.path, chunks.descriptor, chunks.sha256, suffix)
+            return self._keep(folder, chunks.path, chunks.descriptor, chunks.sha256(), suffix)
         partial = self._incoming / f"{uuid.uuid4().hex}.part"
         try:
             digest = hashlib.sha256()
@@ -190,29 +190,35 @@ class InstanceStore:
                 for chunk in chunks:
                     _write_all(file.fileno(), chunk)
                     digest.update(chunk)
-                return self._keep(folder, partial, file.fileno(), digest.hexdigest, suffix)
+                return self._keep(folder, partial, file.fileno(), digest.hexdigest(), suffix)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _keep(
-        self, folder: Path, partial: Path, descriptor: int, hash_all: Callable[[], str], suffix: str
-    ) -> StoredFile:
+    def _keep(self, folder: Path, partial: Path, descriptor: int, sha256: str, suffix: str) -> StoredFile:
         """Give a whole file its final name, with everything on disk that leads to it.
 
-        What must be on disk before the name (the bytes, the new folders) is written at the same time, which a
-        journalling file system does in one go, while this thread computes the hash.
+        The name comes before the fsync, so that bytes, name and new folders go to disk at the same time, which a
+        journalling file system does in one go. Where the name exists already, its file may be what an earlier sender
+        was promised: it is replaced only by one that is on disk.
         """
         grown = _make_folders(self.root, folder)
-        writing = [self._syncing.submit(os.fsync, descriptor), *(self._syncing.submit(_fsync_folder, g) for g in grown)]
+        final = folder / f"{sha256[:16]}{suffix}"
+        if _took_name(partial, final):
+            self._sync(descriptor, [*grown, folder])
+        else:
+            self._sync(descriptor, grown)
+            partial.replace(final)
+            _fsync_folder(folder)
+        return StoredFile(final.relative_to(self.root).as_posix(), os.fstat(descriptor).st_size, sha256)
+
+    def _sync(self, descriptor: int, folders: Iterable[Path]) -> None:
+        """Return when the file and the folders are on disk."""
+        writing = [self._syncing.submit(_fsync_folder, folder) for folder in folders]
         try:
-            sha256 = hash_all()
+            os.fsync(descriptor)
         finally:
             for one in wait(writing).done:
                 one.result()
-        final = folder / f"{sha256[:16]}{suffix}"
-        partial.replace(final)
-        _fsync_folder(folder)
-        return StoredFile(final.relative_to(self.root).as_posix(), os.fstat(descriptor).st_size, sha256)
 
     def _count_quarantined(self, added_bytes: int) -> None:
         with self._quarantine_lock:
@@ -241,6 +247,17 @@ def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
     view = memoryview(chunk).cast("B")
     while view.nbytes:
         view = view[os.write(descriptor, view) :]
+
+
+def _took_name(partial: Path, final: Path) -> bool:
+    """Give the file its final name as well; False where that is taken, or this file system has no second names."""
+    try:
+        os.link(partial, final)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            return False
+        raise
+    return True
 
 
 def _make_folders(root: Path, folder: Path) -> list[Path]:

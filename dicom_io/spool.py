@@ -6,6 +6,7 @@ is kept in memory: whoever stores it then meets the same trouble and answers for
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import mmap
@@ -13,6 +14,7 @@ import os
 import uuid
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LOGGER = logging.getLogger(__name__)
+HASHING_BYTES = 1 << 20
+"""Hashed at a time."""
+_HASHERS = ThreadPoolExecutor(4, thread_name_prefix="hash")  # starts threads when used
 MOST_PIECES = 512
 """For one ``writev``; POSIX allows 1024."""
 
@@ -28,7 +33,7 @@ MOST_PIECES = 512
 class SpooledDataSet(BytesIO):
     """An encoded data set in a file, behind the head of the file that it is going to be.
 
-    The file is deleted with this object, or with `discard`, unless it was renamed.
+    The file is deleted with this object, or with `discard`, unless it was renamed. It is hashed while it grows.
 
     Parameters
     ----------
@@ -48,8 +53,11 @@ class SpooledDataSet(BytesIO):
         self.path = folder / f"{uuid.uuid4().hex}.part"
         self.head = head
         self.descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        self.discard = weakref.finalize(self, _forget, self.descriptor, self.path)
+        self._forget = weakref.finalize(self, _forget, self.descriptor, self.path)
         self._on_disk_bytes = 0
+        self._digest = hashlib.sha256()
+        self._hashed_bytes = 0
+        self._hashing: Future[None] | None = None
         self._in_memory: BytesIO | None = None
         self.write_all([memoryview(head)])
         if not self.on_disk:  # there is no room even for the head, which is no part of the data set
@@ -70,6 +78,7 @@ class SpooledDataSet(BytesIO):
                 self._read_back(error)
                 break
             self._on_disk_bytes += written
+            self._hash_behind()
             while left and written >= len(left[0]):
                 written -= len(left.pop(0))
             if written:
@@ -101,7 +110,32 @@ class SpooledDataSet(BytesIO):
 
     def sha256(self) -> str:
         """Return the hash of the file; only while it is `on_disk`."""
-        return hashlib.sha256(self.whole()).hexdigest()
+        if self._hashing is not None:
+            self._hashing.result()
+        self._hash_up_to(self._on_disk_bytes)
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        """Close the file and delete it, unless it was renamed."""
+        if self._hashing is not None:
+            wait([self._hashing])
+        self._forget()
+
+    def _hash_behind(self) -> None:
+        """Hash, in a thread of its own, what was written meanwhile; that way little is left to do at the end."""
+        if self._on_disk_bytes - self._hashed_bytes >= HASHING_BYTES and (
+            self._hashing is None or self._hashing.done()
+        ):
+            self._hashing = _HASHERS.submit(self._hash_up_to, self._on_disk_bytes)
+
+    def _hash_up_to(self, end: int) -> None:
+        buffer = memoryview(bytearray(min(HASHING_BYTES, end - self._hashed_bytes)))
+        while self._hashed_bytes < end:
+            step = os.preadv(self.descriptor, [buffer[: end - self._hashed_bytes]], self._hashed_bytes)
+            if not step:
+                raise OSError(errno.EIO, "an arriving data set became shorter while it was hashed")
+            self._digest.update(buffer[:step])
+            self._hashed_bytes += step
 
     def _read_back(self, error: OSError) -> None:
         LOGGER.warning("an arriving data set is kept in memory, its file cannot be written (%s)", error.strerror)

@@ -28,6 +28,7 @@ from pynetdicom.fsm import DT_2, StateMachine
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.spool import SpooledDataSet
+from dicom_io.waking import PRIVATE_PARTS, WokenDul
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,16 +37,13 @@ MAXIMUM_WAITING = 8
 """Requests of one association that wait for their turn; meanwhile nothing more is read from it."""
 LOOK_SECONDS = 0.02
 """How long one turn waits for more of a data set before it looks after everything else."""
-BRISK_SECONDS = 0.05
-"""So long after something arrived the loop looks often, for the answer to send and the next request."""
-BRISK_DELAY_SECONDS, IDLE_DELAY_SECONDS = 0.0002, 0.001
 
 _PDU_HEAD, _FRAGMENT_HEAD = struct.Struct(">BxI"), struct.Struct(">BxIIBB")
 _P_DATA_TF = 4
 _COMMAND, _LAST = 1, 2  # bits of the message control header, PS3.8 E.2
 _LENGTHS_BETWEEN, _HEADER_BYTES = 4, 2
 """From the PDU's length to that of its only fragment, and from there to its value."""
-_KNOWN_SOURCE = "5d376d61a98431a088b0f4b9a9ea96c4b3cb14b768091a510ca5a2e77310590d"
+_KNOWN_SOURCE = "5a71c6c58044d75a16158ff4dd796c5b1a91a31b7c001430c0162c8755d35b09"
 
 
 def private_parts_changed() -> bool:
@@ -56,7 +54,7 @@ def private_parts_changed() -> bool:
 def source_digest() -> str:
     """Return a hash over the source of everything private that is used here; empty where there is no source."""
     parts = (
-        DULServiceProvider.run_reactor,
+        *PRIVATE_PARTS,
         DULServiceProvider._is_transport_event,
         DULServiceProvider._read_pdu_data,
         DULServiceProvider._decode_pdu,
@@ -98,7 +96,7 @@ class HoldingSocket(AssociationSocket):
         return bool(select.select([connection], [], [], seconds)[0])
 
 
-class StreamingDul(DULServiceProvider):
+class StreamingDul(WokenDul):
     """The upper layer of one association that may receive objects; made by giving an existing one this class."""
 
     maximum_pdu_bytes: int
@@ -122,15 +120,10 @@ class StreamingDul(DULServiceProvider):
         self._is_last = False
         self._unread = False
         """Whether what the socket holds was never looked at; else it is the beginning of something."""
-        self._brisk_until = 0.0
+        self.begin_waiting()
 
-    @property
-    def _run_loop_delay(self) -> float:  # an attribute there
-        return BRISK_DELAY_SECONDS if time.monotonic() < self._brisk_until else IDLE_DELAY_SECONDS
-
-    @_run_loop_delay.setter
-    def _run_loop_delay(self, seconds: float) -> None:
-        """Pynetdicom sets it once, to what is IDLE_DELAY_SECONDS here."""
+    def _holds_something(self) -> bool:
+        return bool(cast(HoldingSocket, self.socket).held) or super()._holds_something()
 
     def _is_transport_event(self) -> bool:
         """Read what came; called by the reactor on every turn."""
@@ -138,10 +131,7 @@ class StreamingDul(DULServiceProvider):
             return False  # a sender that waits for no answer waits for us; each request holds a file open
         sink = self._sink()
         if sink is None:
-            came = bool(super()._is_transport_event())
-            if came:
-                self._brisk_until = time.monotonic() + BRISK_SECONDS
-            return came
+            return bool(super()._is_transport_event())
         transport = cast(HoldingSocket, self.socket)
         try:
             return self._stream(sink, transport)
@@ -172,8 +162,6 @@ class StreamingDul(DULServiceProvider):
             self._idle_timer.restart()
             if self._take(sink, transport, filled):
                 break
-        if came:
-            self._brisk_until = time.monotonic() + BRISK_SECONDS
         return came
 
     def _fill(self, transport: HoldingSocket) -> int:

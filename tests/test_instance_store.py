@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -110,3 +111,31 @@ def test_a_full_quarantine_does_not_slow_down_who_refuses_more(store):
     for _ in range(30):
         fresh.quarantine([b"x"], "not a data set")
     assert time.perf_counter() - looked < 8 * (looked - began)
+
+
+def test_what_a_power_cut_left_under_the_name_is_replaced(store):
+    stored = store.write("1.2", "1.2.3", [b"whole"])
+    (store.root / stored.path).write_bytes(b"")  # named, but its bytes never reached the disk
+    assert store.write("1.2", "1.2.3", [b"whole"]) == stored
+    assert store.open_path(stored.path).read_bytes() == b"whole"
+
+
+def test_a_file_that_somebody_was_promised_is_replaced_only_by_one_on_disk(store, monkeypatch):
+    """Else a power cut right after the second sender's bytes came would take the first sender's."""
+    promised = store.root / store.write("1.2", "1.2.3", [b"whole"]).path
+    inode = promised.stat().st_ino
+    synced_while = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced_while.append((descriptor, promised.stat().st_ino)))
+    store.write("1.2", "1.2.3", [b"whole"])
+    assert synced_while[0][1] == inode
+    assert promised.stat().st_ino != inode
+
+
+def test_a_file_system_without_hard_links_does(store, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    stored = store.write("1.2", "1.2.3", [b"whole"])
+    assert store.open_path(stored.path).read_bytes() == b"whole"
+    assert [path for path in store.root.rglob("*") if path.is_file()] == [store.root / stored.path]

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from factories import chest_radiograph
 from file_limits import files_of_at_most
+from pydicom.uid import UID
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
 from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes, store_one
 
 from benchmarks.dicom_sender import association_request
@@ -19,6 +23,7 @@ from dicom_io import streaming
 from dicom_io.instance_store import INCOMING_FOLDER
 from dicom_io.spool import SpooledDataSet
 from dicom_io.storage_scp import ScpSettings, StorageScp
+from dicom_io.store_response import success_pdu
 
 LAST, COMMAND = 2, 1
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
@@ -206,3 +211,30 @@ def test_a_refused_object_is_quarantined_whole_and_leaves_no_partial_file(start,
     (quarantined,) = (receiver.store.root / "quarantine").glob("*.bin")
     assert quarantined.read_bytes().endswith(encoded)
     assert partial_files(receiver) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_answer_sent_directly_is_the_one_pynetdicom_would_send(seed) -> None:
+    draw = random.Random(seed)
+    response = C_STORE()
+    response.MessageIDBeingRespondedTo = draw.randrange(65536)
+    response.AffectedSOPClassUID, response.AffectedSOPInstanceUID = UID(DX), UID("1.2." + "3" * draw.randrange(1, 60))
+    response.Status = 0x0000
+    message = C_STORE_RSP()
+    message.primitive_to_message(response)
+    (fragment_of_it,) = message.encode_msg(5, 16384)
+    uids = str(response.AffectedSOPClassUID), str(response.AffectedSOPInstanceUID)
+    assert success_pdu(5, response.MessageIDBeingRespondedTo, *uids) == P_DATA_TF(fragment_of_it).encode()
+
+
+def test_an_association_at_rest_costs_next_to_nothing_and_notices_its_end(start) -> None:
+    scp = start()
+    with connected(scp) as connection:
+        started = time.process_time()
+        time.sleep(1.0)
+        assert time.process_time() - started < 0.15  # both sides of pynetdicom's own loops took more than that
+        sent = time.monotonic()
+        connection.sendall(b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00")
+        assert connection.recv(4096)[0] == 6
+        assert time.monotonic() - sent < 5
+    wait_until(lambda: not scp._ae.active_associations)

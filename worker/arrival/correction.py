@@ -136,7 +136,7 @@ def is_owed(session: Session, study: Study) -> bool:
     return study.current_run_id is not None and session.scalar(owed.limit(1)) is not None
 
 
-def corrected_columns(columns: dict[str, str], corrections: Sequence[IdentityCorrection]) -> dict[str, str]:
+def corrected_columns(columns: Mapping[str, str], corrections: Sequence[IdentityCorrection]) -> dict[str, str]:
     """Return the columns of ``study`` that an image states, as the corrections would have it state them."""
     corrected = dict(columns)
     for correction in corrections:

@@ -6,9 +6,12 @@ with it everything not yet sent, until a person decides.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pydicom.dataset import Dataset
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dicom_io.header import text
@@ -45,7 +48,7 @@ def storable(value: str) -> str:
     return value.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def conflict(study: Study, columns: dict[str, str]) -> str | None:
+def conflict(study: Study | Row[Any], columns: Mapping[str, str]) -> str | None:
     """Say how these tags contradict the study's patient, without naming a patient; None when they agree.
 
     An empty Patient ID beside a filled one is a contradiction; a missing issuer beside a filled one is not.
@@ -60,7 +63,7 @@ def conflict(study: Study, columns: dict[str, str]) -> str | None:
     return None
 
 
-def take_over(study: Study, columns: dict[str, str], *, corrected: bool) -> None:
+def take_over(study: Study, columns: Mapping[str, str], *, corrected: bool) -> None:
     """Take over what earlier images of the study left empty; a corrected version of an image also replaces."""
     for column, value in columns.items():
         if value and (corrected or not getattr(study, column)):

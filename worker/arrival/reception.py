@@ -17,9 +17,9 @@ a candidate, or anything before an answer   study due after the quiet time
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 
-from sqlalchemy import bindparam, exists, or_, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import StoredFile
@@ -29,14 +29,23 @@ from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.selection import Verdict, judge_tags
 from worker.arrival.correction import corrected_columns, corrections_of, is_owed
 from worker.arrival.identity import conflict, hold, identity_columns, take_over
+from worker.arrival.ordinary import (
+    ACTOR,
+    REMARKABLE,
+    Arrival,
+    await_other_senders,
+    enter_ordinary,
+    event_details,
+    instance_row,
+    is_unanswered,
+    make_study,
+)
 from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.study_words import SEARCHED, keep_words
 from worker.rows.tables import (
     Disposition,
-    IdentityCorrection,
     Instance,
     ReceivedNote,
     RejectedInstance,
@@ -46,7 +55,6 @@ from worker.rows.tables import (
 )
 from worker.settings.config import Settings
 
-ACTOR = "listener"
 _OWN_RESULT = Verdict(Disposition.IGNORED, ReasonCode.OWN_RESULT)
 
 
@@ -58,32 +66,38 @@ class Reception:
 
     def enter(self, session: Session, received: ReceivedInstance, stored: StoredFile) -> None:
         """Add the instance to its study; the caller commits, and until then nothing is ours."""
-        now = database_now(session)
-        stated = identity_columns(received.header)
-        study, elsewhere = _lock_studies(session, received, stated, now)
+        arrival = Arrival(received, stored, identity_columns(received.header))
+        session.flush()  # what entered before in the same transaction
+        connection, quiet_time = session.connection(), timedelta(seconds=self._settings.quiet_time_seconds)
+        if not enter_ordinary(connection, arrival, partial(self._judge_tags, received), quiet_time):
+            self.enter_unusual(session, arrival)
+
+    def enter_unusual(self, session: Session, arrival: Arrival) -> None:
+        """Add an instance that may be anything, an ordinary one included."""
+        received, stated, now = arrival.received, arrival.stated, database_now(session)
+        study, elsewhere = _lock_studies(session, arrival, now)
         remarkable = _is_remarkable(session, received)
         known = _newest_version(session, received) if remarkable else None
-        if known is not None and known.sha256 == stored.sha256:
+        if known is not None and known.sha256 == arrival.stored.sha256:
             if known.deleted_at is not None:
-                self._restore(session, study, known, stored, now)
+                self._restore(session, study, known, arrival.stored, now)
             return
         verdict = self._judge(session, received, now, remarkable=remarkable)
         if known is not None:
             known.current = False
-        instance = _instance(received, stored, verdict, stated["patient_id"], now)
-        instance.version = known.version + 1 if known else 1
+        instance = Instance(**instance_row(arrival, verdict, now, version=known.version + 1 if known else 1))
         session.add(instance)
         if instance.sop_class_uid == KEY_OBJECT_SELECTION and verdict.reason_code != ReasonCode.OWN_RESULT:
             session.flush()
             session.add(ReceivedNote(instance_id=instance.id))
-        self._record(session, study, instance, known, now)
+        _record(session, arrival, verdict, instance, known)
         study.last_received_at, study.images_deleted_at = now, None
         ours = verdict.reason_code == ReasonCode.OWN_RESULT
         corrections = corrections_of(session, study.study_instance_uid) if remarkable else []
         columns = corrected_columns(stated, corrections)
         if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
             take_over(study, columns, corrected=known is not None)
-        if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or _unanswered(study)):
+        if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or is_unanswered(study)):
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 
     def _judge(self, session: Session, received: ReceivedInstance, now: datetime, *, remarkable: bool) -> Verdict:
@@ -92,6 +106,9 @@ class Reception:
             return _OWN_RESULT
         if remarkable and (title := _rejected_for(session, received)) is not None:
             return Verdict(Disposition.NOT_ANALYSED, ReasonCode.REJECTED, title)
+        return self._judge_tags(received, now)
+
+    def _judge_tags(self, received: ReceivedInstance, now: datetime) -> Verdict:
         rules = selection_rules(self._settings, received.calling_ae_title)
         return judge_tags(received.header, rules, site_date(self._settings, now))
 
@@ -111,39 +128,30 @@ class Reception:
             at=now,
         )
 
-    def _record(
-        self, session: Session, study: Study, instance: Instance, replaced: Instance | None, now: datetime
-    ) -> None:
-        details: dict[str, object] = {
-            "sop_instance_uid": instance.sop_instance_uid,
-            "sop_class_uid": instance.sop_class_uid,
-            "disposition": instance.disposition,
-            "reason_code": instance.reason_code,
-            "calling_ae_title": instance.calling_ae_title,
-        }
-        if replaced is not None:
-            details |= {"version": instance.version, "sha256": instance.sha256, "replaced_sha256": replaced.sha256}
-        record(
-            session,
-            "received" if replaced is None else "new_version",
-            actor=ACTOR,
-            study_instance_uid=study.study_instance_uid,
-            reason=instance.reason,
-            details=details,
-            at=now,
-        )
+
+def _record(
+    session: Session, arrival: Arrival, verdict: Verdict, instance: Instance, replaced: Instance | None
+) -> None:
+    details = event_details(arrival, verdict)
+    if replaced is not None:
+        details |= {"version": instance.version, "sha256": instance.sha256, "replaced_sha256": replaced.sha256}
+    record(
+        session,
+        "received" if replaced is None else "new_version",
+        actor=ACTOR,
+        study_instance_uid=instance.study_instance_uid,
+        reason=instance.reason,
+        details=details,
+        at=instance.received_at,
+    )
 
 
-def _lock_studies(
-    session: Session, received: ReceivedInstance, stated: dict[str, str], now: datetime
-) -> tuple[Study, list[Study]]:
+def _lock_studies(session: Session, arrival: Arrival, now: datetime) -> tuple[Study, list[Study]]:
     """Return the instance's study, made if new, and the other studies that know its SOP Instance UID; all locked."""
+    received = arrival.received
     uid = received.study_instance_uid
-    if session.get_bind().dialect.name == "postgresql":  # two senders of one SOP Instance UID must see each other
-        session.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))"), {"uid": received.sop_instance_uid}
-        )
-    _make_study(session, received, stated, now)
+    await_other_senders(session.connection(), received.sop_instance_uid)
+    make_study(session.connection(), arrival, now)
     elsewhere = session.scalars(
         select(Instance.study_instance_uid)
         .where(Instance.sop_instance_uid == received.sop_instance_uid, Instance.study_instance_uid != uid)
@@ -156,47 +164,10 @@ def _lock_studies(
     return study, [other for other in locked.values() if other is not None]
 
 
-def _make_study(session: Session, received: ReceivedInstance, columns: dict[str, str], now: datetime) -> None:
-    row = {
-        **columns,
-        "study_instance_uid": received.study_instance_uid,
-        "patient_id_missing": not columns["patient_id"],
-        "calling_ae_title": received.calling_ae_title,
-        "called_ae_title": received.called_ae_title,
-        "first_received_at": now,
-        "last_received_at": now,
-        "state": StudyState.RECEIVING,
-        "historical": False,
-        "priority_rank": 0.0,
-    }
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    made = insert(Study).values(row).on_conflict_do_nothing().returning(Study.study_instance_uid)
-    if session.scalar(made) is not None:
-        keep_words(session.connection(), received.study_instance_uid, (str(columns[name]) for name in SEARCHED))
-
-
-_REMARKABLE = select(
-    or_(
-        exists().where(
-            Instance.study_instance_uid == bindparam("study"), Instance.sop_instance_uid == bindparam("instance")
-        ),
-        exists().where(Result.sop_instance_uid == bindparam("instance")),
-        exists().where(
-            RejectedInstance.study_instance_uid == bindparam("study"),
-            RejectedInstance.sop_instance_uid == bindparam("instance"),
-        ),
-        exists().where(IdentityCorrection.study_instance_uid == bindparam("study")),
-    )
-)
-
-
 def _is_remarkable(session: Session, received: ReceivedInstance) -> bool:
-    """Say whether anything is known already of this image, or that its study's patient was corrected.
-
-    One look instead of four: hardly any image is, and the sender waits meanwhile. Ask with the study locked.
-    """
+    """Say whether anything is known already of this image or its study's patient. Ask with the study locked."""
     uids = {"study": received.study_instance_uid, "instance": received.sop_instance_uid}
-    return bool(session.scalar(_REMARKABLE, uids))
+    return bool(session.scalar(select(REMARKABLE), uids))
 
 
 def _newest_version(session: Session, received: ReceivedInstance) -> Instance | None:
@@ -210,28 +181,6 @@ def _newest_version(session: Session, received: ReceivedInstance) -> Instance | 
         .limit(1)
         .execution_options(populate_existing=True)
     ).first()
-
-
-def _instance(
-    received: ReceivedInstance, stored: StoredFile, verdict: Verdict, patient_id: str, now: datetime
-) -> Instance:
-    return Instance(
-        sop_instance_uid=received.sop_instance_uid,
-        current=True,
-        study_instance_uid=received.study_instance_uid,
-        series_instance_uid=received.series_instance_uid,
-        sop_class_uid=received.sop_class_uid,
-        transfer_syntax_uid=received.transfer_syntax_uid,
-        path=stored.path,
-        bytes=stored.bytes,
-        sha256=stored.sha256,
-        patient_id=patient_id,
-        calling_ae_title=received.calling_ae_title,
-        received_at=now,
-        disposition=verdict.disposition,
-        reason_code=verdict.reason_code,
-        reason=verdict.sentence,
-    )
 
 
 def _rejected_for(session: Session, received: ReceivedInstance) -> str | None:
@@ -263,7 +212,3 @@ def _identity_is_clear(
         if doubtful.state != StudyState.HELD:
             hold(session, doubtful, cause, now, actor=ACTOR, sop_instance_uid=received.sop_instance_uid)
     return not causes
-
-
-def _unanswered(study: Study) -> bool:
-    return study.current_run_id is None and study.state != StudyState.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -125,6 +126,8 @@ def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, bell: LateBell,
     on_ready()
     try:
         bell.load(settings)
+        gc.collect()
+        gc.freeze()  # pynetdicom collects garbage again and again; what was loaded so far is none
         with gaps:
             stopped.wait()
     finally:

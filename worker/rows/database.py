@@ -86,10 +86,15 @@ def session_factory(engine: Engine, *, read_only: bool = False) -> SessionFactor
 def database_now(session: Session) -> datetime:
     """Return the database's own clock as aware UTC: the one clock that leases and due times are measured on."""
     if session.get_bind().dialect.name == "sqlite":
-        stamp: str = session.execute(select(func.strftime("%Y-%m-%d %H:%M:%f", "now"))).scalar_one()
-        return datetime.fromisoformat(stamp).replace(tzinfo=UTC)
-    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-    return now.astimezone(UTC)
+        return as_utc(session.execute(select(func.strftime("%Y-%m-%d %H:%M:%f", "now"))).scalar_one())
+    return as_utc(session.execute(select(func.clock_timestamp())).scalar_one())
+
+
+def as_utc(moment: str | datetime) -> datetime:
+    """Return what the database's clock says, text in SQLite, as aware UTC."""
+    if isinstance(moment, str):
+        return datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    return moment.astimezone(UTC)
 
 
 def safe_location(url: str) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, delete, event, insert, inspect
+from sqlalchemy import Connection, Table, bindparam, delete, event, insert, inspect
 from sqlalchemy.orm import Mapper
 
 from worker.rows.tables import Study, StudyWord
@@ -20,6 +20,8 @@ LONGEST_WORD = 64
 MOST_WORDS = 40
 """Of one study; names as they come over the wire can be anything."""
 SEARCHED = ("patient_name", "patient_id", "accession_number")
+_WORDS = cast(Table, StudyWord.__table__)
+_FORGET, _KEEP = delete(_WORDS).where(_WORDS.c.study_instance_uid == bindparam("study")), insert(_WORDS)
 _BETWEEN_WORDS = re.compile(r"[\s^=,;\\]+")
 
 
@@ -41,10 +43,10 @@ def words_of(*texts: str) -> tuple[str, ...]:
 
 def keep_words(connection: Connection, study_instance_uid: str, texts: Iterable[str]) -> None:
     """Write the words of a study anew."""
-    connection.execute(delete(StudyWord).where(StudyWord.study_instance_uid == study_instance_uid))
+    connection.execute(_FORGET, {"study": study_instance_uid})
     rows = [{"study_instance_uid": study_instance_uid, "word": word} for word in words_of(*texts)]
     if rows:
-        connection.execute(insert(StudyWord), rows)
+        connection.execute(_KEEP, rows)
 
 
 @event.listens_for(Study, "after_insert")

@@ -1,0 +1,186 @@
+"""Wakes the two threads of an association when something happens; pynetdicom's look every millisecond whether it has.
+
+One thread (``DULServiceProvider``) reads and writes the network, the other (``Association``) serves requests. Both
+sleep between looks, so that an image waits for both sleeps, and an idle association costs two thousand looks a second.
+Here the first waits for the network or for something to send, the second for a request, and goes from one request to
+the next without a sleep. Both look around every `LOOK_SECONDS` all the same, for timers and whatever wakes nobody.
+
+This leans on private parts of pynetdicom, which `dicom_io.streaming.private_parts_changed` knows; where they differ
+nobody gives an association these classes' ways.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import ssl
+import sys
+import threading
+import weakref
+from typing import Any, cast
+
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import AR_7, DT_1
+from pynetdicom.transport import AssociationSocket
+
+from dicom_io.store_response import success_pdu
+
+LOOK_SECONDS = 0.02
+UNSETTLED_SECONDS = 0.001
+"""Between two looks while an association is closed."""
+
+PRIVATE_PARTS = (
+    DULServiceProvider.run_reactor,
+    DULServiceProvider._process_recv_primitive,
+    DULServiceProvider.send_pdu,
+    DULServiceProvider.stop_dul,
+    DULServiceProvider.kill_dul,
+    DULServiceProvider.peek_next_pdu,
+    DIMSEServiceProvider.receive_primitive,
+    DIMSEServiceProvider.get_msg,
+    DIMSEServiceProvider.send_msg,
+    DT_1,
+    AR_7,
+    AssociationSocket.send,
+    Association._run_reactor,
+    Association._serve_request,
+)
+"""What this is written for."""
+
+
+class _Bell:
+    """A pipe that whoever waits for the network can wait for, too."""
+
+    def __init__(self) -> None:
+        self.listening, self._ringing = os.pipe()
+        for end in (self.listening, self._ringing):
+            os.set_blocking(end, False)
+            weakref.finalize(self, os.close, end)
+
+    def ring(self) -> None:
+        try:
+            os.write(self._ringing, b"\0")
+        except BlockingIOError:
+            return  # it is full of rings already
+
+    def hush(self) -> None:
+        try:
+            os.read(self.listening, 4096)
+        except BlockingIOError:
+            return
+
+
+class WokenDul(DULServiceProvider):
+    """An upper layer that waits for the network and its own side at once; made by giving an existing one this class."""
+
+    def begin_waiting(self) -> None:
+        """Take over, before the thread is started."""
+        self._bell = _Bell()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Have something sent, at once."""
+        super().send_pdu(primitive)
+        self._bell.ring()
+
+    def kill_dul(self) -> None:
+        """Have the thread end, at once."""
+        super().kill_dul()
+        self._bell.ring()
+
+    def send_at_once(self, pdu: bytes) -> bool:
+        """Send P-DATA from the thread that asks, as the state machine would (PS3.8 DT-1 and AR-7); say whether it went.
+
+        Not over TLS, which cannot be written to while it is read, nor past what waits to be sent.
+        """
+        connection = self.socket.socket if self.socket is not None else None
+        if connection is None or isinstance(connection, ssl.SSLSocket) or self.to_provider_queue.queue:
+            return False
+        if self.state_machine.current_state not in ("Sta6", "Sta8"):
+            return False
+        cast(AssociationSocket, self.socket).send(pdu)
+        return True
+
+    @property
+    def _run_loop_delay(self) -> float:  # an attribute there, slept for by the loop
+        if threading.current_thread() is not self:
+            return UNSETTLED_SECONDS
+        return self._rest()
+
+    @_run_loop_delay.setter
+    def _run_loop_delay(self, seconds: float) -> None:
+        """Pynetdicom sets it once, to what is UNSETTLED_SECONDS here."""
+
+    def _rest(self) -> float:
+        """Wait until there is something to do; return how long to sleep then."""
+        if self.to_user_queue.queue and not self.assoc.dimse.msg_queue.queue:
+            self.assoc.dimse.msg_queue.put((None, None))  # as pynetdicom wakes who waits for an answer
+        if self._kill_thread or self.to_provider_queue.queue or self.event_queue.queue:
+            return 0.0
+        connection = self.socket.socket if self.socket is not None else None
+        if connection is None or self.state_machine.current_state in ("Sta1", "Sta13"):
+            return UNSETTLED_SECONDS
+        if self._holds_something():
+            return 0.0
+        try:
+            awaited: list[Any] = [connection, self._bell.listening]
+            woken = select.select(awaited, [], [], LOOK_SECONDS)[0]
+        except (OSError, ValueError):  # the socket was closed meanwhile
+            return UNSETTLED_SECONDS
+        if self._bell.listening in woken:
+            self._bell.hush()
+        return 0.0
+
+    def _holds_something(self) -> bool:
+        """Say whether something was read from the network already and still has to be looked at."""
+        pending = getattr(cast(Any, self.socket).socket, "pending", None)  # TLS has a buffer of its own
+        return bool(pending and pending())
+
+
+class WokenDimse(DIMSEServiceProvider):
+    """Serves one request after the other while they come."""
+
+    woken = False
+    """Whether this and the upper layer have been given their new ways; else pynetdicom's are kept."""
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; the answer to most requests, that an object is stored, without detours."""
+        pdu = _success_pdu(primitive, context_id) if self.woken else b""
+        most_bytes = self.maximum_pdu_size or sys.maxsize  # PS3.8 D.1: 0 is any length
+        if not pdu or len(pdu) > most_bytes or not cast(WokenDul, self.dul).send_at_once(pdu):
+            super().send_msg(primitive, context_id)
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return what came, waiting for it a little; called without `block` by the association's loop only.
+
+        Requests are served here, before the loop would sleep again. ``(None, None)`` lets the loop look around.
+        """
+        if block or not self.woken:
+            return super().get_msg(block)
+        association = self.assoc
+        while True:
+            try:
+                context_id, request = self.msg_queue.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                return None, None
+            if request is None or context_id is None:
+                return None, None
+            association._serve_request(request, context_id)
+            if association._kill or self.dul.to_user_queue.queue or not association._reactor_checkpoint.is_set():
+                return None, None
+
+
+def _success_pdu(primitive: object, context_id: int) -> bytes:
+    """Return the encoded answer to a C-STORE request that succeeded; empty for everything else."""
+    if not isinstance(primitive, C_STORE):
+        return b""
+    answer = cast(Any, primitive)
+    if answer.Status != 0x0000 or answer.MessageIDBeingRespondedTo is None:
+        return b""
+    if answer.ErrorComment is not None or answer.OffendingElement is not None:
+        return b""
+    uids = str(answer.AffectedSOPClassUID), str(answer.AffectedSOPInstanceUID)
+    return success_pdu(context_id, answer.MessageIDBeingRespondedTo, *uids)

@@ -1,0 +1,121 @@
+"""The few statements for ordinary arrivals write what the object-relational way writes, row for row."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arrivals import received
+from factories import chest_radiograph
+from pydicom.dataset import Dataset
+from sqlalchemy import Engine, create_engine, event, select, text
+from sqlalchemy.engine import make_url
+
+from dicom_io.instance_store import InstanceStore
+from dicom_io.product import MANUFACTURER_MODEL_NAME
+from dicom_io.rejection_title import KEY_OBJECT_SELECTION
+from worker.arrival import reception
+from worker.arrival.intake import Intake
+from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.tables import Base
+
+IMAGES, STUDIES = 80, 16
+
+
+def an_image(draw: random.Random, number: int) -> Dataset:
+    """Return an image that is ordinary more often than not."""
+    strange: dict[str, Any] = draw.choice(
+        [
+            *[{}] * 12,
+            {"PatientID": "SOMEBODY-ELSE"},
+            {"PatientID": None},
+            {"AccessionNumber": "A-1", "PatientName": "Named^Later"},
+            {"StudyDescription": "nul \0 and half \udc80"},
+            {"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"},
+            {"SOPClassUID": KEY_OBJECT_SELECTION, "Modality": "KO", "PixelData": None},
+            {"ManufacturerModelName": MANUFACTURER_MODEL_NAME, "DeviceSerialNumber": "0001"},
+        ]
+    )
+    instance = f"1.2.9.{number if draw.random() < 0.9 else draw.randrange(number + 1)}"
+    given = {
+        "StudyInstanceUID": f"1.2.3.{draw.randrange(STUDIES)}",
+        "SOPInstanceUID": instance,
+        "SeriesInstanceUID": "1.2.8",
+    }
+    return chest_radiograph(**given | {"PatientID": "P-1", "AccessionNumber": None} | strange)
+
+
+def rows_without_times(sessions: SessionFactory) -> dict[str, list[Any]]:
+    """Return all rows; of a moment only whether there is one."""
+    with sessions() as session:
+        return {
+            table.name: sorted(
+                repr([type(value) if isinstance(value, datetime) else value for value in row])
+                for row in session.execute(select(table))
+            )
+            for table in Base.metadata.sorted_tables
+        }
+
+
+@pytest.fixture
+def twin(engine: Engine, tmp_path: Path) -> Any:
+    """Another fresh database of the same kind."""
+    if engine.dialect.name == "sqlite":
+        url = f"sqlite:///{tmp_path / 'twin.db'}"
+        with create_engine(url).connect() as empty:
+            empty.connection.executescript(  # type: ignore[attr-defined]
+                "".join(f"{line}\n" for line in engine.raw_connection().iterdump())  # type: ignore[attr-defined]
+            )
+        other = open_engine(url)
+        yield session_factory(other)
+        other.dispose()
+        return
+    name = f"{engine.url.database}_twin"
+    maintenance = create_engine(engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    engine.dispose()  # nobody may be connected to a template
+    with maintenance.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {engine.url.database}"))
+    other = open_engine(make_url(engine.url.set(database=name)).render_as_string(hide_password=False))
+    yield session_factory(other)
+    other.dispose()
+    with maintenance.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))
+    maintenance.dispose()
+
+
+def test_both_ways_write_the_same_rows(sessions, twin, settings, monkeypatch) -> None:
+    draw = random.Random(7)
+    images = [received(an_image(draw, number)) for number in range(IMAGES)]
+    store = InstanceStore(settings.instances_dir)
+    briefly, at_length = (Intake(settings, each, store, lambda uid, queue: None) for each in (sessions, twin))
+    taken = []
+
+    def noting(*arguments: Any) -> bool:
+        taken.append(ordinary(*arguments))
+        return taken[-1]
+
+    ordinary = reception.enter_ordinary
+    monkeypatch.setattr(reception, "enter_ordinary", noting)
+    for image in images:
+        briefly.receive(image)
+    assert IMAGES / 4 < sum(taken) < IMAGES * 3 / 4  # both kinds came
+    monkeypatch.setattr(reception, "enter_ordinary", lambda *arguments: False)
+    for image in images:
+        at_length.receive(image)
+    assert rows_without_times(sessions) == rows_without_times(twin)
+
+
+def test_an_ordinary_arrival_costs_few_statements_however_many_images_the_study_has(sessions, settings) -> None:
+    intake = Intake(settings, sessions, InstanceStore(settings.instances_dir), lambda uid, queue: None)
+    counted: list[str] = []
+    event.listen(sessions.kw["bind"], "before_cursor_execute", lambda *each: counted.append(each[2]))
+    costs = []
+    for _ in range(12):
+        counted.clear()
+        intake.receive(received(chest_radiograph(StudyInstanceUID="1.2.3", PatientID="P-1")))
+        costs.append(len(counted))
+    assert len(set(costs[1:])) == 1
+    assert costs[-1] <= 8

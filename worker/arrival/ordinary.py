@@ -1,0 +1,228 @@
+"""The rows of an ordinary arrival, written by a few fixed statements: the sender waits meanwhile.
+
+Ordinary is an image that nothing is known of yet, in a study of the same patient: all but a handful. What is unusual in
+any way is left to `worker.arrival.reception`, which can do everything, also this; a test holds both to the same rows.
+Measured: the object-relational layer took more than half of the time of receiving a 0.5 MB image, this takes a fifth of
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dicom_io.instance_store import StoredFile
+from dicom_io.reasons import ReasonCode
+from dicom_io.receiving import ReceivedInstance
+from dicom_io.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.selection import Verdict
+from worker.arrival.identity import COLUMN_KEYWORDS, conflict
+from worker.rows.database import as_utc
+from worker.rows.study_words import SEARCHED, keep_words
+from worker.rows.tables import (
+    Disposition,
+    Event,
+    IdentityCorrection,
+    Instance,
+    RejectedInstance,
+    Result,
+    Study,
+    StudyState,
+)
+
+ACTOR = "listener"
+_STUDY, _INSTANCE, _EVENT = (cast(Table, each.__table__) for each in (Study, Instance, Event))
+
+REMARKABLE: ColumnElement[bool] = or_(
+    exists().where(
+        Instance.study_instance_uid == bindparam("study"), Instance.sop_instance_uid == bindparam("instance")
+    ),
+    exists().where(Result.sop_instance_uid == bindparam("instance")),
+    exists().where(
+        RejectedInstance.study_instance_uid == bindparam("study"),
+        RejectedInstance.sop_instance_uid == bindparam("instance"),
+    ),
+    exists().where(IdentityCorrection.study_instance_uid == bindparam("study")),
+)
+"""Whether anything is known already of this image, or its study's patient was corrected; parameters ``study`` and
+``instance``. Hardly any image is: one look instead of four."""
+_ELSEWHERE = exists().where(
+    Instance.sop_instance_uid == bindparam("instance"), Instance.study_instance_uid != bindparam("study")
+)
+_KNOWN = or_(_ELSEWHERE, REMARKABLE).label("known")
+_STILL_ORDINARY = select(REMARKABLE)
+_FIRST_LOOK = {
+    "sqlite": select(
+        func.strftime("%Y-%m-%d %H:%M:%f", "now").label("now"), or_(_ELSEWHERE, REMARKABLE).label("known")
+    ),
+    "postgresql": select(func.clock_timestamp().label("now"), or_(_ELSEWHERE, REMARKABLE).label("known")),
+}
+_LOCKED_STUDY: Select[Any] = (
+    select(*(_STUDY.c[name] for name in (*COLUMN_KEYWORDS, "state", "current_run_id")))
+    .where(_STUDY.c.study_instance_uid == bindparam("study"))
+    .with_for_update()
+)
+_MAKE_STUDY = {
+    "sqlite": sqlite.insert(_STUDY).on_conflict_do_nothing().returning(_STUDY.c.study_instance_uid),
+    "postgresql": postgresql.insert(_STUDY).on_conflict_do_nothing().returning(_STUDY.c.study_instance_uid),
+}
+_ADD_INSTANCE, _ADD_EVENT = insert(_INSTANCE), insert(_EVENT)
+_THIS_STUDY = update(_STUDY).where(_STUDY.c.study_instance_uid == bindparam("study"))
+_RECEIVED = _THIS_STUDY.values(last_received_at=bindparam("now"), images_deleted_at=None)
+_RECEIVED_AND_DUE = _RECEIVED.values(due_at=bindparam("due"))
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One stored instance on its way into the rows."""
+
+    received: ReceivedInstance
+    stored: StoredFile
+    stated: Mapping[str, str]
+    """Columns of ``study`` by the tags, `worker.arrival.identity.identity_columns`."""
+
+    @property
+    def uids(self) -> dict[str, str]:
+        """Return the parameters of the looks."""
+        return {"study": self.received.study_instance_uid, "instance": self.received.sop_instance_uid}
+
+
+def enter_ordinary(
+    connection: Connection, arrival: Arrival, judge: Callable[[datetime], Verdict], quiet_time: timedelta
+) -> bool:
+    """Write the rows if the arrival is ordinary; else return False, with at most the study's first row made.
+
+    The caller commits. On PostgreSQL the study's row may be locked afterwards either way, and no other study's.
+
+    Parameters
+    ----------
+    judge
+        Judges the image by its tags at a moment, aware UTC.
+    """
+    received, dialect = arrival.received, connection.dialect.name
+    if received.sop_class_uid == KEY_OBJECT_SELECTION:
+        return False
+    await_other_senders(connection, received.sop_instance_uid)
+    look = connection.execute(_FIRST_LOOK[dialect], arrival.uids).one()
+    if look.known:
+        return False
+    now = as_utc(look.now)
+    verdict = judge(now)
+    if verdict.reason_code == ReasonCode.OWN_RESULT:
+        return False
+    study = _locked_study(connection, arrival, now)
+    if study is not None and not _continues(study, arrival.stated):
+        return False
+    if dialect == "postgresql" and connection.scalar(_STILL_ORDINARY, arrival.uids):  # now that nobody can change it
+        return False
+    connection.execute(_ADD_INSTANCE, instance_row(arrival, verdict, now))
+    event = {"at": now, "study_instance_uid": received.study_instance_uid, "actor": ACTOR, "kind": "received"}
+    connection.execute(_ADD_EVENT, event | {"reason": verdict.sentence, "details": event_details(arrival, verdict)})
+    times = {"study": received.study_instance_uid, "now": now}
+    if verdict.disposition == Disposition.CANDIDATE or study is None or is_unanswered(study):
+        connection.execute(_RECEIVED_AND_DUE, times | {"due": now + quiet_time})
+    else:
+        connection.execute(_RECEIVED, times)
+    return True
+
+
+def await_other_senders(connection: Connection, sop_instance_uid: str) -> None:
+    """Let two senders of one SOP Instance UID see each other; they might name two studies (PostgreSQL)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ONE_AT_A_TIME, {"uid": sop_instance_uid})
+
+
+def make_study(connection: Connection, arrival: Arrival, now: datetime) -> bool:
+    """Make the study's row unless it is there; say whether it was made, and is locked by that."""
+    received = arrival.received
+    row = {
+        **arrival.stated,
+        "study_instance_uid": received.study_instance_uid,
+        "patient_id_missing": not arrival.stated["patient_id"],
+        "calling_ae_title": received.calling_ae_title,
+        "called_ae_title": received.called_ae_title,
+        "first_received_at": now,
+        "last_received_at": now,
+        "state": StudyState.RECEIVING,
+        "historical": False,
+        "priority_rank": 0.0,
+    }
+    made = connection.scalar(_MAKE_STUDY[connection.dialect.name], row) is not None
+    if made:
+        keep_words(connection, received.study_instance_uid, (arrival.stated[name] for name in SEARCHED))
+    return made
+
+
+def instance_row(arrival: Arrival, verdict: Verdict, now: datetime, version: int = 1) -> dict[str, Any]:
+    """Return the columns of ``instance``."""
+    received = arrival.received
+    return {
+        "sop_instance_uid": received.sop_instance_uid,
+        "version": version,
+        "current": True,
+        "study_instance_uid": received.study_instance_uid,
+        "series_instance_uid": received.series_instance_uid,
+        "sop_class_uid": received.sop_class_uid,
+        "transfer_syntax_uid": received.transfer_syntax_uid,
+        "path": arrival.stored.path,
+        "bytes": arrival.stored.bytes,
+        "sha256": arrival.stored.sha256,
+        "patient_id": arrival.stated["patient_id"],
+        "calling_ae_title": received.calling_ae_title,
+        "received_at": now,
+        "disposition": verdict.disposition,
+        "reason_code": verdict.reason_code,
+        "reason": verdict.sentence,
+    }
+
+
+def event_details(arrival: Arrival, verdict: Verdict) -> dict[str, object]:
+    """Return what the audit trail says of a received instance."""
+    return {
+        "sop_instance_uid": arrival.received.sop_instance_uid,
+        "sop_class_uid": arrival.received.sop_class_uid,
+        "disposition": verdict.disposition,
+        "reason_code": verdict.reason_code,
+        "calling_ae_title": arrival.received.calling_ae_title,
+    }
+
+
+def is_unanswered(study: Study | Row[Any]) -> bool:
+    """Say whether no run of the study has ended with an answer, or given up."""
+    return study.current_run_id is None and study.state != StudyState.FAILED
+
+
+def _locked_study(connection: Connection, arrival: Arrival, now: datetime) -> Row[Any] | None:
+    """Return the study with its row locked; None when it was made just now."""
+    uid = {"study": arrival.received.study_instance_uid}
+    study = connection.execute(_LOCKED_STUDY, uid).first()
+    if study is None and not make_study(connection, arrival, now):
+        study = connection.execute(_LOCKED_STUDY, uid).one()  # somebody else made it in between
+    return study
+
+
+def _continues(study: Row[Any], stated: Mapping[str, str]) -> bool:
+    """Say whether an image that states this is one more of the study as it is, with nothing to hold or take over."""
+    if study.state == StudyState.HELD or conflict(study, stated) is not None:
+        return False
+    return not any(value and not study._mapping[column] for column, value in stated.items())

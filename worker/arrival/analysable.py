@@ -16,9 +16,13 @@ NOT_OF_THIS_STUDY = (ReasonCode.IDENTITY_CONFLICT, ReasonCode.REJECTED)
 
 def is_analysable(study_instance_uid: str) -> ColumnElement[bool]:
     """Return the condition on ``Instance`` for the current versions that a run of this study looks at."""
+    return (Instance.study_instance_uid == study_instance_uid) & is_fit()
+
+
+def is_fit() -> ColumnElement[bool]:
+    """Return the condition on ``Instance`` for what a run of its study looks at, whatever study that is."""
     unread = and_(Instance.disposition == Disposition.NOT_ANALYSED, Instance.reason_code.in_(WORTH_ANOTHER_TRY))
     return and_(
-        Instance.study_instance_uid == study_instance_uid,
         Instance.current,
         or_(Instance.reason_code.is_(None), Instance.reason_code.not_in(NOT_OF_THIS_STUDY)),
         or_(

@@ -22,6 +22,7 @@ from worker.foundation.errors import WorkerError
 from worker.rows.events import record
 from worker.rows.leases import locked_study
 from worker.rows.tables import (
+    BackfillStudy,
     Base,
     Delivery,
     DeliveryState,
@@ -204,7 +205,7 @@ def _delete_rows(session: Session, uid: str) -> None:
     )
     of_study = (
         Notification, StorageCommitment, Review, IdentityCorrection, RejectedInstance, StudyWord, Workitem, Event,
-        Run, Instance, Study,
+        BackfillStudy, Run, Instance, Study,
     )  # fmt: skip
     for kind, condition in (*hanging, *((kind, kind.study_instance_uid == uid) for kind in of_study)):
         session.execute(delete(kind).where(condition).execution_options(synchronize_session=False))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from model.labels import LABELS
 from worker.figures.intervals import Share, share
 from worker.figures.time_buckets import bucket_start, day_of
+from worker.rows.leases import BACKFILL_QUEUE
 from worker.rows.tables import Prediction, Priority, Run, Study, StudyState
 from worker.runs.policy import TIERS
 
@@ -111,5 +112,6 @@ def _words_of_current_runs(since: datetime) -> Subquery:
         .join(Run, Run.id == Prediction.run_id)
         .join(Study, Study.current_run_id == Run.id)
         .where(Run.finished_at >= since, Study.state == StudyState.TRIAGED, ~Study.historical)
+        .where(or_(Run.queue != BACKFILL_QUEUE, Study.first_received_at >= since))
         .subquery()
     )

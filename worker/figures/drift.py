@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from model.labels import LABELS
 from worker.figures.intervals import Share, differ, population_stability_index, share
+from worker.rows.leases import BACKFILL_QUEUE
 from worker.rows.tables import Prediction, Run, Study, StudyState
 
 EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
@@ -90,7 +91,7 @@ def model_versions(session: Session, since: datetime) -> list[str]:
     """Return the versions that answered since then, the most used first."""
     rows = session.execute(
         select(Run.model_version, func.count())
-        .where(Run.finished_at >= since, Run.outcome == StudyState.TRIAGED, ~Run.shadow)
+        .where(Run.finished_at >= since, Run.outcome == StudyState.TRIAGED, ~Run.shadow, Run.queue != BACKFILL_QUEUE)
         .group_by(Run.model_version)
         .order_by(func.count().desc(), Run.model_version)
     )
@@ -126,7 +127,8 @@ def source_name() -> ColumnElement[str]:
 
 
 def _answered(model_version: str) -> ColumnElement[bool]:
-    return and_(Run.model_version == model_version, Run.outcome == StudyState.TRIAGED, ~Run.shadow)
+    live = and_(~Run.shadow, Run.queue != BACKFILL_QUEUE)
+    return and_(Run.model_version == model_version, Run.outcome == StudyState.TRIAGED, live)
 
 
 def _baseline_end(session: Session, answered: ColumnElement[bool], since: datetime) -> datetime | None:

@@ -10,6 +10,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.figures.time_buckets import bucket_start, hour_of
+from worker.rows.leases import BACKFILL_QUEUE
 from worker.rows.tables import (
     Delivery,
     DeliveryState,
@@ -125,7 +126,7 @@ def hour_figures(session: Session, now: datetime, hours: int = HOURS_SHOWN) -> l
     )
     answered = session.execute(
         select(answered_hour, func.count())
-        .where(Run.finished_at >= starts[0], ~Run.shadow, Run.outcome.is_not(None))
+        .where(Run.finished_at >= starts[0], ~Run.shadow, Run.outcome.is_not(None), Run.queue != BACKFILL_QUEUE)
         .group_by(answered_hour)
     )
     came, left = ({bucket_start(hour): count for hour, count in rows} for rows in (received, answered))

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from worker.figures.backfills import BackfillFigures
 from worker.figures.flow import DestinationFigures, QueueFigures
 from worker.figures.latency import StageFigures
 from worker.figures.overview import Overview
 from worker.figures.sources import SourceFigures
+from worker.rows.tables import BackfillState
 
 MEANINGS: Mapping[str, str] = {
     "cxr_attention": "things that want a person, as the operations page lists them",
@@ -30,6 +32,8 @@ MEANINGS: Mapping[str, str] = {
     "cxr_source_silent_seconds": "time since the last image of a device",
     "cxr_source_missed_studies": "studies to be expected of it in that time, by the weeks before",
     "cxr_processes": "processes that give signs of life (alive) and those that stopped (silent)",
+    "cxr_backfill_studies": "studies of a backfill by state: waiting, running, done, failed, missing (images gone), "
+    "skipped; of backfills under way or ended within a week",
     "cxr_disk_free_bytes": "free on the disk of the data folder",
     "cxr_disk_total_bytes": "size of that disk",
 }
@@ -59,6 +63,7 @@ def measures(overview: Overview) -> Iterator[Measure]:
         ),
         *(measure for item in overview.destinations for measure in _of_destination(item)),
         *(measure for item in overview.sources for measure in _of_source(item)),
+        *(measure for item in overview.backfills for measure in _of_backfill(item)),
         *_of_machines(overview),
     ]
     for name in MEANINGS:
@@ -101,6 +106,11 @@ def _of_source(item: SourceFigures) -> Iterator[Measure]:
     labels = {"source": item.calling_ae_title, "station": item.station_name}
     yield Measure("cxr_source_silent_seconds", item.silent_seconds, labels)
     yield Measure("cxr_source_missed_studies", item.expected_since, labels)
+
+
+def _of_backfill(item: BackfillFigures) -> Iterator[Measure]:
+    for state in BackfillState:
+        yield Measure("cxr_backfill_studies", getattr(item, state), {"backfill": str(item.id), "state": state})
 
 
 def _of_machines(overview: Overview) -> Iterator[Measure]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from worker.figures.backfills import BackfillFigures, backfill_figures
 from worker.figures.certificates import EndingCertificate, ending_certificates
 from worker.figures.flow import (
     DestinationFigures,
@@ -68,6 +69,8 @@ class Overview:
     """Which end within the month, or have ended."""
     unread_notes: Sequence[str] = ()
     """Studies with a rejection note of the last week that could not be read."""
+    backfills: Sequence[BackfillFigures] = ()
+    """Under way, or ended within the last week."""
 
     @property
     def attention(self) -> list[Attention]:
@@ -184,4 +187,5 @@ def read_overview(session: Session, settings: Settings, now: datetime) -> Overvi
         open_gaps(session),
         ending_certificates(settings, now),
         unread_notes(session, now - UNREAD_NOTES_WINDOW),
+        backfill_figures(session, now),
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from worker.arrival.completion import QueuedRun
 from worker.rows.database import database_now
-from worker.rows.leases import give_up, is_claimable, locked_study
+from worker.rows.leases import BACKFILL_QUEUE, give_up, is_claimable, locked_study
 from worker.rows.tables import Delivery, Priority, Run, RunState, Study, StudyState
 from worker.sending.commitment import due_commitments
 from worker.sending.notification_rows import due_notifications, notifications_to_ring
@@ -35,7 +35,7 @@ def queued_runs_to_ring(session: Session, settings: Settings) -> list[QueuedRun]
 def abandoned_runs_to_ring(session: Session, settings: Settings) -> list[QueuedRun]:
     """Return running runs whose lease has lapsed, and note that they are rung for now."""
     now = database_now(session)
-    lapsed = (Run.state == RunState.RUNNING) & (Run.lease_until < now)
+    lapsed = (Run.state == RunState.RUNNING) & (Run.lease_until < now) & (Run.queue != BACKFILL_QUEUE)
     not_rung_since = or_(_long_ago(now, settings), Run.rung_at <= Run.lease_until)
     return _rung(session, lapsed & not_rung_since, now)
 

@@ -36,6 +36,7 @@ from worker.hl7.inbound import apply_message, forget_old_messages, give_up_messa
 from worker.processes.ringing import Bells, ring_deliveries, ring_runs
 from worker.queue.broker import remove_leftovers
 from worker.queue.celery_app import message_folder
+from worker.rows.backfills import end_abandoned_runs
 from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
 from worker.rows.heartbeat import Heartbeat, forget_dead_processes
 from worker.rows.leases import locked_study
@@ -96,6 +97,8 @@ class Sweeper:
     def sweep(self) -> None:
         """Do every step once."""
         self._queue_due_studies()
+        with self._sessions.begin() as session:
+            end_abandoned_runs(session, self._settings)
         ring_runs(self._sessions, self._settings, self._bells)
         self._apply_notes()
         ring_deliveries(self._sessions, self._settings, self._bells)

@@ -7,7 +7,7 @@ study that kills its workers ends as ``failed(poison)`` and does not go round fo
 
 Whoever changes a study and its runs locks the study's row first; everything here does. A run binds its bundle when it
 is claimed: the one that is active then. A run in the shadow keeps the bundle it was made for and never touches the
-study.
+study. Runs of a backfill are claimed elsewhere (`worker.rows.backfills`), never here.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from worker.settings.config import Settings
 
 logger = logging.getLogger(__name__)
 
+BACKFILL_QUEUE = "backfill"
+"""``run.queue`` of a backfill's runs; nobody rings for them and no Celery queue has this name."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -48,6 +51,8 @@ class Claim:
     """Starts of this run, this one included."""
     fencing_token: int
     worker_name: str
+    backfill: bool = False
+    """An archived study analysed again: nobody waits for it, and where it stands on the worklist is not changed."""
 
 
 def locked_study(session: Session, study_instance_uid: str) -> Study | None:
@@ -97,7 +102,8 @@ def claim_run(
 
 def is_claimable(now: datetime) -> ColumnElement[bool]:
     """Return the condition for a run that may be claimed at ``now`` (aware UTC, the database's clock)."""
-    return or_(Run.state == RunState.QUEUED, (Run.state == RunState.RUNNING) & (Run.lease_until < now))
+    abandoned = (Run.state == RunState.RUNNING) & (Run.lease_until < now) & (Run.queue != BACKFILL_QUEUE)
+    return or_(Run.state == RunState.QUEUED, abandoned)
 
 
 def _claim(

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, aliased
 from worker.foundation.errors import LeaseLost
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.leases import Claim, locked_study
+from worker.rows.leases import BACKFILL_QUEUE, Claim, locked_study
 from worker.rows.priority import offered_priority, priority_of, rank
 from worker.rows.tables import Delivery, DeliveryState, Priority, Result, Run, RunState, Study, StudyState
 from worker.settings.config import Settings
@@ -128,6 +128,20 @@ def finish_unchanged(session: Session, claim: Claim, timings_seconds: dict[str, 
     return study
 
 
+def finish_without_answer(session: Session, claim: Claim, verdict: RunVerdict) -> None:
+    """End a run that has no answer and leave the study, and the answer that it may have, as they are.
+
+    Raises
+    ------
+    LeaseLost
+        The run is no longer held under this claim; roll back.
+    """
+    _study, run = held_run(session, claim)
+    end_run(session, run, verdict.outcome, verdict.timings_seconds)
+    run.reason_code, run.reason = verdict.reason_code, verdict.reason
+    run.model_version = verdict.model_version
+
+
 def fail_run(
     session: Session, claim: Claim, reason_code: str, reason: str, *, retryable: bool, settings: Settings
 ) -> bool:
@@ -236,10 +250,12 @@ def _supersede_older(session: Session, study: Study, run: Run) -> None:
 
 
 def _tell_study(session: Session, study: Study, run: Run, verdict: RunVerdict, now: datetime) -> None:
+    answered = study.current_run_id is not None
     study.state = verdict.outcome
     study.current_run_id = run.id
     study.reason_code, study.reason = verdict.reason_code, verdict.reason
-    study.historical = verdict.historical
+    if not (answered and run.queue == BACKFILL_QUEUE):  # a study that has grown old meanwhile keeps its place, unread
+        study.historical = verdict.historical
     offered = offered_priority(session, study, verdict.priority, verdict.levels)
     held_rank, new_rank = rank(priority_of(study)), rank(offered)
     if offered is None or new_rank < held_rank or (study.priority_set_by is not None and new_rank == held_rank):

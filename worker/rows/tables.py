@@ -138,6 +138,19 @@ class ReviewVerdict(StrEnum):
     """Words about the study, without a finding."""
 
 
+class BackfillState(StrEnum):
+    """Where one study of a backfill stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    MISSING = "missing"
+    """Pictures of it are not in the store any more."""
+    SKIPPED = "skipped"
+    """Not to be analysed when its turn came: held, taken back, or without a picture fit for analysis."""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Timezone-aware UTC in Python; ``timestamp with time zone`` on PostgreSQL, naive UTC text on SQLite."""
 
@@ -782,6 +795,66 @@ class Promotion(Base):
     rollback_reason: Mapped[str | None]
 
     __table_args__ = (Index(None, "instead_of", "id"),)
+
+
+class Backfill(Base):
+    """One order to analyse studies again that were received in a certain time."""
+
+    __tablename__ = "backfill"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ordered_at: Mapped[datetime]
+    ordered_by: Mapped[str]
+    since: Mapped[datetime]
+    """Studies whose first image came at this time or later ..."""
+    until: Mapped[datetime]
+    """... and before this one: the end given, or when it was ordered."""
+    open_ended: Mapped[bool] = mapped_column(default=False)
+    """Whether no end was given."""
+    bundle: Mapped[str | None]
+    """Configured name; null = the one that is active when a study's turn comes."""
+    source: Mapped[str | None]
+    """Only studies from this AE title."""
+    finding: Mapped[str | None] = mapped_column(String(32))
+    """Only studies whose current run flags this."""
+    aside: Mapped[bool] = mapped_column(default=False)
+    """True: runs in the shadow, which replace and send nothing."""
+    listed_time: Mapped[datetime | None]
+    """This and the next: the last study that was looked at while the studies are listed, newest first."""
+    listed_study: Mapped[str | None] = mapped_column(String(64))
+    listed_at: Mapped[datetime | None]
+    """When all of its studies were listed."""
+    nothing_to_analyse: Mapped[int] = mapped_column(default=0)
+    """Studies of that time that hold no picture fit for analysis, and are therefore not listed."""
+    ended_at: Mapped[datetime | None]
+    given_up_by: Mapped[str | None]
+
+    __table_args__ = (Index(None, "ended_at"),)
+
+
+class BackfillStudy(Base):
+    """One study of a backfill, worked off in the order of the ids."""
+
+    __tablename__ = "backfill_study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    backfill_id: Mapped[int] = mapped_column(ForeignKey("backfill.id"))
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    state: Mapped[str] = mapped_column(String(16), default=BackfillState.WAITING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime | None]
+    """Put off until then: images or results of it are still on their way."""
+    run_id: Mapped[int | None]
+    """The latest run it was given."""
+    settled_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+
+    __table_args__ = (
+        UniqueConstraint("backfill_id", "study_instance_uid"),
+        Index(None, "backfill_id", "state", "id"),
+        Index(None, "study_instance_uid"),
+        Index(None, "run_id"),
+    )
 
 
 class ServiceLease(Base):

@@ -16,7 +16,13 @@ from worker.arrival.correction import is_owed, note_carried
 from worker.arrival.shadow_queue import queue_shadow
 from worker.foundation.stopwatch import Stopwatch
 from worker.rows.leases import Claim, locked_study
-from worker.rows.outcome import RunVerdict, finish_run, finish_unchanged, supersede_pending
+from worker.rows.outcome import (
+    RunVerdict,
+    finish_run,
+    finish_unchanged,
+    finish_without_answer,
+    supersede_pending,
+)
 from worker.rows.tables import (
     Delivery,
     Disposition,
@@ -93,8 +99,9 @@ def conclude_analysed(
             supersede_pending(session, select(Result.id).where(Result.run_id == claim.run_id))
         if results:
             session.get_one(Run, claim.run_id).result_revision = results[0].revision
-        queue_notifications(session, study, claim.run_id, workplace.settings)
         if not analysis.historical:
+            queue_notifications(session, study, claim.run_id, workplace.settings)
+        if not analysis.historical and not claim.backfill:
             queue_shadow(session, study, claim.bundle, workplace.settings)
     logger.info("run %d: %s, %d results", claim.run_number, assessment.priority, len(results))
 
@@ -119,7 +126,7 @@ def conclude_unchanged(
 def conclude_not_analysed(
     claim: Claim, unread: Sequence[Unread], model: LoadedModel, watch: Stopwatch, workplace: Workplace
 ) -> None:
-    """End a run that found no picture it could read and analyse.
+    """End a run that found no picture it could read and analyse; one of a backfill changes nothing of its study.
 
     Raises
     ------
@@ -138,8 +145,11 @@ def conclude_not_analysed(
     )
     with workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)
-        _note_instances(session, (), unread)
-        finish_run(session, claim, verdict)
+        if claim.backfill:
+            finish_without_answer(session, claim, verdict)
+        else:
+            _note_instances(session, (), unread)
+            finish_run(session, claim, verdict)
     logger.info("run %d: not analysed (%s)", claim.run_number, reason_code)
 
 

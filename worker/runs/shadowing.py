@@ -36,7 +36,7 @@ def shadow_next(workplace: Workplace) -> bool:
         return uid is not None  # somebody else has it, or it was given up just now
     try:
         with LeaseKeeper(workplace.sessions, claim, workplace.settings):
-            _run(claim, workplace)
+            run_in_shadow(claim, workplace)
     except RunError as error:
         _fail(claim, error, workplace)
     except LeaseLost as error:
@@ -54,7 +54,16 @@ def _next_study(session: Session) -> str | None:
     ).first()
 
 
-def _run(claim: Claim, workplace: Workplace) -> None:
+def run_in_shadow(claim: Claim, workplace: Workplace) -> None:
+    """Analyse the study of a claim and write the word into the database alone.
+
+    Raises
+    ------
+    RunError
+        The run could not be done.
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
     watch = Stopwatch()
     model = workplace.model(claim.bundle)
     with workplace.sessions() as session:

@@ -43,7 +43,7 @@ def triage(study_instance_uid: str, workplace: Workplace) -> bool:
     failpoint("after_claim")
     try:
         with LeaseKeeper(workplace.sessions, claim, workplace.settings) as lease:
-            return _run(claim, lease, workplace)
+            return run_claimed(claim, lease, workplace)
     except RunError as error:
         _fail(claim, error, workplace)
     except LeaseLost as error:
@@ -51,7 +51,16 @@ def triage(study_instance_uid: str, workplace: Workplace) -> bool:
     return False
 
 
-def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
+def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
+    """Analyse the study of a claim and conclude; returns whether results may now wait to be delivered.
+
+    Raises
+    ------
+    RunError
+        The run could not be done; nothing was concluded.
+    LeaseLost
+        Somebody else has the run; nothing was written.
+    """
     watch = Stopwatch()
     model = workplace.model(claim.bundle)
     with workplace.sessions() as session:

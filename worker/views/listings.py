@@ -161,7 +161,7 @@ def _runs() -> Listing:
             "priority": Column(Run.priority, "STAT, URGENT or ROUTINE; null = not analysed"),
             "reason_code": Column(Run.reason_code, "machine-readable cause of a failure or of no answer"),
             "reason": Column(Run.reason, "the same as a sentence"),
-            "queue": Column(Run.queue, "stat, routine or shadow"),
+            "queue": Column(Run.queue, "stat, routine, shadow or backfill"),
             "attempts": Column(Run.attempts, "starts so far"),
             "worker_name": Column(Run.worker_name, "host and process that had it last"),
             "queued_at": Column(Run.queued_at, "UTC"),

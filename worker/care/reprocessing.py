@@ -1,0 +1,246 @@
+"""Ordering that archived studies be analysed again: which ones, written down so that it can be stopped and resumed.
+
+The order and every study of it are rows (`worker.rows.backfills` works them off). Listing 100,000 studies is done in
+steps of one short transaction each, and each notes how far it came: live studies never wait for it, and an order that
+was interrupted anywhere goes on there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Row, func, insert, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from model.labels import LABELS
+from worker.arrival.analysable import is_fit
+from worker.foundation.errors import WorkerError
+from worker.rows.backfills import OPEN_STATES, end_if_done
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.events import record
+from worker.rows.tables import (
+    Backfill,
+    BackfillState,
+    BackfillStudy,
+    Instance,
+    Prediction,
+    Study,
+    StudyState,
+)
+from worker.settings.config import Settings
+
+STEP_STUDIES = 1000
+SETTLED = (StudyState.TRIAGED, StudyState.NOT_ANALYSED, StudyState.OUT_OF_SCOPE, StudyState.FAILED)
+"""Studies that are not on their way through anyhow, and not held."""
+DELETED = "its images were deleted here, as the retention of this site says"
+
+
+class ReprocessingRefused(WorkerError):
+    """The studies cannot be ordered as asked; the message says why."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which studies are to be analysed again, and how."""
+
+    since: datetime
+    """Studies whose first image came at this time or later, aware UTC."""
+    until: datetime | None = None
+    """And before this time; None = now."""
+    bundle: str | None = None
+    """Configured name; None = the active one."""
+    source: str | None = None
+    finding: str | None = None
+    aside: bool = False
+
+
+@dataclass
+class Listed:
+    """What was found so far."""
+
+    to_do: int = 0
+    missing: int = 0
+    """Studies whose images are deleted."""
+    nothing_to_analyse: int = 0
+
+
+def require_possible(wanted: Wanted, settings: Settings) -> None:
+    """Refuse an order that cannot be carried out.
+
+    Raises
+    ------
+    ReprocessingRefused
+        The bundle is not configured, the finding is not one of the 14, or the time is empty.
+    """
+    if wanted.bundle is not None and wanted.bundle not in settings.bundles:
+        configured = ", ".join(sorted(settings.bundles))
+        raise ReprocessingRefused(f"bundle {wanted.bundle} is not configured; known are {configured}")
+    if wanted.finding is not None and wanted.finding not in LABELS:
+        raise ReprocessingRefused(f"{wanted.finding} is no finding; there are {', '.join(LABELS)}")
+    if wanted.until is not None and wanted.until <= wanted.since:
+        raise ReprocessingRefused("--since must be before --until")
+
+
+def open_order(session: Session, wanted: Wanted) -> Backfill | None:
+    """Return the order with just these words that has not ended, the latest; None when there is none."""
+    end: ColumnElement[bool] = Backfill.open_ended.is_(True)
+    if wanted.until is not None:
+        end = ~Backfill.open_ended & (Backfill.until == wanted.until)
+    return session.scalars(
+        select(Backfill)
+        .where(Backfill.ended_at.is_(None), Backfill.since == wanted.since, end, Backfill.aside == wanted.aside)
+        .where(Backfill.bundle.is_not_distinct_from(wanted.bundle))
+        .where(Backfill.source.is_not_distinct_from(wanted.source))
+        .where(Backfill.finding.is_not_distinct_from(wanted.finding))
+        .order_by(Backfill.id.desc())
+        .limit(1)
+    ).first()
+
+
+def order(session: Session, wanted: Wanted, by: str) -> tuple[Backfill, bool]:
+    """Return the open order with these words, or a new one, and whether it is new; written to the audit trail."""
+    if (found := open_order(session, wanted)) is not None:
+        return found, False
+    now = database_now(session)
+    backfill = _order(wanted, now, by)
+    session.add(backfill)
+    session.flush()
+    details = {
+        "backfill": backfill.id,
+        "since": backfill.since.isoformat(),
+        "until": backfill.until.isoformat(),
+        "bundle": wanted.bundle,
+        "source": wanted.source,
+        "finding": wanted.finding,
+        "aside": wanted.aside,
+    }
+    record(session, "backfill_ordered", actor=by, details=details, at=now)
+    return backfill, True
+
+
+def _order(wanted: Wanted, now: datetime, by: str) -> Backfill:
+    return Backfill(
+        ordered_at=now,
+        ordered_by=by,
+        since=wanted.since,
+        until=wanted.until or now,
+        open_ended=wanted.until is None,
+        bundle=wanted.bundle,
+        source=wanted.source,
+        finding=wanted.finding,
+        aside=wanted.aside,
+        nothing_to_analyse=0,
+    )
+
+
+def count_studies(session: Session, wanted: Wanted) -> Listed:
+    """Return what an order with these words would be about; nothing is written."""
+    backfill, found = _order(wanted, database_now(session), ""), Listed()
+    while step := _next_studies(session, backfill):
+        for _uid, deleted in _judged(session, step):
+            _count(found, deleted)
+        backfill.listed_time, backfill.listed_study = step[-1].first_received_at, step[-1].study_instance_uid
+    return found
+
+
+def _count(found: Listed, deleted: bool | None) -> None:
+    if deleted is None:
+        found.nothing_to_analyse += 1
+    elif deleted:
+        found.missing += 1
+    else:
+        found.to_do += 1
+
+
+def list_studies(sessions: SessionFactory, backfill_id: int, stopped: Callable[[], bool] = lambda: False) -> Listed:
+    """List the order's studies where that is not done yet, newest first; returns what was found just now."""
+    found = Listed()
+    while not stopped():
+        with sessions.begin() as session:
+            if not list_step(session, backfill_id, found):
+                return found
+    return found
+
+
+def list_step(session: Session, backfill_id: int, found: Listed) -> bool:
+    """List the next ``STEP_STUDIES``; returns whether there may be more. Two that list at once take turns."""
+    backfill = session.get_one(Backfill, backfill_id, with_for_update=True, populate_existing=True)
+    if backfill.listed_at is not None:
+        return False
+    now = database_now(session)
+    step = _next_studies(session, backfill)
+    judged = _judged(session, step)
+    rows = [_mark(backfill_id, uid, deleted, now) for uid, deleted in judged if deleted is not None]
+    if rows:
+        session.execute(insert(BackfillStudy), rows)
+    backfill.nothing_to_analyse += len(judged) - len(rows)
+    for _uid, deleted in judged:
+        _count(found, deleted)
+    if len(step) < STEP_STUDIES:
+        backfill.listed_at = now
+        session.flush()
+        end_if_done(session, backfill_id)
+        return False
+    backfill.listed_time, backfill.listed_study = step[-1].first_received_at, step[-1].study_instance_uid
+    return True
+
+
+def _mark(backfill_id: int, uid: str, deleted: bool, now: datetime) -> dict[str, object]:
+    state = BackfillState.MISSING if deleted else BackfillState.WAITING
+    return {
+        "backfill_id": backfill_id,
+        "study_instance_uid": uid,
+        "state": state,
+        "attempts": 0,
+        "reason": DELETED if deleted else None,
+        "settled_at": now if deleted else None,
+    }
+
+
+def _next_studies(session: Session, backfill: Backfill) -> Sequence[Row[str, datetime]]:
+    key = (Study.first_received_at, Study.study_instance_uid)
+    query = select(Study.study_instance_uid, Study.first_received_at).where(
+        Study.first_received_at >= backfill.since,
+        Study.first_received_at < backfill.until,
+        Study.state.in_(SETTLED),
+        Study.retracted_at.is_(None),
+    )
+    if backfill.source is not None:
+        query = query.where(Study.calling_ae_title == backfill.source)
+    if backfill.finding is not None:
+        flagged = select(Prediction.run_id).where(Prediction.finding == backfill.finding, Prediction.flagged)
+        query = query.where(Study.current_run_id.in_(flagged))
+    if backfill.listed_time is not None:
+        query = query.where(tuple_(*key) < (backfill.listed_time, backfill.listed_study))
+    return session.execute(query.order_by(*(part.desc() for part in key)).limit(STEP_STUDIES)).all()
+
+
+def _judged(session: Session, step: Iterable[Row[str, datetime]]) -> list[tuple[str, bool | None]]:
+    """Return each study and whether images it needs are deleted; None where no image is fit for analysis."""
+    uids = [row.study_instance_uid for row in step]
+    fit = (
+        select(Instance.study_instance_uid, func.count(Instance.deleted_at))
+        .where(Instance.study_instance_uid.in_(uids), is_fit())
+        .group_by(Instance.study_instance_uid)
+    )
+    deleted = {uid: bool(count) for uid, count in session.execute(fit)}
+    return [(uid, deleted.get(uid)) for uid in uids]
+
+
+def give_up(session: Session, backfill_id: int, by: str) -> int:
+    """End an order: what waits is not analysed again, what is in hand is finished; returns how many waited."""
+    backfill = session.get_one(Backfill, backfill_id, with_for_update=True)
+    now = database_now(session)
+    waited = session.scalars(
+        update(BackfillStudy)
+        .where(BackfillStudy.backfill_id == backfill_id, BackfillStudy.state.in_(OPEN_STATES))
+        .values(state=BackfillState.SKIPPED, settled_at=now, reason="the order was given up")
+        .returning(BackfillStudy.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    backfill.ended_at, backfill.given_up_by = now, by
+    backfill.listed_at = backfill.listed_at or now
+    record(session, "backfill_given_up", actor=by, details={"backfill": backfill_id, "studies": len(waited)}, at=now)
+    return len(waited)

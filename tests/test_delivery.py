@@ -24,6 +24,7 @@ from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.tables import Delivery, DestinationOutage, Event, Priority, Result, Study, StudyState
 from worker.sending.delivery import deliver
+from worker.sending.outage import may_try, note_away
 from worker.sending.outbox import due_destinations, retry_delay, take_due
 from worker.sending.post_office import PostOffice
 from worker.settings.config import Settings
@@ -289,6 +290,28 @@ def test_while_an_archive_is_away_one_study_tries_it_and_the_others_go_as_soon_a
         kinds = session.scalars(select(Event.kind).where(Event.kind.startswith("destination")).order_by(Event.id)).all()
         assert session.scalars(select(DestinationOutage)).all() == []
     assert kinds == ["destination_away", "destination_back"]
+
+
+def test_nobody_else_tries_an_archive_that_is_away_while_somebody_does(
+    make_bench: MakeBench, pacs: StandInPacs
+) -> None:
+    pacs.stop()
+    bench = make_bench(pacs, acse_timeout_seconds=30.0)
+    delivered(bench)
+
+    def next_attempt_in() -> timedelta:
+        with bench.sessions() as session:
+            return session.scalars(select(DestinationOutage)).one().next_attempt_at - database_now(session)
+
+    assert timedelta(seconds=5) < next_attempt_in() <= timedelta(seconds=15)
+    bench.make_due()
+    with bench.sessions.begin() as session:
+        assert may_try(session, "pacs", bench.settings)
+        assert not may_try(session, "pacs", bench.settings)
+    assert next_attempt_in() > timedelta(seconds=30), "as long as an attempt may take"
+    with bench.sessions.begin() as session:
+        note_away(session, "pacs", "bench:1", bench.settings)
+    assert timedelta(seconds=5) < next_attempt_in() <= timedelta(seconds=15), "it has ended"
 
 
 def test_an_archive_that_is_full_is_not_away_and_each_study_waits_by_itself(

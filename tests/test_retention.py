@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from factories import chest_radiograph
 from httpx import Client
 from pages import served
 from pydicom.dataset import Dataset
+from sites import SWEEP, Site, wait_until
 from sqlalchemy import select
 from sqlalchemy.orm import object_session
 
@@ -249,17 +251,21 @@ def test_a_late_image_of_an_emptied_study_fails_visibly_instead_of_replacing_the
 
 
 @on_one_database
-def test_a_sweeper_that_dies_between_rows_and_files_leaves_files_that_the_next_cleaning_removes(
-    make_bench: MakeBench,
+def test_a_sweeper_killed_between_rows_and_files_leaves_files_that_the_next_one_removes(
+    make_bench: MakeBench, tmp_path: Path
 ) -> None:
     bench = make_bench(**YEAR)
     uid = delivered(bench)
     let_pass(bench, days=400)
-    with bench.sessions.begin() as session:
-        assert len(mark_deleted(session, uid, bench.settings.retention)) == 1
-    assert len(images(bench)) == 1
-    sweep(bench)
-    assert images(bench) == []
+    site = Site(bench.settings, tmp_path / "log.txt")
+    try:
+        assert site.start(SWEEP, "after_deleted_rows_before_files").wait(60) == -signal.SIGKILL
+        assert bench.study(uid).images_deleted_at is not None
+        assert len(images(bench)) == 1
+        site.start(SWEEP)
+        wait_until(lambda: images(bench) == [], "the file is removed, too")
+    finally:
+        site.stop()
 
 
 def test_an_image_that_comes_again_just_when_it_is_deleted_keeps_its_file(make_bench: MakeBench) -> None:

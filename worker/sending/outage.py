@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -34,17 +35,22 @@ def destinations_to_try(session: Session) -> list[str]:
 
 
 def may_try(session: Session, destination: str, settings: Settings) -> bool:
-    """Return whether something may be sent there now; where the destination is away that claims its next attempt."""
+    """Return whether something may be sent there now; where the destination is away that claims its next attempt.
+
+    Nobody else tries before that attempt has ended or must have: one to a silent peer lasts a while, and two would
+    keep both sending processes of a small site from everybody else.
+    """
     away = session.get(DestinationOutage, destination, populate_existing=True)
     if away is None:
         return True
     now = database_now(session)
+    ended = now + timedelta(seconds=settings.acse_timeout_seconds)
     claimed = session.execute(
         update(DestinationOutage)
         .where(DestinationOutage.destination == destination, DestinationOutage.next_attempt_at <= now)
         .values(
             attempts=away.attempts + 1,
-            next_attempt_at=now + retry_delay(away.attempts + 1, settings, unreachable=True),
+            next_attempt_at=ended + retry_delay(away.attempts + 1, settings, unreachable=True),
         )
         .returning(DestinationOutage.destination),
         execution_options={"synchronize_session": False},
@@ -53,8 +59,12 @@ def may_try(session: Session, destination: str, settings: Settings) -> bool:
 
 
 def note_away(session: Session, destination: str, actor: str, settings: Settings) -> None:
-    """Note that nobody was there; the first to find out says so in the audit trail."""
+    """Note that nobody was there, and when it is tried again; the first to find out says so in the audit trail."""
     now = database_now(session)
+    known = session.get(DestinationOutage, destination, populate_existing=True, with_for_update=True)
+    if known is not None:
+        known.next_attempt_at = now + retry_delay(known.attempts, settings, unreachable=True)
+        return
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     first = insert(DestinationOutage).values(
         destination=destination,

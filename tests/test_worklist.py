@@ -13,7 +13,7 @@ from pages import served
 from study_rows import add_instance, add_study, add_triaged_study
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Event, Study, StudyState
+from worker.rows.tables import Event, Run, Study, StudyState
 from worker.settings.config import Settings
 from worklist.accounts import Role, remove_account, write_password_file
 from worklist.headers import CONTENT_SECURITY_POLICY
@@ -143,6 +143,29 @@ def test_an_undecodable_image_is_replaced_by_its_reason(
     answer = browser.get(f"/studies/{uid}/instances/{instance_id}.png")
     assert answer.status_code == 422
     assert "cannot be shown" in re.sub(r"<[^>]+>", " ", answer.text)
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "shown"), [("failed", 3, False), ("running", 2, False), ("done", 2, True)]
+)
+def test_the_page_does_not_decode_what_ended_the_analysis(
+    browser: Client, writing: SessionFactory, page_settings: Settings, state: str, attempts: int, shown: bool
+) -> None:
+    """A decoder that crashes or never returns would take the page with it, each time somebody looks."""
+    write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
+    with writing.begin() as session:
+        study = add_study(session, now=now())
+        instance_id, uid = add_instance(session, study, path="one.dcm").id, study.study_instance_uid
+        poison = "poison" if state == "failed" else None
+        first = Run(
+            study_instance_uid=uid, run_number=1, state=state, attempts=attempts, reason_code=poison, queued_at=now()
+        )
+        session.add(first)
+        if state != "running":  # by hand, and it waits
+            session.add(Run(study_instance_uid=uid, run_number=2, state="queued", attempts=0, queued_at=now()))
+    answer = browser.get(f"/studies/{uid}/instances/{instance_id}.png")
+    assert answer.status_code == (200 if shown else 422)
+    assert ("not decoded here" in re.sub(r"<[^>]+>", " ", answer.text)) is not shown
 
 
 def test_mark_read_moves_the_study_and_is_audited(browser: Client, writing: SessionFactory) -> None:

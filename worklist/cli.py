@@ -17,6 +17,7 @@ from rich.text import Text
 
 from worker.foundation.errors import StartError
 from worker.foundation.logs import configure_logging
+from worker.foundation.watchdog import Watchdog
 from worker.rows.database import open_engine, require_current_schema
 from worker.settings.config import ConfigurationError, Settings, load_settings
 from worklist.accounts import ADMINISTRATOR, Role, remove_account, write_password_file
@@ -103,7 +104,7 @@ def serve(settings: Settings) -> None:
     require_current_schema(engine)
     engine.dispose()
     application = create_app(settings)
-    with bound_socket(settings.worklist_host, settings.worklist_port) as listening:
+    with bound_socket(settings.worklist_host, settings.worklist_port) as listening, Watchdog(settings.lease_seconds):
         logger.info("worklist page at http://%s:%s/", settings.worklist_host, settings.worklist_port)
         page_server(application).run(sockets=[listening])
 

@@ -82,11 +82,14 @@ def model_card(request: Request, name: str, site: OpenedSite, reader: Reader) ->
 @router.get("/studies/{study_instance_uid}/instances/{instance_id}.png")
 def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite, reader: LookingReader) -> Response:
     """The radiograph, rendered as the model saw it."""
-    found = next((item for item in _detail(site, study_instance_uid).instances if item.id == instance_id), None)
+    detail = _detail(site, study_instance_uid)
+    found = next((item for item in detail.instances if item.id == instance_id), None)
     if found is None:
         return _no_picture("No such image in this study.", 404)
     if found.deleted_at is not None:
         return _no_picture(f"The picture was deleted here on {found.deleted_at:%Y-%m-%d}.", 410)
+    if detail.ended_its_process:
+        return _no_picture("This image is not decoded here: the analysis of the study did not come to an end.", 422)
     try:
         return Response(radiograph_png(_stored(site.instances, found.path)), media_type="image/png")
     except StoreError:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.instance_store import InstanceStore
 from worker.foundation.errors import NotConfigured
+from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
 from worker.rows.database import open_engine, require_current_schema, session_factory
 from worker.rows.heartbeat import Heartbeat
@@ -50,7 +51,7 @@ def run_shadow_worker(settings: Settings) -> int:
         stores = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
         models = {settings.shadow_bundle: load_model(settings, settings.shadow_bundle)}
         workplace = Workplace(settings, sessions, *stores, worker_name(), models)
-        with Heartbeat(sessions, worker_name(), ROLE, workplace.device):
+        with Watchdog(settings.lease_seconds), Heartbeat(sessions, worker_name(), ROLE, workplace.device):
             _work(workplace, stopped)
     finally:
         engine.dispose()

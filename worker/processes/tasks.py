@@ -13,6 +13,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.exceptions import OperationalError
 
 from worker.foundation.logs import subject
+from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import DELIVERY_QUEUE, app
 from worker.rows.database import SessionFactory
@@ -74,6 +75,7 @@ def _open_for_work(**_signal: Any) -> None:
         from worker.runs.workplace import workplace
 
         rehearse(workplace())
+        _watch(workplace().settings.lease_seconds)
         _show("triage worker", workplace().sessions, workplace().device)
     if DELIVERY_QUEUE in queues:
         import worker.sending.delivery  # noqa: F401 (loading it is the point)
@@ -83,6 +85,13 @@ def _open_for_work(**_signal: Any) -> None:
 
 
 _heartbeats: list[Heartbeat] = []
+_watchdogs: list[Watchdog] = []
+
+
+def _watch(limit_seconds: float) -> None:
+    """End this process once nothing in it moves for as long as a lease lasts: its run is taken over then anyway."""
+    _watchdogs.append(Watchdog(limit_seconds))
+    _watchdogs[0].start()
 
 
 def _show(role: str, sessions: SessionFactory, device: str = "") -> None:
@@ -93,5 +102,7 @@ def _show(role: str, sessions: SessionFactory, device: str = "") -> None:
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _leave(**_signal: Any) -> None:
+    while _watchdogs:
+        _watchdogs.pop().stop()
     while _heartbeats:
         _heartbeats.pop().stop()

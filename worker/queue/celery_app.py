@@ -51,6 +51,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_soft_time_limit": SOFT_TIME_LIMIT_SECONDS,
         "task_time_limit": HARD_TIME_LIMIT_SECONDS,
         "worker_prefetch_multiplier": 1,
+        "worker_lost_wait": 1.0,  # for results, of which there are none; a dead process's message holds a place so long
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_soft_shutdown_timeout": 30,
         "worker_enable_soft_shutdown_on_idle": False,

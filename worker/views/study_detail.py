@@ -9,8 +9,20 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_io.reasons import ReasonCode
 from worker.rows.events import VIEWED
-from worker.rows.tables import Delivery, DeliveryState, Disposition, Event, Instance, Prediction, Result, Run, Study
+from worker.rows.tables import (
+    Delivery,
+    DeliveryState,
+    Disposition,
+    Event,
+    Instance,
+    Prediction,
+    Result,
+    Run,
+    RunState,
+    Study,
+)
 from worker.views.presentation import suitability_text
 from worker.views.studies import StudyLine, study_lines
 
@@ -178,6 +190,16 @@ class StudyDetail:
     def current_run(self) -> RunDetail | None:
         """The run whose results count now."""
         return next((run for run in self.runs if run.current), None)
+
+    @property
+    def ended_its_process(self) -> bool:
+        """Whether an analysis ended or stopped its process, as far as can be known, and none has come through since."""
+        for run in sorted(self.runs, key=lambda run: run.run_number, reverse=True):
+            if run.state in (RunState.DONE, RunState.SUPERSEDED):
+                return False
+            if run.reason_code == ReasonCode.POISON or run.attempts > 1:
+                return True
+        return False
 
     @property
     def taken_back(self) -> int:

@@ -10,8 +10,11 @@ from typing import Any
 from sqlalchemy import Engine, insert, text
 
 from model.labels import LABELS
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Prediction, Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Instance, Study, StudyWord
 from worker.rows.study_words import words_of
-from worker.rows.tables import Delivery, Event, Instance, Prediction, Result, Run, Study, StudyWord
 
 FAMILIES = ("SMITH", "GARCIA", "NGUYEN", "MUELLER", "KOWALSKI", "OKAFOR", "TANAKA", "ROSSI", "DUBOIS", "SILVA")
 GIVEN = ("ANNA", "JOHN", "MARIA", "LI", "FATIMA", "PETER", "CHLOE", "IVAN", "NORA", "SAM")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
+from worker.rows.base import Base
 from worker.rows.database import open_engine
-from worker.rows.tables import Base
 from worker.settings.config import load_settings
 
 

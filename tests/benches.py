@@ -12,7 +12,10 @@ from dicom_io.instance_store import InstanceStore
 from dicom_io.receiving import ReceivedInstance
 from worker.arrival.intake import Intake
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Delivery, DestinationOutage, Event, Instance, Result, Run, Study
+from worker.rows.delivery_tables import Delivery, DestinationOutage
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Instance, Study
 from worker.runs.triage import triage
 from worker.runs.workplace import Workplace, load_model
 from worker.sending.post_office import PostOffice

@@ -13,7 +13,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from dicom_io.overlay import Caption, draw_overlay
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Instance, Result, ResultKind, Run
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import ResultKind
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 
 CHROMIUM_ARGUMENTS = [

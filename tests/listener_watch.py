@@ -15,7 +15,7 @@ from orthanc import need
 from sites import Site
 from sqlalchemy import select
 
-from worker.rows.tables import Instance
+from worker.rows.study_tables import Instance
 
 CLEAN_SECONDS = 20.0
 """An honest sender that waits longer counts as kept out, on a machine that does much else."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
+from worker.rows.base import Base
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Base
 
 
 def all_rows(sessions: SessionFactory) -> str:

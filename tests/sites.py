@@ -20,7 +20,10 @@ from dicom_io.peer import Peer
 from dicom_io.storage_scu import SendOutcome, send
 from worker.processes.up import answers, settings_environment
 from worker.rows.database import SessionFactory, open_engine, session_factory
-from worker.rows.tables import Delivery, Result, Run, RunState, Study
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import RunState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 PATIENCE_SECONDS = 60.0

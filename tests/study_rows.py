@@ -10,21 +10,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from model.labels import LABELS
-from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
-    Disposition,
-    Event,
-    Instance,
-    Prediction,
-    Priority,
-    Result,
-    ResultKind,
-    Run,
-    RunState,
-    Study,
-    StudyState,
-)
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Prediction, Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, Disposition, Priority, ResultKind, RunState, StudyState
+from worker.rows.study_tables import Instance, Study
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 THRESHOLD = 0.6

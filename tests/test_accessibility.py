@@ -14,7 +14,7 @@ from study_rows import add_study, add_triaged_study
 from test_worklist import now
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import StudyState
+from worker.rows.states import StudyState
 from worker.settings.config import Settings
 from worklist.accounts import write_password_file
 

@@ -21,7 +21,9 @@ from typer.testing import CliRunner
 
 from worker.cli import app
 from worker.rows.database import SessionFactory
-from worker.rows.tables import ApiToken, Event, Review, Study, StudyState
+from worker.rows.site_tables import ApiToken, Event
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 from worker.views.listing_pages import ListingRefused, Page, Wanted, read_page
 from worker.views.listings import LISTINGS, Listing

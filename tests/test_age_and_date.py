@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from worker.arrival.selection_rules import selection_rules, site_date
 from worker.cli import app
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Event
+from worker.rows.site_tables import Event
 from worker.runs.triage import triage
 from worker.settings.config import Settings, load_settings
 from worker.views.rendering import study_report

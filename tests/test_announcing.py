@@ -38,7 +38,11 @@ from worker.care.administration import mark_read
 from worker.care.release import release_study
 from worker.care.retraction import retract_study
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Delivery, Event, Priority, ResultKind, Run, Study
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Run
+from worker.rows.site_tables import Event
+from worker.rows.states import Priority, ResultKind
+from worker.rows.study_tables import Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.sending.withdrawal import withdraw_announcements

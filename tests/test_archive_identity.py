@@ -22,8 +22,9 @@ from sqlalchemy import select
 from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import locked_study
-from worker.rows.tables import Delivery, Event
+from worker.rows.site_tables import Event
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import ConfigurationError, Settings

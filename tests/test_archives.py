@@ -23,7 +23,8 @@ from test_orthanc_delivery import event_kinds, send_study
 
 from dicom_io.peer import Peer
 from worker.rows.database import open_engine, session_factory
-from worker.rows.tables import Delivery, Result, Run
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Result, Run
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 

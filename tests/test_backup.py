@@ -27,7 +27,9 @@ from worker.care.backup import BackupError
 from worker.cli import app
 from worker.processes.up import settings_environment
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Event, Result, Run, Study
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 OBJECTS = 1 + len(FLAGGED)

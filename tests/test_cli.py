@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from worker.cli import app
 from worker.rows.database import open_engine, session_factory
-from worker.rows.tables import DeliveryState, Run, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import DeliveryState, StudyState
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (

@@ -19,7 +19,10 @@ from sqlalchemy import select, update
 from dicom_io.storage_commitment import CommitmentAnswer
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Delivery, Run, RunState, StorageCommitment, Study
+from worker.rows.delivery_tables import Delivery, StorageCommitment
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState
+from worker.rows.study_tables import Study
 from worker.sending.commitment import answer_wait
 from worker.sending.commitment_answer import note_answer
 from worker.sending.delivery import deliver

@@ -13,7 +13,10 @@ from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, fail_run, finish_run
-from worker.rows.tables import Event, Instance, Priority, Run, RunTrigger, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.site_tables import Event
+from worker.rows.states import Priority, RunTrigger, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 UID = "1.2.826.0.1"

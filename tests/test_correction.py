@@ -22,7 +22,7 @@ from worker.care.administration import NotStated
 from worker.care.identity_correction import Corrected, CorrectionRefused, Identity, correct_study
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import locked_study
-from worker.rows.tables import Event
+from worker.rows.site_tables import Event
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings

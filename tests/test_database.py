@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from worker.foundation.errors import DatabaseUnavailable, UnmigratedDatabase
 from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
 from worker.rows.events import record
-from worker.rows.tables import Event, Instance, Study
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Instance, Study
 
 
 def a_study(uid: str = "1.2.3") -> Study:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from test_structured_report import groups
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Event
+from worker.rows.site_tables import Event
 from worker.settings.config import ConfigurationError, Settings
 
 

@@ -22,7 +22,11 @@ from sqlalchemy import select, update
 from dicom_io.report_class import report_in_class
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Delivery, DestinationOutage, Event, Priority, Result, Study, StudyState
+from worker.rows.delivery_tables import Delivery, DestinationOutage
+from worker.rows.run_tables import Result
+from worker.rows.site_tables import Event
+from worker.rows.states import Priority, StudyState
+from worker.rows.study_tables import Study
 from worker.sending.delivery import deliver
 from worker.sending.outage import may_try, note_away
 from worker.sending.outbox import due_destinations, retry_delay, take_due

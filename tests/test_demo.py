@@ -31,7 +31,7 @@ from worker.demo.studies import (
     sample_path,
 )
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Priority, StudyState
+from worker.rows.states import Priority, StudyState
 from worker.settings.config import load_settings
 from worker.views.study_detail import study_detail
 

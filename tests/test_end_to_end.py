@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 
 from worker.rows.migrate import upgrade
-from worker.rows.tables import ProcessHeartbeat
+from worker.rows.site_tables import ProcessHeartbeat
 from worker.settings.config import load_settings
 
 pytestmark = pytest.mark.timeout(400)

@@ -18,7 +18,8 @@ from model.suitability import OUTPUTS, Verdict
 from worker.arrival.completion import queue_run
 from worker.care.check import check_everything
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import RunTrigger, Study
+from worker.rows.states import RunTrigger
+from worker.rows.study_tables import Study
 from worker.runs.triage import triage
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings

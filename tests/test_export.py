@@ -27,7 +27,9 @@ from training.data.labelled_folder import TEST, part_of
 from worker.care.export import ExportChoices, ExportRefused, export_images
 from worker.cli import app
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Event, Review, Study, StudyState
+from worker.rows.site_tables import Event
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 
 KEY = bytes(range(32))

@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 from dicom_io.exposure import exposure_of, same_exposure
 from worker.arrival.copies import ALONE
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Instance
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 
 PA = {"AcquisitionDate": f"{date.today():%Y%m%d}", "AcquisitionTime": "101500.120"}

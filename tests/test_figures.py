@@ -25,18 +25,12 @@ from worker.figures.reviewed_truth import reviewed_findings
 from worker.figures.sources import source_figures
 from worker.figures.suitability import suitability_figures
 from worker.rows.database import SessionFactory
+from worker.rows.delivery_tables import Delivery
 from worker.rows.heartbeat import Heartbeat
-from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
-    Prediction,
-    ProcessHeartbeat,
-    Review,
-    Run,
-    RunState,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.site_tables import ProcessHeartbeat
+from worker.rows.states import DeliveryState, RunState, StudyState
+from worker.rows.study_tables import Review, Study
 from worker.runs.policy import Policy
 from worker.settings.config import Settings
 

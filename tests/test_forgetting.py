@@ -24,7 +24,8 @@ from worker.care.identity_correction import Identity, correct_study
 from worker.cli import app
 from worker.hl7.inbox import Inbox
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Event, InboundMessage, Study
+from worker.rows.site_tables import Event, InboundMessage
+from worker.rows.study_tables import Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from worker.arrival.group_commit import GroupCommit
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.events import record
-from worker.rows.tables import Event
+from worker.rows.site_tables import Event
 
 
 @pytest.fixture

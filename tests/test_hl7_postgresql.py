@@ -17,7 +17,7 @@ from test_inbound_effects import apply_due, receive, run_if_due
 
 from worker.hl7.inbox import Inbox
 from worker.rows.database import SessionFactory
-from worker.rows.tables import InboundMessage
+from worker.rows.site_tables import InboundMessage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from hl7_io.mllp import framed
 from worker.cli import app
 from worker.processes.up import services
-from worker.rows.tables import InboundMessage
+from worker.rows.site_tables import InboundMessage
 from worker.settings.config import Settings
 
 pytestmark = pytest.mark.timeout(300)

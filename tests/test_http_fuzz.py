@@ -23,7 +23,8 @@ from study_rows import add_instance, add_study, add_triaged_study
 from test_worklist import csrf_of
 
 from worker.rows.database import SessionFactory, open_engine, session_factory
-from worker.rows.tables import Instance, Study, StudyState
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 from worklist.accounts import write_password_file
 from worklist.corrections import Deed

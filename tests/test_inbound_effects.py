@@ -24,7 +24,9 @@ from worker.arrival.completion import queue_if_due
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
 from worker.hl7.inbox import Inbox
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Event, IdentityCorrection, InboundMessage, RunState, Study
+from worker.rows.site_tables import Event, InboundMessage
+from worker.rows.states import RunState
+from worker.rows.study_tables import IdentityCorrection, Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings

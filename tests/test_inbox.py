@@ -25,7 +25,7 @@ from hl7_io.mllp_server import MllpServer
 from worker.hl7.inbox import Inbox
 from worker.hl7.listener import open_server
 from worker.rows.database import SessionFactory, open_engine, session_factory
-from worker.rows.tables import InboundMessage
+from worker.rows.site_tables import InboundMessage
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 

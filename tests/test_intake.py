@@ -26,7 +26,10 @@ from worker.arrival.intake import Intake
 from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
-from worker.rows.tables import Event, Instance, Priority, Result, Run, RunState, Study, StudyState
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.states import Priority, RunState, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings, Source
 
 

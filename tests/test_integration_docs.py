@@ -20,7 +20,7 @@ from sites import QUICK, Site, wait_until
 from sqlalchemy import select
 
 from worker.care.check import check_everything
-from worker.rows.tables import Instance
+from worker.rows.study_tables import Instance
 from worker.settings.config import ConfigurationError, load_settings
 
 pytestmark = pytest.mark.timeout(300)

@@ -17,7 +17,8 @@ from services import free_port
 from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
 from sqlalchemy import select
 
-from worker.rows.tables import Run, RunState
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 

@@ -57,7 +57,7 @@ def test_imports_go_down_the_layers(package: str) -> None:
 
 def test_an_import_against_the_layers_is_found(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
-    bad.write_text("import os\n\ndef f():\n    from worker.rows.tables import Study\n    import torch.nn\n")
+    bad.write_text("import os\n\ndef f():\n    from worker.rows.study_tables import Study\n    import torch.nn\n")
     assert violations("dicom_io", bad) == ["bad.py:4: dicom_io imports worker", "bad.py:5: dicom_io imports torch"]
 
 

@@ -13,9 +13,13 @@ from sqlalchemy import select, text, update
 
 from worker.foundation.errors import LeaseLost
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import Claim, LeaseKeeper, claim_run, renew
 from worker.rows.outcome import RunVerdict, fail_run, finish_run
-from worker.rows.tables import Delivery, DeliveryState, Event, Priority, Result, Run, RunState, Study, StudyState
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, Priority, RunState, StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 UID = "1.2.826.0.1"

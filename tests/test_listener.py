@@ -17,7 +17,8 @@ from services import free_port, wait_for_port
 from sqlalchemy import func, select
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Instance, Run, Study
+from worker.rows.run_tables import Run
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

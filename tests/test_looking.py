@@ -18,7 +18,8 @@ from test_worklist import PASSWORD, csrf_of, now
 from worker.care.looking import note_look
 from worker.care.tokens import create_token
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Event, Instance
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 from worklist.accounts import Role, write_password_file
 

@@ -16,20 +16,13 @@ from sqlalchemy import Engine, inspect, text
 
 from migrations.current_views import VIEWS
 from worker.foundation.errors import MigrationBusy
+from worker.rows.base import Base
 from worker.rows.database import SessionFactory, current_revision, expected_revision, open_engine
+from worker.rows.delivery_tables import Delivery
 from worker.rows.migrate import ADVISORY_LOCK_KEY, alembic_config, upgrade
-from worker.rows.tables import (
-    Base,
-    Delivery,
-    DeliveryState,
-    Instance,
-    Prediction,
-    Result,
-    ResultKind,
-    Run,
-    RunState,
-    Study,
-)
+from worker.rows.run_tables import Prediction, Result, Run
+from worker.rows.states import DeliveryState, ResultKind, RunState
+from worker.rows.study_tables import Instance, Study
 
 ROOT = Path(__file__).resolve().parent.parent
 

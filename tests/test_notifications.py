@@ -33,7 +33,9 @@ from worker.care.check import check_everything
 from worker.figures.flow import channel_figures
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Event, Notification, Study
+from worker.rows.delivery_tables import Notification
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Study
 from worker.sending.delivery import deliver
 from worker.sending.notification_rows import Message
 from worker.sending.notification_text import as_json

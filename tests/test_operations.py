@@ -22,7 +22,11 @@ from typer.testing import CliRunner
 from worker.cli import app
 from worker.figures.measures import MEANINGS
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Delivery, DeliveryState, Event, Result, Review, Run, RunState, Study, StudyState
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, RunState, StudyState
+from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 from worklist.accounts import write_password_file
 

@@ -19,8 +19,8 @@ from dicom_io.product import MANUFACTURER_MODEL_NAME
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from worker.arrival import reception
 from worker.arrival.intake import Intake
+from worker.rows.base import Base
 from worker.rows.database import SessionFactory, open_engine, session_factory
-from worker.rows.tables import Base
 
 IMAGES, STUDIES = 80, 16
 

@@ -16,7 +16,7 @@ from sqlalchemy import func, select, text
 
 from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.rejection_reading import read_rejection_note
-from worker.rows.tables import Instance
+from worker.rows.study_tables import Instance
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)

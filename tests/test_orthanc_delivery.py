@@ -14,7 +14,8 @@ from services import free_port
 from sites import Site, wait_until
 from sqlalchemy import select
 
-from worker.rows.tables import Delivery, Event
+from worker.rows.delivery_tables import Delivery
+from worker.rows.site_tables import Event
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)

@@ -30,9 +30,14 @@ from worker.care.retraction import RetractionRefused, retract_study
 from worker.cli import app
 from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
-from worker.rows.tables import Delivery, Event, Instance, Prediction, Priority, RunTrigger, Study, StudyState, Workitem
+from worker.rows.run_tables import Prediction
+from worker.rows.site_tables import Event
+from worker.rows.states import Priority, RunTrigger, StudyState
+from worker.rows.study_tables import Instance, Study
+from worker.rows.workitem_tables import Workitem
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings

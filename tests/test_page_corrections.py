@@ -13,7 +13,10 @@ from study_rows import add_triaged_study
 from test_worklist import csrf_of, now
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Delivery, DeliveryState, Event, Instance, Study
+from worker.rows.delivery_tables import Delivery
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 SAID = {"reason": "looked at it", "by": "Ada Admin"}

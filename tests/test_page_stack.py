@@ -16,7 +16,7 @@ from services import free_port, wait_for_port
 from sites import QUICK, Site
 
 from worker.rows.migrate import upgrade
-from worker.rows.tables import StudyState
+from worker.rows.states import StudyState
 from worker.settings.config import load_settings
 from worklist.accounts import Role, write_password_file
 

@@ -29,7 +29,8 @@ from sites import LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
 from sqlalchemy import select
 
 from worker.processes.up import settings_environment
-from worker.rows.tables import Event, RunState
+from worker.rows.site_tables import Event
+from worker.rows.states import RunState
 from worker.settings.config import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -7,7 +7,7 @@ import pytest
 from bundles import SAYS, THRESHOLD, write_test_bundle
 
 from model.labels import LABELS
-from worker.rows.tables import Priority
+from worker.rows.states import Priority
 from worker.runs.policy import TIERS, Policy, Tier, finding_in_words, unflagged
 
 POLICY = Policy(dict.fromkeys(LABELS, THRESHOLD))

@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from dicom_io.report_class import REPORT_CLASSES
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Run
+from worker.rows.run_tables import Run
 from worker.runs.workplace import load_model
 from worker.sending.older_report import reissue_in_class
 from worker.sending.outbox import take_due

@@ -17,7 +17,8 @@ from study_rows import add_study, add_triaged_study
 
 from worker.care.administration import mark_read
 from worker.rows.database import SessionFactory
-from worker.rows.tables import DeliveryState, Review, Study, StudyState
+from worker.rows.states import DeliveryState, StudyState
+from worker.rows.study_tables import Review, Study
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "queries.md").read_text(encoding="utf-8")
 QUERIES: dict[str, str] = dict(re.findall(r"^### ([^\n]+)\n(?:[^#`][^\n]*\n|\n)*```sql\n(.*?)```", PAGE, re.M | re.S))

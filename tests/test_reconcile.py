@@ -30,7 +30,9 @@ from worker.processes.gap_closing import GapCloser, opened_reconciler
 from worker.processes.up import settings_environment
 from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
 from worker.rows.gaps import close_gaps, next_gap, note_receiving, open_gaps, put_off
-from worker.rows.tables import Event, Instance, ReceptionGap, ServiceLease, Study, StudyState
+from worker.rows.site_tables import Event, ReceptionGap, ServiceLease
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 from worker.settings.reconcile import Reconcile
 

@@ -23,7 +23,9 @@ from sqlalchemy import insert, select
 
 from dicom_io.storage_scu import echo
 from worker.rows.database import open_engine
-from worker.rows.tables import Disposition, Instance, Run, RunState, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import Disposition, RunState, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 pytestmark = pytest.mark.timeout(900)

@@ -13,8 +13,8 @@ from bundles import write_test_bundle
 from sqlalchemy import func, select
 
 from dicom_io.reporting import InvalidReportError
+from worker.rows.base import Base
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Base
 from worker.runs import rehearsal
 from worker.runs.rehearsal import rehearse
 from worker.settings.config import Settings

@@ -22,8 +22,11 @@ from worker.care.received_notes import apply_note, notes_to_apply
 from worker.figures.overview import read_overview
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery, StorageCommitment
 from worker.rows.leases import claim_run
-from worker.rows.tables import Delivery, Event, Instance, RejectedInstance, Result, StorageCommitment
+from worker.rows.run_tables import Result
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Instance, RejectedInstance
 from worker.runs.triage import triage
 from worker.sending.commitment_answer import note_answer
 from worker.sending.delivery import deliver

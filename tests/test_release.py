@@ -14,20 +14,13 @@ from dicom_io.receiving import STATUS_SUCCESS
 from worker.arrival.intake import Intake
 from worker.care.release import Released, ReleaseRefused, release_study
 from worker.rows.database import SessionFactory
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
-from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
-    Event,
-    Instance,
-    Prediction,
-    Priority,
-    Run,
-    RunState,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, Priority, RunState, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.runs.reading import load_candidates
 from worker.settings.config import Settings
 

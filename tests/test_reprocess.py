@@ -38,21 +38,12 @@ from worker.processes.lost_rings import abandoned_runs_to_ring, give_up_used_up_
 from worker.processes.up import settings_environment
 from worker.rows.backfills import end_abandoned_runs, take_next
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery, Notification
 from worker.rows.leases import claim_run
 from worker.rows.migrate import upgrade
-from worker.rows.tables import (
-    Backfill,
-    BackfillStudy,
-    Delivery,
-    DeliveryState,
-    Instance,
-    Notification,
-    Run,
-    RunState,
-    RunTrigger,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Backfill, BackfillStudy, Run
+from worker.rows.states import DeliveryState, RunState, RunTrigger, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.runs.reprocessing import reprocess_next
 from worker.runs.triage import triage
 from worker.settings.config import Settings

@@ -21,7 +21,10 @@ from typer.testing import CliRunner
 from worker.care.resend import NothingToResend, resend_study
 from worker.cli import app
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Delivery, Event, Study, StudyState
+from worker.rows.delivery_tables import Delivery
+from worker.rows.site_tables import Event
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 

@@ -29,8 +29,12 @@ from worker.care.retention import expired_studies, mark_deleted
 from worker.foundation.errors import RunRefused
 from worker.processes.sweep import Bells, Sweeper
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.orphans import remove_deleted
-from worker.rows.tables import Delivery, DeliveryState, Event, Instance, Run, RunState, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, RunState, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import ConfigurationError, Settings

@@ -8,7 +8,9 @@ from study_rows import add_study, add_triaged_study
 from worker.care.review import ReviewRefused, write_review
 from worker.figures.reviewed_truth import reviewed_findings
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Event, Review, ReviewVerdict, Study
+from worker.rows.site_tables import Event
+from worker.rows.states import ReviewVerdict
+from worker.rows.study_tables import Review, Study
 
 AGREE, DISAGREE, MISSED = ReviewVerdict.AGREE, ReviewVerdict.DISAGREE, ReviewVerdict.MISSED
 

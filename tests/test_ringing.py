@@ -23,8 +23,10 @@ from worker.processes.tasks import ring_delivery, ring_triage
 from worker.queue.celery_app import app, configure, message_folder
 from worker.queue.waiting import messages_waiting
 from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
-from worker.rows.tables import Delivery, DeliveryState, Run
+from worker.rows.run_tables import Run
+from worker.rows.states import DeliveryState
 from worker.settings.config import Settings
 
 STUDIES = 4

@@ -28,7 +28,11 @@ from worker.processes.lost_rings import give_up_used_up_runs, queued_runs_to_rin
 from worker.processes.up import settings_environment
 from worker.processes.work import require_usable
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import Delivery, Event, Result, Run, RunState, RunTrigger, Study, StudyState
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.states import RunState, RunTrigger, StudyState
+from worker.rows.study_tables import Study
 from worker.runs.shadowing import shadow_next
 from worker.runs.triage import triage
 from worker.runs.workplace import BundleUnusable, open_workplace

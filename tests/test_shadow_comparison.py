@@ -21,7 +21,9 @@ from worker.cli import app
 from worker.figures.auroc import FEWEST_PATIENTS, ranked_both
 from worker.figures.comparison import Comparison, compare_with_shadow
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Prediction, Review, Run, RunState, Study
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import RunState
+from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 
 SINCE = NOW - timedelta(days=1)

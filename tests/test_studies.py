@@ -16,7 +16,11 @@ from worker.care.administration import (
 )
 from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Delivery, DeliveryState, Event, Run, RunState, Study, StudyState
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Run
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, RunState, StudyState
+from worker.rows.study_tables import Study
 from worker.views.rendering import csv_text, inert
 from worker.views.studies import Group, StudyFilter, as_json, count_studies, list_studies
 from worker.views.study_detail import study_detail

@@ -18,7 +18,8 @@ from test_worklist import csrf_of, now
 
 from dicom_io.overlay import Caption, draw_overlay, radiograph_box
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Review, Study, StudyState
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")

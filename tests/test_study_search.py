@@ -12,8 +12,9 @@ from study_rows import NOW, add_study, add_triaged_study
 
 from benchmarks.many_studies import fill
 from worker.rows.database import SessionFactory
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study, StudyWord
 from worker.rows.study_words import words_of
-from worker.rows.tables import Study, StudyState, StudyWord
 from worker.views.group_conditions import condition
 from worker.views.studies import Group, StudyFilter, list_studies
 from worker.views.study_search import Found, Search, SearchOrder, SearchRefused, find_studies, known_sources

@@ -20,9 +20,13 @@ from worker.arrival.intake import Intake
 from worker.processes.ringing import Bells
 from worker.processes.sweep import Sweeper
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.orphans import ORPHAN_AFTER_SECONDS, remove_orphans
-from worker.rows.tables import Delivery, Event, Instance, Result, Run, RunState, ServiceLease, Study, StudyState
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event, ServiceLease
+from worker.rows.states import RunState, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 

@@ -16,18 +16,11 @@ from sqlalchemy import select
 
 from worker.arrival.completion import queue_run
 from worker.rows.database import SessionFactory
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
-from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
-    Instance,
-    Prediction,
-    ResultKind,
-    Run,
-    RunState,
-    RunTrigger,
-    Study,
-)
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import DeliveryState, ResultKind, RunState, RunTrigger
+from worker.rows.study_tables import Instance, Study
 from worker.runs.triage import triage
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings

@@ -20,7 +20,7 @@ from test_worklist import csrf_of
 from model.bundle import load_bundle
 from model.labels import LABELS
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Instance, Study
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import DEFAULT_BUNDLE, Settings
 from worklist.body_limit import MAXIMUM_PICTURE_BYTES
 

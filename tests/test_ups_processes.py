@@ -20,7 +20,7 @@ from sqlalchemy import select
 from ups_clients import ALL, Client, Receiver, performed, receiving, scheduled
 
 from dicom_io.stamp import radiograph_from_pixels
-from worker.rows.tables import WorkitemEvent
+from worker.rows.workitem_tables import WorkitemEvent
 from worker.settings.config import DEFAULT_BUNDLE, Settings
 
 pytestmark = pytest.mark.timeout(300)

@@ -13,7 +13,10 @@ from pages import served
 from study_rows import add_instance, add_study, add_triaged_study
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Event, Run, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.site_tables import Event
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 from worklist.accounts import Role, remove_account, write_password_file
 from worklist.headers import CONTENT_SECURITY_POLICY

@@ -10,7 +10,8 @@ from study_rows import add_study, add_triaged_study
 from test_worklist import now
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Study, StudyState
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")

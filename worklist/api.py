@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from dicom_io.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.rows.database import database_now
-from worker.rows.tables import Priority, StudyState
+from worker.rows.states import Priority, StudyState
 from worker.views.studies import StudyFilter, as_json, count_studies, list_studies
 from worker.views.study_detail import study_detail
 from worklist.login import reader_of

@@ -25,7 +25,7 @@ from worker.care.resend import resend_study
 from worker.care.retraction import retract_study
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
-from worker.rows.tables import Priority
+from worker.rows.states import Priority
 from worker.views.study_detail import StudyDetail, study_detail
 from worklist.login import reader_of, require_own_form
 from worklist.looks import looking_reader

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 
 from model.labels import LABELS
 from worker.rows.database import database_now
-from worker.rows.tables import Priority, StudyState
+from worker.rows.states import Priority, StudyState
 from worker.views.studies import Group
 from worker.views.study_search import Search, SearchOrder, SearchRefused, find_studies, known_sources
 from worker.views.worklist_groups import read_worklist

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from worker.rows.events import LISTED, VIEWED
-from worker.rows.tables import Event
+from worker.rows.site_tables import Event
 from worklist.login import reader_of
 from worklist.site import Site
 

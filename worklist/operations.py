@@ -13,7 +13,8 @@ from worker.figures.flow import FailedStudy, failed_studies
 from worker.figures.overview import Overview, read_overview
 from worker.foundation.errors import RunRefused
 from worker.rows.database import database_now
-from worker.rows.tables import Study, StudyState
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study
 from worklist.login import administrator_of, require_own_form
 from worklist.plots import HEIGHT, WIDTH, hour_bars, stage_span
 from worklist.render import page

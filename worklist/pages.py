@@ -13,7 +13,7 @@ from dicom_io.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
 from worker.care.administration import UnknownStudy, mark_read, mark_unread
 from worker.rows.database import database_now
-from worker.rows.tables import Disposition, ResultKind
+from worker.rows.states import Disposition, ResultKind
 from worker.views.patient_history import milestones, patient_history, reviews_of
 from worker.views.study_detail import StudyDetail, study_detail
 from worklist.login import reader_of, require_own_form

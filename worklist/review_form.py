@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from worker.care.administration import mark_read
 from worker.care.review import ReviewRefused, write_review
-from worker.rows.tables import ReviewVerdict
+from worker.rows.states import ReviewVerdict
 from worklist.login import reader_of, require_own_form
 from worklist.pages import study_answer
 from worklist.site import Site, site_of

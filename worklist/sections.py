@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.rows.tables import ResultKind, StudyState
+from worker.rows.states import ResultKind, StudyState
 from worker.runs.policy import Assessment
 from worker.views.presentation import percent_text
 from worker.views.studies import Group, StudyLine

@@ -12,7 +12,8 @@ from sqlalchemy import select
 from worker.figures.comparison import compare_with_shadow
 from worker.rows.active_bundle import active_promotion
 from worker.rows.database import database_now
-from worker.rows.tables import Priority, Promotion
+from worker.rows.run_tables import Promotion
+from worker.rows.states import Priority
 from worklist.login import administrator_of
 from worklist.render import page
 from worklist.site import Site, site_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, or_
 
 from dicom_io.reasons import ReasonCode
-from worker.rows.tables import Disposition, Instance
+from worker.rows.states import Disposition
+from worker.rows.study_tables import Instance
 
 WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK)
 """Reasons that a newer decoder or better bytes may have cured when a study is run again."""

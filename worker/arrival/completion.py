@@ -24,7 +24,9 @@ from worker.rows.active_bundle import active_bundle
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import Disposition, Instance, Run, RunState, RunTrigger, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import Disposition, RunState, RunTrigger, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 STAT_QUEUE = "stat"

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
-from worker.rows.tables import Instance
+from worker.rows.study_tables import Instance
 
 ALONE = (
     "Only a specially processed copy (bone, soft tissue, tube or edge view) of this exposure was received, no standard"

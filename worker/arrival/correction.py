@@ -21,7 +21,8 @@ from worker.arrival.identity import storable
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.outcome import supersede_pending
-from worker.rows.tables import IdentityCorrection, Result, Study
+from worker.rows.run_tables import Result
+from worker.rows.study_tables import IdentityCorrection, Study
 
 _DEMOGRAPHICS = {
     "patient_name": "PatientName",

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from dicom_io.header import text
 from dicom_io.reasons import ReasonCode
 from worker.rows.events import record
-from worker.rows.tables import Study, StudyState
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study
 from worker.rows.undoing import stop_runs
 
 COLUMN_KEYWORDS = {

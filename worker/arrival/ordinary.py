@@ -37,17 +37,11 @@ from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.selection import Verdict
 from worker.arrival.identity import COLUMN_KEYWORDS, conflict
 from worker.rows.database import as_utc
+from worker.rows.run_tables import Result
+from worker.rows.site_tables import Event
+from worker.rows.states import Disposition, StudyState
+from worker.rows.study_tables import IdentityCorrection, Instance, RejectedInstance, Study
 from worker.rows.study_words import SEARCHED, keep_words
-from worker.rows.tables import (
-    Disposition,
-    Event,
-    IdentityCorrection,
-    Instance,
-    RejectedInstance,
-    Result,
-    Study,
-    StudyState,
-)
 
 ACTOR = "listener"
 _STUDY, _INSTANCE, _EVENT = (cast(Table, each.__table__) for each in (Study, Instance, Event))

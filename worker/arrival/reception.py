@@ -44,15 +44,9 @@ from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import (
-    Disposition,
-    Instance,
-    ReceivedNote,
-    RejectedInstance,
-    Result,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Result
+from worker.rows.states import Disposition, StudyState
+from worker.rows.study_tables import Instance, ReceivedNote, RejectedInstance, Study
 from worker.settings.config import Settings
 
 _OWN_RESULT = Verdict(Disposition.IGNORED, ReasonCode.OWN_RESULT)

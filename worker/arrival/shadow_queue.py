@@ -6,7 +6,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
-from worker.rows.tables import Run, RunState, RunTrigger, Study
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState, RunTrigger
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 SHADOW_QUEUE = "shadow"

@@ -11,8 +11,11 @@ from worker.arrival.analysable import is_analysable
 from worker.arrival.completion import queue_run
 from worker.foundation.errors import RunRefused, WorkerError, deletion_text, how_to_restore
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Instance, Result, ResultKind, Run, RunTrigger, Study
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind, RunTrigger
+from worker.rows.study_tables import Instance, Study
 
 
 class UnknownStudy(WorkerError):

@@ -24,8 +24,9 @@ from dicom_io.product import VERSION
 from worker.care.database_dump import Dump, dumping, require_empty, restore_dump
 from worker.foundation.errors import WorkerError
 from worker.rows.database import expected_revision
+from worker.rows.run_tables import Result
 from worker.rows.service_lock import sole_process
-from worker.rows.tables import Instance, Result
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 
 MANIFEST = "backup.json"

@@ -25,7 +25,8 @@ from worker.rows.database import (
     require_current_schema,
     session_factory,
 )
-from worker.rows.tables import Instance, Result, Study
+from worker.rows.run_tables import Result
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 SQLITE_COPY, POSTGRESQL_COPY = "triage.db", "triage.dump"

@@ -20,7 +20,7 @@ from dicom_io.tag_answers import Cue, TagAnswers
 from model.bundle import Bundle, BundleError, load_bundle
 from model.suitability import Suitability, SuitabilityCheck
 from worker.arrival.selection_rules import selection_rules, site_date
-from worker.rows.tables import Disposition
+from worker.rows.states import Disposition
 from worker.runs.examination import obstacle_of
 from worker.runs.reading import is_blank
 from worker.settings.config import Settings

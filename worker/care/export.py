@@ -30,7 +30,9 @@ from dicom_io.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
 from model.labels import LABELS
 from worker.care.reviewed_labels import NO_FINDING, Decision, decided_studies
 from worker.foundation.errors import WorkerError
-from worker.rows.tables import Disposition, Instance, Prediction, Review, Run, Study, StudyState
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import Disposition, StudyState
+from worker.rows.study_tables import Instance, Review, Study
 from worker.views.rendering import inert
 
 LABELS_FILE, FACTS_FILE, INSTANCES_FOLDER = "labels.csv", "export.json", "instances"

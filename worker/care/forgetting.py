@@ -19,34 +19,23 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import QUARANTINE_FOLDER
 from worker.care.administration import stated
 from worker.foundation.errors import WorkerError
+from worker.rows.base import Base
+from worker.rows.delivery_tables import Delivery, Notification, StorageCommitment
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import (
-    BackfillStudy,
-    Base,
-    Delivery,
-    DeliveryState,
-    Event,
+from worker.rows.run_tables import BackfillStudy, Prediction, Result, Run
+from worker.rows.site_tables import Event, InboundMessage
+from worker.rows.states import DeliveryState, InboundState, RunState, StudyState
+from worker.rows.study_tables import (
     IdentityCorrection,
-    InboundMessage,
-    InboundState,
     Instance,
-    Notification,
-    Prediction,
     ReceivedNote,
     RejectedInstance,
-    Result,
     Review,
-    Run,
-    RunState,
-    StorageCommitment,
     Study,
-    StudyState,
     StudyWord,
-    Workitem,
-    WorkitemEvent,
-    WorkitemSubscription,
 )
+from worker.rows.workitem_tables import Workitem, WorkitemEvent, WorkitemSubscription
 from worker.settings.config import Settings
 
 _KIND = "forgotten"

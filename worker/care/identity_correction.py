@@ -17,7 +17,9 @@ from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.correction import correct_identity
 from worker.care.administration import existing_study, stated
 from worker.foundation.errors import WorkerError
-from worker.rows.tables import Run, RunState, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState, StudyState
+from worker.rows.study_tables import Study
 from worker.sending.rejection import TakenBack, Why, take_back
 from worker.settings.config import Settings
 

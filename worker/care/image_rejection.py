@@ -30,17 +30,9 @@ from worker.foundation.errors import RunRefused, WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import (
-    Disposition,
-    Instance,
-    Prediction,
-    RejectedInstance,
-    Run,
-    RunState,
-    RunTrigger,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import Disposition, RunState, RunTrigger, StudyState
+from worker.rows.study_tables import Instance, RejectedInstance, Study
 from worker.rows.undoing import forget_answer, stop_runs
 from worker.sending.rejection import Why, take_back
 from worker.settings.config import Settings

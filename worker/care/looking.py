@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from worker.rows.database import database_now
 from worker.rows.events import LISTED, VIEWED, record
 from worker.rows.leases import locked_study
-from worker.rows.tables import Event
+from worker.rows.site_tables import Event
 
 AGAIN_AFTER = timedelta(hours=1)
 

@@ -15,7 +15,7 @@ from worker.care.administration import existing_study, stated
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Priority
+from worker.rows.states import Priority
 
 
 class OverrideRefused(WorkerError):

@@ -17,7 +17,7 @@ from worker.foundation.errors import WorkerError
 from worker.rows.active_bundle import active_bundle, active_promotion
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Promotion
+from worker.rows.run_tables import Promotion
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings
 

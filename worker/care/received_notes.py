@@ -15,9 +15,12 @@ from dicom_io.rejection_reading import RejectionNote, UnreadableNoteError, read_
 from worker.arrival.completion import QueuedRun
 from worker.care.image_rejection import Rejection, reject_images
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import Delivery, DeliveryState, InboundState, Instance, ReceivedNote, Result, ResultKind
+from worker.rows.run_tables import Result
+from worker.rows.states import DeliveryState, InboundState, ResultKind
+from worker.rows.study_tables import Instance, ReceivedNote
 from worker.sending.rejection import Why, reject_results
 from worker.settings.config import Settings
 

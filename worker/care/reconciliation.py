@@ -29,7 +29,8 @@ from worker.foundation.errors import WorkerError
 from worker.rows.database import SessionFactory
 from worker.rows.events import record
 from worker.rows.gaps import close_gaps
-from worker.rows.tables import Instance, Result
+from worker.rows.run_tables import Result
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 from worker.settings.reconcile import Reconcile
 

@@ -13,7 +13,8 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.selection import CANDIDATE, Verdict, judge_tags
 from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.events import record
-from worker.rows.tables import Disposition, Instance
+from worker.rows.states import Disposition
+from worker.rows.study_tables import Instance
 from worker.runs.reading import read_header
 from worker.settings.config import Settings
 

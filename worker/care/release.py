@@ -21,17 +21,9 @@ from worker.care.administration import existing_study
 from worker.foundation.errors import RunRefused, WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import (
-    Disposition,
-    IdentityCorrection,
-    Instance,
-    Prediction,
-    Run,
-    RunState,
-    RunTrigger,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import Disposition, RunState, RunTrigger, StudyState
+from worker.rows.study_tables import IdentityCorrection, Instance, Study
 from worker.rows.undoing import forget_answer
 from worker.runs.reading import read_header
 from worker.sending.rejection import TakenBack, Why, take_back

@@ -20,15 +20,9 @@ from worker.foundation.errors import WorkerError
 from worker.rows.backfills import OPEN_STATES, end_if_done
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
-from worker.rows.tables import (
-    Backfill,
-    BackfillState,
-    BackfillStudy,
-    Instance,
-    Prediction,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Backfill, BackfillStudy, Prediction
+from worker.rows.states import BackfillState, StudyState
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 STEP_STUDIES = 1000

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import InstanceStore
 from worker.care.administration import Requeued, requeue_study
 from worker.care.rejudgement import rejudge
-from worker.rows.tables import Run, RunState
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState
 from worker.settings.config import Settings
 
 

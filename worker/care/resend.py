@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session
 from worker.care.administration import existing_study
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, StudyState
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind, StudyState
 from worker.sending.outage import try_at_once
 from worker.settings.config import Settings
 

@@ -13,23 +13,13 @@ from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import locked_study
 from worker.rows.orphans import ORPHAN_AFTER_SECONDS
-from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
-    Disposition,
-    IdentityCorrection,
-    InboundState,
-    Instance,
-    ReceivedNote,
-    Result,
-    Run,
-    RunState,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, Disposition, InboundState, RunState, StudyState
+from worker.rows.study_tables import IdentityCorrection, Instance, ReceivedNote, Study
 from worker.settings.retention import Retention
 
 ACTOR = "retention"

@@ -16,7 +16,8 @@ from worker.care.administration import existing_study, stated
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Run, RunState, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState, StudyState
 from worker.rows.undoing import forget_answer, stop_runs
 from worker.sending.rejection import TakenBack, Why, take_back
 from worker.settings.config import Settings

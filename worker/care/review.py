@@ -12,7 +12,9 @@ from worker.care.administration import existing_study
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Prediction, Review, ReviewVerdict
+from worker.rows.run_tables import Prediction
+from worker.rows.states import ReviewVerdict
+from worker.rows.study_tables import Review
 
 LONGEST_COMMENT = 4000
 _JUDGED = (ReviewVerdict.AGREE, ReviewVerdict.DISAGREE, ReviewVerdict.MISSED)

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from model.labels import LABELS
 from worker.figures.reviewed_truth import ReviewedFinding, reviewed_findings
-from worker.rows.tables import Prediction, Study
+from worker.rows.run_tables import Prediction
+from worker.rows.study_tables import Study
 
 NO_FINDING = "No Finding"
 

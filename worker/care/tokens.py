@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import ApiToken
+from worker.rows.site_tables import ApiToken
 
 PREFIX = "cxr_"
 """Lets a scanner for secrets find a token that got into a script."""

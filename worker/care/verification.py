@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Instance, Result
+from worker.rows.run_tables import Result
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 
 

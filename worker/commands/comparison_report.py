@@ -10,7 +10,7 @@ from rich.table import Table
 from worker.figures.auroc import Interval, RankedBoth
 from worker.figures.comparison import Comparison
 from worker.figures.intervals import Share
-from worker.rows.tables import Priority
+from worker.rows.states import Priority
 from worker.views.presentation import finding_text
 from worker.views.studies import as_json
 

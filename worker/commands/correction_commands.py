@@ -15,7 +15,7 @@ from worker.care.priority_override import override_priority
 from worker.care.retraction import retract_study
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
 from worker.commands.study_commands import opened, print_json, resolve_study, ring
-from worker.rows.tables import Priority
+from worker.rows.states import Priority
 from worker.settings.config import load_settings
 from worker.views.studies import as_json
 

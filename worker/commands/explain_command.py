@@ -16,7 +16,8 @@ from dicom_io.instance_store import InstanceStore, StoreError
 from worker.commands.options import ConfigOption, JsonOption
 from worker.commands.study_commands import opened, print_json, resolve_study
 from worker.foundation.errors import WorkerError, deletion_text, how_to_restore
-from worker.rows.tables import Disposition, Instance
+from worker.rows.states import Disposition
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings, load_settings
 from worker.views.presentation import suitability_text
 from worker.views.rendering import escape

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from worker.commands.options import ConfigOption, JsonOption
 from worker.commands.study_commands import opened, print_json
-from worker.rows.tables import InboundMessage, InboundState
+from worker.rows.site_tables import InboundMessage
+from worker.rows.states import InboundState
 from worker.settings.config import load_settings
 from worker.views.rendering import escape
 from worker.views.studies import as_json

@@ -29,7 +29,7 @@ from worker.commands.options import ConfigOption, JsonOption, person
 from worker.commands.study_commands import print_json
 from worker.figures.backfills import BackfillFigures, figures_of, not_done
 from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
-from worker.rows.tables import Backfill, BackfillStudy
+from worker.rows.run_tables import Backfill, BackfillStudy
 from worker.settings.config import Settings, load_settings
 from worker.views.presentation import duration_text
 from worker.views.rendering import escape

@@ -21,7 +21,8 @@ from worker.care.resend import resend_study
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now, open_engine, require_current_schema, session_factory
-from worker.rows.tables import Priority, Study, StudyState
+from worker.rows.states import Priority, StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings, load_settings
 from worker.views.rendering import csv_text, study_report, worklist_table
 from worker.views.studies import StudyFilter, as_json, count_studies, list_studies

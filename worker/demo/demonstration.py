@@ -40,7 +40,7 @@ from worker.demo.setup import (
 from worker.demo.studies import DemoStudy, phantom_studies, real_studies
 from worker.rows.database import database_now, open_engine, session_factory
 from worker.rows.migrate import upgrade
-from worker.rows.tables import StudyState
+from worker.rows.states import StudyState
 from worker.settings.config import Settings
 from worker.views.study_detail import StudyDetail, study_detail
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from worker.demo.pacs import StoredObject
 from worker.demo.studies import DemoStudy
-from worker.rows.tables import ResultKind, StudyState
+from worker.rows.states import ResultKind, StudyState
 from worker.settings.config import Settings
 from worker.views.presentation import finding_text
 from worker.views.rendering import NOTICE, badge, escape, why

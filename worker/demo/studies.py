@@ -14,7 +14,7 @@ from PIL import Image
 from dicom_io.stamp import radiograph_from_pixels, stamp_copy
 from model.bundle import Bundle
 from worker.foundation.errors import StartError
-from worker.rows.tables import Priority, StudyState
+from worker.rows.states import Priority, StudyState
 from worker.runs.policy import Policy
 
 PHANTOMS_AT_MOST = 6

@@ -13,7 +13,9 @@ from model.labels import LABELS
 from worker.figures.intervals import Share, share
 from worker.figures.time_buckets import bucket_start, day_of
 from worker.rows.leases import BACKFILL_QUEUE
-from worker.rows.tables import Prediction, Priority, Run, Study, StudyState
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import Priority, StudyState
+from worker.rows.study_tables import Study
 from worker.runs.policy import TIERS
 
 DAYS = 30

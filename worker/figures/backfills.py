@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Backfill, BackfillState, BackfillStudy
+from worker.rows.run_tables import Backfill, BackfillStudy
+from worker.rows.states import BackfillState
 
 SHOWN_AFTER_END = timedelta(days=7)
 RATE_WINDOW = timedelta(minutes=5)

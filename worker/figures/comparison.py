@@ -14,7 +14,9 @@ from model.labels import LABELS
 from worker.figures.auroc import RankedBoth, ranked_both
 from worker.figures.intervals import Share, share
 from worker.figures.reviewed_truth import reviewed_findings
-from worker.rows.tables import Prediction, Priority, Run, RunState, Study, StudyState
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import Priority, RunState, StudyState
+from worker.rows.study_tables import Study
 
 MOST_STUDIES = 5000
 

@@ -19,7 +19,9 @@ from sqlalchemy.orm import Session
 from model.labels import LABELS
 from worker.figures.intervals import Share, differ, population_stability_index, share
 from worker.rows.leases import BACKFILL_QUEUE
-from worker.rows.tables import Prediction, Run, Study, StudyState
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study
 
 EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 """Of the bins of a probability: narrow where calibrated probabilities of rare findings lie."""

@@ -10,21 +10,11 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.figures.time_buckets import bucket_start, hour_of
+from worker.rows.delivery_tables import Delivery, DestinationOutage, Notification
 from worker.rows.leases import BACKFILL_QUEUE
-from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
-    DestinationOutage,
-    InboundState,
-    Instance,
-    Notification,
-    ReceivedNote,
-    Result,
-    Run,
-    RunState,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, InboundState, RunState, StudyState
+from worker.rows.study_tables import Instance, ReceivedNote, Study
 
 QUEUES = ("stat", "routine", "shadow")
 WITHOUT_ANSWER = (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED)

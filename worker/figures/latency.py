@@ -19,7 +19,10 @@ import numpy as np
 from sqlalchemy import Row, case, func, select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, RunTrigger, Study, StudyState
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind, RunTrigger, StudyState
+from worker.rows.study_tables import Study
 
 STAGES = (
     "complete", "queue", "read", "suitability", "preprocess", "classify", "saliency", "results", "record", "deliver",

@@ -11,7 +11,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.rows.heartbeat import SILENT_AFTER
-from worker.rows.tables import Instance, ProcessHeartbeat, Result, Run, RunState
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import ProcessHeartbeat
+from worker.rows.states import RunState
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 
 GROWTH_WINDOW = timedelta(days=7)

@@ -13,7 +13,7 @@ from worker.figures.flow import DestinationFigures, QueueFigures
 from worker.figures.latency import StageFigures
 from worker.figures.overview import Overview
 from worker.figures.sources import SourceFigures
-from worker.rows.tables import BackfillState
+from worker.rows.states import BackfillState
 
 MEANINGS: Mapping[str, str] = {
     "cxr_attention": "things that want a person, as the operations page lists them",

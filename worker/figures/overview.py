@@ -28,7 +28,8 @@ from worker.figures.latency import StageFigures, stage_figures
 from worker.figures.machines import DiskFigures, ProcessFigures, disk_figures, process_figures
 from worker.figures.sources import SourceFigures, source_figures
 from worker.rows.gaps import open_gaps
-from worker.rows.tables import ReceptionGap, StudyState
+from worker.rows.site_tables import ReceptionGap
+from worker.rows.states import StudyState
 from worker.settings.config import Settings
 from worker.views.presentation import bytes_text, duration_text
 

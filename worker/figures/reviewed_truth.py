@@ -8,7 +8,9 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Prediction, Review, ReviewVerdict, Run
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import ReviewVerdict
+from worker.rows.study_tables import Review
 
 
 @dataclass(frozen=True)

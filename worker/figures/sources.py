@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.figures.time_buckets import bucket_start, hour_of
-from worker.rows.tables import Study
+from worker.rows.study_tables import Study
 
 WEEKS = 4
 WEEK = timedelta(days=7)

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from worker.figures.drift import source_name
 from worker.figures.intervals import Share, share
-from worker.rows.tables import Disposition, Instance, Study
+from worker.rows.states import Disposition
+from worker.rows.study_tables import Instance, Study
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from hl7_io.inbound import understand
 from hl7_io.reading import read_message
 from worker.hl7.inbound_effects import Effect, apply_meanings
 from worker.rows.database import database_now
-from worker.rows.tables import InboundMessage, InboundState
+from worker.rows.site_tables import InboundMessage
+from worker.rows.states import InboundState
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 

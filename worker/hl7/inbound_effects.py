@@ -24,7 +24,8 @@ from hl7_io.inbound import FinalReport, Meaning, NotForUs, PatientIdentifier, Pa
 from worker.arrival.correction import correct_identity
 from worker.care.administration import mark_read
 from worker.rows.leases import locked_study
-from worker.rows.tables import InboundState, Study
+from worker.rows.states import InboundState
+from worker.rows.study_tables import Study
 
 ACTOR = "hl7"
 _GRAVITY = (InboundState.IGNORED, InboundState.APPLIED, InboundState.WAITING, InboundState.UNMATCHED)

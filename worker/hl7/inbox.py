@@ -34,7 +34,8 @@ from hl7_io.reading import Message, UnreadableError, read_message
 from worker.arrival.identity import storable
 from worker.foundation.failpoints import failpoint
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import InboundMessage, InboundState
+from worker.rows.site_tables import InboundMessage
+from worker.rows.states import InboundState
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 

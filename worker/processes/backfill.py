@@ -23,7 +23,7 @@ from worker.foundation.worker_name import worker_name
 from worker.rows.backfills import end_abandoned_runs, end_if_done, settle_ended_runs
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.heartbeat import Heartbeat
-from worker.rows.tables import Backfill
+from worker.rows.run_tables import Backfill
 from worker.settings.config import Settings
 
 logger = logging.getLogger(__name__)

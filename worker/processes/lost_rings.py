@@ -14,8 +14,11 @@ from sqlalchemy.orm import Session
 
 from worker.arrival.completion import QueuedRun
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import BACKFILL_QUEUE, give_up, is_claimable, locked_study
-from worker.rows.tables import Delivery, Priority, Run, RunState, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import Priority, RunState, StudyState
+from worker.rows.study_tables import Study
 from worker.sending.commitment import due_commitments
 from worker.sending.notification_rows import due_notifications, notifications_to_ring
 from worker.sending.outage import destinations_to_try, is_reachable

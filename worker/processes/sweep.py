@@ -42,8 +42,9 @@ from worker.rows.heartbeat import Heartbeat, forget_dead_processes
 from worker.rows.leases import locked_study
 from worker.rows.orphans import remove_deleted, remove_orphans
 from worker.rows.overdue import lift_overdue
+from worker.rows.run_tables import Result
 from worker.rows.service_lease import release_service, take_service
-from worker.rows.tables import Instance, Result
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 from worker.settings.ups import Ups
 from worker.ups.retention import forget_closed_workitems

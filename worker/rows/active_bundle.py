@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Promotion
+from worker.rows.run_tables import Promotion
 
 
 def active_promotion(session: Session, instead_of: str) -> Promotion | None:

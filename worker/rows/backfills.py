@@ -17,21 +17,12 @@ from sqlalchemy.orm import Session
 from dicom_io.reasons import ReasonCode
 from worker.rows.active_bundle import active_bundle
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import BACKFILL_QUEUE, Claim, locked_study
-from worker.rows.tables import (
-    Backfill,
-    BackfillState,
-    BackfillStudy,
-    Delivery,
-    DeliveryState,
-    Result,
-    Run,
-    RunState,
-    RunTrigger,
-    Study,
-    StudyState,
-)
+from worker.rows.run_tables import Backfill, BackfillStudy, Result, Run
+from worker.rows.states import BackfillState, DeliveryState, RunState, RunTrigger, StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 OPEN_STATES = (BackfillState.WAITING, BackfillState.RUNNING)

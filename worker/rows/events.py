@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
-from worker.rows.tables import Event
+from worker.rows.site_tables import Event
 
 VIEWED = "viewed"
 """A person looked at a study: its page, its pictures, its data, or an export of it."""

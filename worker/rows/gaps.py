@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import ReceptionGap, ServiceLease
+from worker.rows.site_tables import ReceptionGap, ServiceLease
 
 RECEIVING = "receiving"
 PATIENCE = timedelta(seconds=60)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from dicom_io.product import VERSION
 from worker.rows.database import SessionFactory, database_now
-from worker.rows.tables import ProcessHeartbeat
+from worker.rows.site_tables import ProcessHeartbeat
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,9 @@ from worker.foundation.errors import LeaseLost
 from worker.rows.active_bundle import active_bundle
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
-from worker.rows.tables import Run, RunState, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState, StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from sqlalchemy import select
 
 from dicom_io.instance_store import InstanceStore
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Instance, Result, Run
+from worker.rows.run_tables import Result, Run
+from worker.rows.study_tables import Instance
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,13 @@ from sqlalchemy.orm import Session, aliased
 
 from worker.foundation.errors import LeaseLost
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import BACKFILL_QUEUE, Claim, locked_study
 from worker.rows.priority import offered_priority, priority_of, rank
-from worker.rows.tables import Delivery, DeliveryState, Priority, Result, Run, RunState, Study, StudyState
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, Priority, RunState, StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
 from worker.rows.events import record
-from worker.rows.tables import Study, StudyState
+from worker.rows.states import StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 WAITING_STATES = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.TRIAGING, StudyState.TRIAGED)

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Prediction, Priority, Run, Study
+from worker.rows.run_tables import Prediction, Run
+from worker.rows.states import Priority
+from worker.rows.study_tables import Study
 
 _RANK = {None: 0, Priority.ROUTINE: 1, Priority.URGENT: 2, Priority.STAT: 3}
 

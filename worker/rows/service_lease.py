@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
-from worker.rows.tables import ServiceLease
+from worker.rows.site_tables import ServiceLease
 
 
 def take_service(session: Session, name: str, holder: str, lease_seconds: float) -> bool:

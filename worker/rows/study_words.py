@@ -14,7 +14,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, bindparam, delete, event, insert, inspect
 from sqlalchemy.orm import Mapper
 
-from worker.rows.tables import Study, StudyWord
+from worker.rows.study_tables import Study, StudyWord
 
 LONGEST_WORD = 64
 MOST_WORDS = 40

@@ -8,7 +8,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
-from worker.rows.tables import Run, RunState, Study
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState
+from worker.rows.study_tables import Study
 
 
 def stop_runs(session: Session, study: Study, reason_code: ReasonCode, reason: str, now: datetime) -> None:

@@ -15,7 +15,7 @@ from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX
 from worker.arrival.selection_rules import site_date
 from worker.foundation.stopwatch import Stopwatch
-from worker.rows.tables import Disposition
+from worker.rows.states import Disposition
 from worker.runs.kept_results import KeptPictures, kept_pictures
 from worker.runs.policy import AssessedFinding, Assessment, unflagged
 from worker.runs.precedent import Precedent

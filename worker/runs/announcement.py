@@ -19,10 +19,13 @@ from dicom_io.reporting import PRIORITIES, Report
 from hl7_io.announcement import Announcement
 from hl7_io.observation_report import build_observation_report, control_id
 from hl7_io.segments import InvalidMessageError
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import Claim
 from worker.rows.priority import offered_priority
-from worker.rows.tables import Delivery, Prediction, Priority, Result, ResultKind, Run, Study
+from worker.rows.run_tables import Prediction, Result, Run
+from worker.rows.states import Priority, ResultKind
+from worker.rows.study_tables import Study
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
 from worker.runs.policy import TIERS, level_of

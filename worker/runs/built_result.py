@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_io.instance_store import StoredFile
-from worker.rows.tables import ResultKind
+from worker.rows.states import ResultKind
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from model.suitability import Suitability
 from worker.arrival.correction import is_owed, note_carried
 from worker.arrival.shadow_queue import queue_shadow
 from worker.foundation.stopwatch import Stopwatch
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import Claim, locked_study
 from worker.rows.outcome import (
     RunVerdict,
@@ -23,15 +24,9 @@ from worker.rows.outcome import (
     finish_without_answer,
     supersede_pending,
 )
-from worker.rows.tables import (
-    Delivery,
-    Disposition,
-    IdentityCorrection,
-    Instance,
-    Result,
-    Run,
-    StudyState,
-)
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import Disposition, StudyState
+from worker.rows.study_tables import IdentityCorrection, Instance
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
 from worker.runs.misfiled import take_back_misfiled

@@ -35,7 +35,7 @@ from dicom_io.tag_answers import TagAnswers
 from model.suitability import Suitability, Verdict
 from worker.arrival.selection_rules import selection_rules
 from worker.foundation.stopwatch import Stopwatch
-from worker.rows.tables import Disposition
+from worker.rows.states import Disposition
 from worker.runs.reading import Picture, Unread
 from worker.runs.workplace import LoadedModel
 from worker.settings.config import Settings

@@ -10,7 +10,8 @@ from dicom_io.exposure import exposure_of, same_exposure
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.reasons import ReasonCode
 from worker.arrival.copies import ALONE
-from worker.rows.tables import Disposition, Instance
+from worker.rows.states import Disposition
+from worker.rows.study_tables import Instance
 from worker.runs.reading import Picture, Unread, read_header
 
 

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from dicom_io.instance_store import StoreError
 from dicom_io.presentation_state import lines_of
-from worker.rows.tables import Result, ResultKind
+from worker.rows.run_tables import Result
+from worker.rows.states import ResultKind
 from worker.runs.workplace import Workplace
 
 Line = NDArray[np.float32]

@@ -15,8 +15,11 @@ from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import StoreError
 from dicom_io.rejection_title import RejectionTitle
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import Claim
-from worker.rows.tables import Delivery, DeliveryState, IdentityCorrection, Result, ResultKind, Run
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind
+from worker.rows.study_tables import IdentityCorrection
 from worker.runs.workplace import Workplace
 from worker.sending.rejection import Why, take_back
 

@@ -15,7 +15,7 @@ from enum import Enum
 
 from model.bundle import Bundle
 from model.labels import LABELS
-from worker.rows.tables import Priority
+from worker.rows.states import Priority
 
 POLICY_VERSION = 1
 

@@ -17,7 +17,9 @@ from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
 from worker.arrival.correction import lay_over
-from worker.rows.tables import IdentityCorrection, Instance, Run, RunState, Study
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState
+from worker.rows.study_tables import IdentityCorrection, Instance, Study
 from worker.runs.reading import Picture, read_header
 from worker.runs.workplace import LoadedModel
 

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from dicom_io.reporting import Predecessor
 from worker.rows.leases import Claim
-from worker.rows.tables import Result, ResultKind, Run, RunTrigger
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import ResultKind, RunTrigger
 from worker.runs.analysis import Analysis
 from worker.runs.workplace import LoadedModel
 

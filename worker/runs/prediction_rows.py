@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from model.labels import LABELS
-from worker.rows.tables import Prediction
+from worker.rows.run_tables import Prediction
 from worker.runs.analysis import Analysis
 from worker.runs.policy import Policy
 

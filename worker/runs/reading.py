@@ -20,7 +20,8 @@ from model.suitability import Suitability
 from worker.arrival.analysable import is_analysable
 from worker.arrival.correction import lay_over
 from worker.foundation.errors import ImagesDeleted, RetryableRunError
-from worker.rows.tables import Disposition, IdentityCorrection, Instance
+from worker.rows.states import Disposition
+from worker.rows.study_tables import IdentityCorrection, Instance
 
 BLANK_STD_GREY_LEVELS = 2.0
 """A picture that varies less than this (of 255) shows nothing; drawn and real chests lie above 30."""

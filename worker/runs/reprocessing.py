@@ -15,7 +15,8 @@ from worker.rows.backfills import settle, settle_or_retry, take_next
 from worker.rows.database import database_now
 from worker.rows.leases import Claim, LeaseKeeper
 from worker.rows.outcome import held_run
-from worker.rows.tables import BackfillState, Run, RunState, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import BackfillState, RunState, StudyState
 from worker.runs.shadowing import run_in_shadow
 from worker.runs.triage import run_claimed
 from worker.runs.workplace import Workplace

@@ -17,7 +17,7 @@ from dicom_io.reporting import Report, ReportedFinding
 from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture
 from dicom_io.structured_report import build_structured_report
 from dicom_io.summary_picture import Panel, draw_summary
-from worker.rows.tables import ResultKind
+from worker.rows.states import ResultKind
 from worker.runs.analysis import Analysis
 from worker.runs.kept_results import Line
 from worker.sending.shipment import shipped_anywhere

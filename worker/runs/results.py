@@ -17,7 +17,7 @@ from dicom_io.result_file import write_result
 from worker.foundation.errors import PermanentRunError, RetryableRunError
 from worker.rows.database import database_now
 from worker.rows.leases import Claim
-from worker.rows.tables import Result, Run
+from worker.rows.run_tables import Result, Run
 from worker.runs.analysis import Analysis
 from worker.runs.announcement import announcements
 from worker.runs.built_result import BuiltResult

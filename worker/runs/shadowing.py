@@ -17,7 +17,9 @@ from worker.foundation.stopwatch import Stopwatch
 from worker.rows.database import database_now
 from worker.rows.leases import Claim, LeaseKeeper, claim_run, is_claimable
 from worker.rows.outcome import end_run, held_run
-from worker.rows.tables import Run, RunState, Study, StudyState
+from worker.rows.run_tables import Run
+from worker.rows.states import RunState, StudyState
+from worker.rows.study_tables import Study
 from worker.runs.analysis import Analysis, analyse
 from worker.runs.examination import examine
 from worker.runs.prediction_rows import prediction_rows

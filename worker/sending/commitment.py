@@ -17,8 +17,11 @@ from sqlalchemy.orm import Session
 
 from dicom_io.storage_commitment_scu import RequestOutcome
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery, StorageCommitment
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Result, Run, StorageCommitment, Study, StudyState
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, StudyState
+from worker.rows.study_tables import Study
 from worker.sending.outbox import retry_delay
 from worker.settings.config import Settings
 

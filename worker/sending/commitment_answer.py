@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session
 
 from dicom_io.storage_commitment import CommitmentAnswer, TakeAnswer, failure_words
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery, StorageCommitment
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, RunState, StorageCommitment
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind, RunState
 from worker.sending.outbox import LOSSES_BEFORE_REFUSAL, retry_delay
 from worker.settings.config import Settings
 

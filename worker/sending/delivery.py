@@ -23,7 +23,7 @@ from dicom_io.instance_store import StoreError
 from dicom_io.storage_scu import SendOutcome, send
 from worker.foundation.failpoints import failpoint
 from worker.rows.events import record
-from worker.rows.tables import DeliveryState, ResultKind
+from worker.rows.states import DeliveryState, ResultKind
 from worker.sending import outage, outbox
 from worker.sending.archive_identity import settle_identity
 from worker.sending.commitment import due_commitment_destinations

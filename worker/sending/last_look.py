@@ -19,7 +19,8 @@ from hl7_io.identity_guard import named_in
 from hl7_io.reading import UnreadableError, read_message
 from hl7_io.text import plain
 from worker.arrival.identity import storable
-from worker.rows.tables import ResultKind, Study
+from worker.rows.states import ResultKind
+from worker.rows.study_tables import Study
 from worker.sending.outbox import Parcel
 
 

@@ -17,7 +17,9 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
-from worker.rows.tables import DeliveryState, Notification, Study, StudyState
+from worker.rows.delivery_tables import Notification
+from worker.rows.states import DeliveryState, StudyState
+from worker.rows.study_tables import Study
 from worker.sending.outbox import retry_delay
 from worker.settings.config import Settings
 from worker.settings.notifications import Channel

@@ -12,7 +12,8 @@ from dicom_io.report_class import older_class, report_in_class
 from dicom_io.reporting import InvalidReportError
 from dicom_io.result_file import write_result
 from worker.rows.database import database_now
-from worker.rows.tables import Delivery, Result
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Result
 from worker.sending.outbox import Parcel
 
 

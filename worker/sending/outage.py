@@ -15,8 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery, DestinationOutage
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, DestinationOutage
+from worker.rows.states import DeliveryState
 from worker.sending.outbox import retry_delay
 from worker.settings.config import Settings
 

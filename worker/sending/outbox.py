@@ -15,8 +15,11 @@ from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.outcome import takes_back
-from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run, Study, StudyState
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind, StudyState
+from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
 LOSSES_BEFORE_REFUSAL = 3

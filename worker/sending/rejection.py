@@ -24,9 +24,11 @@ from dicom_io.rejection_note import build_rejection_note
 from dicom_io.rejection_title import RejectionTitle
 from dicom_io.result_file import write_result
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.outcome import supersede_pending
-from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind
 from worker.sending.withdrawal import withdraw_announcements
 from worker.settings.config import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from worker.rows.tables import ResultKind
+from worker.rows.states import ResultKind
 from worker.settings.config import Destination
 
 

@@ -12,8 +12,10 @@ from dicom_io.uids import deterministic_uid
 from hl7_io.observation_report import control_id
 from hl7_io.withdrawal import build_withdrawal
 from worker.rows.database import database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
-from worker.rows.tables import Delivery, DeliveryState, Result, ResultKind, Run
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState, ResultKind
 
 _WITHDRAWAL = "withdrawal"
 

@@ -18,7 +18,7 @@ from dicom_io.peer import Peer
 from dicom_io.ups_events import EventReport, EventType, report_events
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.service_lease import release_service, take_service
-from worker.rows.tables import WorkitemEvent
+from worker.rows.workitem_tables import WorkitemEvent
 from worker.settings.config import Settings
 from worker.settings.ups import Ups
 from worker.ups.workitems import decoded

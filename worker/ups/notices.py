@@ -14,7 +14,7 @@ from dicom_io.ups_events import EventReport, creation_reports, restarted, state_
 from dicom_io.ups_matching import matches
 from dicom_io.ups_service import FILTERED_SUBSCRIPTION, GLOBAL_SUBSCRIPTION, WELL_KNOWN, Subscription
 from worker.rows.database import database_now
-from worker.rows.tables import Workitem, WorkitemEvent, WorkitemSubscription
+from worker.rows.workitem_tables import Workitem, WorkitemEvent, WorkitemSubscription
 from worker.ups.workitems import decoded, encoded, in_batches, reading_order, rows_of
 
 

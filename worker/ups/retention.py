@@ -8,7 +8,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
-from worker.rows.tables import Study, Workitem, WorkitemEvent, WorkitemSubscription
+from worker.rows.study_tables import Study
+from worker.rows.workitem_tables import Workitem, WorkitemEvent, WorkitemSubscription
 from worker.settings.ups import Ups
 
 TOLD_EVENTS_DAYS = 7.0

@@ -43,7 +43,10 @@ from worker.arrival.correction import corrections_of, lay_over
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import Disposition, Instance, Result, ResultKind, Study, StudyState, Workitem
+from worker.rows.run_tables import Result
+from worker.rows.states import Disposition, ResultKind, StudyState
+from worker.rows.study_tables import Instance, Study
+from worker.rows.workitem_tables import Workitem
 from worker.runs.reading import read_header
 from worker.settings.config import Settings
 from worker.settings.ups import Ups

@@ -14,7 +14,7 @@ from dicom_io.header import PARSE_ERRORS
 from dicom_io.ups_service import WELL_KNOWN
 from dicom_io.ups_states import StepState, date_time
 from dicom_io.ups_status import UpsRefusal, UpsStatus
-from worker.rows.tables import Workitem
+from worker.rows.workitem_tables import Workitem
 
 _NEVER_KEPT = ("TransactionUID", "SpecificCharacterSet")
 BATCH_ROWS = 200

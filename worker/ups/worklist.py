@@ -34,7 +34,7 @@ from worker.care.administration import mark_read
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
-from worker.rows.tables import Workitem
+from worker.rows.workitem_tables import Workitem
 from worker.settings.config import Settings
 from worker.settings.ups import Ups
 from worker.ups import notices as ups_notices

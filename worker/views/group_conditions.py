@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case
 from sqlalchemy.orm import InstrumentedAttribute
 
-from worker.rows.tables import Priority, Study, StudyState
+from worker.rows.states import Priority, StudyState
+from worker.rows.study_tables import Study
 from worker.views.studies import Group
 
 Order = tuple[ColumnElement[Any] | InstrumentedAttribute[Any], ...]

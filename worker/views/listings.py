@@ -28,7 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from migrations.current_views import WORKLIST
-from worker.rows.tables import Delivery, Event, Instance, Prediction, Result, Review, Run, Study, UtcDateTime
+from worker.rows.base import UtcDateTime
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Prediction, Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Instance, Review, Study
 
 Expression = ColumnElement[Any] | InstrumentedAttribute[Any]
 Condition = Callable[[Any], ColumnElement[bool]]

@@ -10,7 +10,9 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from model.labels import LABELS
-from worker.rows.tables import DeliveryState, Prediction, Review, Study, StudyState
+from worker.rows.run_tables import Prediction
+from worker.rows.states import DeliveryState, StudyState
+from worker.rows.study_tables import Review, Study
 from worker.views.study_detail import StudyDetail
 
 MOST_PRIORS = 20

@@ -14,7 +14,7 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 from rich.text import Text
 
-from worker.rows.tables import Disposition
+from worker.rows.states import Disposition
 from worker.views.presentation import bytes_text, duration_text, finding_text, percent_text
 from worker.views.studies import Group, StudyLine, as_json
 from worker.views.study_detail import RunDetail, StudyDetail

@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Priority, Study, StudyState
+from worker.rows.states import Priority, StudyState
+from worker.rows.study_tables import Study
 from worker.views.presentation import age_text, person_name
 from worker.views.study_summaries import DeliverySummary, FlaggedFinding, delivery_summaries, flagged_findings
 

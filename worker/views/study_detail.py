@@ -10,19 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
+from worker.rows.delivery_tables import Delivery
 from worker.rows.events import VIEWED
-from worker.rows.tables import (
-    Delivery,
-    DeliveryState,
-    Disposition,
-    Event,
-    Instance,
-    Prediction,
-    Result,
-    Run,
-    RunState,
-    Study,
-)
+from worker.rows.run_tables import Prediction, Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, Disposition, RunState
+from worker.rows.study_tables import Instance, Study
 from worker.views.presentation import suitability_text
 from worker.views.studies import StudyLine, study_lines
 

@@ -17,8 +17,9 @@ from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker.foundation.errors import WorkerError
+from worker.rows.run_tables import Prediction
+from worker.rows.study_tables import Study, StudyWord
 from worker.rows.study_words import LONGEST_WORD, folded
-from worker.rows.tables import Prediction, Study, StudyWord
 from worker.views.group_conditions import condition
 from worker.views.studies import Group, StudyLine, study_lines
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Delivery, DeliveryState, Prediction, Result
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Prediction, Result
+from worker.rows.states import DeliveryState
 from worker.runs.policy import AssessedFinding
 
 _DELIVERED = (DeliveryState.SENT, DeliveryState.COMMITTED)

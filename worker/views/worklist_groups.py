@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.rows.tables import Study
+from worker.rows.study_tables import Study
 from worker.views.group_conditions import condition, group_of, orders, unread
 from worker.views.studies import Group, StudyLine, study_lines
 

@@ -79,6 +79,8 @@ class Site:
     settings: Settings
     log_path: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of the processes, beside what their settings need."""
 
     @property
     def peer(self) -> Peer:
@@ -95,7 +97,7 @@ class Site:
         """Start ``python -m worker COMMAND`` (or of another module) with this site's settings."""
         environment = settings_environment(self.settings) | {"PYTHONPATH": str(Path(__file__).parent.parent)}
         environment |= {"CXR_FAILPOINT": failpoint} if failpoint else {}
-        environment |= variables or {}
+        environment |= dict(self.environment) | dict(variables or {})
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", module, *command],

@@ -10,6 +10,7 @@ numbers, ``faults.jsonl`` every fault with the proof that it fired.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -19,19 +20,22 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from soak_checker import Fault, check, orphans, unsettled
-from soak_faults import LANES, Scene, faults_of
+from soak_faults import LANES, RARE, Scene, faults_of
 from soak_load import Modality
 from soak_site import DISK_BYTES, SoakSite
 
 from dicom_io.peer import Peer
 from worker.processes.up import answers
 
+RARE_EVERY = 3
+OBJECTS_BETWEEN_FAULTS = 20
+"""Of the lane that keeps objects from arriving."""
 AGE_SECONDS = 7200.0
 """The sweeper removes orphans of this age (more than an hour); the soak makes its files look that old."""
 
@@ -44,8 +48,14 @@ class Soak:
     stack: str
     seed: int
     seconds: float
-    instances_per_second: float = 1.5
+    instances_per_second: float = 2.0
     longest_gap_seconds: float = 5.0
+    kinds: frozenset[str] | None = None
+    """The faults to choose from; None: all."""
+    enough_faults: int | None = None
+    """The soak ends as soon as so many have fired; None: when its time is over."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of the worker's processes, for tests that sabotage them."""
     rest_seconds: float = 300.0
     """How long everything may take to come to rest."""
     disk_bytes: int = DISK_BYTES
@@ -53,7 +63,7 @@ class Soak:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.site = SoakSite(self.folder, self.stack, self.disk_bytes)
+        self.site = SoakSite(self.folder, self.stack, self.disk_bytes, environment=self.environment)
         peer = self.site.orthanc
         self.modality = Modality(_peer(peer.worker_port), self.folder, self.seed, self.instances_per_second)
         self._end = 0.0
@@ -94,10 +104,13 @@ class Soak:
 
     def _suffer(self, lane: str) -> None:
         draw = random.Random(f"{self.seed}/{lane}")
-        scene = Scene(self.site, self.modality, draw)
+        scene = Scene(self.site, self.modality, draw, self._end)
         faults = faults_of(lane, self.site)
-        for kind in _rounds(sorted(faults), draw):
+        chosen = sorted(kind for kind in faults if self.kinds is None or kind in self.kinds)
+        for kind in _rounds(chosen, draw):
             self._wait_for(lane)
+            if lane == "arrival":
+                self._wait_for_objects()
             time.sleep(draw.uniform(0.5, self.longest_gap_seconds))
             if time.monotonic() >= self._end:
                 return
@@ -116,12 +129,20 @@ class Soak:
         while back is not None and not back() and time.monotonic() < self._end:
             time.sleep(0.5)
 
+    def _wait_for_objects(self) -> None:
+        """Let some objects arrive before the listener dies again; on a busy machine none would ever, otherwise."""
+        enough = self.modality.accepted + OBJECTS_BETWEEN_FAULTS
+        while self.modality.accepted < enough and time.monotonic() < self._end:
+            time.sleep(0.2)
+
     def _note(self, kind: str, lane: str, proof: str, problem: str, seconds: float) -> None:
         entry = {"at": time.time(), "kind": kind, "lane": lane, "proof": proof, "seconds": round(seconds, 2)}
         if problem:
             entry["problem"] = problem
         with self._lock, (self.folder / "faults.jsonl").open("a") as file:
             self.fired.append(entry)
+            if sum(bool(one["proof"]) for one in self.fired) == self.enough_faults:
+                self._end = time.monotonic()
             file.write(json.dumps(entry) + "\n")
 
     def _come_to_rest(self) -> None:
@@ -144,9 +165,11 @@ class Soak:
 
 
 def _rounds(kinds: list[str], draw: random.Random) -> Iterator[str]:
-    """Yield every kind once in random order, and again, for ever."""
-    while kinds:
-        yield from draw.sample(kinds, len(kinds))
+    """Yield every kind once in random order, and again, for ever; the rare ones not in every round."""
+    often = [kind for kind in kinds if kind not in RARE]
+    for number in itertools.count() if kinds else ():
+        wanted = kinds if number % RARE_EVERY == 0 else often
+        yield from draw.sample(wanted, len(wanted))
 
 
 def _peer(port: int) -> Peer:
@@ -158,7 +181,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the schedule and the studies; default: random")
     parser.add_argument("--seconds", type=float, default=1800.0, help="how long studies arrive and things break")
     parser.add_argument("--stack", choices=("sqlite", "postgresql"), default="sqlite", help="with files, or with Redis")
-    parser.add_argument("--rate", type=float, default=1.5, help="instances a second")
+    parser.add_argument("--rate", type=float, default=2.0, help="instances a second")
     parser.add_argument("--gap", type=float, default=5.0, help="longest pause between two faults of a lane, in seconds")
     parser.add_argument("--folder", type=Path, help="an empty folder for everything; default: a temporary one")
     given = parser.parse_args()

@@ -16,8 +16,9 @@ import sqlite3
 import sys
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ import pydicom
 
 OUT_OF_RESOURCES = 0xA7
 REPORT_MODALITY = "SR"
+MODEL_NAME = "fixed-words"
+CLAIM_TOLERANCE_SECONDS = 0.5
 OBJECTS_PER_REPORT = 3
 """The soak's bundle flags two findings in every picture: a report and two heat maps."""
 FAILURES = ("failed", "not_analysed", "held", "out_of_scope")
@@ -51,6 +54,8 @@ class Evidence:
     """The worker's data folder, with ``instances`` and ``results``."""
     pacs_url: str
     """Orthanc's REST interface."""
+    lease_seconds: float = 20.0
+    """How long a claimed run belongs to its worker, as configured."""
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
@@ -106,7 +111,9 @@ def check(evidence: Evidence) -> tuple[list[Fault], Counter[str]]:
     arrived = {entry["study"] for entry in answers if entry["status"] == 0}
     faults += [Fault("never_accepted", study, "no image was ever accepted") for study in planned.keys() - arrived]
     faults += _studies(evidence, planned, arrived, seen)
+    faults += _claims(evidence)
     faults += _results(evidence, planned, arrived, seen)
+    faults += _names(evidence)
     faults += orphans(evidence)
     return faults, seen
 
@@ -167,6 +174,43 @@ def _studies(evidence: Evidence, planned: dict[str, Any], arrived: set[str], see
     yield from (Fault("no_story", study, "a run without an event") for (study,) in evidence.rows(silent))
 
 
+def _claims(evidence: Evidence) -> Iterator[Fault]:
+    """Nobody claims a run while another worker holds it: before its lease is over, or it has given the run back."""
+    query = "SELECT run_id, study_instance_uid, kind, at FROM event"
+    query += " WHERE run_id IS NOT NULL AND kind IN ('claimed', 'attempt_failed') ORDER BY id"
+    held: dict[int, datetime] = {}
+    for run, study, kind, at in evidence.rows(query):
+        if kind == "attempt_failed":
+            held.pop(run, None)
+            continue
+        claimed = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+        if (
+            run in held
+            and abs((claimed - held[run]).total_seconds()) < evidence.lease_seconds - CLAIM_TOLERANCE_SECONDS
+        ):
+            yield Fault("claimed_twice", study, f"two workers held run {run} at the same time")
+        held[run] = claimed
+
+
+def _names(evidence: Evidence) -> Iterator[Fault]:
+    """The UIDs of results follow from study, images, model, policy and revision (conformance statement, results)."""
+    images: defaultdict[int, set[str]] = defaultdict(set)
+    analysed = "SELECT p.run_id, i.sop_instance_uid, i.pixel_sha256 FROM prediction p JOIN instance i"
+    for run, sop, pixels in evidence.rows(f"{analysed} ON i.id = p.instance_id"):
+        images[run].add(f"{sop}:{pixels}")
+    query = "SELECT r.id, r.study_instance_uid, r.model_version, r.policy_hash, r.result_revision, s.kind, s.finding,"
+    query += " s.sop_class_uid, s.sop_instance_uid FROM result s JOIN run r ON r.id = s.run_id"
+    for run, study, version, policy, revision, kind, finding, sop_class, sop in evidence.rows(query):
+        seed = (study, *sorted(images[run]), MODEL_NAME, version, policy, str(revision), kind, finding or sop_class)
+        if sop != _uid_of(seed):
+            yield Fault("other_name", study, f"{sop} is not the UID that a {kind} of this analysis has")
+
+
+def _uid_of(seed: Sequence[str]) -> str:
+    hashed = hashlib.sha256(b"".join(f"{len(part.encode())}:{part}".encode() for part in seed))
+    return f"2.25.{int(hashed.hexdigest()[:32], 16)}"
+
+
 def _results(evidence: Evidence, planned: dict[str, Any], arrived: set[str], seen: Counter[str]) -> Iterator[Fault]:
     """The PACS holds one current result set of each good study: once, byte for byte, under the right patient."""
     written: dict[str, str] = {}
@@ -188,7 +232,9 @@ def _results(evidence: Evidence, planned: dict[str, Any], arrived: set[str], see
             yield Fault("wrong_patient", study, f"{sop} in the PACS names another patient")
         if sop not in written:
             yield Fault("doubled_result", study, f"{sop} is in the PACS and was never written")
-        elif dataset_sha256((evidence.data / "results" / written[sop]).read_bytes()) != dataset_sha256(content):
+        elif not (kept := evidence.data / "results" / written[sop]).is_file():
+            yield Fault("lost_result", study, f"{sop} has a row and no file any more")
+        elif dataset_sha256(kept.read_bytes()) != dataset_sha256(content):
             yield Fault("changed_result", study, f"{sop} is in the PACS with other bytes")
     for study in arrived:
         yield from _result_set(study, planned[study]["poison"], current[study], held[study])
@@ -244,9 +290,10 @@ def main() -> int:
     parser.add_argument("--database", required=True, help="sqlite:///... or postgresql://...")
     parser.add_argument("--data", type=Path, required=True, help="the worker's data folder")
     parser.add_argument("--pacs", required=True, help="http://host:port of Orthanc")
+    parser.add_argument("--lease-seconds", type=float, default=20.0, help="as configured")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
-    faults, seen = check(Evidence(given.ledger, given.database, given.data, given.pacs))
+    faults, seen = check(Evidence(given.ledger, given.database, given.data, given.pacs, given.lease_seconds))
     if given.json:
         print(json.dumps({"faults": [asdict(fault) for fault in faults], "seen": seen}))
     else:

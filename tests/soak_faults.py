@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 import re
@@ -14,17 +15,23 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import redis
+from archive_line import WARNING_STATUS
+from power_cut import Platter
 from services import wait_for_port
 from sites import wait_until
 from soak_load import Modality
-from soak_site import QUEUE, Part, SoakSite
+from soak_site import LEASE_SECONDS, QUEUE, WORKER_PARTS, Part, SoakSite
 
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import echo
 
+GRACE_SECONDS = 3.0
+LONGEST_SECONDS = 60.0
+"""Nothing stays down longer."""
 CHILD_KILLED = re.compile(r"ForkPoolWorker-\d+' pid:\d+ exited with 'signal 9 \(SIGKILL\)'")
 
 
@@ -35,10 +42,23 @@ class Scene:
     site: SoakSite
     modality: Modality
     draw: random.Random
+    end: float = math.inf
+    """Monotonic clock; a fault that waits for its moment does not wait much beyond."""
 
     def part(self, name: str) -> Part:
         """Return one process of the site."""
         return self.site.parts[name]
+
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float) -> None:
+        """Wait for the moment in which something breaks.
+
+        Raises
+        ------
+        TimeoutError
+            It did not come; so nothing was broken.
+        """
+        left = max(self.end - time.monotonic(), 0.0) + GRACE_SECONDS
+        wait_until(condition, what, min(seconds, left))
 
     def short_while(self, longest: float = 3.0) -> None:
         """Let the fault last."""
@@ -76,7 +96,7 @@ def die_at(name: str, failpoint: str) -> Break:
             return f"{found[0]} at {failpoint}" if found else ""
 
         try:
-            wait_until(died, failpoint, 90)
+            scene.wait_until(died, failpoint, 90)
             return died()
         finally:
             part.kill()  # its next child would die there, too, and use the study's attempts up
@@ -86,7 +106,7 @@ def die_at(name: str, failpoint: str) -> Break:
 
 def kill_child(scene: Scene) -> str:
     part = scene.part("triage")
-    wait_until(lambda: len(part.pids) > 1, "the worker has a child", 60)
+    scene.wait_until(lambda: len(part.pids) > 1, "the worker has a child", 60)
     child = part.pids[-1]
     os.kill(child, signal.SIGKILL)
     wait_until(lambda: child not in part.pids or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z", "it died")
@@ -96,6 +116,19 @@ def kill_child(scene: Scene) -> str:
 def kill_everything(scene: Scene) -> str:
     proofs = {part.name: part.kill(1.0) for part in scene.site.parts.values()}
     return "; ".join(f"{name}: {proof}" for name, proof in proofs.items() if proof)
+
+
+def cut_power(scene: Scene) -> str:
+    """Kill the worker's processes and take from the disk what none of them has fsynced, as their host's fall would."""
+    parts = [scene.part(name) for name in WORKER_PARTS]
+    killed = [part.name for part in parts if part.kill(LONGEST_SECONDS)]
+    platter = Platter.read(scene.site.fsync_journal)
+    stores = (scene.site.settings.instances_dir, scene.site.settings.results_dir)
+    forgotten = [path for store in stores if store.is_dir() for path in platter.forget_the_rest(store)]
+    for part in parts:
+        part.down_until = 0.0
+    sure = f"{len(platter.bytes)} files were fsynced, {len(forgotten)} files and folders were not and are gone"
+    return f"{', '.join(killed)} killed; {sure}" if killed else ""
 
 
 def flush_broker(scene: Scene) -> str:
@@ -112,14 +145,14 @@ def flush_broker(scene: Scene) -> str:
 
 def flush_while_messages_wait(scene: Scene) -> str:
     with scene.site.paused("triage"):
-        _wait_for_message(scene.site)
+        _wait_for_message(scene)
         return flush_broker(scene)
 
 
 def double_messages(scene: Scene) -> str:
     """While the worker stands still, put what waits into the queue twice more, in the opposite order."""
     with scene.site.paused("triage"):
-        _wait_for_message(scene.site)
+        _wait_for_message(scene)
         if scene.site.stack == "postgresql":
             with redis.Redis(port=scene.site.redis_port) as server:
                 waiting = server.lrange(QUEUE, 0, -1)
@@ -139,14 +172,16 @@ def _messages(site: SoakSite) -> Path:
     return site.data / "queue" / "messages"
 
 
-def _wait_for_message(site: SoakSite) -> None:
+def _wait_for_message(scene: Scene) -> None:
+    site = scene.site
+
     def waiting() -> int:
         if site.stack == "sqlite":
             return len(list(_messages(site).glob(f"*.{QUEUE}.msg")))
         with redis.Redis(port=site.redis_port) as server:
             return int(server.llen(QUEUE))
 
-    wait_until(waiting, "a message waits", 30)
+    scene.wait_until(waiting, "a message waits", 30)
 
 
 def lock_database(longest: float) -> Break:
@@ -240,11 +275,67 @@ def refuse_at_pacs(scene: Scene) -> str:
     return proof
 
 
-def abort_sending(scene: Scene) -> str:
-    study = scene.modality.draw()
-    proof = scene.modality.abort_half_way(study)
-    scene.modality.keep_trying(study)
-    return proof
+def warn_at_pacs(scene: Scene) -> str:
+    """Have the archive's answers reach us as warnings, until one is in its row."""
+    line, evidence = scene.site.line, scene.site.evidence
+
+    def noted() -> int:
+        answers = evidence.rows("SELECT last_status, count(*) FROM delivery WHERE state = 'sent' GROUP BY last_status")
+        return int(dict(answers).get(WARNING_STATUS, 0))
+
+    before, rewritten = noted(), line.warnings
+    line.warn = True
+    try:
+        scene.wait_until(lambda: noted() > before, "a warning is in its row", 60)
+        return f"{line.warnings - rewritten} answers 0x{WARNING_STATUS:04X}, {noted() - before} noted as sent"
+    finally:
+        line.warn = False
+
+
+def cut_to_pacs(scene: Scene) -> str:
+    """Break connections to the archive off in the middle of an object."""
+    line = scene.site.line
+    before = line.cuts
+    line.cut_after_bytes = scene.draw.randrange(1500, 12_000)
+    try:
+        scene.wait_until(lambda: line.cuts > before, "a connection is cut", 60)
+        return f"{line.cuts - before} connections closed after {line.cut_after_bytes} bytes"
+    finally:
+        line.cut_after_bytes = None
+
+
+def jump_clock(scene: Scene) -> str:
+    """Set the clock of database and workers wrong by more than a lease for a while; the sweeper's lease shows it."""
+    site = scene.site
+    jump = scene.draw.choice((-1, 1)) * scene.draw.uniform(LEASE_SECONDS + 2, 20)
+
+    def wrong_by() -> float:
+        rows = site.evidence.rows("SELECT lease_until FROM service_lease WHERE name = 'sweeper'")
+        until = rows[0][0] if rows else datetime.now(UTC)
+        moment = until if isinstance(until, datetime) else datetime.fromisoformat(until)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.timestamp() - time.time() - LEASE_SECONDS
+
+    try:
+        site.clock.set_wrong(jump)
+        scene.wait_until(lambda: abs(wrong_by() - jump) < 2, "a lease is written by the wrong clock", 25)
+        proof = f"clock wrong by {jump:+.1f} s, a lease by {wrong_by():+.1f} s"
+        scene.short_while()
+        return proof
+    finally:
+        site.clock.set_wrong(0.0)
+
+
+def stop_sending(how: str) -> Break:
+    """Return the fault that ends an association in the middle of a data set: ``abort`` (A-ABORT) or ``close`` (TCP)."""
+
+    def run(scene: Scene) -> str:
+        study = scene.modality.draw()
+        proof = scene.modality.stop_half_way(study, how)
+        scene.modality.keep_trying(study)
+        return proof
+
+    return run
 
 
 def resend_everything(scene: Scene) -> str:
@@ -267,7 +358,9 @@ LANES: Mapping[str, Mapping[str, Break]] = {
         "listener dies after file before row": die_at("listener", "after_file_before_row"),
         "listener dies after row before reply": die_at("listener", "after_row_before_reply"),
         "sweeper killed": kill("sweeper"),
-        "sender aborts mid-dataset": abort_sending,
+        "power cut": cut_power,
+        "sender aborts mid-dataset": stop_sending("abort"),
+        "sender closes mid-dataset": stop_sending("close"),
         "sender sends everything again": resend_everything,
         "one study over four associations": send_four_times_at_once,
     },
@@ -287,6 +380,8 @@ LANES: Mapping[str, Mapping[str, Break]] = {
         "PACS killed": kill("pacs"),
         "PACS slow": slow_pacs,
         "PACS refuses": refuse_at_pacs,
+        "PACS answers warnings": warn_at_pacs,
+        "PACS closes mid-transfer": cut_to_pacs,
     },
     "ground": {
         "database locked": lock_database(4.0),
@@ -296,11 +391,14 @@ LANES: Mapping[str, Mapping[str, Break]] = {
         "database read-only": read_only_database,
         "broker killed": kill("broker"),
         "disk full": fill_disk,
+        "clock jump": jump_clock,
     },
 }
 """Faults of one lane follow each other; the lanes run beside each other."""
 SERVERS_ONLY = {"database server killed", "database connections cut", "database read-only", "broker killed"}
 FILES_ONLY = {"database locked for longer than its time limit"}
+RARE = {"database locked for longer than its time limit"}
+"""Half a minute in which nothing can happen; in every third round only."""
 
 
 def faults_of(lane: str, site: SoakSite) -> dict[str, Break]:
@@ -308,4 +406,6 @@ def faults_of(lane: str, site: SoakSite) -> dict[str, Break]:
     absent = SERVERS_ONLY if site.stack == "sqlite" else FILES_ONLY
     if not site.own_disk:
         absent = absent | {"disk full"}
+    if not site.clock.built:
+        absent = absent | {"clock jump"}
     return {kind: run for kind, run in LANES[lane].items() if kind not in absent}

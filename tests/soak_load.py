@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import socket
 import threading
 import time
 from collections import deque
@@ -27,6 +28,8 @@ from dicom_io.peer import Peer
 from dicom_io.storage_scu import send
 
 SIDE_PX = 256
+OTHER_VIEWS = (3, 14)
+"""At least and fewer than so many lateral images beside one or two frontal ones."""
 POISON_EVERY = 40
 """One study of so many has a picture that is cut short; it must end as a visible failure."""
 MODALITY = "MODALITY"
@@ -55,6 +58,8 @@ class Modality:
     """Set when what is left shall not be tried any more."""
     recent: deque[SentStudy] = field(default_factory=lambda: deque(maxlen=200))
     """The newest studies, for faults that send something again."""
+    accepted: int = 0
+    """Answers of success."""
     put_off: int = 0
     """Answers of any other kind than success, and none at all."""
     _waiting: deque[SentStudy] = field(default_factory=deque)
@@ -73,12 +78,12 @@ class Modality:
                 done.result()
 
     def draw(self) -> SentStudy:
-        """Make a new study of at most six images and write it down as planned."""
+        """Make a new study and write it down as planned."""
         number = next(self._numbers)
         draw = random.Random(f"{self.seed}/{number}")
         poison = number % POISON_EVERY == POISON_EVERY - 1
         frontals = 1 if poison or draw.random() < 0.8 else 2
-        views = ["PA"] * frontals + ["LL"] * (0 if poison else draw.randrange(1, 5))
+        views = ["PA"] * frontals + ["LL"] * (0 if poison else draw.randrange(*OTHER_VIEWS))
         patient = {"PatientID": f"SOAK-{number}", "PatientName": f"Soak^{number}", "AccessionNumber": f"S{number}"}
         first = chest_radiograph()
         files = []
@@ -107,6 +112,7 @@ class Modality:
             digest = dataset_sha256(outcome.path.read_bytes())
             self._write({"study": study.uid, "sop": outcome.path.stem, "sha256": digest, "status": outcome.status})
         accepted = all(outcome.status == 0 for outcome in outcomes)
+        self.accepted += sum(outcome.status == 0 for outcome in outcomes)
         self.put_off += not accepted
         if accepted and study not in self.recent:
             self.recent.append(study)
@@ -116,8 +122,14 @@ class Modality:
         """Have the sending threads send the study, once more or for the first time."""
         self._waiting.append(study)
 
-    def abort_half_way(self, study: SentStudy) -> str:
-        """Begin to send the first image and abort the association in the middle of it; return what was done."""
+    def stop_half_way(self, study: SentStudy, how: str) -> str:
+        """Begin to send the first image and end the association in the middle of it; return what was done.
+
+        Parameters
+        ----------
+        how
+            ``abort`` says so (A-ABORT); ``close`` closes the connection without a word.
+        """
         dataset = pydicom.dcmread(study.files[0])
         content = study.files[0].read_bytes()
         ae = AE(MODALITY)
@@ -136,8 +148,13 @@ class Modality:
         for part in parts[: len(parts) // 2]:
             association.dul.send_pdu(part)
         time.sleep(0.2)
-        association.abort()
-        return f"aborted after {len(parts) // 2} of {len(parts)} fragments"
+        if how == "close":
+            transport = association.dul.socket
+            if transport is None or transport.socket is None:
+                return ""
+            transport.socket.shutdown(socket.SHUT_RDWR)
+        association.abort()  # after the connection is gone, this ends only our own threads
+        return f"{how} after {len(parts) // 2} of {len(parts)} fragments"
 
     def _send_for_ever(self, number: int, threads: int) -> None:
         next_at = time.monotonic() + number / max(self.instances_per_second, 0.1)

@@ -11,15 +11,18 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+from archive_line import ArchiveLine
 from bundles import write_test_bundle
+from clock_shift import ClockShift
 from orthanc import Orthanc
+from power_cut import JOURNAL_VARIABLE
 from services import free_port, postgres_programs, redis_program
 from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
 from soak_checker import Evidence
@@ -34,6 +37,9 @@ QUEUE = "routine"
 START_SECONDS = 180.0
 """For a machine that has much else to do."""
 DISK_BYTES = 2_000_000_000
+LEASE_SECONDS = 5.0
+PATCHES = Path(__file__).resolve().parent / "process_patches"
+WORKER_PARTS = ("listener", "sweeper", "triage", "delivery")
 
 
 @dataclass
@@ -97,6 +103,8 @@ class SoakSite:
     disk_bytes: int = DISK_BYTES
     parts: dict[str, Part] = field(default_factory=dict)
     over: threading.Event = field(default_factory=threading.Event)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of the worker's processes, beside what their settings need."""
     own_disk: bool = False
     """Whether the data folder is a small disk of its own, which can be filled."""
     _keepers: list[threading.Thread] = field(default_factory=list)
@@ -105,10 +113,12 @@ class SoakSite:
         self.data = self.folder / "data"
         self.orthanc = Orthanc(self.folder, free_port())
         self.redis_port = free_port()
+        self.line = ArchiveLine(self.orthanc.dicom_port)
         self.server_folder = Path(tempfile.mkdtemp(prefix="cxrpg"))
+        self.clock = ClockShift(self.server_folder)
         sqlite = self.stack == "sqlite"
         socket_url = f"postgresql+psycopg://cxr@/postgres?host={self.server_folder}"
-        destination = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": self.orthanc.dicom_port}
+        destination = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": self.line.port}
         self.settings: Settings = load_settings(
             data_dir=self.data,
             database_url=f"sqlite:///{self.data / 'triage.db'}" if sqlite else socket_url,
@@ -116,18 +126,20 @@ class SoakSite:
             listen_port=self.orthanc.worker_port,
             bundles={"default": write_test_bundle(self.folder / "bundle").folder},
             destinations=[destination],
-            **QUICK | {"maximum_attempts": 10, "lease_seconds": 5.0},
+            **QUICK | {"maximum_attempts": 10, "lease_seconds": LEASE_SECONDS},
         )
 
     @property
     def evidence(self) -> Evidence:
         """What the checker reads."""
         pacs = f"http://127.0.0.1:{self.orthanc.http_port}"
-        return Evidence(self.folder / "ledger.jsonl", self.settings.effective_database_url, self.data, pacs)
+        database = self.settings.effective_database_url
+        return Evidence(self.folder / "ledger.jsonl", database, self.data, pacs, LEASE_SECONDS)
 
     def start(self) -> None:
         """Start the servers, migrate, start the processes and wait until the listener answers."""
         self._mount()
+        self.clock.build()
         if self.stack == "postgresql":
             self._make_cluster()
             self._add("database", self._start_postgres)
@@ -139,7 +151,8 @@ class SoakSite:
         self._add("pacs", self._start_pacs)
         for name, command in (("listener", LISTEN), ("sweeper", SWEEP), ("triage", TRIAGE), ("delivery", DELIVERY)):
             log = self.folder / f"{name}.log"
-            self._add(name, lambda failpoint, c=command, log=log: Site(self.settings, log).start(c, failpoint))
+            process_site = Site(self.settings, log, environment=self.process_environment)
+            self._add(name, lambda failpoint, c=command, s=process_site: s.start(c, failpoint))
         wait_until(lambda: answers(self.settings), "the listener answers", START_SECONDS)
         wait_until(self.pacs_answers, "the PACS answers")
 
@@ -151,9 +164,22 @@ class SoakSite:
         for part in self.parts.values():
             part.signal(signal.SIGCONT)
             part.kill()
+        self.line.close()
         shutil.rmtree(self.server_folder, ignore_errors=True)
         if self.own_disk:
             subprocess.run(["umount", "--lazy", str(self.data)], check=False)
+
+    @property
+    def process_environment(self) -> dict[str, str]:
+        """Of the worker's processes: a clock that can be set wrong, and a journal of what they fsync."""
+        path = f"{PATCHES}{os.pathsep}{PATCHES.parent.parent}"
+        noted = {"PYTHONPATH": path, JOURNAL_VARIABLE: str(self.fsync_journal)}
+        return self.clock.environment | noted | dict(self.environment)
+
+    @property
+    def fsync_journal(self) -> Path:
+        """What the worker's processes have brought to the disk."""
+        return self.folder / "fsyncs.jsonl"
 
     def pacs_answers(self) -> bool:
         """Return whether the PACS answers over HTTP within a second."""
@@ -214,7 +240,8 @@ class SoakSite:
         assert programs is not None
         command = [programs / "postgres", "-D", data, "-k", self.server_folder]
         options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=100"]
-        return self._popen("database", [*command, *options], **self._as_postgres())
+        environment = os.environ | self.clock.environment
+        return self._popen("database", [*command, *options], env=environment, **self._as_postgres())
 
     def _start_redis(self, _failpoint: str | None) -> subprocess.Popen[bytes]:
         options = ["--port", self.redis_port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]

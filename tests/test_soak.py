@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -113,6 +114,5 @@ def test_the_checker_sees_a_file_without_a_row_and_a_failure_without_a_poison(so
     good = next(line for line in lines if line.get("poison") is False)
     changed = tmp_path / "ledger.jsonl"
     changed.write_text("".join(json.dumps({**line, "poison": True} if line is good else line) + "\n" for line in lines))
-    evidence = soak.site.evidence
-    seen = Counter(f.kind for f in check(Evidence(changed, evidence.database_url, evidence.data, evidence.pacs_url))[0])
+    seen = Counter(fault.kind for fault in check(replace(soak.site.evidence, ledger=changed))[0])
     assert seen["poison_unseen"] == 1

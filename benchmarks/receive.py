@@ -174,7 +174,11 @@ def rows(folder: Path, cases: Sequence[Case], names: Sequence[str], note: Callab
 
 
 def _row(case: Case, receivers: list[Receiver], folder: Path) -> Row:
-    able = [each for each in receivers if each.name != "plain" or case.sender == "sendfile"]
+    able = [
+        each
+        for each in receivers
+        if (each.name != "plain" or case.sender == "sendfile") and (each.name != "ours x2" or case.associations > 1)
+    ]
     traffic = {each.name: Traffic(case, each, folder / each.name) for each in able}
     processes = [process.pid for each in able for process in each.processes]
     try:

@@ -156,13 +156,19 @@ def _ours(folder: Path, stack: ExitStack, listeners: int = 1) -> Receiver:
         "CXR_MINIMUM_FREE_BYTES": "0",
     }
     if listeners > 1:
-        environment["CXR_LISTENERS"] = str(listeners)
+        environment["CXR_LISTENER_PROCESSES"] = str(listeners)
     subprocess.run(
         [sys.executable, "-m", "worker", "migrate"], check=True, capture_output=True, cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
     listener = _start(stack, [sys.executable, "-m", "worker", "listen"], folder, **environment)
-    return Receiver("ours", "CXRAI", port, data / "instances", processes=[listener])
+    return Receiver(
+        "ours" if listeners == 1 else f"ours x{listeners}", "CXRAI", port, data / "instances", processes=[listener]
+    )
+
+
+def _ours_twice(folder: Path, stack: ExitStack) -> Receiver:
+    return _ours(folder, stack, listeners=2)
 
 
 def _plain(folder: Path, stack: ExitStack) -> Receiver:
@@ -216,4 +222,12 @@ def _orthanc(folder: Path, stack: ExitStack) -> Receiver:
     return Receiver("Orthanc", "ORTHANC", port, objects, processes=[process], http_port=http_port)
 
 
-RECEIVERS = {"ours": _ours, "plain": _plain, "dcmtk": _dcmtk, "pynetdicom": _pynetdicom, "Orthanc": _orthanc}
+RECEIVERS = {
+    "ours": _ours,
+    "ours x2": _ours_twice,
+    "plain": _plain,
+    "dcmtk": _dcmtk,
+    "pynetdicom": _pynetdicom,
+    "Orthanc": _orthanc,
+}
+"""``ours x2`` has two listener processes."""

@@ -185,7 +185,8 @@ class BoundedServer(ThreadedAssociationServer):
     pdu_timeout_seconds: float = 60.0
     tls: CurrentTls | None = None
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, shared_port: bool = False, **keywords: Any) -> None:
+        self._shared_port = shared_port
         self._unasked: list[ref[Association]] = []  # weak: what an association holds must go with it
         self._unasked_lock = threading.Lock()
         self._handshaking: dict[socket.socket, str] = {}
@@ -195,7 +196,10 @@ class BoundedServer(ThreadedAssociationServer):
 
     def server_bind(self) -> None:
         """Bind with a large receive buffer, which accepted connections inherit."""
-        cast(socket.socket, self.socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        listening = cast(socket.socket, self.socket)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        if self._shared_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         super().server_bind()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:

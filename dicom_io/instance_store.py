@@ -32,7 +32,7 @@ QUARANTINE_KEPT = 0.9
 """The share that is left then, so that the folder is not looked through for each object."""
 QUARANTINE_COST_BYTES = 8192
 """Counted for an object beside its own bytes: two names, and two blocks that are not full."""
-SYNCING_THREADS = 8
+SYNCING_THREADS = 4
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Content = Iterable[bytes | memoryview] | SpooledDataSet
@@ -213,11 +213,11 @@ class InstanceStore:
 
     def _sync(self, descriptor: int, folders: Iterable[Path]) -> None:
         """Return when the file and the folders are on disk."""
-        writing = [self._syncing.submit(_fsync_folder, folder) for folder in folders]
+        others = [self._syncing.submit(_fsync_folder, folder) for folder in folders]
         try:
             os.fsync(descriptor)
         finally:
-            for one in wait(writing).done:
+            for one in wait(others).done:
                 one.result()
 
     def _count_quarantined(self, added_bytes: int) -> None:

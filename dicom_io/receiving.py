@@ -42,6 +42,8 @@ class ScpSettings:
     """For the port with TLS; None = there is none."""
     tls_port: int = 2762
     """TCP port for TLS, registered for DICOM; 0 takes a free one, see `StorageScp.tls_address`."""
+    shared_port: bool = False
+    """True lets other processes listen on the same ports (SO_REUSEPORT); the system deals connections out."""
     maximum_associations: int = 25
     maximum_pdu_bytes: int = 131072
     network_timeout_seconds: float = 300.0

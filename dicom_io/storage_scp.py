@@ -165,6 +165,7 @@ class StorageScp:
                 settings.ae_title,
                 self._ae.supported_contexts,
                 evt_handlers=handlers,
+                shared_port=settings.shared_port,
             )
         except OSError as error:
             raise PortTaken(error, settings.host, port) from error

@@ -22,9 +22,9 @@ import time
 from collections.abc import Callable
 from typing import cast
 
+from pynetdicom import fsm
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.fsm import DT_2, StateMachine
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.spool import SpooledDataSet
@@ -43,7 +43,7 @@ _P_DATA_TF = 4
 _COMMAND, _LAST = 1, 2  # bits of the message control header, PS3.8 E.2
 _LENGTHS_BETWEEN, _HEADER_BYTES = 4, 2
 """From the PDU's length to that of its only fragment, and from there to its value."""
-_KNOWN_SOURCE = "5b6b9085d6531f3c35f0ccb08552f553c1f82f383b271573a647aebde11d0438"
+_KNOWN_SOURCE = "07b78bf7aca742553a7a148d17cb4dfa203b6271946dcd5983b5a800a0acc0a3"
 
 
 def private_parts_changed() -> bool:
@@ -60,8 +60,7 @@ def source_digest() -> str:
         DULServiceProvider._decode_pdu,
         DIMSEMessage.decode_msg,
         DIMSEMessage.message_to_primitive,
-        DT_2,
-        StateMachine,  # the class as pynetdicom has it; `dicom_io.closing` replaces one of its methods
+        fsm,  # all of it: `dicom_io.closing` replaces one of its methods
         vars(AssociationSocket)["ready"].fget,
         AssociationSocket.recv,
     )
@@ -125,10 +124,14 @@ class StreamingDul(WokenDul):
     def _holds_something(self) -> bool:
         return bool(cast(HoldingSocket, self.socket).held) or super()._holds_something()
 
+    def _holds_back(self) -> bool:
+        """Let a sender that waits for no answer wait for us; each request holds a file open."""
+        return self.assoc.dimse.msg_queue.qsize() >= MAXIMUM_WAITING
+
     def _is_transport_event(self) -> bool:
         """Read what came; called by the reactor on every turn."""
-        if self.assoc.dimse.msg_queue.qsize() >= MAXIMUM_WAITING:
-            return False  # a sender that waits for no answer waits for us; each request holds a file open
+        if self._holds_back():
+            return False
         sink = self._sink()
         if sink is None:
             return bool(super()._is_transport_event())

@@ -24,14 +24,13 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.fsm import AR_7, DT_1
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.store_response import success_pdu
 
 LOOK_SECONDS = 0.02
 UNSETTLED_SECONDS = 0.001
-"""Between two looks while an association is closed."""
+"""Between two looks while an association is closed, or its sender is held back."""
 
 PRIVATE_PARTS = (
     DULServiceProvider.run_reactor,
@@ -43,8 +42,6 @@ PRIVATE_PARTS = (
     DIMSEServiceProvider.receive_primitive,
     DIMSEServiceProvider.get_msg,
     DIMSEServiceProvider.send_msg,
-    DT_1,
-    AR_7,
     AssociationSocket.send,
     Association._run_reactor,
     Association._serve_request,
@@ -121,7 +118,7 @@ class WokenDul(DULServiceProvider):
         if self._kill_thread or self.to_provider_queue.queue or self.event_queue.queue:
             return 0.0
         connection = self.socket.socket if self.socket is not None else None
-        if connection is None or self.state_machine.current_state in ("Sta1", "Sta13"):
+        if connection is None or self.state_machine.current_state in ("Sta1", "Sta13") or self._holds_back():
             return UNSETTLED_SECONDS
         if self._holds_something():
             return 0.0
@@ -133,6 +130,10 @@ class WokenDul(DULServiceProvider):
         if self._bell.listening in woken:
             self._bell.hush()
         return 0.0
+
+    def _holds_back(self) -> bool:
+        """Say whether nothing is to be read now, whatever comes."""
+        return False
 
     def _holds_something(self) -> bool:
         """Say whether something was read from the network already and still has to be looked at."""

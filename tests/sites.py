@@ -18,13 +18,14 @@ from sqlalchemy.orm import Session
 
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import SendOutcome, send
-from worker.processes.up import answers, settings_environment
+from worker.processes.up import answers
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import RunState
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
+from worker.settings.environment import settings_environment
 
 PATIENCE_SECONDS = 60.0
 QUICK: Mapping[str, Any] = {

@@ -25,12 +25,12 @@ from typer.testing import CliRunner
 
 from worker.care.backup import BackupError
 from worker.cli import app
-from worker.processes.up import settings_environment
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
+from worker.settings.environment import settings_environment
 
 OBJECTS = 1 + len(FLAGGED)
 

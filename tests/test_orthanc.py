@@ -23,8 +23,8 @@ from sites import QUICK, Site, wait_until
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
 from dicom_io.stamp import radiograph_from_pixels
-from worker.processes.up import settings_environment
 from worker.settings.config import DEFAULT_BUNDLE, Settings
+from worker.settings.environment import settings_environment
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)

@@ -27,13 +27,13 @@ from worker.care.forgetting import Forgotten, note_forgotten
 from worker.cli import app
 from worker.figures.overview import read_overview
 from worker.processes.gap_closing import GapCloser, opened_reconciler
-from worker.processes.up import settings_environment
 from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
 from worker.rows.gaps import close_gaps, next_gap, note_receiving, open_gaps, put_off
 from worker.rows.site_tables import Event, ReceptionGap, ServiceLease
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
+from worker.settings.environment import settings_environment
 from worker.settings.reconcile import Reconcile
 
 pytestmark = pytest.mark.timeout(300)

@@ -25,7 +25,6 @@ from worker.care.promotion import PromotionRefused, promote, proven_version, rol
 from worker.cli import app
 from worker.figures.overview import read_overview
 from worker.processes.lost_rings import give_up_used_up_runs, queued_runs_to_ring
-from worker.processes.up import settings_environment
 from worker.processes.work import require_usable
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery
@@ -38,6 +37,7 @@ from worker.runs.triage import triage
 from worker.runs.workplace import BundleUnusable, open_workplace
 from worker.sending.delivery import deliver
 from worker.settings.config import ConfigurationError, Settings, load_settings
+from worker.settings.environment import settings_environment
 
 OTHER = {**SAYS, "Pneumothorax": 0.30, "Mass": 0.88}
 """What the candidate says: no pneumothorax, but a mass."""

@@ -13,11 +13,12 @@ from bundles import write_test_bundle
 from services import free_port
 
 from worker.foundation.errors import AddressInUse, AlreadyRunning, StartError, UnmigratedDatabase
-from worker.foundation.service_process import Service
-from worker.processes.up import ServiceGaveUp, Supervisor, services, settings_environment
+from worker.foundation.service_process import Service, ServiceGaveUp
+from worker.processes.up import Supervisor, services
 from worker.rows.service_lock import sole_process
 from worker.runs.workplace import BundleUnusable
 from worker.settings.config import Settings, load_settings
+from worker.settings.environment import settings_environment
 
 
 def quiet_server() -> tuple[str, ...]:

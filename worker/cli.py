@@ -53,12 +53,20 @@ def up(
 
 
 @app.command(rich_help_panel=PROCESSES)
-def listen(config: ConfigOption = None) -> None:
+def listen(
+    member: Annotated[int, typer.Option("--member", min=0, hidden=True)] = 0,
+    config: ConfigOption = None,
+) -> None:
     """Receive studies over DICOM (Storage SCP and C-ECHO) and make them durable. Until SIGTERM or Ctrl-C."""
+    configure_logging()
+    settings = load_settings(config)
+    if settings.listener_processes > 1 and not member:
+        from worker.processes.listener_group import run_listeners
+
+        raise typer.Exit(run_listeners(settings))
     from worker.processes.listener import run_listener
 
-    configure_logging()
-    raise typer.Exit(run_listener(load_settings(config)))
+    raise typer.Exit(run_listener(settings, member=member))
 
 
 @app.command(rich_help_panel=PROCESSES)

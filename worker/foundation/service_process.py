@@ -11,11 +11,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from worker.foundation.errors import StartError
+
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_SECONDS = 40.0
 """A stopping process may finish what it has in hand this long (Celery's own soft shutdown takes 30 s)."""
+FIRST_RESTART_SECONDS = 1.0
+LONGEST_RESTART_SECONDS = 30.0
+STEADY_AFTER_SECONDS = 60.0
+"""A process that lived this long is restarted at once again when it dies."""
 _PR_SET_PDEATHSIG = 1
+
+
+class ServiceGaveUp(StartError):
+    """A process without which nothing makes sense could not be started; its own message stands above."""
 
 
 @dataclass
@@ -44,6 +54,39 @@ class Service:
         )
         self.started_at = time.monotonic()
         logger.info("%s started (pid %d)", self.name, self.process.pid)
+
+    def look_after(self, environment: Mapping[str, str], *, ready: bool) -> None:
+        """Start the process again if it has ended; not at once when it has just done so.
+
+        Parameters
+        ----------
+        ready
+            Whether everything has worked before.
+
+        Raises
+        ------
+        ServiceGaveUp
+            This is essential and never worked.
+        """
+        if self.process is None or self.process.poll() is None:
+            return
+        if self.restart_at == 0.0:
+            self._plan_restart(self.process.returncode, ready=ready)
+        elif time.monotonic() >= self.restart_at:
+            self.restart_at = 0.0
+            self.start(environment)
+
+    def _plan_restart(self, exit_status: int, *, ready: bool) -> None:
+        if self.essential and not ready:
+            raise ServiceGaveUp(
+                f"the {self.name} ended with status {exit_status} before it was ready; see its message above"
+            )
+        lived_seconds = time.monotonic() - self.started_at
+        self.restarts = 0 if lived_seconds >= STEADY_AFTER_SECONDS else self.restarts + 1
+        doubled_seconds = FIRST_RESTART_SECONDS * 2 ** (self.restarts - 1)
+        wait_seconds = min(doubled_seconds, LONGEST_RESTART_SECONDS) if self.restarts else 0.0
+        self.restart_at = time.monotonic() + wait_seconds
+        logger.error("%s ended with status %d; starting it again in %.0f s", self.name, exit_status, wait_seconds)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM if the process lives."""

@@ -47,7 +47,8 @@ def scp_settings(settings: Settings) -> ScpSettings:
         accept_unknown_callers=settings.accept_unknown_sources,
         tls=settings.listen_tls.files() if settings.listen_tls else None,
         tls_port=settings.listen_tls.port if settings.listen_tls else 0,
-        maximum_associations=settings.maximum_associations,
+        shared_port=settings.listener_processes > 1,
+        maximum_associations=-(-settings.maximum_associations // settings.listener_processes),
         maximum_pdu_bytes=settings.maximum_pdu_bytes,
         network_timeout_seconds=settings.network_timeout_seconds,
         dimse_timeout_seconds=settings.dimse_timeout_seconds,
@@ -56,13 +57,15 @@ def scp_settings(settings: Settings) -> ScpSettings:
     )
 
 
-def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> int:
+def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None, member: int = 0) -> int:
     """Receive until SIGTERM or SIGINT; associations under way may finish. Returns the exit status, 0 when clean.
 
     Parameters
     ----------
     on_ready
         Called once, when the port is bound.
+    member
+        Which of several listener processes this is, from 1 on; 0 = the only one.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
     engine = open_engine(settings.effective_database_url)
     try:
         require_current_schema(engine)
-        with sole_process(SERVICE, settings.data_dir):
+        with sole_process(f"{SERVICE}-{member}" if member else SERVICE, settings.data_dir):
             bell = LateBell()
             store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
             store.remove_partial_files()
@@ -80,7 +83,7 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
             intake = Intake(settings, sessions, store, bell)
             take_commitment = answer_taker(sessions, settings, SERVICE)
             gaps = GapCloser(settings, sessions, intake)
-            with _worklist(settings, engine) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
+            with _worklist(settings, engine, member) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
                 scp = StorageScp(scp_settings(settings), intake, take_commitment, worklist)
                 _serve(scp, settings, gaps, bell, on_ready)
     finally:
@@ -89,7 +92,7 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
 
 
 @contextmanager
-def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
+def _worklist(settings: Settings, engine: Engine, member: int) -> Iterator[UpsScp | None]:
     """Offer the worklist of workitems while the block runs, where one is configured."""
     if settings.ups is None:
         yield None
@@ -100,10 +103,11 @@ def _worklist(settings: Settings, engine: Engine) -> Iterator[UpsScp | None]:
     from worker.ups.worklist import DatabaseWorklist
 
     sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
-    holder = f"{socket.gethostname()}:{settings.listening_ports[0]}"
+    holder = f"{socket.gethostname()}:{settings.listening_ports[0]}" + (f"#{member}" if member else "")
     couriers = Couriers(settings, settings.ups, sessions, reading, holder)
-    with sessions.begin() as session:
-        announce_restart(session, couriers.ae_titles)
+    if member <= 1:  # of several processes one speaks for all
+        with sessions.begin() as session:
+            announce_restart(session, couriers.ae_titles)
     couriers.start()
     try:
         yield UpsScp(DatabaseWorklist(settings, settings.ups, sessions, reading, couriers.wake))

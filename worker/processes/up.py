@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
 import socket
 import time
@@ -15,24 +13,17 @@ from types import FrameType
 
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import echo
-from worker.foundation.errors import AddressInUse, StartError
+from worker.foundation.errors import AddressInUse
 from worker.foundation.service_process import Service, stop_in_order
 from worker.processes.work import require_usable
 from worker.rows.service_lock import sole_process
 from worker.settings.config import Settings
+from worker.settings.environment import settings_environment
 
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_SECONDS = 0.2
 CONNECT_SECONDS = 2.0
-FIRST_RESTART_SECONDS = 1.0
-LONGEST_RESTART_SECONDS = 30.0
-STEADY_AFTER_SECONDS = 60.0
-"""A process that lived this long is restarted at once again when it dies."""
-
-
-class ServiceGaveUp(StartError):
-    """The listener could not be started; its own message stands above."""
 
 
 def services(*, worklist: bool, hl7: bool = False, shadow: bool = False) -> list[Service]:
@@ -94,32 +85,11 @@ class Supervisor:
 
     def _look_after_all(self) -> None:
         for service in self.services:
-            self._look_after(service)
+            service.look_after(self.environment, ready=self.ready)
         if not self.ready and answers(self.settings):
             self.ready = True
             logger.info("ready: %s listens on %s", self.settings.ae_title, _listen_address(self.settings))
             self.on_ready()
-
-    def _look_after(self, service: Service) -> None:
-        if service.process is None or service.process.poll() is None:
-            return
-        if service.restart_at == 0.0:
-            self._plan_restart(service, service.process.returncode)
-        elif time.monotonic() >= service.restart_at:
-            service.restart_at = 0.0
-            service.start(self.environment)
-
-    def _plan_restart(self, service: Service, exit_status: int) -> None:
-        if service.essential and not self.ready:
-            raise ServiceGaveUp(
-                f"the {service.name} ended with status {exit_status} before it was ready; see its message above"
-            )
-        lived_seconds = time.monotonic() - service.started_at
-        service.restarts = 0 if lived_seconds >= STEADY_AFTER_SECONDS else service.restarts + 1
-        doubled_seconds = FIRST_RESTART_SECONDS * 2 ** (service.restarts - 1)
-        wait_seconds = min(doubled_seconds, LONGEST_RESTART_SECONDS) if service.restarts else 0.0
-        service.restart_at = time.monotonic() + wait_seconds
-        logger.error("%s ended with status %d; starting it again in %.0f s", service.name, exit_status, wait_seconds)
 
 
 def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], None] = lambda: None) -> int:
@@ -181,18 +151,6 @@ def answers(settings: Settings) -> bool:
     calling = settings.sources[0].ae_title if settings.sources else settings.ae_title
     problem = echo(Peer(settings.ae_title, host, settings.listen_port), calling)
     return not problem or "rejected the association" in problem
-
-
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """Return this process's environment with exactly these settings in it, for a child process."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith("CXR_") or name == "CXR_FAILPOINT"
-    }
-    given = settings.model_dump(mode="json", exclude_none=True)
-    written = {
-        f"CXR_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in given.items()
-    }
-    return inherited | written
 
 
 @contextmanager

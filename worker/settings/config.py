@@ -122,8 +122,12 @@ class Settings(BaseSettings):
     """False closes ``listen_port``: DICOM comes in by TLS only, on the port of ``listen_tls``."""
     listen_tls: ListenTls | None = None
     """A second port for DICOM over TLS; None = there is none."""
+    listener_processes: int = Field(1, ge=1, le=64)
+    """Processes that receive on the same ports; more than one pays where several senders send at the same time, cores
+    are idle, and the database is PostgreSQL (SQLite takes one writer at a time). Linux only."""
     maximum_associations: int = Field(25, ge=1)
-    """Simultaneous associations; one more is rejected as transient."""
+    """Simultaneous associations of all listener processes; one more is rejected as transient. Each process takes its
+    share, rounded up."""
     maximum_pdu_bytes: int = Field(131072, ge=4096)
     network_timeout_seconds: float = Field(300.0, gt=0)
     dimse_timeout_seconds: float = Field(120.0, gt=0)

@@ -24,12 +24,14 @@ IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN, JPEG = (
     "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.4.50",
 )  # fmt: skip
-CONTEXTS = (
+Context = tuple[int, str, tuple[str, ...]]
+"""Context id, abstract syntax, transfer syntaxes."""
+CONTEXTS: tuple[Context, ...] = (
     (1, VERIFICATION, (IMPLICIT,)), (3, DX, (EXPLICIT,)), (5, DX, (IMPLICIT,)), (7, DX, (DEFLATED,)),
     (9, DX, (BIG_ENDIAN,)), (11, DX, (JPEG,)), (13, CT, (EXPLICIT, IMPLICIT)), (15, COMMITMENT, (IMPLICIT,)),
     (17, STUDY_FIND, (IMPLICIT,)), (19, UPS_PUSH, (EXPLICIT,)), (21, "1.3.6.1.4.1.99999.1", (EXPLICIT,)),
 )  # fmt: skip
-"""Context id, abstract syntax, transfer syntaxes; a listener accepts some of them."""
+"""A listener accepts some of them."""
 STORAGE_CONTEXTS = (3, 5, 7, 9, 11)
 DEFLATED_CONTEXT = 7
 STUDIES = 40
@@ -52,9 +54,9 @@ Elements = list[tuple[int, bytes]]
 """Of a command set: element of group 0000, value."""
 
 
-def associate_request(draw: random.Random | None = None) -> bytes:
+def associate_request(draw: random.Random | None = None, proposed: Sequence[Context] = CONTEXTS) -> bytes:
     """Return an A-ASSOCIATE-RQ (PS3.8 9.3.2): a good one, or with a draw one that is wrong in some field."""
-    contexts = [_context(*context) for context in CONTEXTS]
+    contexts = [_context(*context) for context in proposed]
     user = [_item(0x51, struct.pack(">I", 131072)), _item(0x52, b"1.2.3.4"), _item(0x55, b"FUZZ")]
     called, version, application = b"CXRAI", 1, b"1.2.840.10008.3.1.1.1"
     if draw is not None:
@@ -136,7 +138,7 @@ def mutated_command(draw: random.Random) -> bytes:
     elements = _elements(field, abstract if draw.random() < 0.8 else draw.choice(_UIDS), data_set=data)
     for _ in range(draw.randint(1, 3)):
         elements = draw.choice(_COMMAND_KINDS)(elements, draw)
-    encoded = _encoded(elements)
+    encoded = encoded_command(elements)
     if draw.random() < 0.2:
         encoded = damaged_bytes(encoded, draw)
     follows = data if draw.random() < 0.9 else not data
@@ -169,7 +171,7 @@ def echo(message_id: int) -> bytes:
 
 def command(field: int, sop_class: str, uid: str = "2.25.7", message_id: int = 7, *, data_set: bool = False) -> bytes:
     """Return a good command set, Implicit VR Little Endian with its group length."""
-    return _encoded(_elements(field, sop_class, uid, message_id, data_set=data_set))
+    return encoded_command(_elements(field, sop_class, uid, message_id, data_set=data_set))
 
 
 def message(context: int, command_set: bytes, data: bytes, draw: random.Random) -> bytes:
@@ -238,7 +240,8 @@ def _elements(field: int, sop_class: str, uid: str = "2.25.7", message_id: int =
     return sorted(found)
 
 
-def _encoded(elements: Elements) -> bytes:
+def encoded_command(elements: Elements) -> bytes:
+    """Return a command set of these elements, good or not, with its group length."""
     body = b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in _even(elements))
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 

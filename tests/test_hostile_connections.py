@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from factories import chest_radiograph, write_dicom
 from pdu_fuzzing import Connection
-from pdu_mutations import associate_request, good_store
+from pdu_mutations import DX, EXPLICIT, associate_request, command, encoded_command, good_store, message
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -128,10 +128,7 @@ def test_an_image_that_comes_byte_by_byte_is_cut(scp: StorageScp, tmp_path: Path
 def test_a_sender_that_does_not_wait_for_answers_is_held_back(scp: StorageScp, tmp_path: Path) -> None:
     """PS3.7 D.3.3.3: without a negotiated window one request at a time; each waiting one holds a file open."""
     draw, objects = random.Random(7), 300
-    connection = Connection(scp.address)
-    connection.say(associate_request())
-    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
-    assert answer is not None and answer[0] == 2
+    connection = opened(scp)
     requests = b"".join(good_store(draw) for _ in range(objects))
     before, most, answered = open_descriptors(), 0, 0
     sending = threading.Thread(target=connection.say, args=(requests,))
@@ -144,6 +141,66 @@ def test_a_sender_that_does_not_wait_for_answers_is_held_back(scp: StorageScp, t
     assert answered == objects
     assert most <= before + 2 * MAXIMUM_WAITING
     require_an_image_gets_in(scp, tmp_path)
+
+
+ODD_REQUESTS = {
+    "no transfer syntax": associate_request(proposed=[(1, DX, ())]),
+    "an even context": associate_request(proposed=[(2, DX, (EXPLICIT,))]),
+    "no protocol version": associate_request().replace(b"\0\1\0\0CXRAI", b"\0\0\0\0CXRAI"),
+}
+ODD_COMMANDS = {
+    "no command field": encoded_command([(2, DX.encode())]),
+    "no data set type": encoded_command([(2, DX.encode()), (0x0100, b"\1\0")]),
+    "a field twice": encoded_command([(0x0100, b"\1\0\1\0"), (0x0800, b"\1\1")]),
+    "an unknown field": encoded_command([(0x0100, b"\xff\x7f"), (0x0800, b"\1\1")]),
+}
+
+
+@pytest.mark.parametrize("request_bytes", ODD_REQUESTS.values(), ids=ODD_REQUESTS)
+def test_a_request_that_is_not_understood_ends_its_connection_at_once(scp: StorageScp, request_bytes: bytes) -> None:
+    connection = Connection(scp.address)
+    connection.say(request_bytes)
+    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
+    assert answer is not None and answer[0] in (3, 7)
+    assert (connection.end() or CUT_WITHIN_SECONDS) < 5.0  # it was the ACSE timeout, with the socket open
+
+
+@pytest.mark.parametrize("command_bytes", ODD_COMMANDS.values(), ids=ODD_COMMANDS)
+def test_a_command_that_is_not_understood_is_aborted(scp: StorageScp, command_bytes: bytes) -> None:
+    connection = opened(scp)
+    connection.say(message(3, command_bytes, b"", random.Random(1)))
+    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
+    assert answer is not None and answer[0] == 7
+    assert (connection.end() or CUT_WITHIN_SECONDS) < 5.0
+
+
+def test_another_service_of_a_storage_class_is_an_unrecognised_operation(scp: StorageScp) -> None:
+    connection = opened(scp)
+    connection.say(message(3, command(0x0130, DX), b"", random.Random(1)))
+    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
+    assert answer is not None and b"\0\0\0\x09\2\0\0\0\x11\2" in answer  # (0000,0900) is 0x0211
+    connection.end()
+
+
+def test_nonsense_behind_an_abort_is_hung_up_on(scp: StorageScp) -> None:
+    connection = opened(scp)
+    for _ in range(50):
+        connection.say(b"\xff" * 60)
+        time.sleep(0.02)
+    until = time.monotonic() + CUT_WITHIN_SECONDS
+    aborts = list(iter(lambda: connection.hear(until), None))
+    hung_up = connection.ended
+    connection.end()
+    assert hung_up
+    assert len(aborts) <= 2
+
+
+def opened(scp: StorageScp) -> Connection:
+    connection = Connection(scp.address)
+    connection.say(associate_request())
+    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
+    assert answer is not None and answer[0] == 2
+    return connection
 
 
 def open_descriptors() -> int:

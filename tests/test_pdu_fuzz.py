@@ -19,7 +19,7 @@ from worker.settings.config import Settings
 WARM_UP = 0.25
 """The share of mutations before the first look at the memory: caches fill, threads leave their arenas behind."""
 MOST_GROWTH_BYTES = 48 << 20
-UNEXPECTED = re.compile(r"Traceback|Exception in|unexpected \w+Error|CRITICAL|[\x00-\x08\x0b-\x1f]")
+UNEXPECTED = re.compile(r"Traceback|Exception in thread|unexpected \w+Error|CRITICAL|[\x00-\x08\x0b-\x1f]")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from soak import Soak
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SABOTAGED = {
     "drop fsyncs": ("power cut", "lost_instance"),
-    "remove claim": ("messages doubled and reordered", "claimed_twice"),
     "draw uids": ("worker dies after result files", "other_name"),
 }
 """The fault that brings it to light, and what the checker must complain of."""

@@ -17,14 +17,6 @@ def drop_fsyncs() -> None:
     os.fsync = lambda _descriptor: None
 
 
-def remove_claim() -> None:
-    """Let every worker have every run that is not over, whoever works on it."""
-    import worker.rows.leases as leases
-    from worker.rows.tables import Run, RunState
-
-    leases.is_claimable = lambda _now: Run.state.in_([RunState.QUEUED, RunState.RUNNING])
-
-
 def draw_uids() -> None:
     """Give results UIDs by chance."""
     import secrets
@@ -34,7 +26,7 @@ def draw_uids() -> None:
     uids.deterministic_uid = lambda *_parts: f"2.25.{secrets.randbits(128)}"
 
 
-SABOTAGES = {"drop fsyncs": drop_fsyncs, "remove claim": remove_claim, "draw uids": draw_uids}
+SABOTAGES = {"drop fsyncs": drop_fsyncs, "draw uids": draw_uids}
 
 if journal := os.environ.get(JOURNAL_VARIABLE):
     note_fsyncs(journal)

@@ -240,6 +240,8 @@ def read_only_database(scene: Scene) -> str:
 
 
 def fill_disk(scene: Scene) -> str:
+    if not scene.site.data.is_mount():  # unmounted meanwhile, at the end of a soak: never fill the machine's own disk
+        return ""
     filler = scene.site.data / "filler"
     with filler.open("ab", buffering=0) as file:
         proof = ""

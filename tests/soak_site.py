@@ -36,7 +36,7 @@ Launch = Callable[[str | None], "subprocess.Popen[bytes]"]
 QUEUE = "routine"
 START_SECONDS = 180.0
 """For a machine that has much else to do."""
-DISK_BYTES = 2_000_000_000
+DISK_BYTES = 6_000_000_000
 LEASE_SECONDS = 5.0
 PATCHES = Path(__file__).resolve().parent / "process_patches"
 WORKER_PARTS = ("listener", "sweeper", "triage", "delivery")

@@ -32,6 +32,8 @@ QUARANTINE_KEPT = 0.9
 """The share that is left then, so that the folder is not looked through for each object."""
 QUARANTINE_COST_BYTES = 8192
 """Counted for an object beside its own bytes: two names, and two blocks that are not full."""
+LASTING_FOLDERS = 10_000
+"""Remembered as safely on disk; forgetting one costs an fsync."""
 SYNCING_THREADS = 4
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -85,6 +87,8 @@ class InstanceStore:
         self._quarantined_bytes: int | None = None
         """Of all refused objects; None = nobody has looked yet."""
         self._quarantine_lock = threading.Lock()
+        self._lasting: dict[Path, int] = {}
+        """Folders whose names this process has brought to disk, with their inodes."""
         self._syncing = ThreadPoolExecutor(SYNCING_THREADS, thread_name_prefix="fsync")  # starts threads when used
 
     def write(
@@ -201,15 +205,32 @@ class InstanceStore:
         journalling file system does in one go. Where the name exists already, its file may be what an earlier sender
         was promised: it is replaced only by one that is on disk.
         """
-        grown = _make_folders(self.root, folder)
+        unsure = self._make_folders(folder)
+        parents = [path.parent for path in unsure]
         final = folder / f"{sha256[:16]}{suffix}"
         if _took_name(partial, final):
-            self._sync(descriptor, [*grown, folder])
+            self._sync(descriptor, [*parents, folder])
         else:
-            self._sync(descriptor, grown)
+            self._sync(descriptor, parents)
             partial.replace(final)
             _fsync_folder(folder)
+        self._note_lasting(unsure)
         return StoredFile(final.relative_to(self.root).as_posix(), os.fstat(descriptor).st_size, sha256)
+
+    def _make_folders(self, folder: Path) -> dict[Path, int]:
+        """Make `folder` and what lies between it and the root; return those that a power cut may take, with inodes.
+
+        That a folder exists says nothing: whoever made it may have died before its name was on disk.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        between = [path for path in (folder, *folder.parents) if path.is_relative_to(self.root)]
+        inodes = {path: path.stat().st_ino for path in between}
+        return {path: inode for path, inode in inodes.items() if self._lasting.get(path) != inode}
+
+    def _note_lasting(self, folders: dict[Path, int]) -> None:
+        if len(self._lasting) > LASTING_FOLDERS:
+            self._lasting.clear()
+        self._lasting |= folders
 
     def _sync(self, descriptor: int, folders: Iterable[Path]) -> None:
         """Return when the file and the folders are on disk."""
@@ -258,14 +279,6 @@ def _took_name(partial: Path, final: Path) -> bool:
             return False
         raise
     return True
-
-
-def _make_folders(root: Path, folder: Path) -> list[Path]:
-    """Make `folder` and what lies between it and `root`; return the parents that gained an entry, still to fsync."""
-    missing = [path for path in (folder, *folder.parents) if path.is_relative_to(root) and not path.is_dir()]
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-    return [path.parent for path in missing]
 
 
 def _fsync_folder(folder: Path) -> None:

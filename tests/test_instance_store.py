@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -139,3 +140,19 @@ def test_a_file_system_without_hard_links_does(store, monkeypatch):
     stored = store.write("1.2", "1.2.3", [b"whole"])
     assert store.open_path(stored.path).read_bytes() == b"whole"
     assert [path for path in store.root.rglob("*") if path.is_file()] == [store.root / stored.path]
+
+
+def test_a_folder_left_by_a_killed_process_is_brought_to_disk_with_the_image(tmp_path, monkeypatch):
+    """A power cut takes a folder whose name nobody has fsynced, and what lies in it; a soak lost an image so."""
+    store = InstanceStore(tmp_path / "instances")
+    left = store.root / "1.2.3" / "1.2.3.4"
+    left.mkdir(parents=True)
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    stored = store.write("1.2.3", "1.2.3.4", [b"image"])
+    assert {store.root, left.parent, left} <= set(synced)
+    assert stored.sha256 == hashlib.sha256(b"image").hexdigest()
+    synced.clear()
+    store.write("1.2.3", "1.2.3.5", [b"another"])
+    assert left.parent in synced
+    assert store.root not in synced, "the folder of the study is known to be on disk"

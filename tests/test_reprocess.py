@@ -37,7 +37,7 @@ from worker.processes.backfill import is_over
 from worker.processes.lost_rings import abandoned_runs_to_ring, give_up_used_up_runs
 from worker.processes.up import settings_environment
 from worker.rows.backfills import end_abandoned_runs, take_next
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
 from worker.rows.delivery_tables import Delivery, Notification
 from worker.rows.leases import claim_run
 from worker.rows.migrate import upgrade
@@ -68,10 +68,14 @@ def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_
     return Bench(settings, sessions)
 
 
+def listed(writing: SessionFactory, backfill_id: int, stopped: Callable[[], bool] = lambda: False) -> Listed:
+    return list_studies(session_factory(writing.kw["bind"], read_only=True), writing, backfill_id, stopped)
+
+
 def ordered(bench: Bench, wanted: Wanted = ALL) -> int:
     with bench.sessions.begin() as session:
         backfill, _new = order(session, wanted, "anna")
-    list_studies(bench.sessions, backfill.id)
+    listed(bench.sessions, backfill.id)
     return backfill.id
 
 
@@ -104,12 +108,10 @@ def test_an_order_lists_what_can_be_analysed_newest_first_and_counts_what_cannot
         add_instance(session, add_study(session, state=StudyState.HELD))
         add_instance(session, add_study(session, state=StudyState.QUEUED))
         first, new = order(session, ALL, "anna")
-    assert new and list_studies(sessions, first.id) == Listed(3, 1, 1)
+    assert new and listed(sessions, first.id) == Listed(3, 1, 1)
     with sessions.begin() as session:
-        listed = session.execute(
-            select(BackfillStudy.study_instance_uid, BackfillStudy.state).order_by(BackfillStudy.id)
-        )
-        assert listed.all() == [
+        rows = session.execute(select(BackfillStudy.study_instance_uid, BackfillStudy.state).order_by(BackfillStudy.id))
+        assert rows.all() == [
             (uids[1], "waiting"), (uids[2], "waiting"), (uids[0], "waiting"), (gone.study_instance_uid, "missing")
         ]  # fmt: skip
         assert "deleted" in (not_done(session, first.id, 5)[0].reason or "")
@@ -119,7 +121,7 @@ def test_an_order_lists_what_can_be_analysed_newest_first_and_counts_what_cannot
             {"source": "OTHER"}, {"finding": "Mass"}, {"finding": "Nodule"}, {"until": LONG_AGO + timedelta(days=1)},
         )]  # fmt: skip
         assert len({first.id, *narrowed}) == 5
-    found = [list_studies(sessions, backfill_id) for backfill_id in narrowed]
+    found = [listed(sessions, backfill_id) for backfill_id in narrowed]
     assert [(each.to_do, each.missing) for each in found] == [(0, 1), (3, 0), (0, 0), (0, 0)]
     with sessions() as session:
         ended = session.scalars(select(Backfill.id).where(Backfill.ended_at.is_not(None)))
@@ -133,8 +135,8 @@ def test_listing_goes_on_where_it_was_interrupted(sessions: SessionFactory, monk
             add_triaged_study(session, {}, delivery_state=None)
         backfill, _ = order(session, ALL, "anna")
     answers = iter([False, True])
-    assert list_studies(sessions, backfill.id, lambda: next(answers)).to_do == 3
-    assert list_studies(sessions, backfill.id).to_do == 7
+    assert listed(sessions, backfill.id, lambda: next(answers)).to_do == 3
+    assert listed(sessions, backfill.id).to_do == 7
     with sessions() as session:
         assert session.scalar(select(func.count(BackfillStudy.study_instance_uid.distinct()))) == 10
 
@@ -289,8 +291,6 @@ def test_a_persons_requeue_does_not_wait_for_the_backfill(bench: Bench) -> None:
 
 @pytest.fixture
 def own_bench(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Bench:
-    from worker.rows.database import open_engine, session_factory
-
     write_test_bundle(tmp_path / "bundle")
     write_test_bundle(tmp_path / "candidate", OTHER, version="0.0.2")
     settings = make_settings(
@@ -387,7 +387,7 @@ def test_100_000_studies_are_ordered_in_steps_that_hold_nobody_up(
     listener = threading.Thread(target=write_as_the_listener_does)
     listener.start()
     began = time.monotonic()
-    found = list_studies(sessions, backfill.id)
+    found = listed(sessions, backfill.id)
     seconds = time.monotonic() - began
     over.set()
     listener.join()
@@ -397,6 +397,7 @@ def test_100_000_studies_are_ordered_in_steps_that_hold_nobody_up(
             f" meanwhile, the median {statistics.median(waits):.3f} s, the longest {max(waits):.2f} s"
         )
     assert found.to_do == number + 1
+    assert statistics.median(waits) < 0.5
     assert max(waits) < 5.0
     began = time.monotonic()
     with sessions() as session:

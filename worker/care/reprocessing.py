@@ -7,6 +7,7 @@ was interrupted anywhere goes on there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +26,9 @@ from worker.rows.states import BackfillState, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
-STEP_STUDIES = 1000
+STEP_STUDIES = 500
+PAUSE_SECONDS = 0.1
+"""As long as SQLite lets a writer sleep at most before it asks for the lock again."""
 SETTLED = (StudyState.TRIAGED, StudyState.NOT_ANALYSED, StudyState.OUT_OF_SCOPE, StudyState.FAILED)
 """Studies that are not on their way through anyhow, and not held."""
 DELETED = "its images were deleted here, as the retention of this site says"
@@ -148,37 +151,57 @@ def _count(found: Listed, deleted: bool | None) -> None:
         found.to_do += 1
 
 
-def list_studies(sessions: SessionFactory, backfill_id: int, stopped: Callable[[], bool] = lambda: False) -> Listed:
-    """List the order's studies where that is not done yet, newest first; returns what was found just now."""
+def list_studies(
+    reading: SessionFactory, writing: SessionFactory, backfill_id: int, stopped: Callable[[], bool] = lambda: False
+) -> Listed:
+    """List the order's studies where that is not done yet, newest first; returns what was found just now.
+
+    After each step there is a pause: SQLite's one lock goes to whoever happens to ask, and live writers must get it.
+    """
     found = Listed()
     while not stopped():
-        with sessions.begin() as session:
-            if not list_step(session, backfill_id, found):
-                return found
+        if not list_step(reading, writing, backfill_id, found):
+            return found
+        time.sleep(PAUSE_SECONDS)
     return found
 
 
-def list_step(session: Session, backfill_id: int, found: Listed) -> bool:
-    """List the next ``STEP_STUDIES``; returns whether there may be more. Two that list at once take turns."""
-    backfill = session.get_one(Backfill, backfill_id, with_for_update=True, populate_existing=True)
-    if backfill.listed_at is not None:
-        return False
+def list_step(reading: SessionFactory, writing: SessionFactory, backfill_id: int, found: Listed) -> bool:
+    """List the next ``STEP_STUDIES``; returns whether there may be more. Of two that list at once one gives way."""
+    with reading() as session:
+        backfill = session.get_one(Backfill, backfill_id)
+        if backfill.listed_at is not None:
+            return False
+        place = backfill.listed_study
+        step = _next_studies(session, backfill)
+        judged = _judged(session, step)
+    with writing.begin() as session:
+        backfill = session.get_one(Backfill, backfill_id, with_for_update=True)
+        if backfill.listed_at is not None or backfill.listed_study != place:
+            return True
+        _write_step(session, backfill, step, judged)
+    for _uid, deleted in judged:
+        _count(found, deleted)
+    return len(step) == STEP_STUDIES
+
+
+def _write_step(
+    session: Session,
+    backfill: Backfill,
+    step: Sequence[Row[str, datetime]],
+    judged: Sequence[tuple[str, bool | None]],
+) -> None:
     now = database_now(session)
-    step = _next_studies(session, backfill)
-    judged = _judged(session, step)
-    rows = [_mark(backfill_id, uid, deleted, now) for uid, deleted in judged if deleted is not None]
+    rows = [_mark(backfill.id, uid, deleted, now) for uid, deleted in judged if deleted is not None]
     if rows:
         session.execute(insert(BackfillStudy), rows)
     backfill.nothing_to_analyse += len(judged) - len(rows)
-    for _uid, deleted in judged:
-        _count(found, deleted)
-    if len(step) < STEP_STUDIES:
-        backfill.listed_at = now
-        session.flush()
-        end_if_done(session, backfill_id)
-        return False
-    backfill.listed_time, backfill.listed_study = step[-1].first_received_at, step[-1].study_instance_uid
-    return True
+    if len(step) == STEP_STUDIES:
+        backfill.listed_time, backfill.listed_study = step[-1].first_received_at, step[-1].study_instance_uid
+        return
+    backfill.listed_at = now
+    session.flush()
+    end_if_done(session, backfill.id)
 
 
 def _mark(backfill_id: int, uid: str, deleted: bool, now: datetime) -> dict[str, object]:

@@ -137,7 +137,7 @@ def _carry_out(
     if not as_json_text:
         _say(f"backfill {backfill.id}, {'ordered now' if new else 'goes on'}; Ctrl-C stops, the same command goes on")
     with _stoppable() as stopped:
-        list_studies(sessions, backfill.id, stopped.is_set)
+        list_studies(reading, sessions, backfill.id, stopped.is_set)
         if not stopped.is_set() and not is_over(sessions, backfill.id, settings):
             with backfill_processes(settings, backfill.id, number) as processes:
                 _watch(reading, backfill.id, processes, stopped, shown=not as_json_text)

@@ -1,0 +1,107 @@
+"""A study costs the same whether it is the first or the ten-thousandth: statements, processor time, memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from benches import Bench
+from bundles import write_test_bundle
+from factories import chest_radiograph
+from sqlalchemy import event
+
+from worker.rows.database import SessionFactory
+from worker.settings.config import Settings
+
+STEP, STEPS = int(os.environ.get("CXR_TEST_STUDIES", "400")) // 16, (1, 4, 16)
+"""Studies of the slow test: 1x, 4x and 16x of this, all in one database."""
+MOST_GROWTH = 1.15
+MOST_GROWN_BYTES = 16 << 20
+
+
+@pytest.fixture
+def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
+    write_test_bundle(tmp_path / "bundle")
+    archive = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 9}
+    settings = make_settings(
+        bundles={"default": tmp_path / "bundle"},
+        accept_unknown_sources=True,
+        destinations=[archive],
+        lease_seconds=4000,  # renewals would count as statements where the machine is slow
+        lease_renewal_seconds=2000,
+    )
+    return Bench(settings, sessions)
+
+
+@contextmanager
+def statements(bench: Bench) -> Iterator[list[str]]:
+    """Collect the SQL that the block sends."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    engine = bench.sessions.kw["bind"]
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def test_the_number_of_statements_of_a_study_does_not_grow_with_those_before_it(bench: Bench) -> None:
+    counts = []
+    for _ in range(9):
+        with statements(bench) as sent:
+            assert bench.triage(chest_radiograph()).state == "triaged"
+        counts.append(len(sent))
+    assert counts[0] > 10, "statements are counted"
+    assert set(counts[2:]) == {counts[1]}, counts  # the first may ask the server once for what it can
+
+
+def test_one_more_image_costs_the_same_number_of_statements_each_time(bench: Bench) -> None:
+    def cost(images: int) -> int:
+        first = chest_radiograph()
+        uid = str(first.StudyInstanceUID)
+        series = [first, *(chest_radiograph(StudyInstanceUID=uid) for _ in range(images - 1))]
+        with statements(bench) as sent:
+            bench.triage(*series)
+        return len(sent)
+
+    cost(1)
+    one, two, three, four = (cost(images) for images in (1, 2, 3, 4))
+    assert one < two and two - one == three - two == four - three
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_time_and_memory_of_a_study_stay_as_they_are(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(STEP):
+        bench.triage(chest_radiograph())
+    medians, sizes, done = {}, {}, STEP
+    for step in STEPS:
+        seconds = []
+        for _ in range(step * STEP):
+            image, began = chest_radiograph(), time.process_time()
+            assert bench.triage(image).state == "triaged"
+            seconds.append(time.process_time() - began)
+        done += step * STEP
+        gc.collect()
+        medians[step], sizes[step] = statistics.median(seconds), resident_bytes()
+        with capsys.disabled():
+            print(
+                f"\n{bench.sessions.kw['bind'].dialect.name} {step}x ({step * STEP} studies, {done} in all):"
+                f" median {1e3 * medians[step]:.1f} ms of processor, {sizes[step] >> 20} MiB"
+            )
+    assert medians[STEPS[-1]] <= MOST_GROWTH * medians[STEPS[0]]
+    assert sizes[STEPS[-1]] - sizes[STEPS[0]] <= MOST_GROWN_BYTES
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

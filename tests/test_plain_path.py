@@ -1,0 +1,163 @@
+"""Fast is no other truth: what the worker says of a file is what the plain way says, step by step in floating point.
+
+The plain way is pydicom's ``pixel_array`` with whatever decoder it finds, pydicom's modality and VOI functions over the
+whole frame in float64, Pillow on floating point, and an eager torch network. Nothing is rounded on it; the worker
+rounds to grey levels twice, which is all that may lie between them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from factories import write_dicom
+from PIL import Image
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from samples import SHARED, shared
+
+from dicom_io.dicom_file import read_dicom_file
+from dicom_io.fidelity import Decoding
+from dicom_io.grey_scale import GreyScale
+from dicom_io.pixels import read_radiograph
+from dicom_io.stamp import radiograph_from_pixels
+from model.bundle import Bundle, load_bundle, read_weights
+from model.classifier import Classifier
+from model.densenet import network_with
+from model.preprocess import GREY_MEAN, GREY_STD, INPUT_SIZE_PX, normalise, to_uint8_224
+from training.data.pictures import read_grey
+
+BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "nih-starter-densenet121"
+PUBLIC_PICTURES = 200
+MOST_LEVELS, MOST_MEAN_LEVELS = 1.25, 0.35
+"""Of 255, of the network's input: half a level for each of two roundings, and the window's own."""
+MOST_RUNTIME_P = 1e-4
+"""OpenVINO and torch on the very same tensor (performance.md)."""
+MOST_P = 0.03
+"""What roundings of the input may change in a probability."""
+FILES = sorted(path.name for path in (SHARED / "data" / "dicom").glob("*.dcm"))
+Judge = Callable[[np.ndarray], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def fast(bundle: Bundle) -> Judge:
+    """Probabilities of the trained findings on OpenVINO, of a uint8 picture."""
+    classifier = Classifier.load(bundle, "openvino")
+    return lambda pixels: np.array([p for p in classifier.classify(pixels).probabilities if p is not None])
+
+
+@pytest.fixture(scope="module")
+def plain(bundle: Bundle) -> Judge:
+    """Probabilities of the trained findings on torch, of float32 [1, 1, 224, 224]."""
+    import torch
+
+    network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture, bundle.preparation)
+
+    def judge(tensor: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(tensor))[0].numpy()[0]
+        return np.asarray(bundle.calibration.probabilities(logits))[np.array(bundle.trained)]
+
+    return judge
+
+
+def plain_levels(dataset: pydicom.Dataset, grey_scale: GreyScale | None) -> np.ndarray:
+    """Return float64 [rows, columns] in 0..255, bones bright; raises RuntimeError where no plugin decodes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = apply_modality_lut(dataset.pixel_array, dataset).astype(np.float64)
+        if grey_scale is not None and grey_scale.voi.startswith("percentiles"):  # no window: the worker chooses one
+            low, high = np.percentile(values, (0.5, 99.5))
+            levels = (values - low) / (high - low) * 255
+        else:
+            levels = apply_voi_lut(values, dataset) if "WindowCenter" in dataset else values
+            levels = levels / (2 ** int(dataset.BitsStored) - 1) * 255
+    levels = np.clip(levels, 0, 255)
+    return 255 - levels if dataset.PhotometricInterpretation == "MONOCHROME1" else levels
+
+
+def plain_input(levels: np.ndarray) -> np.ndarray:
+    """Return levels [224, 224], float32."""
+    picture = Image.fromarray(levels.astype(np.float32))
+    return np.array(picture.resize((INPUT_SIZE_PX, INPUT_SIZE_PX), Image.Resampling.BILINEAR))
+
+
+def tensor_of(levels: np.ndarray) -> np.ndarray:
+    return ((levels / 255 - GREY_MEAN) / GREY_STD).astype(np.float32)[None, None]
+
+
+def public_files(folder: Path) -> Iterator[Path]:
+    """Write the first pictures of the public set as DICOM files, each in the transfer syntax whose turn it is."""
+    syntaxes = (None, pydicom.uid.RLELossless, pydicom.uid.JPEGLSLossless, pydicom.uid.JPEG2000Lossless)
+    pngs = sorted(shared("data/nih256/images").glob("*.png"))[:PUBLIC_PICTURES]
+    assert len(pngs) == PUBLIC_PICTURES
+    for number, png in enumerate(pngs):
+        dataset = radiograph_from_pixels(
+            read_grey(png), study_datetime=datetime(2026, 3, 2), patient_id="", patient_name=""
+        )
+        if (syntax := syntaxes[number % len(syntaxes)]) is not None:
+            dataset.compress(syntax, generate_instance_uid=False)
+        yield write_dicom(dataset, folder / f"{number}.dcm")
+
+
+def compare(path: Path, fast: Judge, plain: Judge, decoding: Decoding) -> tuple[float, float, float]:
+    """Return the largest difference of the input in levels, its mean, and the largest of a probability."""
+    ours = read_radiograph(read_dicom_file(path), decoding)
+    there = plain_input(plain_levels(pydicom.dcmread(path), ours.grey_scale))
+    here = to_uint8_224(ours.pixels)
+    same_tensor = normalise(here[None])
+    assert np.abs(fast(ours.pixels) - plain(same_tensor)).max() <= MOST_RUNTIME_P, path.name
+    difference = np.abs(here - there)
+    between = np.abs(fast(ours.pixels) - plain(tensor_of(there)))
+    return float(difference.max()), float(difference.mean()), float(between.max())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("decoding", list(Decoding))
+def test_every_shared_file_is_judged_as_the_plain_way_judges_it(
+    fast: Judge, plain: Judge, decoding: Decoding, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert FILES or not SHARED.is_dir()
+    undecoded, found = [], {}
+    for name in FILES:
+        path = shared(f"data/dicom/{name}")
+        try:
+            found[name] = compare(path, fast, plain, decoding)
+        except RuntimeError:  # of pydicom: none of its plugins decodes it
+            undecoded.append(name)
+    with capsys.disabled():
+        print(f"\n{decoding}: {len(found)} files, {largest(found.values())}")
+    assert undecoded == [name for name in FILES if name == "nema_wg04_RG3_JPLY.dcm"], "12 bit JPEG has only our decoder"
+    wrong = {
+        name: figures
+        for name, figures in found.items()
+        if figures[0] > MOST_LEVELS or figures[1] > MOST_MEAN_LEVELS or figures[2] > MOST_P
+    }
+    assert wrong == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hundred_public_pictures_are_judged_as_the_plain_way_judges_them(
+    fast: Judge, plain: Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [compare(path, fast, plain, Decoding.EXACT) for path in public_files(tmp_path)]
+    with capsys.disabled():
+        print(f"\n{len(found)} public pictures, {largest(found)}")
+    assert all(most <= MOST_LEVELS and mean <= MOST_MEAN_LEVELS for most, mean, _ in found)
+    assert max(p for *_, p in found) <= MOST_P
+
+
+def largest(found: object) -> str:
+    levels, means, probabilities = zip(*found, strict=True)  # type: ignore[call-overload]
+    return f"max |d level| {max(levels):.2f}, max mean {max(means):.3f}, max |dp| {max(probabilities):.5f}"

@@ -72,7 +72,7 @@ def test_the_answer_arrives_whether_or_not_the_archive_negotiates_its_role(
     archive.role_selection = role_selection
     archive.reason = lambda uid: 0x0112 if uid in lost else None
     outcome = request_commitment(
-        archive.pacs.peer, "2.25.1", OBJECTS, "CXRAI", IMPATIENT, lambda answer: False,
+        archive.pacs.peer, "2.25.1", OBJECTS, "CXRAI", ScuSettings(), lambda answer: False,
         wait_seconds=5, answered=lambda: bool(heard),
     )  # fmt: skip
     archive.wait()

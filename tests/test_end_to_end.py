@@ -69,6 +69,8 @@ def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: py
     try:
         whole = running.start_listening(("up",))
         yield running
+        whole.terminate()
+        whole.wait(60)
     finally:
         running.stop()
     assert whole.returncode == 0, "a clean stop has exit status 0"

@@ -19,7 +19,7 @@ from services import free_port
 from sqlalchemy import select
 
 from worker.rows.database import SessionFactory
-from worker.rows.tables import Instance
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 from worker.settings.environment import settings_environment
 

@@ -78,7 +78,9 @@ def delivered(bench: Bench, *images: Dataset) -> str:
 
 def sweep(bench: Bench) -> None:
     store = InstanceStore(bench.settings.instances_dir)
-    Sweeper(bench.settings, bench.sessions, store, Bells(lambda *_: None, lambda _: None), "sweeper").sweep()
+    Sweeper(
+        bench.settings, bench.sessions, store, Bells(lambda *_: None, lambda _: None, lambda _queue: 0), "sweeper"
+    ).sweep()
 
 
 def let_pass(bench: Bench, **time: float) -> None:

@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from migrations.current_views import VIEWS
 from worker.foundation.errors import MigrationBusy
@@ -91,6 +92,28 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert revisions == [expected_revision()] * 4
+
+
+def test_several_may_open_a_new_sqlite_file_at_once(tmp_path: Path) -> None:
+    """The first switch to a write-ahead log wants the whole file, and SQLite's own waiting does not cover it."""
+    failures: list[BaseException] = []
+
+    def connect(url: str) -> None:
+        engine = open_engine(url)
+        try:
+            with engine.begin() as connection:
+                connection.execute(text("CREATE TABLE IF NOT EXISTS probe (number INTEGER)"))
+        except SQLAlchemyError as error:
+            failures.append(error)
+        engine.dispose()
+
+    for number in range(30):
+        threads = [threading.Thread(target=connect, args=(f"sqlite:///{tmp_path / f'{number}.db'}",)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
 
 
 def test_a_migration_gives_up_when_another_one_does_not_end(postgresql_url: str) -> None:

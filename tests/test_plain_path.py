@@ -98,11 +98,11 @@ def tensor_of(levels: np.ndarray) -> np.ndarray:
 def public_files(folder: Path) -> Iterator[Path]:
     """Write the first pictures of the public set as DICOM files, each in the transfer syntax whose turn it is."""
     syntaxes = (None, pydicom.uid.RLELossless, pydicom.uid.JPEGLSLossless, pydicom.uid.JPEG2000Lossless)
-    pngs = sorted(shared("data/nih256/images").glob("*.png"))[:PUBLIC_PICTURES]
-    assert len(pngs) == PUBLIC_PICTURES
-    for number, png in enumerate(pngs):
+    pictures = sorted(shared("data/nih256/images").glob("*.jpg"))[:PUBLIC_PICTURES]
+    assert len(pictures) == PUBLIC_PICTURES
+    for number, picture in enumerate(pictures):
         dataset = radiograph_from_pixels(
-            read_grey(png), study_datetime=datetime(2026, 3, 2), patient_id="", patient_name=""
+            read_grey(picture), study_datetime=datetime(2026, 3, 2), patient_id="", patient_name=""
         )
         if (syntax := syntaxes[number % len(syntaxes)]) is not None:
             dataset.compress(syntax, generate_instance_uid=False)

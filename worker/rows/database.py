@@ -18,6 +18,7 @@ from typing import Any
 
 from psycopg.errors import ReadOnlySqlTransaction
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, inspect, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -25,6 +26,7 @@ from sqlalchemy.orm import Session, sessionmaker
 import migrations
 from worker.foundation.errors import DatabaseUnavailable, UnmigratedDatabase
 from worker.rows import study_words  # noqa: F401 (keeps the words of every study that a session changes)
+from worker.rows.base import Base
 
 BUSY_TIMEOUT_MILLISECONDS = 30_000
 CONNECT_TIMEOUT_SECONDS = 10
@@ -57,10 +59,14 @@ def _read_only_is_an_outage(context: ExceptionContext) -> None:
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves; the driver would say it too late and without IMMEDIATE
-    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}").close()
+    _set(connection, f"busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
     _write_ahead(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}").close()
+    _set(connection, "synchronous=FULL")
+    _set(connection, "foreign_keys=ON")
+
+
+def _set(connection: Any, pragma: str) -> None:
+    connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _write_ahead(connection: Any) -> None:
@@ -93,6 +99,12 @@ def session_factory(engine: Engine, *, read_only: bool = False) -> SessionFactor
     """
     bind = engine.execution_options(read_only=True) if read_only else engine
     return sessionmaker(bind, expire_on_commit=False)
+
+
+def inserting(session: Session, rows: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that may say what happens where the row is there already (``ON CONFLICT``), of either kind."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert(rows)
 
 
 def database_now(session: Session) -> datetime:

@@ -24,7 +24,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -33,7 +32,7 @@ from hl7_io.inbound import Envelope, RefusedMessage, understand
 from hl7_io.reading import Message, UnreadableError, read_message
 from worker.arrival.identity import storable
 from worker.foundation.failpoints import failpoint
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import SessionFactory, database_now, inserting
 from worker.rows.site_tables import InboundMessage
 from worker.rows.states import InboundState
 from worker.settings.config import Settings
@@ -104,8 +103,7 @@ def _entered(session: Session, envelope: Envelope, content: bytes, peer_address:
         "state": InboundState.WAITING,
         "attempts": 0,
     }
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(InboundMessage).values(row).on_conflict_do_nothing().returning(InboundMessage.id)
+    statement = inserting(session, InboundMessage).values(row).on_conflict_do_nothing().returning(InboundMessage.id)
     return session.execute(statement).one_or_none() is not None
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sqlalchemy import delete, or_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from worker.rows.database import database_now
+from worker.rows.database import database_now, inserting
 from worker.rows.site_tables import ServiceLease
 
 
@@ -25,9 +24,8 @@ def take_service(session: Session, name: str, holder: str, lease_seconds: float)
     ).one_or_none()
     if taken is not None:
         return True
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     first = session.execute(
-        insert(ServiceLease)
+        inserting(session, ServiceLease)
         .values(name=name, holder=holder, lease_until=until)
         .on_conflict_do_nothing()
         .returning(ServiceLease.name)

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from worker.rows.database import database_now
+from worker.rows.database import database_now, inserting
 from worker.rows.delivery_tables import Delivery, DestinationOutage
 from worker.rows.events import record
 from worker.rows.states import DeliveryState
@@ -66,8 +65,7 @@ def note_away(session: Session, destination: str, actor: str, settings: Settings
     if known is not None:
         known.next_attempt_at = now + retry_delay(known.attempts, settings, unreachable=True)
         return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    first = insert(DestinationOutage).values(
+    first = inserting(session, DestinationOutage).values(
         destination=destination,
         since=now,
         attempts=1,

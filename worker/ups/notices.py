@@ -7,13 +7,12 @@ from datetime import tzinfo
 from typing import Any
 
 from sqlalchemy import Select, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from dicom_io.ups_events import EventReport, creation_reports, restarted, state_report
 from dicom_io.ups_matching import matches
 from dicom_io.ups_service import FILTERED_SUBSCRIPTION, GLOBAL_SUBSCRIPTION, WELL_KNOWN, Subscription
-from worker.rows.database import database_now
+from worker.rows.database import database_now, inserting
 from worker.rows.workitem_tables import Workitem, WorkitemEvent, WorkitemSubscription
 from worker.ups.workitems import decoded, encoded, in_batches, reading_order, rows_of
 
@@ -107,10 +106,9 @@ def _subscribe(
     deletion_lock: bool,
     match_keys: dict[str, Any] | None = None,
 ) -> None:
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     changing = {"deletion_lock": deletion_lock, "match_keys": match_keys or {}, "created_at": database_now(session)}
     session.execute(
-        insert(WorkitemSubscription)
+        inserting(session, WorkitemSubscription)
         .values(receiving_ae_title=ae_title, sop_instance_uid=sop_instance_uid, **changing)
         .on_conflict_do_update(index_elements=["receiving_ae_title", "sop_instance_uid"], set_=changing)
     )

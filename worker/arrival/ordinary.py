@@ -65,10 +65,8 @@ _ELSEWHERE = exists().where(
 _KNOWN = or_(_ELSEWHERE, REMARKABLE).label("known")
 _STILL_ORDINARY = select(REMARKABLE)
 _FIRST_LOOK = {
-    "sqlite": select(
-        func.strftime("%Y-%m-%d %H:%M:%f", "now").label("now"), or_(_ELSEWHERE, REMARKABLE).label("known")
-    ),
-    "postgresql": select(func.clock_timestamp().label("now"), or_(_ELSEWHERE, REMARKABLE).label("known")),
+    "sqlite": select(func.strftime("%Y-%m-%d %H:%M:%f", "now").label("now"), _KNOWN),
+    "postgresql": select(func.clock_timestamp().label("now"), _KNOWN),
 }
 _LOCKED_STUDY: Select[Any] = (
     select(*(_STUDY.c[name] for name in (*COLUMN_KEYWORDS, "state", "current_run_id")))

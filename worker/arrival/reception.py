@@ -70,7 +70,7 @@ class Reception:
         """Add an instance that may be anything, an ordinary one included."""
         received, stated, now = arrival.received, arrival.stated, database_now(session)
         study, elsewhere = _lock_studies(session, arrival, now)
-        remarkable = _is_remarkable(session, received)
+        remarkable = bool(session.scalar(select(REMARKABLE), arrival.uids))  # asked with the study locked
         known = _newest_version(session, received) if remarkable else None
         if known is not None and known.sha256 == arrival.stored.sha256:
             if known.deleted_at is not None:
@@ -156,12 +156,6 @@ def _lock_studies(session: Session, arrival: Arrival, now: datetime) -> tuple[St
     if study is None:
         raise RuntimeError(f"study {uid} vanished while its instance was entered; send the instance again")
     return study, [other for other in locked.values() if other is not None]
-
-
-def _is_remarkable(session: Session, received: ReceivedInstance) -> bool:
-    """Say whether anything is known already of this image or its study's patient. Ask with the study locked."""
-    uids = {"study": received.study_instance_uid, "instance": received.sop_instance_uid}
-    return bool(session.scalar(select(REMARKABLE), uids))
 
 
 def _newest_version(session: Session, received: ReceivedInstance) -> Instance | None:

@@ -181,8 +181,7 @@ def _form(request: Request, site: Site, uid: str, deed: Deed, problem: str = "")
         current=_current(detail),
         priorities=list(Priority),
         grounds=list(Grounds),
-        destinations=[item.name for item in site.settings.destinations]
-        + [item.name for item in site.settings.hl7_destinations],
+        destinations=site.settings.destination_names,
         problem=problem,
     )
 

@@ -75,7 +75,7 @@ def resend_study(
     study = existing_study(session, study_instance_uid)
     if study.state == StudyState.HELD:
         raise NothingToResend(study_instance_uid, f"it is held ({study.reason}); release it first")
-    configured = [item.name for item in settings.destinations] + [item.name for item in settings.hl7_destinations]
+    configured = settings.destination_names
     if unknown := sorted(set(destinations) - set(configured)):
         known = ", ".join(configured) or "none"
         raise NothingToResend(study_instance_uid, f"no destination {', '.join(unknown)} is configured (known: {known})")

@@ -170,7 +170,7 @@ def _counted(number: int, one: str, many: str) -> str:
 
 def read_overview(session: Session, settings: Settings, now: datetime) -> Overview:
     """Read everything; ``now`` is the database's clock, UTC."""
-    names = [item.name for item in settings.destinations] + [item.name for item in settings.hl7_destinations]
+    names = settings.destination_names
     return Overview(
         now,
         queue_figures(session, now),

@@ -295,6 +295,11 @@ class Settings(BaseSettings):
         return self.data_dir / "cache"
 
     @property
+    def destination_names(self) -> list[str]:
+        """Everything that results and messages go to, archives first; no name stands for two."""
+        return [item.name for item in self.destinations] + [item.name for item in self.hl7_destinations]
+
+    @property
     def channels(self) -> tuple[Channel, ...]:
         """Every way to tell people."""
         return (*self.webhooks, *self.mails)

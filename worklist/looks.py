@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from worker.care.looking import has_listed, has_looked, note_listing, note_look
 from worklist.login import reader_of
@@ -27,23 +29,27 @@ def looking_reader(
 
 
 def _note_look(site: Site, study_instance_uid: str, reader: str) -> None:
-    try:
-        with site.reading() as session:
-            if has_looked(session, study_instance_uid, reader):
-                return
-        with site.writing.begin() as session:
-            note_look(session, study_instance_uid, reader)
-    except OperationalError as error:  # whoever needs the picture now gets it all the same
-        logger.warning("study=%s: who looked at it was not noted (%s)", study_instance_uid, type(error.orig).__name__)
+    _note_once(site, has_looked, note_look, study_instance_uid, reader, f"study={study_instance_uid}")
 
 
 def note_listed(site: Site, listing: str, reader: str) -> None:
     """Note that somebody fetched a listing with patients in it."""
+    _note_once(site, has_listed, note_listing, listing, reader, f"listing={listing}")
+
+
+def _note_once(
+    site: Site,
+    is_noted: Callable[[Session, str, str], bool],
+    note: Callable[[Session, str, str], None],
+    what: str,
+    reader: str,
+    named: str,
+) -> None:
     try:
         with site.reading() as session:
-            if has_listed(session, listing, reader):
+            if is_noted(session, what, reader):
                 return
         with site.writing.begin() as session:
-            note_listing(session, listing, reader)
-    except OperationalError as error:
-        logger.warning("who fetched the %s was not noted (%s)", listing, type(error.orig).__name__)
+            note(session, what, reader)
+    except OperationalError as error:  # whoever needs the picture now gets it all the same
+        logger.warning("%s: who looked at it was not noted (%s)", named, type(error.orig).__name__)

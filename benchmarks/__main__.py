@@ -20,7 +20,7 @@ from typing import Any
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ROOT = RESULTS.parent.parent
-BENCHMARKS = ("receive", "analyse", "end_to_end", "worklist", "training")
+BENCHMARKS = ("receive", "analyse", "network", "end_to_end", "worklist", "training")
 PRINT_TEXT = ("worklist",)
 """Those that write no JSON; their output stands in the file as it is."""
 LIBRARIES = ("pynetdicom", "pydicom", "imagecodecs", "openvino", "torch", "numpy", "sqlalchemy", "celery")
@@ -90,10 +90,13 @@ def part(name: str, found: dict[str, Any] | list[Any] | str, ran_on: str) -> str
         return "\n".join([*lines, found, ""])
     if name == "receive":
         lines += receive_table(found["rows"])  # type: ignore[call-overload]
-        lines += [f"- {note}" for note in found["notes"]]  # type: ignore[call-overload]
     else:
         rows = found["rows"] if isinstance(found, dict) and "rows" in found else found
         lines += table(rows) if isinstance(rows, list) else facts(rows)
+    if isinstance(found, dict):
+        for title, further in found.get("tables", {}).items():
+            lines += ["", title, "", *table(further)]
+        lines += ["", *(f"- {note}" for note in found.get("notes", ()))]
     return "\n".join([*lines, ""])
 
 

@@ -21,7 +21,7 @@ _DIGEST_BYTES = 32
 
 # One thread per process and as many processes as cores is the fastest layout on CPU. Threads are not pinned, else every
 # process would sit on the same core. float32 is demanded because newer processors would choose bfloat16 by themselves.
-_SETTINGS: dict[str, Any] = {
+CPU_SETTINGS: dict[str, Any] = {
     "INFERENCE_NUM_THREADS": 1,
     "NUM_STREAMS": "1",
     "PERFORMANCE_HINT": "LATENCY",
@@ -44,13 +44,13 @@ def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None) ->
     """
     core = openvino.Core()
     if cache_dir is None:
-        return core.compile_model(build(), "CPU", _SETTINGS)
+        return core.compile_model(build(), "CPU", CPU_SETTINGS)
     processor = (core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     key = hashlib.sha256(repr((identity, openvino.__version__, processor)).encode()).hexdigest()
     kept = cache_dir / f"{key[:32]}.network"
     network = _read(core, kept)
     if network is None:
-        network = core.compile_model(build(), "CPU", _SETTINGS)
+        network = core.compile_model(build(), "CPU", CPU_SETTINGS)
         try:
             _keep(network, kept)
         except OSError as error:
@@ -67,7 +67,7 @@ def _read(core: Any, kept: Path) -> Any | None:
         _log.warning("compiled network %s is damaged; compiling again", kept)
         return None
     try:
-        return core.import_model(content[_DIGEST_BYTES:], "CPU", _SETTINGS)
+        return core.import_model(content[_DIGEST_BYTES:], "CPU", CPU_SETTINGS)
     except RuntimeError:
         _log.warning("compiled network %s is of another OpenVINO; compiling again", kept)
         return None

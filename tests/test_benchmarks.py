@@ -171,3 +171,29 @@ def test_the_end_to_end_benchmark_measures_every_part() -> None:
     assert 0 < facts["idle_p50_seconds"] <= facts["idle_p95_seconds"]
     assert facts["sustained_studies_per_second"] > 0
     assert facts["recovery_seconds"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_network_benchmark_compares_runtimes_and_finds_no_more_than_the_peak() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.network", "--json"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    shares = {row["runtime"]: row["share of peak"] for row in found["rows"]}
+    assert {"torch fp32", "torch fp32 with Grad-CAM", "OpenVINO fp32", "OpenVINO fp32 without maps"} <= set(shares)
+    assert all(0 < share <= 1 for name, share in shares.items() if "bf16" not in name)
+
+
+def test_the_network_benchmark_measures_any_device_by_batch_and_precision() -> None:
+    import torch
+
+    from benchmarks.network import accelerator
+
+    rows = accelerator(torch.device("cpu"), (1, 2), 256)
+    assert [(row["precision"], row["batch"]) for row in rows] == [
+        ("float32", 1), ("float32", 2), ("bfloat16", 1), ("bfloat16", 2),
+    ]  # fmt: skip
+    assert all(row["images per second"] > 0 for row in rows)

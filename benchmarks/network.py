@@ -1,0 +1,248 @@
+"""The network alone, beside what the processor could do at most: ``python -m benchmarks.network``.
+
+A bundle's network on one picture and one thread, on every runtime, in turn: milliseconds, and the share of the peak of
+float32 fused multiply-adds, which a C program measures on one thread in the same minutes (it needs ``cc``). What maps
+cost is the difference to a network without them, beside Grad-CAM's backward pass. Probabilities are compared with
+torch's. With a GPU also images per second by batch and precision, as a share of its largest measured matrix product.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.receivers import needed
+from benchmarks.windows import Measured, in_turn
+from model.bundle import Bundle, load_bundle, read_weights
+from model.compiled_network import CPU_SETTINGS
+from model.densenet import DenseNet121Cam, network_with
+from model.openvino_network import build
+from model.preprocess import normalise, to_uint8_224
+from model.quiet_openvino import openvino
+
+BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "nih-starter-densenet121"
+MUST_SHARE, AIM_SHARE = 0.80, 0.88
+"""Of the measured peak, the worker's way (design/performance.md)."""
+MOST_P = 1e-4
+"""Between float32 runtimes, of a probability (design/performance.md)."""
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+MATRIX = 8192
+OURS = "OpenVINO fp32"
+Tensor = NDArray[np.float32]
+Infer = Callable[[Tensor], Tensor]
+"""float32 [1, 1, S, S] -> logits [14]."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One runtime."""
+
+    runtime: str
+    measured: Measured
+    share: float
+    difference: float | None
+    """Largest of a probability, from torch's; None where it gives no probabilities."""
+
+    def as_dict(self, eager_seconds: float) -> dict[str, Any]:
+        """Return plain values."""
+        ours = self.runtime == OURS
+        return {
+            "runtime": self.runtime,
+            "ms": round(1e3 * self.measured.median_seconds, 2),
+            "times as fast as torch": round(eager_seconds / self.measured.median_seconds, 2),
+            "share of peak": round(self.share, 3),
+            "must/aim": f"{MUST_SHARE}/{AIM_SHARE}" if ours else "",
+            "max |dp|": "" if self.difference is None else f"{self.difference:.1e}",
+            "noisy": self.measured.noisy,
+        }
+
+
+def measured_peak(folder: Path) -> float:
+    """Return GFLOP/s of one thread, float32."""
+    program = folder / "fma_peak"
+    source = Path(__file__).with_name("fma_peak.c")
+    subprocess.run(
+        [needed("cc"), "-O3", "-march=native", "-ffp-contract=fast", "-o", str(program), str(source)],
+        check=True,
+        capture_output=True,
+    )
+    return float(subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout)
+
+
+def flops_of(network: torch.nn.Module, tensor: torch.Tensor) -> float:
+    """Return the floating point operations of one picture, two for a multiply-add."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(tensor)
+    return float(counter.get_total_flops()) / len(tensor)
+
+
+def runtimes(bundle: Bundle) -> dict[str, Infer]:
+    """Return every way to compute the logits of one picture."""
+    weights = read_weights(bundle)
+    eager = network_with(weights, bundle.input_channels, bundle.architecture)
+    last = network_with(weights, bundle.input_channels, bundle.architecture).to(memory_format=torch.channels_last)
+    graph = build(weights, bundle)
+    without_maps = openvino.Model([graph.outputs[0]], graph.get_parameters(), "without maps")
+    ways = {
+        "torch fp32": _with_torch(eager, torch.contiguous_format),
+        "torch fp32 channels_last": _with_torch(last, torch.channels_last),
+        "torch fp32 with Grad-CAM": _with_grad_cam(eager),
+        OURS: _with_openvino(graph, {}),
+        "OpenVINO fp32 without maps": _with_openvino(without_maps, {}),
+    }
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        ways["OpenVINO bf16"] = _with_openvino(graph, {"INFERENCE_PRECISION_HINT": "bf16"})
+    return ways
+
+
+def _with_torch(network: DenseNet121Cam, layout: torch.memory_format) -> Infer:
+    def infer(tensor: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = network(torch.from_numpy(tensor).contiguous(memory_format=layout))[0].numpy()
+        return logits.reshape(-1)
+
+    return infer
+
+
+def _with_grad_cam(network: DenseNet121Cam) -> Infer:
+    """Return the usual way to a map: forward, and back from one finding to the last features."""
+
+    def infer(tensor: Tensor) -> Tensor:
+        features = torch.relu(network.features(torch.from_numpy(tensor).expand(-1, network.channels, -1, -1)))
+        features.retain_grad()
+        logits = network.classifier(features.mean((2, 3)))
+        logits[0, 0].backward()
+        assert features.grad is not None
+        torch.relu((features.grad.mean((2, 3), keepdim=True) * features).sum(1))
+        network.zero_grad()
+        found: Tensor = logits.detach().numpy()
+        return found.reshape(-1)
+
+    return infer
+
+
+def _with_openvino(graph: Any, further: dict[str, Any]) -> Infer:
+    request = openvino.Core().compile_model(graph, "CPU", {**CPU_SETTINGS, **further}).create_infer_request()
+
+    def infer(tensor: Tensor) -> Tensor:
+        request.infer({0: tensor})
+        return np.asarray(request.get_output_tensor(0).data[0]).copy()
+
+    return infer
+
+
+def processor(folder: Path) -> dict[str, Any]:
+    """Measure every runtime on one thread."""
+    torch.set_num_threads(1)
+    bundle = load_bundle(BUNDLE)
+    with Image.open(bundle.golden[0][0]) as picture:
+        tensor = normalise(to_uint8_224(np.array(picture.convert("L")))[None])
+    ways = runtimes(bundle)
+    network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture)
+    flops = flops_of(network, torch.from_numpy(tensor))
+    before = measured_peak(folder)
+    measured = in_turn({name: partial(way, tensor) for name, way in ways.items()}, 0.5)
+    peak = max(before, measured_peak(folder))
+    truth = bundle.calibration.probabilities(ways["torch fp32"](tensor))
+    rows = [
+        Row(
+            name,
+            of,
+            flops / of.median_seconds / (peak * 1e9),
+            float(np.abs(bundle.calibration.probabilities(ways[name](tensor)) - truth).max()),
+        )
+        for name, of in measured.items()
+    ]
+    eager = measured["torch fp32"].median_seconds
+    maps = measured[OURS].median_seconds - measured["OpenVINO fp32 without maps"].median_seconds
+    return {
+        "rows": [row.as_dict(eager) for row in rows],
+        "notes": [
+            f"{flops / 1e9:.2f} GFLOP for each picture; peak of one thread {peak:.0f} GFLOP/s (float32, measured)",
+            f"maps of all findings cost {1e3 * maps:.2f} ms beside the network without them",
+        ],
+        "right": all(row.difference is None or row.difference <= MOST_P for row in rows if "bf16" not in row.runtime),
+    }
+
+
+def accelerator(device: torch.device, batches: tuple[int, ...], matrix: int) -> list[dict[str, Any]]:
+    """Measure batches of pictures on a device that torch knows, as a share of its largest matrix product."""
+    bundle = load_bundle(BUNDLE)
+    network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture).to(device)
+    flops = flops_of(network, torch.zeros(1, 1, bundle.input_size_px, bundle.input_size_px, device=device))
+    rows = []
+    for kind in (torch.float32, torch.bfloat16):
+        network = network.to(kind).to(memory_format=torch.channels_last)
+        square = torch.ones(matrix, matrix, dtype=kind, device=device)
+        peak = 2 * matrix**3 / _seconds(partial(torch.matmul, square, square), device)
+        for batch in batches:
+            pictures = torch.zeros(batch, 1, bundle.input_size_px, bundle.input_size_px, dtype=kind, device=device)
+            rate = batch / _seconds(partial(network, pictures), device)
+            rows.append(
+                {
+                    "precision": str(kind).removeprefix("torch."),
+                    "batch": batch,
+                    "images per second": round(rate, 1),
+                    "share of peak": round(rate * flops / peak, 3),
+                }
+            )
+    return rows
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return the median time of one run, the device waited for."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(8):
+            started = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - started)
+    return sorted(times[3:])[2]  # the first ones choose kernels
+
+
+def main() -> None:
+    """Measure, print, and end with status 1 if float32 runtimes disagree."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="write JSON to standard output")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = processor(Path(folder))
+    if torch.cuda.is_available():
+        device = torch.device("cuda")
+        found["tables"] = {torch.cuda.get_device_name(device): accelerator(device, BATCHES, MATRIX)}
+    else:
+        found["notes"].append("a GPU was not measured: torch sees none on this machine")
+    if arguments.json:
+        json.dump(found, sys.stdout, indent=1)
+    else:
+        _print(found)
+    sys.exit(0 if found["right"] else 1)
+
+
+def _print(found: dict[str, Any]) -> None:
+    for rows in (found["rows"], *found.get("tables", {}).values()):
+        print("  ".join(rows[0]))
+        for row in rows:
+            print("  ".join(str(value) for value in row.values()))
+    print("\n".join(found["notes"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -99,6 +99,7 @@ class Soak:
             "not_fired": [entry for entry in self.fired if not entry["proof"]],
             "broken": [asdict(fault) for fault in faults],
         }
+        report["summary"] = summary(report)
         (self.folder / "report.json").write_text(json.dumps(report, indent=1))
         return faults
 
@@ -172,6 +173,27 @@ def _rounds(kinds: list[str], draw: random.Random) -> Iterator[str]:
         yield from draw.sample(wanted, len(wanted))
 
 
+def summary(report: Mapping[str, Any]) -> str:
+    """Return a report in one line, as docs/reliability.md says what was measured."""
+    broken = Counter(fault["kind"] for fault in report["broken"])
+    seen, kinds = report["seen"], report["kinds"]
+    told = {
+        "lost": broken.pop("lost_instance", 0) + broken.pop("lost_result", 0),
+        "doubled": broken.pop("doubled_result", 0),
+        "wrong patient": broken.pop("wrong_patient", 0),
+        "visible failures unexplained": broken.pop("unexplained_failure", 0),
+    }
+    poisoned = seen.get("poisoned", 0)
+    explained = f"{poisoned - broken['poison_unseen']} of {poisoned} damaged studies failed visibly"
+    others = ", ".join(f"{number} {kind}" for kind, number in sorted(broken.items())) or "nothing else"
+    return (
+        f"{report['stack']}, seed {report['seed']}, {report['seconds']:g} s:"
+        f" {seen.get('instances', 0)} objects in {seen.get('studies', 0)} studies,"
+        f" {report['faults_fired']} faults of {len(kinds)} kinds;"
+        f" {', '.join(f'{number} {what}' for what, number in told.items())}; {explained}; {others}"
+    )
+
+
 def _peer(port: int) -> Peer:
     return Peer("CXRAI", "127.0.0.1", port)
 
@@ -195,7 +217,8 @@ def main() -> int:
         faults = soak.run()
     finally:
         soak.site.stop()
-    print((folder / "report.json").read_text())
+    report = (folder / "report.json").read_text()
+    print(report, json.loads(report)["summary"], sep="\n")
     return 1 if faults else 0
 
 

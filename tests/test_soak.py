@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from orthanc import need
 from pydicom.uid import generate_uid
-from soak import Soak
+from soak import Soak, summary
 from soak_checker import Evidence, check
 
 pytestmark = pytest.mark.timeout(900)
@@ -39,6 +39,19 @@ def test_forty_five_seconds_of_faults_lose_nothing_double_nothing_and_mix_no_pat
     assert report["seen"]["instances"] >= 5, report
     assert report["seen"]["state triaged"] >= 2, report
     assert len(report["kinds"]) >= 5, report
+
+
+def test_the_last_line_of_a_soak_says_what_came_and_what_became_of_it(soak: Soak) -> None:
+    answers = [json.loads(line) for line in soak.site.evidence.ledger.read_text().splitlines()]
+    objects = {(line["study"], line["sop"]) for line in answers if line.get("status") == 0}
+    fired = [entry["kind"] for entry in soak.fired if entry["proof"]]
+    line = json.loads((soak.folder / "report.json").read_text())["summary"]
+    assert line.startswith(f"sqlite, seed 7, 45 s: {len(objects)} objects in ")
+    assert f" {len(fired)} faults of {len(set(fired))} kinds; 0 lost, 0 doubled, 0 wrong patient, " in line
+    broken = [{"kind": kind} for kind in ("lost_result", "lost_instance", "poison_unseen", "unexplained_failure")]
+    bad = {"stack": "sqlite", "seed": 1, "seconds": 9.0, "seen": {"poisoned": 3}, "faults_fired": 0, "kinds": {}}
+    end = "2 lost, 0 doubled, 0 wrong patient, 1 visible failures unexplained; 2 of 3 damaged studies failed visibly; "
+    assert summary(bad | {"broken": broken}).endswith(end + "1 poison_unseen")
 
 
 def kinds(soak: Soak) -> set[str]:

@@ -18,7 +18,7 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ OUT_OF_RESOURCES = 0xA7
 REPORT_MODALITY = "SR"
 MODEL_NAME = "fixed-words"
 CLAIM_TOLERANCE_SECONDS = 0.5
+RELEASES = ("finished", "unchanged", "attempt_failed", "failed")
+"""Events with which a worker ends a run or gives it back."""
+GIVES_UP = "leases"
+"""Who ends runs that were started as often as allowed."""
 OBJECTS_PER_REPORT = 3
 """The soak's bundle flags two findings in every picture: a report and two heat maps."""
 FAILURES = ("failed", "not_analysed", "held", "out_of_scope")
@@ -175,21 +179,33 @@ def _studies(evidence: Evidence, planned: dict[str, Any], arrived: set[str], see
 
 
 def _claims(evidence: Evidence) -> Iterator[Fault]:
-    """Nobody claims a run while another worker holds it: before its lease is over, or it has given the run back."""
-    query = "SELECT run_id, study_instance_uid, kind, at FROM event"
-    query += " WHERE run_id IS NOT NULL AND kind IN ('claimed', 'attempt_failed') ORDER BY id"
-    held: dict[int, datetime] = {}
-    for run, study, kind, at in evidence.rows(query):
-        if kind == "attempt_failed":
-            held.pop(run, None)
-            continue
-        claimed = at if isinstance(at, datetime) else datetime.fromisoformat(at)
-        if (
-            run in held
-            and abs((claimed - held[run]).total_seconds()) < evidence.lease_seconds - CLAIM_TOLERANCE_SECONDS
-        ):
-            yield Fault("claimed_twice", study, f"two workers held run {run} at the same time")
-        held[run] = claimed
+    """Nobody claims a run that another worker holds, and only who claimed it last ends it or gives it back."""
+    query = "SELECT run_id, study_instance_uid, kind, at, actor, details FROM event"
+    query += " WHERE run_id IS NOT NULL ORDER BY id"
+    holders: dict[int, tuple[str, datetime]] = {}
+    for run, study, kind, at, actor, details in evidence.rows(query):
+        if kind == "claimed":
+            claimed, facts = _moment(at), details if isinstance(details, dict) else json.loads(details)
+            if run in holders and not _was_over(*holders[run], claimed, facts, evidence.lease_seconds):
+                yield Fault("claimed_twice", study, f"two workers held run {run} at the same time")
+            holders[run] = (actor, claimed)
+        elif kind in RELEASES:
+            holder = holders.pop(run, ("nobody", None))[0]
+            if actor not in (holder, GIVES_UP):
+                yield Fault("ended_by_another", study, f"run {run} was {kind} by {actor}, while {holder} held it")
+
+
+def _was_over(holder: str, since: datetime, claimed: datetime, facts: dict[str, Any], lease_seconds: float) -> bool:
+    """Return whether a claim came when the lease of the holder was over, by what it says and by the time passed."""
+    passed = abs((claimed - since).total_seconds())  # the clock may have been set wrong, either way, meanwhile
+    told = facts.get("taken_from") == holder and _moment(facts["lease_until"]) < claimed
+    return told and passed >= lease_seconds - CLAIM_TOLERANCE_SECONDS
+
+
+def _moment(value: datetime | str) -> datetime:
+    """Return a time of the database as aware UTC."""
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _names(evidence: Evidence) -> Iterator[Fault]:

@@ -126,6 +126,23 @@ def test_of_many_workers_that_reach_for_an_abandoned_run_exactly_one_gets_it(
     assert [(made.attempts, made.fencing_token) for made in claims] == [(2, 2)]
 
 
+def test_the_events_tell_from_whom_a_run_was_taken_and_that_the_lease_was_over(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    add_study(sessions)
+    claimed(sessions, settings, "dead")
+    let_lease_lapse(sessions)
+    with sessions() as session:
+        lapsed = session.scalars(select(Run.lease_until)).one()
+    claimed(sessions, settings, "w2")
+    with sessions() as session:
+        first, second = session.scalars(select(Event).where(Event.kind == "claimed").order_by(Event.id)).all()
+    assert "taken_from" not in first.details
+    assert lapsed is not None
+    assert (second.details["taken_from"], second.details["lease_until"]) == ("dead", lapsed.isoformat())
+    assert lapsed < second.at
+
+
 def test_the_first_worker_of_a_run_claimed_twice_can_write_nothing_more(
     sessions: SessionFactory, settings: Settings
 ) -> None:

@@ -11,17 +11,19 @@ from soak import Soak
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SABOTAGED = {
-    "drop fsyncs": ("power cut", "lost_instance"),
-    "draw uids": ("worker dies after result files", "other_name"),
+    "drop fsyncs": ("power cut", "lost_instance", 0.0),
+    "draw uids": ("worker dies after result files", "other_name", 0.0),
+    "remove claim": ("messages doubled and reordered", "claimed_twice", 2.0),
 }
-"""The fault that brings it to light, and what the checker must complain of."""
+"""The fault that brings it to light, what the checker must complain of, and how many seconds longer analyses take: long
+enough for the second worker that is rung for a study to meet the first."""
 LONGEST_SECONDS = 300.0
 FAULTS = 2
 
 
-def complaints(folder: Path, fault: str, sabotage: str = "") -> Counter[str]:
+def complaints(folder: Path, fault: str, slower_seconds: float, sabotage: str = "") -> Counter[str]:
     """Soak a product with this fault alone, twice, and return what the checker complains of, by kind."""
-    environment = {"CXR_CONCURRENCY": "2", "SOAK_SABOTAGE": sabotage}
+    environment = {"CXR_CONCURRENCY": "2", "SOAK_SABOTAGE": sabotage, "SOAK_SLOW_RUNS": str(slower_seconds)}
     soak = Soak(folder, "sqlite", 11, LONGEST_SECONDS, rest_seconds=90.0, enough_faults=FAULTS)
     soak.kinds, soak.site.environment = frozenset({fault}), environment
     try:
@@ -35,9 +37,9 @@ def complaints(folder: Path, fault: str, sabotage: str = "") -> Counter[str]:
 @pytest.mark.parametrize("sabotage", SABOTAGED)
 def test_a_sabotaged_product_is_found_out_and_a_whole_one_is_not(sabotage: str, tmp_path: Path) -> None:
     need("Orthanc", "orthanc")
-    fault, complaint = SABOTAGED[sabotage]
+    fault, complaint, slower_seconds = SABOTAGED[sabotage]
     whole, sabotaged = tmp_path / "whole", tmp_path / "sabotaged"
     for folder in (whole, sabotaged):
         folder.mkdir()
-    assert complaints(whole, fault) == {}
-    assert complaints(sabotaged, fault, sabotage)[complaint] > 0
+    assert complaints(whole, fault, slower_seconds) == {}
+    assert complaints(sabotaged, fault, slower_seconds, sabotage)[complaint] > 0

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 from power_cut import JOURNAL_VARIABLE, note_fsyncs
 
 SABOTAGE_VARIABLE = "SOAK_SABOTAGE"
+SLOW_RUNS_VARIABLE = "SOAK_SLOW_RUNS"
+"""Seconds that every analysis takes longer."""
 
 
 def drop_fsyncs() -> None:
@@ -26,9 +30,44 @@ def draw_uids() -> None:
     uids.deterministic_uid = lambda *_parts: f"2.25.{secrets.randbits(128)}"
 
 
-SABOTAGES = {"drop fsyncs": drop_fsyncs, "draw uids": draw_uids}
+def remove_claim() -> None:
+    """Let whoever is rung take a run that another worker holds, and whoever lost it end it all the same."""
+    from worker.rows import leases, outcome
+    from worker.rows.run_tables import Run
+
+    renew = leases.renew
+
+    def renew_if_held(session, claim, settings):
+        with suppress(leases.LeaseLost):
+            renew(session, claim, settings)
+
+    def run_of(session, claim):
+        return leases.locked_study(session, claim.study_instance_uid), session.get_one(Run, claim.run_id)
+
+    leases.is_claimable = lambda _now: Run.state.in_(("queued", "running"))
+    leases.renew = renew_if_held
+    outcome.held_run = run_of
+
+
+def slow_runs(seconds: float) -> None:
+    """Let every analysis take so much longer, so that whoever is rung for the same study comes while it goes on."""
+    from worker.foundation import failpoints
+
+    failpoint = failpoints.failpoint
+
+    def pause(name: str) -> None:
+        if name == "after_inference":
+            time.sleep(seconds)
+        failpoint(name)
+
+    failpoints.failpoint = pause
+
+
+SABOTAGES = {"drop fsyncs": drop_fsyncs, "draw uids": draw_uids, "remove claim": remove_claim}
 
 if journal := os.environ.get(JOURNAL_VARIABLE):
     note_fsyncs(journal)
 if sabotage := os.environ.get(SABOTAGE_VARIABLE):
     SABOTAGES[sabotage]()
+if seconds := os.environ.get(SLOW_RUNS_VARIABLE):
+    slow_runs(float(seconds))

@@ -112,6 +112,7 @@ def _claim(
     session: Session, study: Study, run: Run, worker_name: str, now: datetime, settings: Settings
 ) -> Claim | None:
     bundle = run.bundle if run.shadow else active_bundle(session, settings.bundle_of(study.calling_ae_title))
+    taken = _taken(run)
     claimed = session.execute(
         update(Run)
         .where(Run.id == run.id, Run.fencing_token == run.fencing_token, is_claimable(now))
@@ -131,14 +132,21 @@ def _claim(
         return None
     session.refresh(run)
     if not run.shadow:
-        _say_claimed(session, study, run, now)
+        _say_claimed(session, study, run, taken, now)
     return Claim(
         run.id, run.study_instance_uid, run.run_number, run.bundle, run.trigger,
         claimed.attempts, claimed.fencing_token, worker_name,
     )  # fmt: skip
 
 
-def _say_claimed(session: Session, study: Study, run: Run, now: datetime) -> None:
+def _taken(run: Run) -> dict[str, str]:
+    """Return for the audit trail who holds the run and until when; nothing when it only waits."""
+    if run.state != RunState.RUNNING or run.lease_until is None:
+        return {}
+    return {"taken_from": run.worker_name or "", "lease_until": run.lease_until.isoformat()}
+
+
+def _say_claimed(session: Session, study: Study, run: Run, taken: dict[str, str], now: datetime) -> None:
     record(
         session,
         "claimed",
@@ -147,7 +155,7 @@ def _say_claimed(session: Session, study: Study, run: Run, now: datetime) -> Non
         run_id=run.id,
         from_state=study.state,
         to_state=StudyState.TRIAGING,
-        details={"attempt": run.attempts, "fencing_token": run.fencing_token, "bundle": run.bundle},
+        details={"attempt": run.attempts, "fencing_token": run.fencing_token, "bundle": run.bundle, **taken},
         at=now,
     )
     study.state = StudyState.TRIAGING

@@ -15,6 +15,7 @@ import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
+from slow_cases import DATABASES, leave_one_database
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -32,8 +33,10 @@ _LONG_FILES = (
 _numbers = itertools.count(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tests marked slow are taken out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; ``--no-loadscope-reorder`` keeps them there."""
+    """Choose a database where one is enough, and put the longest files first; ``--no-loadscope-reorder`` keeps them."""
+    leave_one_database(items)
     places = {name: place for place, name in enumerate(_LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
@@ -110,9 +113,12 @@ def postgresql_url(postgres_template: str) -> Iterator[str]:
     _administer(postgres_template, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
-    """URL of a fresh migrated database; every test that asks runs on SQLite and on PostgreSQL."""
+    """URL of a fresh migrated database; every test that asks runs on SQLite and on PostgreSQL.
+
+    With ``-m slow`` at the latest: see the marker ``either_database``.
+    """
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +15,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
 
 from dicom_io.peer import Peer
@@ -42,6 +44,15 @@ class Arrival:
     def dataset(self) -> Dataset:
         """The object, read back from its bytes."""
         return pydicom.dcmread(BytesIO(self.file_bytes))
+
+
+@cache
+def _every_storage_class() -> Mapping[Any, PresentationContext]:
+    """Return what an entity that takes every object supports; associations copy the contexts and do not change them."""
+    entity = AE()
+    for context in AllStoragePresentationContexts:
+        entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+    return entity._supported_contexts
 
 
 class StandInPacs:
@@ -78,8 +89,9 @@ class StandInPacs:
         self._ae.require_called_aet = True
         self._ae.maximum_pdu_size = 131072
         self._ae.add_supported_context(Verification)
-        classes = sop_classes or [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
-        for sop_class in classes:
+        if sop_classes is None:  # one by one, 170 classes with 40 syntaxes each take longer than many a test
+            self._ae._supported_contexts |= _every_storage_class()
+        for sop_class in sop_classes or ():
             self._ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
 
     def offer(self, sop_class: str, handler: tuple[object, Callable[[Event], object]]) -> None:

@@ -25,6 +25,8 @@ from worker.views.rendering import study_report
 from worker.views.studies import Group, StudyFilter, list_studies
 from worker.views.study_detail import study_detail
 
+pytestmark = pytest.mark.either_database
+
 OLD = {"StudyDate": "20200101"}
 MARK = "age unknown, taken for an adult"
 MakeBench = Callable[..., Bench]

@@ -48,6 +48,8 @@ from worker.sending.delivery import deliver
 from worker.sending.withdrawal import withdraw_announcements
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 MakeBench = Callable[..., Bench]
 
 

@@ -29,6 +29,8 @@ from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 from worker.views.study_summaries import delivery_summaries
 
+pytestmark = pytest.mark.either_database
+
 MakeBench = Callable[..., Bench]
 
 

@@ -27,6 +27,8 @@ from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:

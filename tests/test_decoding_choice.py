@@ -20,6 +20,8 @@ from worker.rows.database import SessionFactory
 from worker.rows.site_tables import Event
 from worker.settings.config import ConfigurationError, Settings
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture
 def make_bench(

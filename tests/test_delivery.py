@@ -33,6 +33,8 @@ from worker.sending.outbox import due_destinations, retry_delay, take_due
 from worker.sending.post_office import PostOffice
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 MakeBench = Callable[..., Bench]
 
 

@@ -18,6 +18,8 @@ from worker.care.explanation import explain
 from worker.rows.database import SessionFactory
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 ANALYSED, SOP_CLASS = ("analysed", None), ("ignored", "sop_class")
 NOT_CHEST, UNDECODABLE = ("out_of_scope", "not_chest"), ("not_analysed", "undecodable")
 Ending = tuple[str, str | None]

@@ -47,7 +47,9 @@ def empty_postgresql_url(postgres_url: str) -> Iterator[str]:
     administration.dispose()
 
 
-@pytest.fixture(scope="module", params=["sqlite and files", "postgresql and redis"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("sqlite and files", marks=pytest.mark.slow), "postgresql and redis"]
+)
 def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     urls = {}

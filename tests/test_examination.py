@@ -26,6 +26,8 @@ from worker.settings.config import Settings
 from worker.views.rendering import study_report
 from worker.views.study_detail import StudyDetail, study_detail
 
+pytestmark = pytest.mark.either_database
+
 UNTAGGED = {"BodyPartExamined": "", "ViewPosition": "", "StudyDescription": "", "SeriesDescription": ""}
 UNTAGGED |= {"ProtocolName": "", "PatientOrientation": "", "PerformedProcedureStepDescription": ""}
 UNTAGGED |= {"AnatomicRegionSequence": [], "ViewCodeSequence": [], "RequestedProcedureDescription": ""}

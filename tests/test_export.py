@@ -32,6 +32,8 @@ from worker.rows.states import StudyState
 from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 KEY = bytes(range(32))
 
 

@@ -21,6 +21,8 @@ from worker.rows.database import SessionFactory
 from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 PA = {"AcquisitionDate": f"{date.today():%Y%m%d}", "AcquisitionTime": "101500.120"}
 LATER = {"AcquisitionDate": f"{date.today():%Y%m%d}", "AcquisitionTime": "101700"}
 

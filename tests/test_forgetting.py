@@ -31,6 +31,8 @@ from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 
+pytestmark = pytest.mark.either_database
+
 PATIENT_ID = IDENTITY["PatientID"]
 
 

@@ -23,6 +23,8 @@ from dicom_io.pixels import Radiograph, read_radiograph
 from dicom_io.reasons import ReasonCode, UndecodableError
 from model.preprocess import to_uint8_224
 
+pytestmark = pytest.mark.either_database
+
 MOST_MEAN_LEVELS, MOST_LEVELS = 0.1, 1.5
 FAMILY = "1.2.840.10008.1.2.4."
 

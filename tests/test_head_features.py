@@ -111,6 +111,7 @@ def test_only_the_rows_that_say_so_are_mirrored(run: Path) -> None:
     assert np.array_equal(plain, cache.pixels[cache.rows[names[1]]])
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_bytes_with_any_number_of_workers(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_killed_run_continues_to_the_same_bytes_with_any_number_of_workers(
     assert (run / "killed" / "manifest.json").read_bytes() == (run / "whole" / "manifest.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_terminated_run_says_that_it_continues(run: Path) -> None:
     status, said = interrupted_at_first_shard(run, "terminated", signal.SIGTERM)
     assert (status, "the same command continues" in said) == (130, True), said

@@ -21,6 +21,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
+from slow_cases import mostly_slow
 from test_storage_scp import FolderReceiver
 
 from dicom_io.association_server import MAXIMUM_UNASKED
@@ -32,11 +33,12 @@ from dicom_io.streaming import MAXIMUM_WAITING
 
 pytestmark = pytest.mark.timeout(180)
 IMPATIENT_SECONDS = 0.5
+SPOOLS = ("in memory", "to disk")
 CUT_WITHIN_SECONDS = 15.0
 """For a busy machine; a peer that is not cut would go on for minutes."""
 
 
-@pytest.fixture(params=["in memory", "to disk"])
+@pytest.fixture(params=SPOOLS)
 def scp(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StorageScp]:
     spool = tmp_path / "instances" if request.param == "to disk" else None
     settings = ScpSettings(
@@ -58,6 +60,7 @@ def require_an_image_gets_in(scp: StorageScp, folder: Path) -> None:
     assert outcome.status == 0x0000
 
 
+@pytest.mark.parametrize("scp", mostly_slow(SPOOLS, "to disk"), indirect=True)
 def test_a_hundred_silent_connections_keep_no_sender_out(scp: StorageScp, tmp_path: Path) -> None:
     with contextlib.ExitStack() as held:
         for _ in range(100):
@@ -66,6 +69,7 @@ def test_a_hundred_silent_connections_keep_no_sender_out(scp: StorageScp, tmp_pa
         require_an_image_gets_in(scp, tmp_path)
 
 
+@pytest.mark.parametrize("scp", mostly_slow(SPOOLS, "to disk"), indirect=True)
 def test_of_too_many_silent_connections_the_oldest_is_closed(scp: StorageScp, tmp_path: Path) -> None:
     with contextlib.ExitStack() as held:
         connections = [held.enter_context(connect(scp)) for _ in range(MAXIMUM_UNASKED + 30)]

@@ -18,6 +18,7 @@ import torch
 from checkpoints import as_torchxrayvision, of_2017, save, torchvision_densenet121, with_sigmoid
 from numpy.typing import NDArray
 from PIL import Image
+from slow_cases import mostly_slow
 from torchvision import transforms
 from torchvision.models.densenet import DenseNet
 from typer.testing import CliRunner
@@ -149,6 +150,8 @@ SOURCES = {
     "plain": Source(save_state, whole_picture, named="plain"),
 }
 PROTOCOLS = [key for key in SOURCES if key not in ("zoogzog", "eva-x")]  # which repeat arnoweng's and Medical-MAE's
+TELLING = ("arnoweng", "thtang", "torchxrayvision")
+"""Ten crops, other outputs, another colour: the sources whose networks run by default."""
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +169,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]
     return bundle
 
 
-@pytest.mark.parametrize("key", SOURCES)
-@pytest.mark.parametrize("shape", [(413, 331), (300, 449)])
+@pytest.mark.parametrize("key", mostly_slow(SOURCES, *TELLING))
+@pytest.mark.parametrize("shape", mostly_slow([(413, 331), (300, 449)], (413, 331)))
 def test_logits_equal_a_hand_built_torchvision_model_bit_by_bit(
     bundles: Callable[[str], Bundle], key: str, shape: tuple[int, int]
 ) -> None:
@@ -184,7 +187,7 @@ def test_logits_equal_a_hand_built_torchvision_model_bit_by_bit(
         np.testing.assert_allclose(found[:, rows], expected.numpy()[:, columns], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("key", PROTOCOLS)
+@pytest.mark.parametrize("key", mostly_slow(PROTOCOLS, *TELLING))
 @pytest.mark.parametrize(("runtime", "tolerance"), [("torch", 1e-6), ("openvino", 1e-4)])
 def test_probabilities_are_the_authors_own_on_both_runtimes(
     bundles: Callable[[str], Bundle], key: str, runtime: str, tolerance: float
@@ -234,7 +237,7 @@ def test_every_window_lies_where_its_view_was_cut(
         assert np.array_equal(view, part)
 
 
-@pytest.mark.parametrize("key", PROTOCOLS)
+@pytest.mark.parametrize("key", mostly_slow(PROTOCOLS, *TELLING))
 def test_golden_images_prove_an_imported_bundle_and_fail_when_prepared_otherwise(
     bundles: Callable[[str], Bundle], key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,8 @@ from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:

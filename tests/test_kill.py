@@ -69,7 +69,9 @@ def require_one_result_set(site: Site, pacs: StandInPacs, study_instance_uid: st
     assert len(done) == 1
 
 
-@pytest.mark.parametrize("failpoint", ["after_file_before_row", "after_row_before_reply"])
+@pytest.mark.parametrize(
+    "failpoint", ["after_file_before_row", pytest.param("after_row_before_reply", marks=pytest.mark.slow)]
+)
 def test_a_listener_killed_before_its_answer_takes_the_image_when_it_is_sent_again(
     site: Site, pacs: StandInPacs, tmp_path: Path, failpoint: str
 ) -> None:
@@ -87,7 +89,10 @@ def test_a_listener_killed_before_its_answer_takes_the_image_when_it_is_sent_aga
     require_one_result_set(site, pacs, str(source.StudyInstanceUID))
 
 
-@pytest.mark.parametrize("failpoint", ["after_claim", "after_inference", "after_result_files"])
+@pytest.mark.parametrize(
+    "failpoint",
+    [pytest.param("after_claim", marks=pytest.mark.slow), "after_inference", "after_result_files"],
+)
 def test_a_worker_killed_during_a_run_costs_one_attempt_and_nothing_else(
     site: Site, pacs: StandInPacs, tmp_path: Path, failpoint: str
 ) -> None:

@@ -21,6 +21,8 @@ from worker.rows.run_tables import Run
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 

@@ -23,6 +23,8 @@ from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 from worker.settings.environment import settings_environment
 
+pytestmark = pytest.mark.either_database
+
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES, SENDERS, IMAGES_OF_EACH = 3, 3, 6
 PATIENCE_SECONDS = 90.0

@@ -41,7 +41,10 @@ STATEFUL: dict[str, Any] = {
 """Everything that remembers something between steps or epochs, and everything that draws random numbers."""
 
 
-@pytest.mark.parametrize(("choices", "steps"), [({}, 12), (STATEFUL, None)], ids=["plain", "stateful"])
+@pytest.mark.parametrize(
+    ("choices", "steps"),
+    [pytest.param({}, 12, id="plain", marks=pytest.mark.slow), pytest.param(STATEFUL, None, id="stateful")],
+)
 def test_a_run_interrupted_after_every_step_equals_an_uninterrupted_one_bit_by_bit(
     tmp_path: Path, choices: dict[str, Any], steps: int | None
 ) -> None:

@@ -42,6 +42,8 @@ from worker.sending.notification_text import as_json
 from worker.settings.config import ConfigurationError, Settings, load_settings
 from worker.settings.notifications import Webhook
 
+pytestmark = pytest.mark.either_database
+
 MakeBench = Callable[..., Bench]
 PATIENT = {"PatientName": "Gruen^Anne", "PatientID": "HOSPITAL-4711", "AccessionNumber": "ACC-0815"}
 SECRETS = ("Gruen", "4711", "0815", "Pneumothorax")

@@ -52,7 +52,13 @@ def drawn_radiograph(folder: Path) -> Path:
     return write_dicom(chest_radiograph(), folder / "drawn.dcm")
 
 
-@pytest.mark.parametrize("route", [ONLY_IMAGES, EVERYTHING], ids=["routes images", "routes everything"])
+@pytest.mark.parametrize(
+    "route",
+    [
+        pytest.param(ONLY_IMAGES, id="routes images"),
+        pytest.param(EVERYTHING, id="routes everything", marks=pytest.mark.slow),
+    ],
+)
 def test_pushed_into_orthanc_report_and_pictures_appear_in_the_same_study_once(
     start_hospital: StartHospital, tmp_path: Path, route: str
 ) -> None:
@@ -114,6 +120,7 @@ def modalities(orthanc: Orthanc, study_instance_uid: str) -> list[str]:
     return sorted(orthanc.tag(result, "Modality") for result in orthanc.results(study_instance_uid))
 
 
+@pytest.mark.slow
 def test_the_projects_validation_script_accepts_what_lies_in_the_archive(
     start_hospital: StartHospital, shared: Path, tmp_path: Path
 ) -> None:

@@ -45,6 +45,8 @@ from worker.settings.ups import Ups
 from worker.ups.scheduling import schedule, studies_to_schedule
 from worker.ups.workitems import decoded
 
+pytestmark = pytest.mark.either_database
+
 OBJECTS = 1 + len(FLAGGED)
 IN_A_YEAR = datetime.now(UTC) + timedelta(days=365)
 

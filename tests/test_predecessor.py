@@ -20,6 +20,8 @@ from worker.sending.older_report import reissue_in_class
 from worker.sending.outbox import take_due
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture
 def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:

@@ -24,6 +24,7 @@ from checkpoints import (
     torchvision_densenet121,
     with_sigmoid,
 )
+from slow_cases import mostly_slow
 from torch import nn
 
 from model import checkpoint as checkpoint_module
@@ -335,10 +336,11 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, make: Callable[[Path], P
             read_checkpoint(cut)
 
 
-def test_damaged_instructions_end_in_a_sentence_or_in_the_same_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", mostly_slow([8, 25], 8))
+def test_damaged_instructions_end_in_a_sentence_or_in_the_same_network(tmp_path: Path, files: int) -> None:
     whole = zech_of_2018(tmp_path / "whole").read_bytes()
     random, refused = np.random.default_rng(4), 0
-    for number in range(25):
+    for number in range(files):
         content = bytearray(whole)
         content[int(random.integers(150, 100_000))] = int(random.integers(0, 256))
         (tmp_path / "damaged").write_bytes(content)

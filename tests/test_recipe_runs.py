@@ -13,6 +13,7 @@ import pytest
 import torch
 from layouts import write_layout
 from safetensors.torch import load_file
+from slow_cases import mostly_slow
 
 from model.bundle import load_bundle
 from model.labels import LABELS
@@ -62,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recipes")
 
 
-@pytest.mark.parametrize("name", known_recipes())
+@pytest.mark.parametrize("name", mostly_slow(known_recipes(), "densenet121", "s1-six", "s4-mobilenet"))
 def test_the_recipe_trains(name: str, folder: Path) -> None:
     recipe = _shrunk(name)
     trainer = Trainer(_prepared(folder, recipe).plan, ALONE)

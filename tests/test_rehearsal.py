@@ -19,6 +19,8 @@ from worker.runs import rehearsal
 from worker.runs.rehearsal import rehearse
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 ROOT = Path(__file__).resolve().parent.parent
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 

@@ -32,6 +32,8 @@ from worker.sending.commitment_answer import note_answer
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 OBJECTS = 1 + len(FLAGGED)
 MakeBench = Callable[..., Bench]
 

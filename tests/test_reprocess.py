@@ -48,6 +48,8 @@ from worker.runs.reprocessing import reprocess_next
 from worker.runs.triage import triage
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 OTHER = {**SAYS, "Pneumothorax": 0.30, "Mass": 0.88}
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 ALL = Wanted(LONG_AGO)

@@ -28,6 +28,8 @@ from worker.rows.study_tables import Study
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 MakeBench = Callable[..., Bench]
 
 

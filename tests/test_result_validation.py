@@ -18,6 +18,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from reports import FLAGGED, QUIET, report_on, source_radiograph
+from slow_cases import mostly_slow
 from validators import PIXELMED_JAR, need
 
 from dicom_io.attention import contours, smooth
@@ -117,7 +118,7 @@ def judge(shared: Path, source: Path, *results: Path) -> None:
     assert judged.returncode == 0, judged.stdout.decode(errors="replace")[-4000:]
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", mostly_slow(SOURCES, "without type 2", "Japanese"))
 def test_the_assertions_no_validator_makes_hold_for_every_source_and_class(
     name: str, shared: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ from worker.runs.triage import triage
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 MakeBench = Callable[..., Bench]
 
 

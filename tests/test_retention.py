@@ -39,6 +39,8 @@ from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import ConfigurationError, Settings
 
+pytestmark = pytest.mark.either_database
+
 YEAR = {"images_after_days": 365}
 COMMITTED = {"images_after_commitment_days": 2}
 on_one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

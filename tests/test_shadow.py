@@ -39,6 +39,8 @@ from worker.sending.delivery import deliver
 from worker.settings.config import ConfigurationError, Settings, load_settings
 from worker.settings.environment import settings_environment
 
+pytestmark = pytest.mark.either_database
+
 OTHER = {**SAYS, "Pneumothorax": 0.30, "Mass": 0.88}
 """What the candidate says: no pneumothorax, but a mass."""
 

@@ -119,6 +119,7 @@ def test_pixelmed_accepts_the_tree_with_findings_of_two_images(tmp_path: Path) -
     assert images["60046008"] == "1.2.3.11"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_pixelmed_accepts_a_report_without_findings(tmp_path: Path) -> None:
     source = source_radiograph()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from slow_cases import mostly_slow
 from sqlalchemy import event, text
 from study_rows import NOW, add_study, add_triaged_study
 
@@ -80,7 +81,7 @@ def test_endless_names_make_few_short_words() -> None:
     assert max(map(len, words)) == 64
 
 
-@pytest.mark.parametrize("order", list(SearchOrder))
+@pytest.mark.parametrize("order", mostly_slow(SearchOrder, SearchOrder.URGENCY, SearchOrder.PATIENT))
 def test_pages_hold_every_study_once_whatever_arrives_meanwhile(sessions: SessionFactory, order: SearchOrder) -> None:
     with sessions.begin() as session:
         there = {

@@ -89,6 +89,7 @@ def test_a_check_taught_next_to_nothing_is_made_and_says_that_it_is_worth_nothin
     assert "of the frontal chests held back" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_command_adds_a_check_and_leaves_all_else_as_it_was(tmp_path: Path) -> None:
     write_layout(tmp_path / "data", patients=16, test_patients=4)
     (tmp_path / "others").mkdir()

@@ -63,6 +63,7 @@ def test_the_licences_that_are_not_wanted_are_told_from_the_others(words: str, f
     assert forbids_closed_use(words) is forbidden
 
 
+@pytest.mark.slow
 def test_the_list_of_parts_names_every_package_with_its_version_and_licence(tmp_path: Path) -> None:
     written = tmp_path / "sbom.json"
     command = [str(Path(sys.executable).parent / "cyclonedx-py"), "environment", "--pyproject", "pyproject.toml"]

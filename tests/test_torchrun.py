@@ -57,6 +57,7 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_torchrun_trains_the_very_network_that_the_runs_own_processes_do(tmp_path: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -77,6 +78,7 @@ def test_torchrun_trains_the_very_network_that_the_runs_own_processes_do(tmp_pat
     assert theirs["history"] == ours["history"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_launched_run_that_is_told_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
     with subprocess.Popen(

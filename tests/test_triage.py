@@ -25,6 +25,8 @@ from worker.runs.triage import triage
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 
 

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch are loaded; tests run side by side
+
 import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
 from orthanc import start_hospital  # noqa: F401 (a fixture)

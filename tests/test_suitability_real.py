@@ -49,10 +49,9 @@ def held_out(step: int) -> tuple[NDArray[np.uint8], ...]:
     return tuple(np.array(Image.open(folder / "images" / name).convert("L")) for name in names[::step])
 
 
-@pytest.mark.parametrize(("step", "films"), [(8, 171), pytest.param(1, 1366, marks=pytest.mark.slow)])
-def test_at_least_99_of_100_upright_frontal_films_pass(check: SuitabilityCheck, step: int, films: int) -> None:
-    verdicts = Counter(check.judge(film).verdict for film in held_out(step))
-    assert verdicts.total() == films
+def test_at_least_99_of_100_upright_frontal_films_pass(check: SuitabilityCheck) -> None:
+    verdicts = Counter(check.judge(film).verdict for film in held_out(1))
+    assert verdicts.total() == 1366
     assert verdicts[Verdict.FRONTAL] >= 0.99 * verdicts.total(), verdicts
 
 
@@ -65,11 +64,10 @@ def test_at_least_99_of_100_upright_frontal_films_pass(check: SuitabilityCheck, 
         (3, False, Verdict.ROTATED_270),
     ],
 )
-@pytest.mark.parametrize("step", [24, pytest.param(8, marks=pytest.mark.slow)])
 def test_at_least_95_of_100_inverted_or_turned_films_are_caught_and_named(
-    check: SuitabilityCheck, quarters: int, inverted: bool, verdict: Verdict, step: int
+    check: SuitabilityCheck, quarters: int, inverted: bool, verdict: Verdict
 ) -> None:
-    altered = [np.ascontiguousarray(np.rot90(255 - film if inverted else film, quarters)) for film in held_out(step)]
+    altered = [np.ascontiguousarray(np.rot90(255 - film if inverted else film, quarters)) for film in held_out(8)]
     verdicts = Counter(check.judge(film).verdict for film in altered)
     assert verdicts[Verdict.FRONTAL] <= 0.05 * verdicts.total(), verdicts
     assert verdicts[verdict] >= 0.95 * verdicts.total(), verdicts

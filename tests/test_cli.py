@@ -54,6 +54,17 @@ def worker(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+def test_a_process_of_the_worker_calculates_with_one_thread() -> None:
+    """Threads of NumPy's that wait for each other cost a busy machine more than the calculation."""
+    script = "import worker.__main__, numpy, threadpoolctl\n"
+    script += "print({pool['num_threads'] for pool in threadpoolctl.threadpool_info()})"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "{1}", done.stderr
+
+
 @pytest.fixture
 def database(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A migrated database that the commands find through the environment."""

@@ -39,7 +39,6 @@ PATIENCE_SECONDS = 60.0
 @contextmanager
 def backfill_processes(settings: Settings, backfill_id: int, number: int) -> Iterator[Sequence[BaseProcess]]:
     """Work off a backfill in this many processes while the block runs; they end when nothing is left."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread each, as every worker of analyses
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=work_off, args=(settings, backfill_id, os.getpid())) for _ in range(number)]
     for process in processes:

@@ -43,7 +43,6 @@ def run_worker(settings: Settings, queues: Sequence[str] = ("stat", "routine"), 
     if not queues or not set(queues) <= set(QUEUES):
         raise ConfigurationError(f"queues must be some of {', '.join(QUEUES)}, not {', '.join(queues) or 'none'}")
     require_usable(settings, queues)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many processes as cores, so one thread each
     configure(settings)
 
     node = app.Worker(

@@ -27,11 +27,11 @@ from worker.settings.config import Settings, load_settings
 
 TEMPLATE_DATABASE = "cxr_template"
 _LONG_FILES = (
-    "test_training_pipeline", "test_kill", "test_orthanc", "test_listener", "test_head_features", "test_torchrun",
-    "test_orthanc_delivery", "test_result_validation", "test_hl7_processes", "test_parallel", "test_ups_processes",
-    "test_soak",
+    "test_training_pipeline", "test_kill", "test_soak", "test_orthanc_corrections", "test_orthanc", "test_delivery",
+    "test_reconcile", "test_listener", "test_inbound_effects", "test_commitment", "test_orthanc_delivery",
+    "test_ups_processes", "test_accessibility", "test_worklist_browser", "test_importing", "test_parallel",
 )  # fmt: skip
-"""A minute and more each. Started first, none is left for the end, when the other test processes have nothing to do."""
+"""Those that take longest. Started first, none is left for the end, when the other processes have nothing to do."""
 _numbers = itertools.count(1)
 
 

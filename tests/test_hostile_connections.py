@@ -60,7 +60,7 @@ def require_an_image_gets_in(scp: StorageScp, folder: Path) -> None:
     assert outcome.status == 0x0000
 
 
-@pytest.mark.parametrize("scp", mostly_slow(SPOOLS, "to disk"), indirect=True)
+@pytest.mark.slow  # more of them come in the next test
 def test_a_hundred_silent_connections_keep_no_sender_out(scp: StorageScp, tmp_path: Path) -> None:
     with contextlib.ExitStack() as held:
         for _ in range(100):

@@ -128,6 +128,7 @@ def test_a_sender_killed_after_the_archive_stored_sends_the_same_bytes_again(
     assert len(pacs.stored) >= 2 * OBJECTS, "the killed sender's batch was sent again"
 
 
+@pytest.mark.slow  # the archive's sender dies at the same place in the test above
 def test_a_sender_killed_after_a_receiver_accepted_sends_the_same_message_again(
     site: Site, pacs: StandInPacs, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import fail_in_second, run_average, stop_early
+from team_work import fail_in_second, run_average, stop_early
 
 from training.parallel import Team, TrainingFailedError, TrainingInterruptedError, run_team
 

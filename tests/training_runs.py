@@ -1,16 +1,13 @@
-"""Tiny training plans and work for training processes, importable by them."""
+"""Tiny training plans, importable by training processes."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from layouts import write_layout
 
 from training.material import DataChoices
-from training.parallel import Team, run_team
 from training.prepare import Prepared, prepare
 from training.recipe import parse_recipe
 
@@ -35,31 +32,3 @@ def tiny_run(tmp_path: Path, *, processes: int = 1, **choices: Any) -> Prepared:
     return prepare(
         DataChoices(tmp_path / "data", tmp_path / "out" / "cache"), tmp_path / "out", recipe, None, processes
     )
-
-
-def average_of_ranks(folder: str, team: Team) -> bool:
-    """Average and collect something that differs between processes, and write down what this process got."""
-    tensors = [torch.full((2, 2), float(team.rank)), torch.tensor([10.0 * team.rank])]
-    team.average(tensors)
-    collected = team.collect(torch.full((team.rank + 1, 3), float(team.rank)))
-    torch.save([*tensors, collected], Path(folder) / f"{team.rank}.tensors")
-    return True
-
-
-def run_average(folder: Path) -> list[list[torch.Tensor]]:
-    """Run ``average_of_ranks`` in two processes and return what each got."""
-    run_team(2, partial(average_of_ranks, str(folder)), folder)
-    return [torch.load(folder / f"{rank}.tensors", weights_only=True) for rank in range(2)]
-
-
-def fail_in_second(team: Team) -> bool:
-    """End one of the processes with an error."""
-    if team.rank == 1:
-        raise SystemExit(3)
-    return True
-
-
-def stop_early(team: Team) -> bool:
-    """Report an early stop, as after a signal."""
-    del team
-    return False

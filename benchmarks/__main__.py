@@ -102,7 +102,7 @@ def part(name: str, found: dict[str, Any] | list[Any] | str, ran_on: str) -> str
 
 def receive_table(rows: list[dict[str, Any]]) -> list[str]:
     """Return objects per second of each receiver, and the bars."""
-    names = list(rows[0]["objects_per_second"]) if rows else []
+    names = list(dict.fromkeys(name for row in rows for name in row["objects_per_second"]))
     lines = ["objects per second", "", f"| case | {' | '.join(names)} | bars |", "|---" * (len(names) + 2) + "|"]
     for row in rows:
         cells = [str(row["objects_per_second"].get(name, "-")) for name in names]

@@ -341,7 +341,7 @@ def stop_sending(how: str) -> Break:
 
 
 def resend_everything(scene: Scene) -> str:
-    studies = list(scene.modality.recent)[-10:]
+    studies = scene.modality.recent(10)
     sent = sum(scene.modality.offer(study) for study in studies)
     return f"{sent} of the last {len(studies)} studies accepted again" if sent else ""
 

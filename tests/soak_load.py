@@ -56,12 +56,11 @@ class Modality:
     over: threading.Event = field(default_factory=threading.Event)
     hopeless: threading.Event = field(default_factory=threading.Event)
     """Set when what is left shall not be tried any more."""
-    recent: deque[SentStudy] = field(default_factory=lambda: deque(maxlen=200))
-    """The newest studies, for faults that send something again."""
     accepted: int = 0
     """Answers of success."""
     put_off: int = 0
     """Answers of any other kind than success, and none at all."""
+    _recent: deque[SentStudy] = field(default_factory=lambda: deque(maxlen=200))
     _waiting: deque[SentStudy] = field(default_factory=deque)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -114,9 +113,16 @@ class Modality:
         accepted = all(outcome.status == 0 for outcome in outcomes)
         self.accepted += sum(outcome.status == 0 for outcome in outcomes)
         self.put_off += not accepted
-        if accepted and study not in self.recent:
-            self.recent.append(study)
+        if accepted:
+            with self._lock:  # several threads send, and a deque is not looked through while it changes
+                if study not in self._recent:
+                    self._recent.append(study)
         return accepted
+
+    def recent(self, most: int) -> list[SentStudy]:
+        """Return the newest studies that were accepted, for faults that send something again; newest last."""
+        with self._lock:
+            return list(self._recent)[-most:]
 
     def keep_trying(self, study: SentStudy) -> None:
         """Have the sending threads send the study, once more or for the first time."""

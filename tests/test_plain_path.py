@@ -66,6 +66,7 @@ def plain(bundle: Bundle) -> Judge:
     """Probabilities of the trained findings on torch, of float32 [1, 1, 224, 224]."""
     import torch
 
+    torch.set_num_threads(1)  # two of them wait for each other where others compute as well
     network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture, bundle.preparation)
 
     def judge(tensor: np.ndarray) -> np.ndarray:

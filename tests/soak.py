@@ -36,6 +36,12 @@ from worker.processes.up import answers
 RARE_EVERY = 3
 OBJECTS_BETWEEN_FAULTS = 20
 """Of the lane that keeps objects from arriving."""
+DONE_BETWEEN_FAULTS = {
+    "runs": ("SELECT count(*) FROM run WHERE state NOT IN ('queued', 'running')", 4),
+    "delivery": ("SELECT count(*) FROM delivery WHERE state = 'sent'", 6),
+}
+"""What a lane lets be done before it breaks the next thing: where it is counted, and how much."""
+LONGEST_WAIT_SECONDS = 30.0
 AGE_SECONDS = 7200.0
 """The sweeper removes orphans of this age (more than an hour); the soak makes its files look that old."""
 
@@ -57,7 +63,7 @@ class Soak:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of the worker's processes, for tests that sabotage them."""
     rest_seconds: float = 300.0
-    """How long everything may take to come to rest."""
+    """How long nothing may move before everything has come to rest."""
     disk_bytes: int = DISK_BYTES
     fired: list[dict[str, Any]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -112,6 +118,8 @@ class Soak:
             self._wait_for(lane)
             if lane == "arrival":
                 self._wait_for_objects()
+            if lane in DONE_BETWEEN_FAULTS:
+                self._wait_for_work(*DONE_BETWEEN_FAULTS[lane])
             time.sleep(draw.uniform(0.5, self.longest_gap_seconds))
             if time.monotonic() >= self._end:
                 return
@@ -136,6 +144,23 @@ class Soak:
         while self.modality.accepted < enough and time.monotonic() < self._end:
             time.sleep(0.2)
 
+    def _wait_for_work(self, query: str, enough: int) -> None:
+        """Let some work be done between two faults; a worker that is killed while it starts does none."""
+
+        def done() -> int | None:
+            try:
+                return int(self.site.evidence.rows(query)[0][0])
+            except Exception:  # noqa: BLE001 (another lane may have taken the database away)
+                return None
+
+        before, until = done(), min(time.monotonic() + LONGEST_WAIT_SECONDS, self._end)
+        while time.monotonic() < until:
+            now = done()
+            before = now if before is None else before
+            if now is not None and before is not None and now >= before + enough:
+                return
+            time.sleep(0.5)
+
     def _note(self, kind: str, lane: str, proof: str, problem: str, seconds: float) -> None:
         entry = {"at": time.time(), "kind": kind, "lane": lane, "proof": proof, "seconds": round(seconds, 2)}
         if problem:
@@ -148,9 +173,12 @@ class Soak:
 
     def _come_to_rest(self) -> None:
         """Wait until nothing is under way, then let the sweeper's cleaning see every file as an old one."""
-        deadline = time.monotonic() + self.rest_seconds
-        while unsettled(self.site.evidence) and time.monotonic() < deadline:
+        waiting, deadline = unsettled(self.site.evidence), time.monotonic() + self.rest_seconds
+        while waiting and time.monotonic() < deadline:
             time.sleep(1)
+            earlier, waiting = waiting, unsettled(self.site.evidence)
+            if waiting != earlier:  # it goes on, however slowly
+                deadline = time.monotonic() + self.rest_seconds
         old = time.time() - AGE_SECONDS
         for root in (self.site.settings.instances_dir, self.site.settings.results_dir):
             for path in root.rglob("*"):

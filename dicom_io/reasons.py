@@ -46,6 +46,7 @@ class ReasonCode(StrEnum):
     FILE_MISSING = "file_missing"
     RESULT_INVALID = "result_invalid"
     STORAGE = "storage"
+    NO_ROOM = "no_room"
 
     @property
     def sentence(self) -> str:
@@ -96,4 +97,5 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.FILE_MISSING: "The stored file of the image is missing or altered.",
     ReasonCode.RESULT_INVALID: "The results could not be built from this study.",
     ReasonCode.STORAGE: "The results could not be written to disk; free or repair it.",
+    ReasonCode.NO_ROOM: "There is no room on the disk for the results; the study goes on by itself once there is some.",
 }

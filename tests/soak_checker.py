@@ -30,7 +30,7 @@ OUT_OF_RESOURCES = 0xA7
 REPORT_MODALITY = "SR"
 MODEL_NAME = "fixed-words"
 CLAIM_TOLERANCE_SECONDS = 0.5
-RELEASES = ("finished", "unchanged", "attempt_failed", "failed")
+RELEASES = ("finished", "unchanged", "attempt_failed", "waits_for_room", "failed")
 """Events with which a worker ends a run or gives it back."""
 GIVES_UP = "leases"
 """Who ends runs that were started as often as allowed."""

@@ -28,6 +28,7 @@ from worker.figures.latency import StageFigures, stage_figures
 from worker.figures.machines import DiskFigures, ProcessFigures, disk_figures, process_figures
 from worker.figures.sources import SourceFigures, source_figures
 from worker.rows.gaps import open_gaps
+from worker.rows.room import waiting_for_room
 from worker.rows.site_tables import ReceptionGap
 from worker.rows.states import StudyState
 from worker.settings.config import Settings
@@ -72,6 +73,8 @@ class Overview:
     """Studies with a rejection note of the last week that could not be read."""
     backfills: Sequence[BackfillFigures] = ()
     """Under way, or ended within the last week."""
+    without_room: int = 0
+    """Studies whose results the full disk has no room for."""
 
     @property
     def attention(self) -> list[Attention]:
@@ -99,6 +102,12 @@ class Overview:
                 yield Attention("processes", f"no {role} is running")
 
     def _disk(self) -> Iterator[Attention]:
+        if self.without_room:
+            counted = _counted(self.without_room, "study", "studies")
+            words = "waiting for room on the disk for its results; it goes on by itself once there is some"
+            if self.without_room > 1:
+                words = "waiting for room on the disk for their results; they go on by themselves once there is some"
+            yield Attention("disk", f"{counted} {words}")
         if self.disk is None:
             yield Attention("disk", "the data folder cannot be read from the page's machine")
             return
@@ -189,4 +198,5 @@ def read_overview(session: Session, settings: Settings, now: datetime) -> Overvi
         ending_certificates(settings, now),
         unread_notes(session, now - UNREAD_NOTES_WINDOW),
         backfill_figures(session, now),
+        waiting_for_room(session),
     )

@@ -13,6 +13,7 @@
     │   ├── PermanentRunError   trying again cannot help
     │   │   └── ImagesDeleted   retention has deleted images that the run needs
     │   └── RetryableRunError   trying again may help; counted against the maximum of attempts
+    │       └── NoRoomForResults  the disk is full; waits for room and is not counted
     ├── LeaseLost               another worker has, or may have, taken this run
     └── RunRefused              no run can be queued for this study now
 """
@@ -135,6 +136,13 @@ class RetryableRunError(RunError):
     """Trying the run again may help."""
 
     retryable = True
+
+
+class NoRoomForResults(RetryableRunError):
+    """The disk is full, which is no fault of the run: it waits, and the attempt is not counted."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(ReasonCode.NO_ROOM, f"{ReasonCode.NO_ROOM.sentence} {cause}")
 
 
 class LeaseLost(WorkerError):

@@ -10,11 +10,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import StoreError
+from dicom_io.instance_store import StorageFull, StoreError
 from dicom_io.reasons import ReasonCode
 from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
 from dicom_io.result_file import write_result
-from worker.foundation.errors import PermanentRunError, RetryableRunError
+from worker.foundation.errors import NoRoomForResults, PermanentRunError, RetryableRunError
 from worker.rows.database import database_now
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
@@ -33,8 +33,10 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
     ------
     PermanentRunError
         No valid object can be made from this study.
+    NoRoomForResults
+        The disk of the store of results is full.
     RetryableRunError
-        The store of results is full or not writable.
+        The store of results is not writable.
     """
     if analysis.historical:
         return []
@@ -45,6 +47,8 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
         return [*objects, *announcements(claim, analysis, report, workplace)]
     except InvalidReportError as error:
         raise PermanentRunError(ReasonCode.RESULT_INVALID, f"{ReasonCode.RESULT_INVALID.sentence} {error}") from error
+    except StorageFull as error:
+        raise NoRoomForResults(str(error)) from error
     except StoreError as error:
         raise RetryableRunError(ReasonCode.STORAGE, f"{ReasonCode.STORAGE.sentence} {error}") from error
 

@@ -10,11 +10,12 @@ import logging
 
 from worker.arrival.copies import load_copies
 from worker.arrival.correction import corrections_of
-from worker.foundation.errors import LeaseLost, RunError
+from worker.foundation.errors import LeaseLost, NoRoomForResults, RunError
 from worker.foundation.failpoints import failpoint
 from worker.foundation.stopwatch import Stopwatch
 from worker.rows.leases import Claim, LeaseKeeper, claim_run
 from worker.rows.outcome import fail_run
+from worker.rows.room import wait_for_room
 from worker.runs.analysis import Analysis, analyse, recall
 from worker.runs.conclusion import conclude_analysed, conclude_not_analysed, conclude_unchanged
 from worker.runs.examination import examine
@@ -44,6 +45,8 @@ def triage(study_instance_uid: str, workplace: Workplace) -> bool:
     try:
         with LeaseKeeper(workplace.sessions, claim, workplace.settings) as lease:
             return run_claimed(claim, lease, workplace)
+    except NoRoomForResults as error:
+        _wait_for_room(claim, error, workplace)
     except RunError as error:
         _fail(claim, error, workplace)
     except LeaseLost as error:
@@ -91,6 +94,16 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     failpoint("after_result_files")
     conclude_analysed(claim, analysis, results, model, watch, workplace, corrections)
     return True
+
+
+def _wait_for_room(claim: Claim, error: NoRoomForResults, workplace: Workplace) -> None:
+    try:
+        with workplace.sessions.begin() as session:
+            pause_seconds = wait_for_room(session, claim, str(error), workplace.settings)
+    except LeaseLost as lost:
+        logger.warning("%s", lost)
+    else:
+        logger.warning("run %d is tried again in %.0f s: %s", claim.run_number, pause_seconds, error)
 
 
 def _fail(claim: Claim, error: RunError, workplace: Workplace) -> None:

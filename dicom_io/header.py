@@ -8,6 +8,7 @@ from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
@@ -40,8 +41,9 @@ PARSE_ERRORS = (
     EOFError,
     OSError,
     struct.error,
+    BytesLengthException,
 )
-"""What pydicom raises on bytes that are not DICOM; it has no error class of its own for them."""
+"""What pydicom raises on bytes that are not DICOM; it has no error class of its own for most of them."""
 
 
 def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Dataset:

@@ -7,7 +7,9 @@ from datetime import date
 import pytest
 from arrivals import encoded, received
 from factories import chest_radiograph
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -64,3 +66,11 @@ def test_a_data_set_cut_inside_its_view_code_sequence_is_cut_short() -> None:
     parse_header(whole, ExplicitVRLittleEndian)
     with pytest.raises(TruncatedDataSetError):
         parse_header(whole[:-4], ExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns", "SamplesPerPixel", "BitsAllocated"])
+def test_a_number_of_a_length_that_it_cannot_have_reads_as_empty(keyword: str) -> None:
+    header = received(chest_radiograph()).header
+    header[keyword] = RawDataElement(Tag(keyword), "US", 3, b"123", 0, False, True)
+    assert text(header, keyword) == ""
+    judge_tags(header, SelectionRules(), TODAY)

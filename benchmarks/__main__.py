@@ -120,7 +120,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     if not rows:
         return ["nothing was found"]
     names = list(rows[0])
-    head = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    shown = [name.replace("|", r"\|") for name in names]
+    head = [f"| {' | '.join(shown)} |", "|---" * len(names) + "|"]
     return head + [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
 
 

@@ -161,6 +161,14 @@ def test_a_part_of_the_results_replaces_its_earlier_self_and_no_other(tmp_path: 
     assert "**not met**" in document and "not measured: no decoder" in document
 
 
+def test_a_stroke_in_the_name_of_a_column_does_not_end_it() -> None:
+    from benchmarks.__main__ import table
+
+    head, line, row = table([{"what": "torch", "max |dp|": 0.1}])
+    assert head == r"| what | max \|dp\| |"
+    assert line.count("|") == row.count("|") == 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_end_to_end_benchmark_measures_every_part() -> None:

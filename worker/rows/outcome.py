@@ -163,28 +163,54 @@ def fail_run(
     study, run = held_run(session, claim)
     now = database_now(session)
     again = retryable and run.attempts < settings.maximum_attempts
-    state = StudyState.QUEUED if again else StudyState.FAILED
-    run.state = RunState.QUEUED if again else RunState.FAILED
-    run.lease_until = None
     run.rung_at = now
     run.finished_at = None if again else now
-    run.reason_code, run.reason = reason_code, reason
     if not again:
         study.reason_code, study.reason = reason_code, reason
+    end_attempt(
+        session,
+        claim,
+        study,
+        run,
+        StudyState.QUEUED if again else StudyState.FAILED,
+        "attempt_failed" if again else "failed",
+        reason_code,
+        reason,
+        {"attempt": run.attempts},
+        now,
+    )
+    return again
+
+
+def end_attempt(
+    session: Session,
+    claim: Claim,
+    study: Study,
+    run: Run,
+    state: StudyState,
+    kind: str,
+    reason_code: str,
+    reason: str,
+    details: dict[str, Any],
+    now: datetime,
+) -> None:
+    """Let go of a held run without an answer: queued again or failed (`state`), with an event of this `kind`."""
+    run.state = RunState.QUEUED if state == StudyState.QUEUED else RunState.FAILED
+    run.lease_until = None
+    run.reason_code, run.reason = reason_code, reason
     record(
         session,
-        "attempt_failed" if again else "failed",
+        kind,
         actor=claim.worker_name,
         study_instance_uid=study.study_instance_uid,
         run_id=run.id,
         from_state=study.state,
         to_state=state,
         reason=reason,
-        details={"reason_code": reason_code, "attempt": run.attempts},
+        details={"reason_code": reason_code, **details},
         at=now,
     )
     study.state = state
-    return again
 
 
 def held_run(session: Session, claim: Claim) -> tuple[Study, Run]:

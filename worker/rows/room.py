@@ -12,9 +12,8 @@ from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from worker.rows.database import database_now
-from worker.rows.events import record
 from worker.rows.leases import Claim
-from worker.rows.outcome import held_run
+from worker.rows.outcome import end_attempt, held_run
 from worker.rows.run_tables import Run
 from worker.rows.site_tables import Event
 from worker.rows.states import RunState, StudyState
@@ -38,24 +37,10 @@ def wait_for_room(session: Session, claim: Claim, reason: str, settings: Setting
     study, run = held_run(session, claim)
     now = database_now(session)
     pause_seconds = _pause_seconds(session, run, now)
-    run.state = RunState.QUEUED
     run.attempts -= 1
-    run.lease_until = None
     run.rung_at = now + timedelta(seconds=pause_seconds - settings.ring_again_seconds)  # then it is due for a ring
-    run.reason_code, run.reason = ReasonCode.NO_ROOM, reason
-    record(
-        session,
-        WAITS_FOR_ROOM,
-        actor=claim.worker_name,
-        study_instance_uid=study.study_instance_uid,
-        run_id=run.id,
-        from_state=study.state,
-        to_state=StudyState.QUEUED,
-        reason=reason,
-        details={"reason_code": ReasonCode.NO_ROOM, "pause_seconds": pause_seconds},
-        at=now,
-    )
-    study.state = StudyState.QUEUED
+    details = {"pause_seconds": pause_seconds}
+    end_attempt(session, claim, study, run, StudyState.QUEUED, WAITS_FOR_ROOM, ReasonCode.NO_ROOM, reason, details, now)
     return pause_seconds
 
 

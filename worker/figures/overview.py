@@ -103,11 +103,9 @@ class Overview:
 
     def _disk(self) -> Iterator[Attention]:
         if self.without_room:
-            counted = _counted(self.without_room, "study", "studies")
-            words = "waiting for room on the disk for its results; it goes on by itself once there is some"
-            if self.without_room > 1:
-                words = "waiting for room on the disk for their results; they go on by themselves once there is some"
-            yield Attention("disk", f"{counted} {words}")
+            one = "study waiting for room on the disk for its results; it goes on by itself once there is some"
+            many = "studies waiting for room on the disk for their results; they go on by themselves once there is some"
+            yield Attention("disk", _counted(self.without_room, one, many))
         if self.disk is None:
             yield Attention("disk", "the data folder cannot be read from the page's machine")
             return

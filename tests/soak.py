@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import random
 import signal
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -25,6 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from soak_checker import Fault, check, orphans, unsettled
 from soak_faults import LANES, RARE, Scene, faults_of
 from soak_load import Modality
@@ -34,14 +37,13 @@ from dicom_io.peer import Peer
 from worker.processes.up import answers
 
 RARE_EVERY = 3
-OBJECTS_BETWEEN_FAULTS = 20
-"""Of the lane that keeps objects from arriving."""
-DONE_BETWEEN_FAULTS = {
-    "runs": ("SELECT count(*) FROM run WHERE state NOT IN ('queued', 'running')", 4),
-    "delivery": ("SELECT count(*) FROM delivery WHERE state = 'sent'", 6),
+DONE_BETWEEN_FAULTS = {"arrival": 20, "runs": 4, "delivery": 6}
+"""How many objects arrive, runs end and results are sent before a lane breaks the next thing."""
+COUNTS = {
+    "runs": "SELECT count(*) FROM run WHERE state NOT IN ('queued', 'running')",
+    "delivery": "SELECT count(*) FROM delivery WHERE state = 'sent'",
 }
-"""What a lane lets be done before it breaks the next thing: where it is counted, and how much."""
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = {"arrival": math.inf, "runs": 30.0, "delivery": 30.0}
 AGE_SECONDS = 7200.0
 """The sweeper removes orphans of this age (more than an hour); the soak makes its files look that old."""
 
@@ -116,10 +118,8 @@ class Soak:
         chosen = sorted(kind for kind in faults if self.kinds is None or kind in self.kinds)
         for kind in _rounds(chosen, draw):
             self._wait_for(lane)
-            if lane == "arrival":
-                self._wait_for_objects()
             if lane in DONE_BETWEEN_FAULTS:
-                self._wait_for_work(*DONE_BETWEEN_FAULTS[lane])
+                self._wait_for_work(lane)
             time.sleep(draw.uniform(0.5, self.longest_gap_seconds))
             if time.monotonic() >= self._end:
                 return
@@ -138,28 +138,24 @@ class Soak:
         while back is not None and not back() and time.monotonic() < self._end:
             time.sleep(0.5)
 
-    def _wait_for_objects(self) -> None:
-        """Let some objects arrive before the listener dies again; on a busy machine none would ever, otherwise."""
-        enough = self.modality.accepted + OBJECTS_BETWEEN_FAULTS
-        while self.modality.accepted < enough and time.monotonic() < self._end:
+    def _wait_for_work(self, lane: str) -> None:
+        """Let some work be done between two faults; what is killed while it starts does none."""
+        before, until = self._done(lane), min(time.monotonic() + LONGEST_WAIT_SECONDS[lane], self._end)
+        while time.monotonic() < until:
+            now = self._done(lane)
+            before = now if before is None else before
+            if now is not None and before is not None and now >= before + DONE_BETWEEN_FAULTS[lane]:
+                return
             time.sleep(0.2)
 
-    def _wait_for_work(self, query: str, enough: int) -> None:
-        """Let some work be done between two faults; a worker that is killed while it starts does none."""
-
-        def done() -> int | None:
-            try:
-                return int(self.site.evidence.rows(query)[0][0])
-            except Exception:  # noqa: BLE001 (another lane may have taken the database away)
-                return None
-
-        before, until = done(), min(time.monotonic() + LONGEST_WAIT_SECONDS, self._end)
-        while time.monotonic() < until:
-            now = done()
-            before = now if before is None else before
-            if now is not None and before is not None and now >= before + enough:
-                return
-            time.sleep(0.5)
+    def _done(self, lane: str) -> int | None:
+        """Return how much of the lane's work is done; None while another lane has taken the database away."""
+        if lane == "arrival":
+            return self.modality.accepted
+        try:
+            return int(self.site.evidence.rows(COUNTS[lane])[0][0])
+        except (sqlite3.Error, psycopg.Error):
+            return None
 
     def _note(self, kind: str, lane: str, proof: str, problem: str, seconds: float) -> None:
         entry = {"at": time.time(), "kind": kind, "lane": lane, "proof": proof, "seconds": round(seconds, 2)}

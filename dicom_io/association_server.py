@@ -176,6 +176,17 @@ def end_without_request(event: Event) -> None:
         event.assoc.dul.to_user_queue.put(cast(Any, None))  # read as "nothing came"
 
 
+def drop_what_was_arriving(event: Event) -> None:
+    """Delete the file of a data set whose connection ended before it was whole; a handler of EVT_CONN_CLOSE.
+
+    Called by the thread that writes the file. Left alone, the file would go with the association, seconds later.
+    """
+    dimse = event.assoc.dimse
+    message, dimse.message = dimse.message, None
+    if message is not None and isinstance(message.data_set, SpooledDataSet):
+        message.data_set.discard()
+
+
 class BoundedServer(ThreadedAssociationServer):
     """Accepts connections without ever waiting for one peer before serving the next."""
 

@@ -20,7 +20,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
 
-from dicom_io.association_server import BoundedServer, end_without_request
+from dicom_io.association_server import BoundedServer, drop_what_was_arriving, end_without_request
 from dicom_io.negotiation import (
     LIMIT_EXCEEDED,
     VERIFICATION,
@@ -156,6 +156,7 @@ class StorageScp:
             (evt.EVT_ABORTED, self._close, [True]),
             (evt.EVT_CONN_CLOSE, self._close, [True]),
             (evt.EVT_CONN_CLOSE, end_without_request),
+            (evt.EVT_CONN_CLOSE, drop_what_was_arriving),
             *(self._worklist.handlers() if self._worklist else ()),
         ]
         try:

@@ -18,14 +18,15 @@ from pynetdicom.events import Event
 def main() -> None:
     """Listen on the port given, write into the folder given."""
     port, folder = int(sys.argv[1]), Path(sys.argv[2])
-    own = threading.local()
+    database, own = folder.parent / "stock.db", threading.local()
+    new = sqlite3.connect(database)  # here and not in a handler: SQLite waits for nobody while the log is switched on
+    new.executescript("PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS instance (uid, path);")
+    new.close()
 
     def connection() -> sqlite3.Connection:
         if not hasattr(own, "rows"):
-            own.rows = sqlite3.connect(folder.parent / "stock.db", timeout=30)
-            own.rows.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE IF NOT EXISTS instance (uid, path);"
-            )
+            own.rows = sqlite3.connect(database, timeout=30)
+            own.rows.execute("PRAGMA synchronous=FULL")
         return own.rows  # type: ignore[no-any-return]
 
     def store(event: Event) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from factories import chest_radiograph, write_dicom
 from orthanc import CLOSED, Orthanc, StartHospital, need, real_radiograph
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 from services import free_port, wait_for_port
 from sites import LISTEN, Site, wait_until
@@ -39,6 +40,12 @@ from worker.settings.reconcile import Reconcile
 pytestmark = pytest.mark.timeout(300)
 NO_ROUTING = ""
 YESTERDAY = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+
+
+def recent_radiograph(**keywords: object) -> Dataset:
+    """Return a radiograph of a quarter of an hour ago: at no hour of the day one that is still to come."""
+    began = datetime.now(UTC) - timedelta(minutes=15)
+    return chest_radiograph(**({"StudyDate": f"{began:%Y%m%d}", "StudyTime": f"{began:%H%M%S}"} | keywords))
 
 
 def commanded(monkeypatch: pytest.MonkeyPatch, settings: Settings, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -76,12 +83,12 @@ def test_what_the_archive_has_and_we_have_not_is_fetched_once(
 ) -> None:
     orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
     fast = datetime.now(UTC) + timedelta(minutes=30)
-    here, leg = chest_radiograph(), chest_radiograph(Modality="CT")
-    film = chest_radiograph(StudyDate=f"{fast:%Y%m%d}", StudyTime=f"{fast:%H%M%S}")
-    second = chest_radiograph(
+    here, leg = recent_radiograph(), recent_radiograph(Modality="CT")
+    film = recent_radiograph(StudyDate=f"{fast:%Y%m%d}", StudyTime=f"{fast:%H%M%S}")
+    second = recent_radiograph(
         StudyInstanceUID=here.StudyInstanceUID, SeriesInstanceUID=here.SeriesInstanceUID, PatientID=here.PatientID
     )
-    old = chest_radiograph(StudyDate="20200101")
+    old = recent_radiograph(StudyDate="20200101")
     held = (here, film, second, old, leg)
     names = [orthanc.push(write_dicom(item, tmp_path / f"held{number}.dcm")) for number, item in enumerate(held)]
     orthanc.call("/modalities/CXRAI/store", names[0].encode())
@@ -131,7 +138,7 @@ def test_an_archive_of_another_make_is_asked_the_same_way(
     lone_listener: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retrieve: str
 ) -> None:
     site = lone_listener
-    films = [write_dicom(chest_radiograph(), tmp_path / f"film{number}.dcm") for number in range(2)]
+    films = [write_dicom(recent_radiograph(), tmp_path / f"film{number}.dcm") for number in range(2)]
     with dcmqrscp(tmp_path, site.settings.listen_port) as port:
         sent = send(Peer("ARCHIVE", "127.0.0.1", port), films, "MODALITY")
         assert all(item.accepted for item in sent), sent
@@ -145,11 +152,11 @@ def test_a_forgotten_patient_is_not_fetched_again(
     lone_listener: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = lone_listener
-    film = chest_radiograph()
+    film = recent_radiograph()
     with session_factory(open_engine(site.settings.effective_database_url)).begin() as session:
         note_forgotten(session, Forgotten(1, 1, 3, 0, 0), [film.StudyInstanceUID], reason="asked", by="Ada Admin")
     with dcmqrscp(tmp_path, site.settings.listen_port) as port:
-        files = [write_dicom(each, tmp_path / f"{place}.dcm") for place, each in enumerate((film, chest_radiograph()))]
+        files = [write_dicom(each, tmp_path / f"{place}.dcm") for place, each in enumerate((film, recent_radiograph()))]
         assert all(item.accepted for item in send(Peer("ARCHIVE", "127.0.0.1", port), files, "MODALITY"))
         status, done = commanded(monkeypatch, asking(site, port, "ARCHIVE"), "--since", YESTERDAY)
     assert (status, done["fetched"], done["complete"]) == (0, 1, True), done
@@ -195,7 +202,7 @@ def test_an_archive_that_does_not_know_our_address_is_told_apart_from_one_that_i
 ) -> None:
     orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
     settings = asking(site, orthanc.dicom_port)
-    film = chest_radiograph()
+    film = recent_radiograph()
     orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
     orthanc.know_worker(free_port())
     status, found = commanded(monkeypatch, settings, "--since", YESTERDAY)
@@ -254,7 +261,7 @@ def test_after_downtime_the_listener_fetches_by_itself_what_came_meanwhile(
         with sessions.begin() as session:
             let_pass(session, timedelta(hours=2))
         taken = datetime.now(UTC) - timedelta(hours=1)
-        film = chest_radiograph(StudyDate=f"{taken:%Y%m%d}", StudyTime=f"{taken:%H%M%S}")
+        film = recent_radiograph(StudyDate=f"{taken:%Y%m%d}", StudyTime=f"{taken:%H%M%S}")
         orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
         site.start_listening(LISTEN)
         wait_until(lambda: instances(site) == 1, "the film is fetched", 120)
@@ -354,7 +361,7 @@ def test_what_retention_deleted_is_fetched_only_when_its_study_is_asked_for(
     start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
-    film = chest_radiograph()
+    film = recent_radiograph()
     uid = str(film.StudyInstanceUID)
     name = orthanc.push(write_dicom(film, tmp_path / "film.dcm"))
     orthanc.call("/modalities/CXRAI/store", name.encode())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
 from worker.arrival.group_commit import GroupCommit
@@ -22,20 +22,26 @@ def sessions(sqlite_url: str) -> Iterator[SessionFactory]:
     engine.dispose()
 
 
+def note(connection: Connection, actor: str) -> None:
+    with Session(connection) as session:
+        record(session, "received", actor=actor)
+        session.flush()
+
+
 def test_who_waits_is_committed_together_and_trouble_stays_with_its_own(sessions) -> None:
     group_commit = GroupCommit(sessions)
     under_way, go_on = threading.Event(), threading.Event()
     transactions: list[int] = []
 
-    def first(session: Session) -> None:
+    def first(connection: Connection) -> None:
         under_way.set()
         go_on.wait(10)
-        record(session, "received", actor="first")
+        note(connection, "first")
 
     def follower(number: int) -> None:
-        def entry(session: Session) -> None:
-            transactions.append(id(session.get_transaction()))
-            record(session, "received", actor=f"follower {number}")
+        def entry(connection: Connection) -> None:
+            transactions.append(id(connection.get_transaction()))
+            note(connection, f"follower {number}")
 
         group_commit.commit(entry)
         with sessions() as session:  # committed when it returns
@@ -59,15 +65,15 @@ def test_an_entry_that_fails_takes_no_other_with_it(sessions) -> None:
     group_commit = GroupCommit(sessions)
     under_way, go_on = threading.Event(), threading.Event()
 
-    def first(session: Session) -> None:
+    def first(connection: Connection) -> None:
         under_way.set()
         go_on.wait(10)
 
-    def good(session: Session) -> None:
-        record(session, "received", actor="good")
+    def good(connection: Connection) -> None:
+        note(connection, "good")
 
-    def bad(session: Session) -> None:
-        record(session, "received", actor="bad")
+    def bad(connection: Connection) -> None:
+        note(connection, "bad")
         raise ValueError("its own trouble")
 
     with ThreadPoolExecutor(4) as pool:

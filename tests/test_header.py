@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from datetime import date
 
 import pytest
 from arrivals import encoded, received
 from factories import chest_radiograph
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -18,7 +21,7 @@ from pydicom.uid import (
 )
 
 from dicom_io.encoded import TruncatedDataSetError
-from dicom_io.header import parse_header, text
+from dicom_io.header import PARSE_ERRORS, parse_header, text
 from dicom_io.selection import SelectionRules, judge_tags
 
 TODAY = date(2026, 1, 15)
@@ -74,3 +77,21 @@ def test_a_number_of_a_length_that_it_cannot_have_reads_as_empty(keyword: str) -
     header[keyword] = RawDataElement(Tag(keyword), "US", 3, b"123", 0, False, True)
     assert text(header, keyword) == ""
     judge_tags(header, SelectionRules(), TODAY)
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of escape sequences that nobody knows
+def test_text_is_the_same_before_and_after_pydicom_has_looked_at_an_element() -> None:
+    draw = random.Random(3)
+    pieces = [b"CHEST", b"PA", b"1.2", b" ", b"\0", b"\\", b"^", b"~", b"\x1b$B", b"\xe4", b"\xd1", b"\r\n", b"\t"]
+    keywords = ("StudyInstanceUID", "Modality", "StudyDate", "StudyTime", "PatientID", "SeriesDescription")
+    keywords += ("PatientAge", "StationName", "AccessionNumber", "RetrieveAETitle", "PatientName", "Rows")
+    for _ in range(1500):
+        keyword, value = draw.choice(keywords), b"".join(draw.choices(pieces, k=draw.randrange(5)))
+        tag = Tag(keyword)
+        charset = RawDataElement(Tag(0x00080005), "CS", 10, draw.choice([b"ISO_IR 100", b"ISO_IR 13 "]), 0, False, True)
+        element = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+        fresh, looked_at = (Dataset({charset.tag: charset, tag: element}) for _ in range(2))
+        before = text(fresh, keyword)
+        with suppress(*PARSE_ERRORS):
+            looked_at[tag]
+        assert before == text(looked_at, keyword), (keyword, value)

@@ -3,20 +3,24 @@
 Whoever comes while a transaction is being written waits for it and is then served with all the others that wait: one
 ``fsync`` for all of them. Without this, waiting writers would ask SQLite again and again, sleeping in between.
 PostgreSQL writes side by side and groups commits by itself.
+
+One connection is kept for it, past the pool: a session and a connection from there for each transaction cost as much as
+its statements.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from worker.rows.database import SessionFactory
 
-Entry = Callable[[Session], None]
-"""Writes rows; may be called a second time, in another session, after what it wrote first was rolled back."""
+Entry = Callable[[Connection], None]
+"""Writes rows; may be called a second time, in another transaction, after what it wrote first was rolled back."""
 
 
 @dataclass
@@ -30,12 +34,14 @@ class GroupCommit:
     """Commits entries together; `commit` may be called from any thread."""
 
     def __init__(self, sessions: SessionFactory) -> None:
-        self._sessions = sessions
         self._waiting: list[_Waiting] = []
         self._list_lock = threading.Lock()
         self._writer_lock = threading.Lock()
         with sessions() as session:
-            self._one_writer = session.get_bind().dialect.name == "sqlite"
+            self._engine = session.get_bind().engine
+        self._one_writer = self._engine.dialect.name == "sqlite"
+        self._kept: Connection | None = None
+        """Of whoever holds the writer's lock."""
 
     def commit(self, entry: Entry) -> None:
         """Write and commit; returns when the rows are on disk.
@@ -46,8 +52,8 @@ class GroupCommit:
             What the entry or its commit raised; of an entry that shared its transaction, only its own.
         """
         if not self._one_writer:
-            with self._sessions.begin() as session:
-                entry(session)
+            with self._engine.begin() as connection:
+                entry(connection)
             return
         own = _Waiting(entry)
         with self._list_lock:
@@ -62,9 +68,9 @@ class GroupCommit:
 
     def _write(self, group: list[_Waiting]) -> None:
         try:
-            with self._sessions.begin() as session:
+            with self._transaction() as connection:
                 for waiting in group:
-                    waiting.entry(session)
+                    waiting.entry(connection)
         except BaseException as error:  # noqa: BLE001 (raised again in the thread it belongs to)
             if len(group) == 1:
                 group[0].trouble = error
@@ -73,3 +79,15 @@ class GroupCommit:
                     self._write([waiting])
         for waiting in group:
             waiting.done = True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Begin on the kept connection and commit; after trouble of any kind it is kept no longer."""
+        connection, self._kept = self._kept or self._engine.connect(), None
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._kept = connection

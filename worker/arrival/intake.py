@@ -19,6 +19,7 @@ from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.receiving import ReceivedInstance, ReceiveOutcome, ReceiverUnavailable, RefusedInstance
 from worker.arrival.completion import QueuedRun, queue_if_due
 from worker.arrival.group_commit import GroupCommit
+from worker.arrival.ordinary import Arrival
 from worker.arrival.reception import Reception
 from worker.foundation.failpoints import failpoint
 from worker.rows.database import SessionFactory, database_now
@@ -87,9 +88,11 @@ class Intake:
             The database refused; becomes 0xA700.
         """
         try:
+            tags = self._reception.read(received)  # first: meanwhile the bytes are hashed and on their way to disk
             stored = self._store.write(received.study_instance_uid, received.sop_instance_uid, received.chunks)
             failpoint("after_file_before_row")
-            self._group_commit.commit(partial(self._reception.enter, received=received, stored=stored))
+            arrival = Arrival(received, tags, stored)
+            self._group_commit.commit(partial(self._reception.enter, arrival=arrival))
         except StoreError:
             self._refusing_since = self._refusing_since or time.monotonic()
             raise

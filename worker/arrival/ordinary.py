@@ -8,7 +8,7 @@ that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -17,12 +17,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    Select,
     Table,
     bindparam,
     exists,
     func,
-    insert,
     or_,
     select,
     text,
@@ -37,6 +35,7 @@ from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.selection import Verdict
 from worker.arrival.identity import COLUMN_KEYWORDS, conflict
 from worker.rows.database import as_utc
+from worker.rows.fixed_statement import FixedInsert, FixedStatement
 from worker.rows.run_tables import Result
 from worker.rows.site_tables import Event
 from worker.rows.states import Disposition, StudyState
@@ -63,12 +62,12 @@ _ELSEWHERE = exists().where(
     Instance.sop_instance_uid == bindparam("instance"), Instance.study_instance_uid != bindparam("study")
 )
 _KNOWN = or_(_ELSEWHERE, REMARKABLE).label("known")
-_STILL_ORDINARY = select(REMARKABLE)
+_STILL_ORDINARY = FixedStatement(select(REMARKABLE.label("known")))
 _FIRST_LOOK = {
-    "sqlite": select(func.strftime("%Y-%m-%d %H:%M:%f", "now").label("now"), _KNOWN),
-    "postgresql": select(func.clock_timestamp().label("now"), _KNOWN),
+    "sqlite": FixedStatement(select(func.strftime("%Y-%m-%d %H:%M:%f", "now").label("now"), _KNOWN)),
+    "postgresql": FixedStatement(select(func.clock_timestamp().label("now"), _KNOWN)),
 }
-_LOCKED_STUDY: Select[Any] = (
+_LOCKED_STUDY = FixedStatement(
     select(*(_STUDY.c[name] for name in (*COLUMN_KEYWORDS, "state", "current_run_id")))
     .where(_STUDY.c.study_instance_uid == bindparam("study"))
     .with_for_update()
@@ -77,11 +76,22 @@ _MAKE_STUDY = {
     "sqlite": sqlite.insert(_STUDY).on_conflict_do_nothing().returning(_STUDY.c.study_instance_uid),
     "postgresql": postgresql.insert(_STUDY).on_conflict_do_nothing().returning(_STUDY.c.study_instance_uid),
 }
-_ADD_INSTANCE, _ADD_EVENT = insert(_INSTANCE), insert(_EVENT)
+_ADD_INSTANCE, _ADD_EVENT = FixedInsert(_INSTANCE), FixedInsert(_EVENT)
 _THIS_STUDY = update(_STUDY).where(_STUDY.c.study_instance_uid == bindparam("study"))
-_RECEIVED = _THIS_STUDY.values(last_received_at=bindparam("now"), images_deleted_at=None)
-_RECEIVED_AND_DUE = _RECEIVED.values(due_at=bindparam("due"))
+_NOW_RECEIVED = _THIS_STUDY.values(last_received_at=bindparam("now"), images_deleted_at=None)
+_RECEIVED = FixedStatement(_NOW_RECEIVED)
+_RECEIVED_AND_DUE = FixedStatement(_NOW_RECEIVED.values(due_at=bindparam("due")))
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
+
+
+@dataclass(frozen=True)
+class TagsRead:
+    """What the tags of an instance say."""
+
+    stated: Mapping[str, str]
+    """Columns of ``study``, `worker.arrival.identity.identity_columns`."""
+    verdict: Verdict
+    """What they alone decide."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +99,8 @@ class Arrival:
     """One stored instance on its way into the rows."""
 
     received: ReceivedInstance
+    tags: TagsRead
     stored: StoredFile
-    stated: Mapping[str, str]
-    """Columns of ``study`` by the tags, `worker.arrival.identity.identity_columns`."""
 
     @property
     def uids(self) -> dict[str, str]:
@@ -99,42 +108,34 @@ class Arrival:
         return {"study": self.received.study_instance_uid, "instance": self.received.sop_instance_uid}
 
 
-def enter_ordinary(
-    connection: Connection, arrival: Arrival, judge: Callable[[datetime], Verdict], quiet_time: timedelta
-) -> bool:
+def enter_ordinary(connection: Connection, arrival: Arrival, quiet_time: timedelta) -> bool:
     """Write the rows if the arrival is ordinary; else return False, with at most the study's first row made.
 
     The caller commits. On PostgreSQL the study's row may be locked afterwards either way, and no other study's.
-
-    Parameters
-    ----------
-    judge
-        Judges the image by its tags at a moment, aware UTC.
     """
-    received, dialect = arrival.received, connection.dialect.name
-    if received.sop_class_uid == KEY_OBJECT_SELECTION:
+    received, verdict, dialect = arrival.received, arrival.tags.verdict, connection.dialect.name
+    if received.sop_class_uid == KEY_OBJECT_SELECTION or verdict.reason_code == ReasonCode.OWN_RESULT:
         return False
     await_other_senders(connection, received.sop_instance_uid)
-    look = connection.execute(_FIRST_LOOK[dialect], arrival.uids).one()
+    look = _FIRST_LOOK[dialect].execute(connection, arrival.uids).one()
     if look.known:
         return False
     now = as_utc(look.now)
-    verdict = judge(now)
-    if verdict.reason_code == ReasonCode.OWN_RESULT:
-        return False
     study = _locked_study(connection, arrival, now)
-    if study is not None and not _continues(study, arrival.stated):
+    if study is not None and not _continues(study, arrival.tags.stated):
         return False
-    if dialect == "postgresql" and connection.scalar(_STILL_ORDINARY, arrival.uids):  # now that nobody can change it
+    if (
+        dialect == "postgresql" and _STILL_ORDINARY.execute(connection, arrival.uids).scalar()
+    ):  # now that nobody can change it
         return False
-    connection.execute(_ADD_INSTANCE, instance_row(arrival, verdict, now))
+    _ADD_INSTANCE.execute(connection, instance_row(arrival, verdict, now))
     event = {"at": now, "study_instance_uid": received.study_instance_uid, "actor": ACTOR, "kind": "received"}
-    connection.execute(_ADD_EVENT, event | {"reason": verdict.sentence, "details": event_details(arrival, verdict)})
+    _ADD_EVENT.execute(connection, event | {"reason": verdict.sentence, "details": event_details(arrival, verdict)})
     times = {"study": received.study_instance_uid, "now": now}
     if verdict.disposition == Disposition.CANDIDATE or study is None or is_unanswered(study):
-        connection.execute(_RECEIVED_AND_DUE, times | {"due": now + quiet_time})
+        _RECEIVED_AND_DUE.execute(connection, times | {"due": now + quiet_time})
     else:
-        connection.execute(_RECEIVED, times)
+        _RECEIVED.execute(connection, times)
     return True
 
 
@@ -148,9 +149,9 @@ def make_study(connection: Connection, arrival: Arrival, now: datetime) -> bool:
     """Make the study's row unless it is there; say whether it was made, and is locked by that."""
     received = arrival.received
     row = {
-        **arrival.stated,
+        **arrival.tags.stated,
         "study_instance_uid": received.study_instance_uid,
-        "patient_id_missing": not arrival.stated["patient_id"],
+        "patient_id_missing": not arrival.tags.stated["patient_id"],
         "calling_ae_title": received.calling_ae_title,
         "called_ae_title": received.called_ae_title,
         "first_received_at": now,
@@ -161,7 +162,7 @@ def make_study(connection: Connection, arrival: Arrival, now: datetime) -> bool:
     }
     made = connection.scalar(_MAKE_STUDY[connection.dialect.name], row) is not None
     if made:
-        keep_words(connection, received.study_instance_uid, (arrival.stated[name] for name in SEARCHED))
+        keep_words(connection, received.study_instance_uid, (arrival.tags.stated[name] for name in SEARCHED))
     return made
 
 
@@ -179,7 +180,7 @@ def instance_row(arrival: Arrival, verdict: Verdict, now: datetime, version: int
         "path": arrival.stored.path,
         "bytes": arrival.stored.bytes,
         "sha256": arrival.stored.sha256,
-        "patient_id": arrival.stated["patient_id"],
+        "patient_id": arrival.tags.stated["patient_id"],
         "calling_ae_title": received.calling_ae_title,
         "received_at": now,
         "disposition": verdict.disposition,
@@ -207,9 +208,9 @@ def is_unanswered(study: Study | Row[Any]) -> bool:
 def _locked_study(connection: Connection, arrival: Arrival, now: datetime) -> Row[Any] | None:
     """Return the study with its row locked; None when it was made just now."""
     uid = {"study": arrival.received.study_instance_uid}
-    study = connection.execute(_LOCKED_STUDY, uid).first()
+    study = _LOCKED_STUDY.execute(connection, uid).first()
     if study is None and not make_study(connection, arrival, now):
-        study = connection.execute(_LOCKED_STUDY, uid).one()  # somebody else made it in between
+        study = _LOCKED_STUDY.execute(connection, uid).one()  # somebody else made it in between
     return study
 
 

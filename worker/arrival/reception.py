@@ -17,9 +17,8 @@ a candidate, or anything before an answer   study due after the quiet time
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import StoredFile
@@ -33,6 +32,7 @@ from worker.arrival.ordinary import (
     ACTOR,
     REMARKABLE,
     Arrival,
+    TagsRead,
     await_other_senders,
     enter_ordinary,
     event_details,
@@ -58,17 +58,23 @@ class Reception:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def enter(self, session: Session, received: ReceivedInstance, stored: StoredFile) -> None:
+    def read(self, received: ReceivedInstance) -> TagsRead:
+        """Read what the tags say, before any transaction: nobody waits for a lock meanwhile."""
+        rules = selection_rules(self._settings, received.calling_ae_title)
+        verdict = judge_tags(received.header, rules, site_date(self._settings))
+        return TagsRead(identity_columns(received.header), verdict)
+
+    def enter(self, connection: Connection, arrival: Arrival) -> None:
         """Add the instance to its study; the caller commits, and until then nothing is ours."""
-        arrival = Arrival(received, stored, identity_columns(received.header))
-        session.flush()  # what entered before in the same transaction
-        connection, quiet_time = session.connection(), timedelta(seconds=self._settings.quiet_time_seconds)
-        if not enter_ordinary(connection, arrival, partial(self._judge_tags, received), quiet_time):
-            self.enter_unusual(session, arrival)
+        quiet_time = timedelta(seconds=self._settings.quiet_time_seconds)
+        if not enter_ordinary(connection, arrival, quiet_time):
+            with Session(connection, expire_on_commit=False) as session:
+                self.enter_unusual(session, arrival)
+                session.flush()
 
     def enter_unusual(self, session: Session, arrival: Arrival) -> None:
         """Add an instance that may be anything, an ordinary one included."""
-        received, stated, now = arrival.received, arrival.stated, database_now(session)
+        received, now = arrival.received, database_now(session)
         study, elsewhere = _lock_studies(session, arrival, now)
         remarkable = bool(session.scalar(select(REMARKABLE), arrival.uids))  # asked with the study locked
         known = _newest_version(session, received) if remarkable else None
@@ -76,7 +82,7 @@ class Reception:
             if known.deleted_at is not None:
                 self._restore(session, study, known, arrival.stored, now)
             return
-        verdict = self._judge(session, received, now, remarkable=remarkable)
+        verdict = _judge(session, arrival, remarkable=remarkable)
         if known is not None:
             known.current = False
         instance = Instance(**instance_row(arrival, verdict, now, version=known.version + 1 if known else 1))
@@ -88,23 +94,11 @@ class Reception:
         study.last_received_at, study.images_deleted_at = now, None
         ours = verdict.reason_code == ReasonCode.OWN_RESULT
         corrections = corrections_of(session, study.study_instance_uid) if remarkable else []
-        columns = corrected_columns(stated, corrections)
+        columns = corrected_columns(arrival.tags.stated, corrections)
         if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
             take_over(study, columns, corrected=known is not None)
         if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or is_unanswered(study)):
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
-
-    def _judge(self, session: Session, received: ReceivedInstance, now: datetime, *, remarkable: bool) -> Verdict:
-        own = select(Result.id).where(Result.sop_instance_uid == received.sop_instance_uid).limit(1)
-        if remarkable and session.scalar(own) is not None:
-            return _OWN_RESULT
-        if remarkable and (title := _rejected_for(session, received)) is not None:
-            return Verdict(Disposition.NOT_ANALYSED, ReasonCode.REJECTED, title)
-        return self._judge_tags(received, now)
-
-    def _judge_tags(self, received: ReceivedInstance, now: datetime) -> Verdict:
-        rules = selection_rules(self._settings, received.calling_ae_title)
-        return judge_tags(received.header, rules, site_date(self._settings, now))
 
     def _restore(self, session: Session, study: Study, known: Instance, stored: StoredFile, now: datetime) -> None:
         """Keep an image anew that retention had deleted; it was judged before, and nothing is made twice of it."""
@@ -121,6 +115,16 @@ class Reception:
             details={"sop_instance_uid": known.sop_instance_uid},
             at=now,
         )
+
+
+def _judge(session: Session, arrival: Arrival, *, remarkable: bool) -> Verdict:
+    received = arrival.received
+    own = select(Result.id).where(Result.sop_instance_uid == received.sop_instance_uid).limit(1)
+    if remarkable and session.scalar(own) is not None:
+        return _OWN_RESULT
+    if remarkable and (title := _rejected_for(session, received)) is not None:
+        return Verdict(Disposition.NOT_ANALYSED, ReasonCode.REJECTED, title)
+    return arrival.tags.verdict
 
 
 def _record(

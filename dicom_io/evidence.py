@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
+from collections.abc import Sequence
+
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
+from dicom_io.content_items import HAS_OBS_CONTEXT, code, text, uid_reference
 from dicom_io.product import MANUFACTURER, MANUFACTURER_MODEL_NAME
 from dicom_io.uids import deterministic_uid
 
 
-def bare_reference(source: Dataset) -> Dataset:
-    """Return what highdicom needs of a source; the identity is copied afterwards, unchecked and as it is."""
-    reference = Dataset()
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        setattr(reference, keyword, source[keyword].value)
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
-        setattr(reference, keyword, None)
-    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"):
-        setattr(reference, keyword, None)
-    for keyword in ("Rows", "Columns"):  # tells an image from another object
-        if keyword in source:
-            setattr(reference, keyword, source[keyword].value)
-    return reference
+def evidence_of(headers: Sequence[Dataset]) -> list[Dataset]:
+    """Return the items of a hierarchical reference to these objects (PS3.3 table C.17-3), none of them twice."""
+    studies: dict[str, dict[str, dict[str, Dataset]]] = {}
+    for header in headers:
+        instance = Dataset()
+        instance.ReferencedSOPClassUID = header.SOPClassUID
+        instance.ReferencedSOPInstanceUID = header.SOPInstanceUID
+        series = studies.setdefault(str(header.StudyInstanceUID), {}).setdefault(str(header.SeriesInstanceUID), {})
+        series.setdefault(str(header.SOPInstanceUID), instance)
+    return [_study_item(uid, series) for uid, series in studies.items()]
 
 
-def device_context(device_serial_number: str) -> ObserverContext:
-    """Return the observer context of this installation (TID 1002, 1004)."""
-    device = DeviceObserverIdentifyingAttributes(
-        uid=deterministic_uid("device", MANUFACTURER_MODEL_NAME, device_serial_number),
-        name=MANUFACTURER_MODEL_NAME,
-        manufacturer_name=MANUFACTURER,
-        model_name=MANUFACTURER_MODEL_NAME,
-        serial_number=device_serial_number,
-    )
-    return ObserverContext(codes.DCM.Device, device)
+def _study_item(study_instance_uid: str, series: dict[str, dict[str, Dataset]]) -> Dataset:
+    study = Dataset()
+    study.StudyInstanceUID = study_instance_uid
+    study.ReferencedSeriesSequence = [_series_item(uid, instances) for uid, instances in series.items()]
+    return study
+
+
+def _series_item(series_instance_uid: str, instances: dict[str, Dataset]) -> Dataset:
+    series = Dataset()
+    series.SeriesInstanceUID = series_instance_uid
+    series.ReferencedSOPSequence = list(instances.values())
+    return series
+
+
+def observer(device_serial_number: str) -> list[Dataset]:
+    """Return the content items that say who speaks: this installation (TID 1002, 1004)."""
+    uid = deterministic_uid("device", MANUFACTURER_MODEL_NAME, device_serial_number)
+    named = [
+        (codes.DCM.DeviceObserverName, MANUFACTURER_MODEL_NAME),
+        (codes.DCM.DeviceObserverManufacturer, MANUFACTURER),
+        (codes.DCM.DeviceObserverModelName, MANUFACTURER_MODEL_NAME),
+        (codes.DCM.DeviceObserverSerialNumber, device_serial_number),
+    ]
+    return [
+        code(codes.DCM.ObserverType, codes.DCM.Device, HAS_OBS_CONTEXT),
+        uid_reference(codes.DCM.DeviceObserverUID, uid, HAS_OBS_CONTEXT),
+        *(text(name, value, HAS_OBS_CONTEXT) for name, value in named),
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -42,6 +43,18 @@ class GreyScale:
     """Which element said so, such as ``MONOCHROME1``."""
     padding: tuple[int, int] | None
     """First and last stored value that is shown black because it is no part of the image."""
+
+    def grey_levels(self, codes: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Return the grey level of every stored code, uint8 in the shape of `codes`.
+
+        Parameters
+        ----------
+        codes
+            uint8 or uint16 [rows, columns] without bits above BitsStored (`dicom_io.decoding.Frame.values`).
+        """
+        whole = np.zeros(1 << (8 * codes.dtype.itemsize), np.uint8)  # OpenCV wants an entry for every value of the type
+        whole[: self.table.size] = self.table
+        return np.asarray(cv2.LUT(np.ascontiguousarray(codes), whole), dtype=np.uint8)
 
 
 @dataclass(frozen=True)

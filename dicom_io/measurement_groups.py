@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from highdicom.sr import (
-    AlgorithmIdentification,
-    FindingSite,
-    Measurement,
-    MeasurementsAndQualitativeEvaluations,
-    QualitativeEvaluation,
-    RelationshipTypeValues,
-    SourceImageForMeasurementGroup,
-    TextContentItem,
-    TrackingIdentifier,
-)
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_io.codes import ABSENT, CHEST, FINDINGS, PRESENT, PRIORITY_CODES, display_name
+from dicom_io.content_items import (
+    CONTAINS,
+    HAS_CONCEPT_MOD,
+    HAS_OBS_CONTEXT,
+    code,
+    container,
+    image,
+    number,
+    text,
+    uid_reference,
+)
 from dicom_io.origin import result_uid
 from dicom_io.reporting import DEMONSTRATION_NOTICE, NOT_FOR_DIAGNOSTIC_USE, Report, ReportedFinding
 
@@ -28,31 +28,26 @@ _SURE_PERCENT = 99.9
 """No model is surer than this, or surer of the opposite than 100 minus this."""
 
 
-def summary_group(sources: Sequence[Dataset], report: Report) -> MeasurementsAndQualitativeEvaluations:
+def summary_group(sources: Sequence[Dataset], report: Report) -> Dataset:
     """Return the group "AI summary": outcome, priority, its reason, and what the report must not be used for."""
     outcome = (
         codes.DCM.AllAlgorithmsSucceededWithFindings
         if report.flagged
         else codes.DCM.AllAlgorithmsSucceededWithoutFindings
     )
-    group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(sources[0], report, "AI summary"),
-        algorithm_id=_algorithm(report, f"policy_sha256={report.policy_hash}", *_decoding(report)),
-        finding_sites=[FindingSite(CHEST)],
-        qualitative_evaluations=[
-            QualitativeEvaluation(codes.DCM.CADProcessingAndFindingsSummary, outcome),
-            QualitativeEvaluation(_PRIORITY, PRIORITY_CODES[report.priority].report),
-        ],
-        source_images=[_image(source) for source in sources],
+    return _group(
+        *_tracking(sources[0], report, "AI summary"),
+        code(codes.SCT.FindingSite, CHEST, HAS_CONCEPT_MOD),
+        *_algorithm(report, f"policy_sha256={report.policy_hash}", *_decoding(report)),
+        code(codes.DCM.CADProcessingAndFindingsSummary, outcome, CONTAINS),
+        code(_PRIORITY, PRIORITY_CODES[report.priority].report, CONTAINS),
+        *(_image(source) for source in sources),
+        *(text(codes.DCM.Comment, comment, CONTAINS) for comment in _comments(report)),
     )
-    for text in _comments(report):
-        comment = TextContentItem(codes.DCM.Comment, text, relationship_type=RelationshipTypeValues.CONTAINS)
-        group[0].ContentSequence.append(comment)
-    return group
 
 
 def _decoding(report: Report) -> list[str]:
-    halved = sum(image.half_resolution for image in report.images)
+    halved = sum(analysed.half_resolution for analysed in report.images)
     return [f"images_decoded_at_half_resolution={halved}"] if halved else []
 
 
@@ -63,47 +58,50 @@ def _comments(report: Report) -> list[str]:
     return [*texts, DEMONSTRATION_NOTICE if report.demonstration else NOT_FOR_DIAGNOSTIC_USE]
 
 
-def finding_group(
-    sources: Sequence[Dataset], report: Report, finding: ReportedFinding
-) -> MeasurementsAndQualitativeEvaluations:
+def finding_group(sources: Sequence[Dataset], report: Report, finding: ReportedFinding) -> Dataset:
     """Return the group of one finding: what, how sure, present or absent, in which image.
 
     The site is the organ. A side is never stated: the model was not taught left from right, and where it looked is
     not where a lesion is.
     """
-    code = FINDINGS[finding.label]
+    coded = FINDINGS[finding.label]
     source = sources[finding.source_index]
     percent = min(_SURE_PERCENT, max(100.0 - _SURE_PERCENT, 100.0 * finding.probability))
-    certainty = Measurement(name=codes.DCM.CertaintyOfFinding, value=round(percent, 1), unit=codes.UCUM.Percent)
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(source, report, f"{display_name(finding.label)} (AI)"),
-        finding_type=code.finding,
-        finding_sites=[FindingSite(code.site)],
-        algorithm_id=_algorithm(report, f"operating_threshold={finding.threshold:.4g}"),
-        measurements=[certainty],
-        qualitative_evaluations=[
-            QualitativeEvaluation(codes.DCM.PresenceOfProperty, PRESENT if finding.flagged else ABSENT)
-        ],
-        source_images=[_image(source)],
+    return _group(
+        *_tracking(source, report, f"{display_name(finding.label)} (AI)"),
+        code(codes.DCM.Finding, coded.finding, CONTAINS),
+        code(codes.SCT.FindingSite, coded.site, HAS_CONCEPT_MOD),
+        *_algorithm(report, f"operating_threshold={finding.threshold:.4g}"),
+        number(codes.DCM.CertaintyOfFinding, round(percent, 1), codes.UCUM.Percent, CONTAINS),
+        code(codes.DCM.PresenceOfProperty, PRESENT if finding.flagged else ABSENT, CONTAINS),
+        _image(source),
     )
 
 
-def _algorithm(report: Report, *parameters: str) -> AlgorithmIdentification:
+def _group(*children: Dataset) -> Dataset:
+    return container(codes.DCM.MeasurementGroup, children, template="1501")
+
+
+def _algorithm(report: Report, *parameters: str) -> list[Dataset]:
     """Return TID 4019; a demonstration model says what it is in its name, wherever the name is shown."""
     name = report.algorithm.name
-    return AlgorithmIdentification(
-        name=f"{name} ({DEMONSTRATION_NOTICE})" if report.demonstration else name,
-        version=report.algorithm.version,
-        parameters=parameters,
-        family=codes.DCM.ArtificialIntelligence,
-        manufacturer=report.algorithm.manufacturer,
-    )
+    stated = [
+        (codes.DCM.AlgorithmName, f"{name} ({DEMONSTRATION_NOTICE})" if report.demonstration else name),
+        (codes.DCM.AlgorithmVersion, report.algorithm.version),
+        (codes.DCM.AlgorithmManufacturer, report.algorithm.manufacturer),
+        *((codes.DCM.AlgorithmParameters, parameter) for parameter in parameters),
+    ]
+    family = code(codes.DCM.AlgorithmFamily, codes.DCM.ArtificialIntelligence, HAS_CONCEPT_MOD)
+    return [*(text(concept, words, HAS_CONCEPT_MOD) for concept, words in stated), family]
 
 
-def _tracking(source: Dataset, report: Report, identifier: str) -> TrackingIdentifier:
+def _tracking(source: Dataset, report: Report, identifier: str) -> list[Dataset]:
     uid = result_uid(source.StudyInstanceUID, report, "tracking", identifier)
-    return TrackingIdentifier(uid=uid, identifier=identifier)
+    return [
+        text(codes.DCM.TrackingIdentifier, identifier, HAS_OBS_CONTEXT),
+        uid_reference(codes.DCM.TrackingUniqueIdentifier, uid, HAS_OBS_CONTEXT),
+    ]
 
 
-def _image(source: Dataset) -> SourceImageForMeasurementGroup:
-    return SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)
+def _image(source: Dataset) -> Dataset:
+    return image(codes.DCM.SourceOfMeasurement, source)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicom_io.attention import line_coverage, smooth, stretch
+from dicom_io.attention import near_line, smooth, stretch
 from dicom_io.banner import (
     CASING_RGB,
     LEGEND_TYPES,
@@ -138,16 +138,18 @@ def coloured(
     grey = np.asarray(cv2.resize(radiograph, (width, height), interpolation=interpolation), dtype=np.uint8)
     stretched = stretch(attention, height, width)
     picture = tinted(grey, stretched)
-    _paint(picture, _CASING_OPACITY * line_coverage(stretched, _CASING_PX), CASING_RGB)
-    _paint(picture, line_coverage(stretched, _LINE_PX), LINE_RGB)
+    near = near_line(stretched, _CASING_PX)
+    _paint(picture, near.pixels, _CASING_OPACITY * near.coverage(_CASING_PX), CASING_RGB)
+    _paint(picture, near.pixels, near.coverage(_LINE_PX), LINE_RGB)
     return picture
 
 
-def _paint(picture: NDArray[np.uint8], opacity: NDArray[np.float32], rgb: tuple[int, int, int]) -> None:
-    """Lay one colour over the few pixels where its opacity, 0..1, is not 0."""
-    where = np.nonzero(opacity)
-    part = opacity[where][:, np.newaxis]
-    picture[where] = np.rint(part * np.array(rgb, np.float32) + (1 - part) * picture[where]).astype(np.uint8)
+def _paint(
+    picture: NDArray[np.uint8], pixels: NDArray[np.intp], opacity: NDArray[np.float32], rgb: tuple[int, int, int]
+) -> None:
+    """Lay one colour over those pixels, as much of it as the opacity of each, 0..1, says."""
+    flat, part = picture.reshape(-1, 3), opacity[:, np.newaxis]
+    flat[pixels] = np.rint(part * np.array(rgb, np.float32) + (1 - part) * flat[pixels]).astype(np.uint8)
 
 
 def _fit(rows: int, columns: int, long_side_px: int, texts_px: int) -> tuple[int, int]:

@@ -68,8 +68,7 @@ def read_radiograph(source: Path | Dataset, decoding: Decoding = Decoding.EXACT)
     if frame.layout.photometric_interpretation == PALETTE:
         return _radiograph(luma(through_palette(frame.values, dataset)), frame, None)
     grey_scale = read_grey_scale(frame.values, frame.layout, dataset)
-    pixels = grey_scale.table[frame.values]  # np.take is faster, and first makes eight bytes of every sample
-    return _radiograph(pixels, frame, grey_scale)
+    return _radiograph(grey_scale.grey_levels(frame.values), frame, grey_scale)
 
 
 def _half_resolution(dataset: Dataset) -> Radiograph | None:
@@ -85,7 +84,7 @@ def _half_resolution(dataset: Dataset) -> Radiograph | None:
     grey_scale = read_grey_scale(codes, layout, dataset)
     if not suits(grey_scale):
         return None
-    pixels = enlarged(grey_scale.table[codes], layout, stream)
+    pixels = enlarged(grey_scale.grey_levels(codes), layout, stream)
     return _radiograph(pixels, Frame(codes, layout, stream.coding), grey_scale, half_resolution=True)
 
 

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, tzinfo
 
-from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from pydicom import Dataset
+from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_io.character_set import settle_character_set
-from dicom_io.evidence import bare_reference, device_context
+from dicom_io.content_items import CONTAINS, SOURCE, composite, container, image, text
+from dicom_io.evidence import evidence_of, observer
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.orders import referenced_requests
 from dicom_io.origin import add_maker
 from dicom_io.product import DEVICE_SERIAL_NUMBER
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.reporting import InvalidReportError
 from dicom_io.uids import deterministic_uid
 
@@ -58,27 +59,39 @@ def build_rejection_note(
     if not rejected[0].get("SpecificCharacterSet"):
         why = why.encode("ascii", "replace").decode()
     sop_instance_uid = note_uid(title, [str(header.SOPInstanceUID) for header in rejected])
-    references = [bare_reference(header) for header in rejected]
-    note = KeyObjectSelectionDocument(
-        evidence=references,
-        content=KeyObjectSelection(
-            Code(title.code_value, "DCM", title.meaning),
-            references,
-            observer_device_context=device_context(device_serial_number),
-            description=why,
-        ),
-        series_instance_uid=deterministic_uid(sop_instance_uid, "series"),
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        sop_instance_uid=sop_instance_uid,
-        instance_number=1,
-        requested_procedures=stated_requests(rejected) or None,
-    )
+    note = _tree(rejected, title, why, device_serial_number)
+    note.SOPClassUID = KEY_OBJECT_SELECTION
+    note.SOPInstanceUID = sop_instance_uid
     copy_patient_and_study(rejected[0], note)
     version = str(rejected[0].get("SoftwareVersions", ""))
     add_maker(note, rejected[0], made_at, version, site_zone=site_zone, device_serial_number=device_serial_number)
+    _add_document(note, rejected)
     settle_character_set(note, rejected[0])
-    return Dataset(dict(note.items()))
+    return note
+
+
+def _tree(rejected: Sequence[Dataset], title: RejectionTitle, why: str, device_serial_number: str) -> Dataset:
+    """Return the root container: who says it, why, and the objects (TID 2010)."""
+    objects = [
+        (image if "Rows" in header and "Columns" in header else composite)(SOURCE, header) for header in rejected
+    ]
+    description = text(codes.DCM.KeyObjectDescription, why, CONTAINS)
+    children = [*observer(device_serial_number), description, *objects]
+    name = Code(title.code_value, "DCM", title.meaning)
+    return container(name, children, relationship=None, template="2010")
+
+
+def _add_document(note: Dataset, rejected: Sequence[Dataset]) -> None:
+    """Add the Key Object Document Series and Key Object Document modules (PS3.3 C.17.6.1, C.17.6.2)."""
+    note.Modality = "KO"
+    note.SeriesInstanceUID = deterministic_uid(note.SOPInstanceUID, "series")
+    note.SeriesNumber = SERIES_NUMBER
+    note.SeriesDescription = SERIES_DESCRIPTION
+    note.ReferencedPerformedProcedureStepSequence = []
+    note.InstanceNumber = 1
+    note.CurrentRequestedProcedureEvidenceSequence = evidence_of(rejected)
+    if requests := stated_requests(rejected):
+        note.ReferencedRequestSequence = requests
 
 
 def note_uid(title: RejectionTitle, sop_instance_uids: Sequence[str]) -> str:

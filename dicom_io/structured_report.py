@@ -10,20 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 
-from highdicom.sr import (
-    CodedConcept,
-    Comprehensive3DSR,
-    LanguageOfContentItemAndDescendants,
-    MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-)
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from dicom_io.character_set import settle_character_set
 from dicom_io.codes import FINDINGS, IMAGING_PROCEDURE
-from dicom_io.evidence import bare_reference, device_context
+from dicom_io.content_items import HAS_CONCEPT_MOD, code, container
+from dicom_io.evidence import evidence_of, observer
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.image_library import image_library
 from dicom_io.measurement_groups import finding_group, summary_group
@@ -36,7 +30,7 @@ from dicom_io.reporting import InvalidReportError, Report
 SERIES_NUMBER = 9001
 SERIES_DESCRIPTION = "AI CXR triage report"
 
-_ENGLISH = CodedConcept("en-US", "RFC5646", "English (United States)")
+_ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 
 
 def build_structured_report(
@@ -74,23 +68,15 @@ def build_structured_report(
     groups += [finding_group(sources, report, finding) for finding in report.flagged]
     if include_negatives:
         groups += [finding_group(sources, report, finding) for finding in report.unflagged]
-    document = Comprehensive3DSR(
-        evidence=[bare_reference(source) for source in sources],
-        content=_tree(sources, groups, device_serial_number),
-        series_instance_uid=result_uid(sources[0].StudyInstanceUID, report, "structured_report", "series"),
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        sop_instance_uid=result_uid(sources[0].StudyInstanceUID, report, "structured_report", REPORT_CLASSES[0]),
-        instance_number=1,
-        is_complete=True,
-        requested_procedures=referenced_requests(sources) or None,
-        previous_versions=_predecessors(sources[0], report) or None,
-    )
+    document = _tree(sources, groups, device_serial_number)
+    document.SOPClassUID = REPORT_CLASSES[0]
+    document.SOPInstanceUID = result_uid(sources[0].StudyInstanceUID, report, "structured_report", REPORT_CLASSES[0])
     copy_patient_and_study(sources[0], document)
-    # replaces highdicom's note on itself in the contributing equipment, with the time of day in it
     add_origin(document, sources[0], report, site_zone=site_zone, device_serial_number=device_serial_number)
+    _add_series(document, result_uid(sources[0].StudyInstanceUID, report, "structured_report", "series"))
+    _add_general(document, sources, report)
     settle_character_set(document, sources[0])
-    return report_in_class(Dataset(dict(document.items())), sop_class_uid)
+    return report_in_class(document, sop_class_uid)
 
 
 def _check(sources: Sequence[Dataset], report: Report) -> None:
@@ -103,21 +89,39 @@ def _check(sources: Sequence[Dataset], report: Report) -> None:
         raise InvalidReportError(f"no code for {', '.join(unknown)}; add it to dicom_io.codes.FINDINGS")
 
 
-def _tree(
-    sources: Sequence[Dataset], groups: list[MeasurementsAndQualitativeEvaluations], device_serial_number: str
-) -> Dataset:
-    """Return the root container with everything in it."""
-    tree = MeasurementReport(
-        observation_context=ObservationContext(device_context(device_serial_number)),
-        procedure_reported=IMAGING_PROCEDURE,
-        imaging_measurements=groups,
-        title=codes.DCM.ImagingMeasurementReport,
-        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(_ENGLISH),
-    )
-    root: Dataset = tree[0]
-    content = root.ContentSequence
-    content.insert(len(content) - 1, image_library(sources))  # before the Imaging Measurements
-    return root
+def _tree(sources: Sequence[Dataset], groups: list[Dataset], device_serial_number: str) -> Dataset:
+    """Return the root container with everything in it (TID 1500)."""
+    children = [
+        code(codes.DCM.LanguageOfContentItemAndDescendants, _ENGLISH, HAS_CONCEPT_MOD),
+        *observer(device_serial_number),
+        code(codes.DCM.ProcedureReported, IMAGING_PROCEDURE, HAS_CONCEPT_MOD),
+        image_library(sources),
+        container(codes.DCM.ImagingMeasurements, groups),
+    ]
+    return container(codes.DCM.ImagingMeasurementReport, children, relationship=None, template="1500")
+
+
+def _add_series(document: Dataset, series_instance_uid: str) -> None:
+    """Add the SR Document Series module (PS3.3 C.17.1)."""
+    document.Modality = "SR"
+    document.SeriesInstanceUID = series_instance_uid
+    document.SeriesNumber = SERIES_NUMBER
+    document.SeriesDescription = SERIES_DESCRIPTION
+    document.ReferencedPerformedProcedureStepSequence = []
+
+
+def _add_general(document: Dataset, sources: Sequence[Dataset], report: Report) -> None:
+    """Add the SR Document General module (PS3.3 C.17.2): complete, and no person has verified it."""
+    document.InstanceNumber = 1
+    document.CompletionFlag = "COMPLETE"
+    document.VerificationFlag = "UNVERIFIED"
+    document.PreliminaryFlag = "PRELIMINARY"
+    document.PerformedProcedureCodeSequence = []
+    document.CurrentRequestedProcedureEvidenceSequence = evidence_of(sources)
+    if requests := referenced_requests(sources):
+        document.ReferencedRequestSequence = requests
+    if report.predecessors:
+        document.PredecessorDocumentsSequence = evidence_of(_predecessors(sources[0], report))
 
 
 def _predecessors(source: Dataset, report: Report) -> list[Dataset]:

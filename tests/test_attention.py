@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_io.attention import CONTOUR_LEVEL, contours, line_coverage, smooth, stretch
+from dicom_io.attention import CONTOUR_LEVEL, contours, near_line, smooth, stretch
 from model.cam import saliency
 
 
@@ -36,13 +36,16 @@ def test_the_corners_of_a_seven_cell_grid_are_gone_and_the_peak_stays() -> None:
 def test_nothing_seen_stays_nothing() -> None:
     empty = smooth(np.zeros((7, 7), np.float32))
     assert not empty.any()
-    assert not line_coverage(stretch(empty, 90, 80), 2.0).any()
+    assert not near_line(stretch(empty, 90, 80), 2.0).pixels.size
     assert contours(empty, 2000, 1500) == []
 
 
 def test_the_drawn_line_lies_at_half_and_is_as_wide_as_asked() -> None:
     attention = cone(801, 801, 0.4)  # half at 160.2 px from the middle
-    coverage = line_coverage(attention, 3.0)[400]
+    near, coverage = near_line(attention, 3.0), np.zeros(attention.shape, np.float32)
+    coverage.ravel()[near.pixels] = near.coverage(3.0)
+    assert near.pixels.size < 0.01 * coverage.size
+    coverage = coverage[400]
     assert coverage.sum() == pytest.approx(2 * 3.0, abs=0.1)  # the row crosses the line twice
     assert np.flatnonzero(coverage == coverage.max()).min() == pytest.approx(400 - 160.2, abs=1.5)
 

@@ -91,7 +91,6 @@ def configure_logging(level: int = logging.INFO) -> None:
     for name in (
         "pynetdicom",
         "pydicom",
-        "highdicom",
         "kombu",
         "amqp",
         "alembic",

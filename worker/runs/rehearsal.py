@@ -1,7 +1,7 @@
 """One analysis of nobody at the start of a process, so that the first patient does not wait for what is done once.
 
-Loading the network is not all of it: the first report reads highdicom's tables of the standard, the first forward pass
-reserves memory, the first picture loads its font and works out its colours. Nothing is stored and no row is written.
+Loading the network is not all of it: the first report reads the codes of the standard, the first forward pass reserves
+memory, the first picture loads its font and works out its colours. Nothing is stored and no row is written.
 """
 
 from __future__ import annotations

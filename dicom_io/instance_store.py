@@ -12,12 +12,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import threading
 import time
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +32,6 @@ QUARANTINE_COST_BYTES = 8192
 """Counted for an object beside its own bytes: two names, and two blocks that are not full."""
 LASTING_FOLDERS = 10_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
-SYNCING_THREADS = 4
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Content = Iterable[bytes | memoryview] | SpooledDataSet
@@ -89,7 +86,6 @@ class InstanceStore:
         self._quarantine_lock = threading.Lock()
         self._lasting: dict[Path, int] = {}
         """Folders whose names this process has brought to disk, with their inodes."""
-        self._syncing = ThreadPoolExecutor(SYNCING_THREADS, thread_name_prefix="fsync")  # starts threads when used
 
     def write(
         self,
@@ -177,8 +173,12 @@ class InstanceStore:
 
     def require_free_space(self) -> None:
         """Raise `StorageFull` when less than ``minimum_free_bytes`` is left; makes the root folder if missing."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        free_bytes = shutil.disk_usage(self.root).free
+        try:
+            room = os.statvfs(self._incoming)
+        except FileNotFoundError:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            room = os.statvfs(self._incoming)
+        free_bytes = room.f_bavail * room.f_frsize
         if free_bytes < self.minimum_free_bytes:
             raise StorageFull(
                 f"{free_bytes} bytes free, {self.minimum_free_bytes} must stay free (minimum_free_bytes)", self.root
@@ -222,10 +222,14 @@ class InstanceStore:
 
         That a folder exists says nothing: whoever made it may have died before its name was on disk.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        between = [path for path in (folder, *folder.parents) if path.is_relative_to(self.root)]
-        inodes = {path: path.stat().st_ino for path in between}
-        return {path: inode for path, inode in inodes.items() if self._lasting.get(path) != inode}
+        between = (folder, folder.parent, self.root)
+        try:
+            inodes = [path.stat().st_ino for path in between]
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            inodes = [path.stat().st_ino for path in between]
+        found = zip(between, inodes, strict=True)
+        return {path: inode for path, inode in found if self._lasting.get(path) != inode}
 
     def _note_lasting(self, folders: dict[Path, int]) -> None:
         if len(self._lasting) > LASTING_FOLDERS:
@@ -233,13 +237,14 @@ class InstanceStore:
         self._lasting |= folders
 
     def _sync(self, descriptor: int, folders: Iterable[Path]) -> None:
-        """Return when the file and the folders are on disk."""
-        others = [self._syncing.submit(_fsync_folder, folder) for folder in folders]
-        try:
-            os.fsync(descriptor)
-        finally:
-            for one in wait(others).done:
-                one.result()
+        """Return when the file and the folders are on disk.
+
+        One after the other: with the file's own a journalling file system brings the names to disk as well, and finds
+        little to do for the folders. Side by side each began a transaction of its own, which took longer.
+        """
+        os.fsync(descriptor)
+        for folder in folders:
+            _fsync_folder(folder)
 
     def _count_quarantined(self, added_bytes: int) -> None:
         with self._quarantine_lock:

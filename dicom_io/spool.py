@@ -19,6 +19,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dicom_io.write_behind import STEP_BYTES, begin_writing
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -33,7 +35,8 @@ MOST_PIECES = 512
 class SpooledDataSet(BytesIO):
     """An encoded data set in a file, behind the head of the file that it is going to be.
 
-    The file is deleted with this object, or with `discard`, unless it was renamed. It is hashed while it grows.
+    The file is deleted with this object, or with `discard`, unless it was renamed. While it grows it is hashed, and on
+    its way to disk.
 
     Parameters
     ----------
@@ -58,6 +61,8 @@ class SpooledDataSet(BytesIO):
         self._digest = hashlib.sha256()
         self._hashed_bytes = 0
         self._hashing: Future[None] | None = None
+        self._begun_bytes = 0
+        """On their way to disk."""
         self._in_memory: BytesIO | None = None
         self.write_all([memoryview(head)])
         if not self.on_disk:  # there is no room even for the head, which is no part of the data set
@@ -78,7 +83,10 @@ class SpooledDataSet(BytesIO):
                 self._read_back(error)
                 break
             self._on_disk_bytes += written
-            self._hash_behind()
+            if self._on_disk_bytes - self._begun_bytes >= STEP_BYTES:
+                self._begin_writing()
+            if self._on_disk_bytes - self._hashed_bytes >= HASHING_BYTES:
+                self._hash_behind()
             while left and written >= len(left[0]):
                 written -= len(left.pop(0))
             if written:
@@ -108,6 +116,12 @@ class SpooledDataSet(BytesIO):
         """Return the file as `view` does, with its head."""
         return memoryview(mmap.mmap(self.descriptor, self._on_disk_bytes, access=mmap.ACCESS_READ))
 
+    def end(self) -> None:
+        """Note that this was all: what is left to be hashed and to be written is begun now, whoever needs it later."""
+        if self.on_disk:
+            self._begin_writing()
+            self._hash_behind()
+
     def sha256(self) -> str:
         """Return the hash of the file; only while it is `on_disk`."""
         if self._hashing is not None:
@@ -123,10 +137,12 @@ class SpooledDataSet(BytesIO):
 
     def _hash_behind(self) -> None:
         """Hash, in a thread of its own, what was written meanwhile; that way little is left to do at the end."""
-        if self._on_disk_bytes - self._hashed_bytes >= HASHING_BYTES and (
-            self._hashing is None or self._hashing.done()
-        ):
+        if self._hashing is None or self._hashing.done():
             self._hashing = _HASHERS.submit(self._hash_up_to, self._on_disk_bytes)
+
+    def _begin_writing(self) -> None:
+        begin_writing(self.descriptor, self._begun_bytes, self._on_disk_bytes)
+        self._begun_bytes = self._on_disk_bytes
 
     def _hash_up_to(self, end: int) -> None:
         buffer = memoryview(bytearray(min(HASHING_BYTES, end - self._hashed_bytes)))

@@ -211,6 +211,7 @@ class StreamingDul(WokenDul):
         if self._refuse_oversized():
             return True
         if ended:
+            sink.end()
             empty = _FRAGMENT_HEAD.pack(_P_DATA_TF, _LENGTHS_BETWEEN + _HEADER_BYTES, _HEADER_BYTES, 1, _LAST)
             transport.held = empty + transport.held
         if ended or other:

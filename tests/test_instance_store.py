@@ -10,6 +10,8 @@ import pytest
 
 from dicom_io import instance_store
 from dicom_io.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath
+from dicom_io.spool import SpooledDataSet
+from dicom_io.write_behind import begin_writing
 
 
 @pytest.fixture
@@ -156,3 +158,21 @@ def test_a_folder_left_by_a_killed_process_is_brought_to_disk_with_the_image(tmp
     store.write("1.2.3", "1.2.3.5", [b"another"])
     assert left.parent in synced
     assert store.root not in synced, "the folder of the study is known to be on disk"
+
+
+def test_writing_begun_early_is_only_a_hint_and_the_fsync_comes_all_the_same(store, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    store.require_free_space()
+    spooled = SpooledDataSet(store.root, b"head")
+    begin_writing(-1, 0, 4)  # no such file: nobody is told
+    pieces = [bytes([number]) * 900_000 for number in range(4)]
+    for piece in pieces:
+        spooled.write(piece)
+    spooled.end()
+    stored = store.write("1.2", "1.2.3", spooled)
+    spooled.discard()
+    whole = b"head" + b"".join(pieces)
+    assert stored.sha256 == hashlib.sha256(whole).hexdigest()
+    assert store.open_path(stored.path).read_bytes() == whole
+    assert len(whole) in synced

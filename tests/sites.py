@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forks import Order, Started, forking_is_enough, run_command, start_command
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -79,9 +79,11 @@ class Site:
 
     settings: Settings
     log_path: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[Started] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of the processes, beside what their settings need."""
+    forked: bool = True
+    """Whether processes may be forks of one that has imported everything (`forks`); False starts each from nothing."""
 
     @property
     def peer(self) -> Peer:
@@ -94,23 +96,26 @@ class Site:
         failpoint: str | None = None,
         module: str = "worker",
         variables: Mapping[str, str] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Started:
         """Start ``python -m worker COMMAND`` (or of another module) with this site's settings."""
-        environment = settings_environment(self.settings) | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        environment = self._environment | dict(variables or {})
         environment |= {"CXR_FAILPOINT": failpoint} if failpoint else {}
-        environment |= dict(self.environment) | dict(variables or {})
-        with self.log_path.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", module, *command],
-                env=environment,
-                cwd=self.log_path.parent,
-                stderr=log,
-                stdout=log,
-            )
+        order = Order(module, list(command), environment, str(self.log_path.parent), supervisor="up" in command)
+        own = dict(self.environment) | dict(variables or {})
+        process = start_command(order, self.log_path, forked=self.forked and forking_is_enough(own))
         self.processes.append(process)
         return process
 
-    def start_listening(self, command: Sequence[str] = UP, failpoint: str | None = None) -> subprocess.Popen[bytes]:
+    @property
+    def _environment(self) -> dict[str, str]:
+        own = {"PYTHONPATH": str(Path(__file__).parent.parent)} | dict(self.environment)
+        return settings_environment(self.settings) | own
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the worker to its end and return what it wrote."""
+        return run_command("worker", command, self._environment, self.log_path.parent)
+
+    def start_listening(self, command: Sequence[str] = UP, failpoint: str | None = None) -> Started:
         """Start a command that listens and wait until it answers."""
         process = self.start(command, failpoint)
         wait_until(lambda: answers(self.settings) or process.poll() is not None, "the listener answers")
@@ -122,7 +127,7 @@ class Site:
         """Send files as a modality does, in one association."""
         return send(self.peer, list(paths), "MODALITY")
 
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
+    def kill(self, process: Started) -> None:
         """``kill -9`` the process and all it started, at once."""
         for pid in descendants(process.pid):
             try:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import run_command
 from study_rows import add_instance, add_study, add_triaged_study
 from test_worklist import now
 from typer.testing import CliRunner
@@ -41,17 +42,13 @@ COMMANDS = (
 run = CliRunner().invoke
 
 
-def worker(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def worker(*arguments: str, forked: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the real command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"} | environment
+    if forked:
+        return run_command("worker", arguments, variables, ROOT)
+    command = [sys.executable, "-m", "worker", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=100, check=False)
 
 
 def test_a_process_of_the_worker_calculates_with_one_thread() -> None:
@@ -97,7 +94,7 @@ def seeded(database: str) -> dict[str, str]:
 
 
 def test_without_a_command_help_is_printed_and_the_exit_code_is_2() -> None:
-    result = worker()
+    result = worker(forked=False)
     assert result.returncode == 2
     for command in COMMANDS:
         assert re.search(rf"\b{command}\b", result.stdout + result.stderr)
@@ -119,7 +116,7 @@ def test_a_command_that_is_not_understood_exits_with_2(database: str, arguments:
 
 
 def test_an_expected_error_is_one_message_and_no_stack_trace(tmp_path: Path) -> None:
-    result = worker("studies", CXR_DATA_DIR=str(tmp_path / "empty"))
+    result = worker("studies", forked=False, CXR_DATA_DIR=str(tmp_path / "empty"))
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert "python -m worker migrate" in result.stderr

@@ -67,7 +67,7 @@ def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: py
     )
     settings.data_dir.mkdir()
     upgrade(settings.effective_database_url)
-    running = Site(settings, folder / "log.txt")
+    running = Site(settings, folder / "log.txt", forked=False)
     try:
         whole = running.start_listening(("up",))
         yield running

@@ -76,6 +76,7 @@ def test_a_listener_killed_between_row_and_answer_loses_and_doubles_nothing(site
     assert answer == b""
     assert dying.wait(10) == -signal.SIGKILL
     assert stored(site) == 1
+    site.forked = False
     again = site.start(HL7)
     wait_until(lambda: answers(site), "the next listener answers")
     assert b"MSA|AA|" in told(site, sent)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from arrivals import store
 from factories import chest_radiograph
+from forks import Order, Started, start_command
 from services import free_port, wait_for_port
 from sqlalchemy import func, select
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.either_database
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., "Listener"]
 
 
 @pytest.fixture
@@ -34,12 +34,29 @@ def port() -> int:
     return free_port()
 
 
-@pytest.fixture
-def start(database_url: str, settings: Settings, port: int) -> Iterator[Start]:
-    """Start ``python -m worker listen`` on this test's database and data folder."""
-    started: list[subprocess.Popen[str]] = []
+@dataclass
+class Listener:
+    """A process and the file it writes to."""
 
-    def begin(**extra: str) -> subprocess.Popen[str]:
+    process: Started
+    log: Path
+
+    def end(self, seconds: float = 30.0) -> tuple[int, str]:
+        """Wait for its end; return its status and what it wrote."""
+        return self.process.wait(seconds), self.log.read_text()
+
+    def stop(self) -> tuple[int, str]:
+        """Stop it like a service manager; return its status and what it wrote."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.end()
+
+
+@pytest.fixture
+def start(database_url: str, settings: Settings, port: int, tmp_path: Path) -> Iterator[Start]:
+    """Start ``python -m worker listen`` on this test's database and data folder."""
+    started: list[Listener] = []
+
+    def begin(*, forked: bool = True, **extra: str) -> Listener:
         environment = os.environ | {
             "CXR_DATA_DIR": str(settings.data_dir),
             "CXR_DATABASE_URL": database_url,
@@ -47,22 +64,15 @@ def start(database_url: str, settings: Settings, port: int) -> Iterator[Start]:
             "CXR_ACCEPT_UNKNOWN_SOURCES": "true",
             "CXR_MINIMUM_FREE_BYTES": "0",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "listen"],
-            cwd=ROOT,
-            env=environment | extra,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
+        log = tmp_path / f"listener-{len(started)}.log"
+        order = Order("worker", ["listen"], environment | extra, str(ROOT))
+        started.append(Listener(start_command(order, log, forked=forked), log))
+        return started[-1]
 
     yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    for listener in started:
+        listener.process.kill()
+        listener.process.wait(10)
 
 
 def count(sessions: SessionFactory, table: type) -> int:
@@ -74,12 +84,6 @@ def files(settings: Settings) -> list[Path]:
     return list(settings.instances_dir.glob("[0-9]*/*/*.dcm"))
 
 
-def stop(process: subprocess.Popen[str]) -> tuple[int, str]:
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
-    return process.returncode, output
-
-
 def test_a_listener_killed_between_file_and_row_leaves_exactly_one_row_after_the_resend(
     start: Start, port: int, sessions: SessionFactory, settings: Settings
 ) -> None:
@@ -87,7 +91,7 @@ def test_a_listener_killed_between_file_and_row_leaves_exactly_one_row_after_the
     first = start(CXR_FAILPOINT="after_file_before_row")
     wait_for_port(port, START_SECONDS)
     assert store(port, [dataset]) == [None]  # no answer: the sender keeps its copy
-    assert first.wait(20) == -signal.SIGKILL
+    assert first.process.wait(20) == -signal.SIGKILL
     assert count(sessions, Instance) == 0
     assert len(files(settings)) == 1
     start()
@@ -104,7 +108,7 @@ def test_a_listener_killed_between_row_and_reply_has_the_instance_and_the_resend
     first = start(CXR_FAILPOINT="after_row_before_reply")
     wait_for_port(port, START_SECONDS)
     assert store(port, [dataset]) == [None]
-    assert first.wait(20) == -signal.SIGKILL
+    assert first.process.wait(20) == -signal.SIGKILL
     assert count(sessions, Instance) == 1
     with sessions() as session:
         assert session.scalars(select(Study.due_at)).one() is not None  # the sweeper will find it
@@ -118,10 +122,10 @@ def test_a_listener_killed_between_row_and_reply_has_the_instance_and_the_resend
 def test_the_end_of_the_association_queues_the_run_and_a_stop_is_clean(
     start: Start, port: int, sessions: SessionFactory, settings: Settings
 ) -> None:
-    process = start()
+    listener = start(forked=False)
     wait_for_port(port, START_SECONDS)
     assert store(port, [chest_radiograph(), chest_radiograph()]) == [0x0000, 0x0000]
-    status, output = stop(process)
+    status, output = listener.stop()
     assert status == 0, output
     assert count(sessions, Run) == 2
     messages = list((settings.data_dir / "queue" / "messages").glob("*.routine.msg"))
@@ -132,11 +136,11 @@ def test_the_end_of_the_association_queues_the_run_and_a_stop_is_clean(
 def test_a_broker_that_is_down_costs_no_association_and_no_study(
     start: Start, port: int, sessions: SessionFactory
 ) -> None:
-    process = start(CXR_BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
+    listener = start(CXR_BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
     wait_for_port(port, START_SECONDS)
     assert store(port, [chest_radiograph()]) == [0x0000]
     assert store(port, [chest_radiograph()]) == [0x0000]
-    status, output = stop(process)
+    status, output = listener.stop()
     assert status == 0, output
     assert count(sessions, Run) == 2  # queued in the database; the sweeper rings again
     assert "the sweeper will" in output
@@ -146,9 +150,9 @@ def test_a_second_listener_on_the_same_data_folder_says_who_has_it(start: Start,
     first = start()
     wait_for_port(port, START_SECONDS)
     second = start(CXR_LISTEN_PORT=str(free_port()))
-    output, _ = second.communicate(timeout=START_SECONDS)
-    assert second.returncode == 1
-    assert f"pid {first.pid}" in output.replace("\n", " ")
+    status, output = second.end(START_SECONDS)
+    assert status == 1
+    assert f"pid {first.process.pid}" in output.replace("\n", " ")
     assert "Traceback" not in output
 
 
@@ -156,16 +160,14 @@ def test_an_occupied_port_is_named_and_nothing_is_left_running(start: Start, por
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
-        process = start()
-        output, _ = process.communicate(timeout=START_SECONDS)
-    assert process.returncode == 1
+        status, output = start().end(START_SECONDS)
+    assert status == 1
     assert f"127.0.0.1:{port}" in output.replace("\n", "")
     assert "Traceback" not in output
 
 
 def test_an_unmigrated_database_is_refused_with_the_command_that_helps(start: Start, tmp_path: Path) -> None:
-    process = start(CXR_DATABASE_URL=f"sqlite:///{tmp_path / 'empty.db'}")
-    output, _ = process.communicate(timeout=START_SECONDS)
-    assert process.returncode == 1
+    status, output = start(CXR_DATABASE_URL=f"sqlite:///{tmp_path / 'empty.db'}").end(START_SECONDS)
+    assert status == 1
     assert "python -m worker migrate" in " ".join(output.split())
     assert "Traceback" not in output

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from factories import chest_radiograph
+from forks import Order, Started, start_command
 from orthanc import need
 from services import free_port
 from sqlalchemy import select
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROCESSES, SENDERS, IMAGES_OF_EACH = 3, 3, 6
 PATIENCE_SECONDS = 90.0
 
-Start = Callable[[], "subprocess.Popen[str]"]
+Start = Callable[..., Started]
 
 
 @pytest.fixture
@@ -46,13 +46,9 @@ def group_settings(database_url: str, make_settings: Callable[..., Settings]) ->
 def start(group_settings: Settings, tmp_path: Path) -> Iterator[Start]:
     started = []
 
-    def begin() -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "worker", "listen"]
-        environment = settings_environment(group_settings)
-        with (tmp_path / "log.txt").open("a") as log:
-            started.append(
-                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
-            )
+    def begin(*, forked: bool = True) -> Started:
+        order = Order("worker", ["listen"], settings_environment(group_settings), str(ROOT), supervisor=True)
+        started.append(start_command(order, tmp_path / "log.txt", forked=forked))
         return started[-1]
 
     yield begin
@@ -148,7 +144,7 @@ def test_a_port_that_another_program_has_is_named(start: Start, group_settings: 
     with socket.socket() as other:
         other.bind(("127.0.0.1", group_settings.listen_port))
         other.listen()
-        assert start().wait(60) == 1
+        assert start(forked=False).wait(60) == 1
     log = (tmp_path / "log.txt").read_text().replace("\n", "")
     assert f"127.0.0.1:{group_settings.listen_port}" in log
     assert "Traceback" not in log

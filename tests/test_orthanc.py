@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -24,7 +23,6 @@ from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_compl
 
 from dicom_io.stamp import radiograph_from_pixels
 from worker.settings.config import DEFAULT_BUNDLE, Settings
-from worker.settings.environment import settings_environment
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)
@@ -170,13 +168,6 @@ def test_storescu_with_a_mixed_folder_gets_0x0000_for_every_object_and_show_says
 
 
 def _shown(site: Site, study_instance_uid: str) -> str:
-    shown = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "worker", "show", study_instance_uid, "--json"],
-        env=settings_environment(site.settings),
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    shown = site.run("show", study_instance_uid, "--json")
     assert shown.returncode == 0, shown.stderr
     return shown.stdout

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ import pytest
 from benches import Bench
 from bundles import SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest, write_dicom
+from forks import Order, run_command, start_command
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from services import free_port
@@ -307,11 +306,11 @@ def own_bench(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path:
 
 
 @pytest.mark.timeout(300)
-def test_the_command_goes_on_after_kill_9_and_shows_in_status(own_bench: Bench) -> None:
+def test_the_command_goes_on_after_kill_9_and_shows_in_status(own_bench: Bench, tmp_path: Path) -> None:
     uids = {archived(own_bench) for _ in range(12)}
-    command = [sys.executable, "-m", "worker", "reprocess", "--since", "2020-01-01", "--model", "candidate", "--json"]
+    command = ["reprocess", "--since", "2020-01-01", "--model", "candidate", "--json"]
     environment = settings_environment(own_bench.settings)
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    process = start_command(Order("worker", command, environment, str(tmp_path)), tmp_path / "log.txt")
     try:
         wait_until(lambda: "done" in states(own_bench, 1).values(), "one study is done", 120)
     finally:
@@ -320,7 +319,7 @@ def test_the_command_goes_on_after_kill_9_and_shows_in_status(own_bench: Bench) 
         process.wait(10)
     left = states(own_bench, 1)
     assert "done" in left.values() and set(left) == uids
-    done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=150)
+    done = run_command("worker", command, environment, tmp_path, 150)
     said = json.loads(done.stdout)
     assert (done.returncode, said["id"], said["done"], said["studies"]) == (0, 1, 12, 12), done.stderr
     for uid in uids:

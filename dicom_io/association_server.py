@@ -154,7 +154,10 @@ class BoundedRequestHandler(RequestHandler):
             dimse.spool_folder, dimse.woken = self.server.spool_folder, True
             association.dul.__class__ = StreamingDul  # made by pynetdicom as well
             cast(StreamingDul, association.dul).begin(
-                self.server.ae.maximum_pdu_size, self.server.pdu_timeout_seconds, dimse.refuse_oversized
+                self.server.ae.maximum_pdu_size,
+                self.server.pdu_timeout_seconds,
+                self.server.spool_folder,
+                dimse.refuse_oversized,
             )
         self.server.make_room(association)
         return association

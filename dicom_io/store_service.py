@@ -34,6 +34,7 @@ from dicom_io.receiving import (
     RefusedInstance,
 )
 from dicom_io.spool import SpooledDataSet
+from dicom_io.store_serving import SUCCESS
 
 LOGGER = logging.getLogger(__name__)
 ERROR_COMMENT_CHARACTERS = 64
@@ -80,6 +81,8 @@ def answer_store(event: Event, receiver: Receiver, origin: Origin) -> StoreAnswe
 
 
 def _response(outcome: ReceiveOutcome) -> Dataset:
+    if outcome.status == STATUS_SUCCESS and not outcome.comment:
+        return SUCCESS
     response = Dataset()
     response.Status = outcome.status
     if outcome.comment:

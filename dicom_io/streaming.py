@@ -2,8 +2,9 @@
 
 pynetdicom 3.0.4 copies every fragment five times and asks ``select`` between any two; measured with 10 MB images, that
 is two thirds of the time. Here, while the data set of a C-STORE request arrives (state Sta6, PS3.8 9.2), as much as
-there is goes from the socket into one buffer and from there into the file. Everything else, beginning with the end of
-the data set, which is handed over as an empty last fragment, stays pynetdicom's.
+there is goes from the socket into one buffer and from there into the file. An ordinary request itself is read here as
+well (`dicom_io.store_request`). Everything else stays pynetdicom's; the end of a data set whose request it has read is
+handed over to it as an empty last fragment.
 
 This leans on private parts of pynetdicom. `private_parts_changed` compares their source with the one this was written
 for; where it differs, the listener receives as pynetdicom does, only slower.
@@ -20,6 +21,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 from pynetdicom import fsm
@@ -27,8 +29,11 @@ from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
+from dicom_io import store_request, store_serving, waking
+from dicom_io.file_meta import encode_file_meta
 from dicom_io.spool import SpooledDataSet
-from dicom_io.waking import PRIVATE_PARTS, WokenDul
+from dicom_io.store_request import ArrivingStore, plain_request
+from dicom_io.waking import WokenDul
 
 LOGGER = logging.getLogger(__name__)
 
@@ -43,7 +48,7 @@ _P_DATA_TF = 4
 _COMMAND, _LAST = 1, 2  # bits of the message control header, PS3.8 E.2
 _LENGTHS_BETWEEN, _HEADER_BYTES = 4, 2
 """From the PDU's length to that of its only fragment, and from there to its value."""
-_KNOWN_SOURCE = "07b78bf7aca742553a7a148d17cb4dfa203b6271946dcd5983b5a800a0acc0a3"
+_KNOWN_SOURCE = "9172d12d44b4373a6af36a0611c303cb80f4bda23352153ed3f97d3ed4275ba1"
 
 
 def private_parts_changed() -> bool:
@@ -54,7 +59,9 @@ def private_parts_changed() -> bool:
 def source_digest() -> str:
     """Return a hash over the source of everything private that is used here; empty where there is no source."""
     parts = (
-        *PRIVATE_PARTS,
+        *waking.PRIVATE_PARTS,
+        *store_request.PRIVATE_PARTS,
+        *store_serving.PRIVATE_PARTS,
         DULServiceProvider._is_transport_event,
         DULServiceProvider._read_pdu_data,
         DULServiceProvider._decode_pdu,
@@ -100,16 +107,25 @@ class StreamingDul(WokenDul):
 
     maximum_pdu_bytes: int
 
-    def begin(self, maximum_pdu_bytes: int, pdu_timeout_seconds: float, refuse_oversized: Callable[[], bool]) -> None:
+    def begin(
+        self,
+        maximum_pdu_bytes: int,
+        pdu_timeout_seconds: float,
+        spool_folder: Path,
+        refuse_oversized: Callable[[], bool],
+    ) -> None:
         """Take over, before the thread is started.
 
         Parameters
         ----------
+        spool_folder
+            Where arriving data sets are written.
         refuse_oversized
             Ends the association of a data set that grew too long, and says whether that was so.
         """
         self.maximum_pdu_bytes = maximum_pdu_bytes
         self._pdu_timeout_seconds = pdu_timeout_seconds
+        self._spool_folder = spool_folder
         self._refuse_oversized = refuse_oversized
         self._give_up_at = 0.0
         """Monotonic clock; of the fragment under way."""
@@ -132,16 +148,18 @@ class StreamingDul(WokenDul):
         """Read what came; called by the reactor on every turn."""
         if self._holds_back():
             return False
-        sink = self._sink()
-        if sink is None:
-            return bool(super()._is_transport_event())
         transport = cast(HoldingSocket, self.socket)
         try:
-            return self._stream(sink, transport)
+            sink = self._sink()
+            if sink is not None:
+                return self._stream(sink, transport)
+            if self._awaits_request():
+                return transport.ready and (self._begin_store(transport) or bool(super()._is_transport_event()))
         except (OSError, ValueError):  # ValueError: the socket was closed meanwhile
             LOGGER.warning("connection lost while a data set arrived")
             self.event_queue.put("Evt17")
             return True
+        return bool(super()._is_transport_event())
 
     def _sink(self) -> SpooledDataSet | None:
         """Return the file of the data set that is arriving, if one is."""
@@ -149,6 +167,46 @@ class StreamingDul(WokenDul):
         if message is None or self.state_machine.current_state != "Sta6":
             return None
         return message.data_set if isinstance(message.data_set, SpooledDataSet) else None
+
+    def _awaits_request(self) -> bool:
+        return self.assoc.dimse.message is None and self.state_machine.current_state == "Sta6"
+
+    def _begin_store(self, transport: HoldingSocket) -> bool:
+        """Take in an ordinary C-STORE request and what came of its data set; False where it is pynetdicom's turn."""
+        self._unread = bool(transport.held)
+        filled = self._fill(transport)
+        if not filled:
+            self.event_queue.put("Evt17")
+            return True
+        view = memoryview(cast(bytearray, self._buffer))[:filled]
+        request_bytes = self._take_request(view)
+        sink = self._sink()
+        if sink is None:
+            transport.held, self._unread = bytes(view), True
+            return False
+        self._take(sink, transport, view[request_bytes:])
+        return True
+
+    def _take_request(self, view: memoryview) -> int:
+        """Have what begins with an ordinary C-STORE request arrive, and return how long that is; else do nothing."""
+        if len(view) < _FRAGMENT_HEAD.size:
+            return 0
+        kind, pdu_bytes, fragment_bytes, context_id, control = _FRAGMENT_HEAD.unpack_from(view)
+        ends_at = _PDU_HEAD.size + pdu_bytes
+        whole = ends_at <= len(view) and fragment_bytes == pdu_bytes - _LENGTHS_BETWEEN
+        if kind != _P_DATA_TF or not whole or control & (_COMMAND | _LAST) != (_COMMAND | _LAST):
+            return 0
+        command, context = bytes(view[_FRAGMENT_HEAD.size : ends_at]), self.assoc._accepted_cx.get(context_id)
+        request = plain_request(command) if context is not None else None
+        if context is None or request is None:
+            return 0
+        uids = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        try:
+            sink = SpooledDataSet(self._spool_folder, encode_file_meta(*uids, str(context.transfer_syntax[0])))
+        except OSError:
+            return 0  # tried again, and told, where pynetdicom's requests get their files
+        self.assoc.dimse.message = ArrivingStore(request, context_id, command, sink)
+        return int(ends_at)
 
     def _stream(self, sink: SpooledDataSet, transport: HoldingSocket) -> bool:
         """Take the data set in until it ends, nothing more comes, or somebody wants to say something."""
@@ -163,7 +221,7 @@ class StreamingDul(WokenDul):
                 self.event_queue.put("Evt17")
                 break
             self._idle_timer.restart()
-            if self._take(sink, transport, filled):
+            if self._take(sink, transport, memoryview(cast(bytearray, self._buffer))[:filled]):
                 break
         return came
 
@@ -181,9 +239,8 @@ class StreamingDul(WokenDul):
         _acknowledge_at_once(connection)
         return len(held) + count if count else 0
 
-    def _take(self, sink: SpooledDataSet, transport: HoldingSocket, filled: int) -> bool:
-        """Write what the buffer holds of the data set; return whether pynetdicom has something to do next."""
-        view = memoryview(cast(bytearray, self._buffer))[:filled]
+    def _take(self, sink: SpooledDataSet, transport: HoldingSocket, view: memoryview) -> bool:
+        """Write what came of the data set; return whether there is something else to do next."""
         pieces: list[memoryview] = []
         position, ended, other = 0, False, False
         while not ended:
@@ -195,7 +252,7 @@ class StreamingDul(WokenDul):
                 self._left = size
                 self._give_up_at = time.monotonic() + self._pdu_timeout_seconds
                 position += _FRAGMENT_HEAD.size
-            step = min(self._left, filled - position)
+            step = min(self._left, len(view) - position)
             if step:
                 pieces.append(view[position : position + step])
             position += step
@@ -211,13 +268,24 @@ class StreamingDul(WokenDul):
         if self._refuse_oversized():
             return True
         if ended:
-            sink.end()
-            empty = _FRAGMENT_HEAD.pack(_P_DATA_TF, _LENGTHS_BETWEEN + _HEADER_BYTES, _HEADER_BYTES, 1, _LAST)
-            transport.held = empty + transport.held
-        if ended or other:
+            self._end(sink, transport)
+        elif other:
             self._read_pdu_data()
+        if ended or other:
             self._unread = bool(transport.held)
         return ended or other
+
+    def _end(self, sink: SpooledDataSet, transport: HoldingSocket) -> None:
+        """Hand over a data set that is whole."""
+        sink.end()
+        dimse = self.assoc.dimse
+        if dimse.message.__class__ is ArrivingStore:  # pynetdicom makes another class of what it reads a command into
+            message, dimse.message = dimse.message, None
+            dimse.msg_queue.put((message.arrives_under, message.message_to_primitive()))
+            return
+        empty = _FRAGMENT_HEAD.pack(_P_DATA_TF, _LENGTHS_BETWEEN + _HEADER_BYTES, _HEADER_BYTES, 1, _LAST)
+        transport.held = empty + transport.held
+        self._read_pdu_data()
 
     def _fragment_bytes(self, view: memoryview) -> int | None:
         """Return the length of the fragment that begins here; None when that cannot be said yet, -1 if it is no such.

@@ -26,7 +26,9 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
+from dicom_io.store_request import PlainStore
 from dicom_io.store_response import success_pdu
+from dicom_io.store_serving import serve_store
 
 LOOK_SECONDS = 0.02
 UNSETTLED_SECONDS = 0.001
@@ -169,7 +171,10 @@ class WokenDimse(DIMSEServiceProvider):
                 return None, None
             if request is None or context_id is None:
                 return None, None
-            association._serve_request(request, context_id)
+            if isinstance(request, PlainStore):
+                serve_store(association, request, context_id)
+            else:
+                association._serve_request(request, context_id)
             if association._kill or self.dul.to_user_queue.queue or not association._reactor_checkpoint.is_set():
                 return None, None
 

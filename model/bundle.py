@@ -38,6 +38,7 @@ from model.bundle_verification import (
 )
 from model.bundle_writing import png, replace_folder, require_replaceable
 from model.calibration import Calibration
+from model.precision import Precision
 from model.seen_images import SEEN_FILE, SeenImages, SeenImagesError
 from model.suitability import SUITABILITY_FILE, SuitabilityCheck, SuitabilityError
 
@@ -59,6 +60,8 @@ class Bundle(BundleFile):
     """A verified bundle on disk."""
 
     folder: Path
+    precision: Precision = "fp32"
+    """What its network is to be computed in; see ``served_in``."""
 
     @property
     def weights_path(self) -> Path:
@@ -84,7 +87,12 @@ class Bundle(BundleFile):
     def model_version(self) -> str:
         """Version, weights and all else that decides a result, in one text, as results carry it."""
         version = f"{self.version}+weights.{self.weights_sha256[:8]}.outputs.{self.outputs_sha256[:8]}"
-        return version if self.suitability is None else f"{version}.check.{self._check_sha256[:8]}"
+        version = version if self.suitability is None else f"{version}.check.{self._check_sha256[:8]}"
+        return version if self.precision == "fp32" else f"{version}.{self.precision}"
+
+    def served_in(self, precision: Precision) -> Bundle:
+        """Return the same bundle, to be computed in another precision, which its version says."""
+        return replace(self, precision=precision)
 
     @property
     def _check_sha256(self) -> str:

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from model.architecture import ARCHITECTURES, InputChannels
 from model.calibration import Calibration
 from model.labels import LABELS
+from model.precision import PrecisionTrial
 from model.preparation import Preparation
 from model.preprocess import INPUT_SIZE_PX, PREPROCESSING_ID, preprocessing_id
 from model.suitability import SUITABILITY_FILE, SuitabilityFacts
@@ -119,6 +120,8 @@ class BundleFacts:
     """How the authors of published weights prepared pictures; None = as networks trained here are."""
     imported: Imported | None = None
     """Where imported weights come from; None = trained here."""
+    bf16: PrecisionTrial | None = None
+    """How far bfloat16 is from float32; None = never tried, so it is not served."""
 
     @property
     def channels(self) -> int:
@@ -199,6 +202,7 @@ def _leave_out_what_is_unset(content: dict[str, Any]) -> None:
         (content, "reported_only"),
         (content, "preparation"),
         (content, "imported"),
+        (content, "bf16"),
         (content["calibration"], "op_threshs"),
         (content["calibration"], "corners"),
         (content["trained_on"], "seen_official_test"),

@@ -73,7 +73,7 @@ class Classifier:
         Raises
         ------
         RuntimeUnavailableError
-            The asked runtime is not installed.
+            The asked runtime is not installed, or cannot compute in the bundle's precision.
         """
         if runtime == "auto":
             runtime = "openvino" if _is_installed("openvino") else "torch"
@@ -81,6 +81,8 @@ class Classifier:
             raise RuntimeUnavailableError(f"{runtime} is not installed; install it or set runtime = 'auto'")
         if runtime == "openvino":
             return cls(bundle, runtime, with_openvino(bundle, cache_dir))
+        if bundle.precision != "fp32":
+            raise RuntimeUnavailableError(f"torch does not compute {bundle.precision} here; set precision = 'fp32'")
         import torch  # here, because it takes seconds and half a gigabyte that OpenVINO does not need
 
         torch.set_num_threads(1)

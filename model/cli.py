@@ -20,7 +20,7 @@ from rich.table import Table
 
 from model.bundle import Bundle, BundleError, load_bundle
 from model.classifier import Classifier, NotFiniteError, RuntimeUnavailableError
-from model.golden import TOLERANCE, verify_golden
+from model.golden import tolerance_of, verify_golden
 from model.published import PUBLISHED
 from model.torchxrayvision import WEIGHT_SETS
 
@@ -32,6 +32,13 @@ _errors = Console(stderr=True, soft_wrap=True)
 
 BundlePath = Annotated[Path, typer.Argument(help="Bundle folder or .zip.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+class PrecisionChoice(StrEnum):
+    """Arithmetic that can be asked for."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
 
 
 class RuntimeChoice(StrEnum):
@@ -63,6 +70,7 @@ def show(bundle_path: BundlePath, as_json: AsJson = False) -> None:
         _console.print(line, markup=False)
     _console.print(_findings_table(bundle))
     _console.print(_suitability_line(bundle), markup=False)
+    _console.print(_precision_line(bundle), markup=False)
     _console.print(f"Card: {bundle.card_path}", markup=False)
 
 
@@ -70,24 +78,33 @@ def show(bundle_path: BundlePath, as_json: AsJson = False) -> None:
 def verify(
     bundle_path: BundlePath,
     runtime: Annotated[RuntimeChoice, typer.Option(help="Runtime to prove.")] = RuntimeChoice.AUTO,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="Arithmetic to prove; bf16 may differ by more, see `show`.")
+    ] = PrecisionChoice.FP32,
     as_json: AsJson = False,
 ) -> None:
     """Prove a bundle on this machine: all hashes, and every golden image within the stated tolerance."""
     with _clear_errors(NotFiniteError):
-        bundle = load_bundle(bundle_path)
+        bundle = load_bundle(bundle_path).served_in(precision.value)
         classifier = Classifier.load(bundle, runtime.value)
         results = verify_golden(classifier)
     passed = bool(results) and all(result.passed for result in results)
     if as_json:
         images = [asdict(result) | {"passed": result.passed} for result in results]
-        facts = {"model_version": bundle.model_version, "runtime": classifier.runtime, "tolerance": TOLERANCE}
+        facts: dict[str, Any] = {"model_version": bundle.model_version, "runtime": classifier.runtime}
+        facts |= {"precision": bundle.precision, "tolerance": tolerance_of(bundle)}
         _print_json(facts | {"passed": passed, "golden_images": images})
     else:
-        table = Table("golden image", "largest difference", "result", title=f"{bundle.name} on {classifier.runtime}")
+        table = Table(
+            "golden image",
+            "largest difference",
+            "result",
+            title=f"{bundle.name} on {classifier.runtime}, {precision.value}",
+        )
         for result in results:
             table.add_row(result.file, f"{result.largest_difference:.2e}", "passed" if result.passed else "FAILED")
         _console.print(table)
-        _console.print(_verdict(passed, bool(results)))
+        _console.print(_verdict(passed, bool(results), tolerance_of(bundle)))
     if not passed:
         raise typer.Exit(1)
 
@@ -189,6 +206,17 @@ def _suitability_line(bundle: Bundle) -> str:
     return f"Input suitability: checked from score {facts.score_limit:.3f}, learned from {facts.learned_from}"
 
 
+def _precision_line(bundle: Bundle) -> str:
+    trial = bundle.bf16
+    if trial is None:
+        return "Arithmetic: fp32; bf16 was never tried (`python -m training precision`)"
+    figures = (
+        f"{trial.part}: a probability moves by at most {trial.largest_difference:.4f}, an AUROC by "
+        f"{trial.largest_auroc_difference:.4f}, {trial.crossings} of {trial.decisions:,} decisions come out otherwise"
+    )
+    return f"Arithmetic: fp32; {'bf16 failed its trial' if trial.obstacle else 'bf16 passed its trial'} ({figures})"
+
+
 def _findings_table(bundle: Bundle) -> Table:
     table = Table("finding", "threshold", "sensitivity", "specificity", "chosen by")
     for label, trained in zip(bundle.labels, bundle.trained, strict=True):
@@ -204,10 +232,10 @@ def _findings_table(bundle: Bundle) -> Table:
     return table
 
 
-def _verdict(passed: bool, has_images: bool) -> str:
+def _verdict(passed: bool, has_images: bool, tolerance: float) -> str:
     if not has_images:
         return "No golden images in this bundle: nothing proves its results here."
-    return f"{'Every' if passed else 'NOT every'} probability is within {TOLERANCE} of the trainer's."
+    return f"{'Every' if passed else 'NOT every'} probability is within {tolerance} of the trainer's."
 
 
 def _print_json(content: dict[str, Any]) -> None:

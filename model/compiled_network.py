@@ -14,23 +14,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from model.precision import Precision
 from model.quiet_openvino import openvino
 
 _log = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
 
 # One thread per process and as many processes as cores is the fastest layout on CPU. Threads are not pinned, else every
-# process would sit on the same core. float32 is demanded because newer processors would choose bfloat16 by themselves.
+# process would sit on the same core. The precision is demanded, because newer processors would choose it by themselves.
 CPU_SETTINGS: dict[str, Any] = {
     "INFERENCE_NUM_THREADS": 1,
     "NUM_STREAMS": "1",
     "PERFORMANCE_HINT": "LATENCY",
-    "INFERENCE_PRECISION_HINT": "f32",
     "ENABLE_CPU_PINNING": False,
 }
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
-def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None) -> Any:
+def processor_computes_bf16() -> bool:
+    """Return whether this processor has bfloat16 arithmetic; OpenVINO would do without it, and gain nothing."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def processor_name() -> str:
+    """Return the processor's name as OpenVINO tells it."""
+    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+
+
+def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None, precision: Precision = "fp32") -> Any:
     """Return a compiled network, from the cache where it is kept.
 
     Parameters
@@ -41,16 +52,18 @@ def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None) ->
         Everything the network depends on (weights, architecture, input, version of the graph), in one text.
     cache_dir
         Folder for compiled networks; None keeps nothing.
+    precision
+        Of the arithmetic.
     """
-    core = openvino.Core()
+    core, settings = openvino.Core(), CPU_SETTINGS | {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
     if cache_dir is None:
-        return core.compile_model(build(), "CPU", CPU_SETTINGS)
+        return core.compile_model(build(), "CPU", settings)
     processor = (core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    key = hashlib.sha256(repr((identity, openvino.__version__, processor)).encode()).hexdigest()
+    key = hashlib.sha256(repr((identity, precision, openvino.__version__, processor)).encode()).hexdigest()
     kept = cache_dir / f"{key[:32]}.network"
-    network = _read(core, kept)
+    network = _read(core, kept, settings)
     if network is None:
-        network = core.compile_model(build(), "CPU", CPU_SETTINGS)
+        network = core.compile_model(build(), "CPU", settings)
         try:
             _keep(network, kept)
         except OSError as error:
@@ -58,7 +71,7 @@ def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None) ->
     return network
 
 
-def _read(core: Any, kept: Path) -> Any | None:
+def _read(core: Any, kept: Path, settings: dict[str, Any]) -> Any | None:
     try:
         content = kept.read_bytes()
     except OSError:
@@ -67,7 +80,7 @@ def _read(core: Any, kept: Path) -> Any | None:
         _log.warning("compiled network %s is damaged; compiling again", kept)
         return None
     try:
-        return core.import_model(content[_DIGEST_BYTES:], "CPU", CPU_SETTINGS)
+        return core.import_model(content[_DIGEST_BYTES:], "CPU", settings)
     except RuntimeError:
         _log.warning("compiled network %s is of another OpenVINO; compiling again", kept)
         return None

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.bundle import BundleError, BundleFacts
+from model.bundle import Bundle, BundleError, BundleFacts
 from model.classifier import Classifier, judge, prepare
+from model.precision import MOST_DIFFERENCE
 from model.runtimes import with_torch
 
 TOLERANCE = 1e-3
@@ -26,11 +27,18 @@ class GoldenResult:
     file: str
     largest_difference: float
     """Largest absolute difference of a probability, 0..1; 1 where one is None and the other is not."""
+    tolerance: float
+    """Largest difference that passes."""
 
     @property
     def passed(self) -> bool:
-        """True when every probability is within ``TOLERANCE``."""
-        return self.largest_difference <= TOLERANCE
+        """True when every probability is within the tolerance."""
+        return self.largest_difference <= self.tolerance
+
+
+def tolerance_of(bundle: Bundle) -> float:
+    """Return the largest difference that passes in the bundle's precision."""
+    return TOLERANCE if bundle.precision == "fp32" else MOST_DIFFERENCE
 
 
 def verify_golden(classifier: Classifier) -> list[GoldenResult]:
@@ -41,8 +49,11 @@ def verify_golden(classifier: Classifier) -> list[GoldenResult]:
     BundleError
         An image cannot be read as a picture.
     """
+    tolerance = tolerance_of(classifier.bundle)
     return [
-        GoldenResult(path.name, _largest_difference(classifier.classify(_read_png(path)).probabilities, expected))
+        GoldenResult(
+            path.name, _largest_difference(classifier.classify(_read_png(path)).probabilities, expected), tolerance
+        )
         for path, expected in classifier.bundle.golden
     ]
 

@@ -1,6 +1,6 @@
 """The two runtimes of a bundle's network: OpenVINO, and torch as its reference and stand-in.
 
-Both compute float32 and give logits and class activation maps in one forward pass.
+Both compute float32, OpenVINO bfloat16 too, and give logits and class activation maps in one forward pass.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def with_openvino(bundle: Bundle, cache_dir: Path | None) -> Infer:
     def build() -> object:
         return openvino_network.build(read_weights(bundle), bundle)
 
-    request = compiled_network.compiled(build, identity, cache_dir).create_infer_request()
+    request = compiled_network.compiled(build, identity, cache_dir, bundle.precision).create_infer_request()
 
     def one(tensor: NDArray[np.float32]) -> Arrays:
         request.infer({0: tensor})

@@ -19,6 +19,7 @@ from layouts import write_layout
 
 from model.bundle import Bundle, load_bundle, write_bundle
 from model.classifier import Classifier
+from model.compiled_network import processor_computes_bf16
 from model.densenet import weights_of
 from model.golden import expected_probabilities, verify_golden
 from model.labels import LABELS
@@ -291,6 +292,52 @@ def test_calibrate_refuses_what_would_make_figures_worthless(
     assert ran.status == status
     assert message in re.sub(r"[\s│]+", " ", ran.error)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not processor_computes_bf16(), reason="this processor has no bf16 arithmetic")
+def test_a_trial_of_bf16_is_written_into_bundle_and_card_and_ends_with_another_calibration(
+    place: Path, tmp_path: Path, run: Any
+) -> None:
+    options = (
+        "--data",
+        place / "data",
+        "--out",
+        tmp_path / "out",
+        "--cache",
+        place / "cache",
+        "--to",
+        tmp_path / "new",
+    )
+    ran = run("precision", place / "bundle", *options, "--json")
+    assert ran.status == 0, ran.error
+    old, new = load_bundle(place / "bundle"), load_bundle(tmp_path / "new")
+    assert new.model_version == old.model_version
+    assert new.bf16 is not None
+    assert (new.bf16.pictures, new.bf16.decisions) == (30, 60)
+    assert new.bf16.largest_difference == pytest.approx(difference_in_bf16(old, place), abs=1e-6)
+    assert "fewer than 200" in new.bf16.obstacle  # 30 pictures prove nothing
+    assert ran.values["passed"] is False
+    card = new.card_path.read_text()
+    assert card.count("## Arithmetic") == 1
+    assert "## How it was made" in card
+    again = run("precision", tmp_path / "new", *options)
+    assert "fewer than 200" in again.out
+    assert load_bundle(tmp_path / "new").card_path.read_text() == card
+    calibrate = ("--data", place / "data", "--out", tmp_path / "out", "--cache", place / "cache", "--samples", 50)
+    assert run("calibrate", tmp_path / "new", *calibrate, "--to", tmp_path / "newer").status == 0
+    assert load_bundle(tmp_path / "newer").bf16 is None
+
+
+def difference_in_bf16(bundle: Bundle, place: Path) -> float:
+    """Return the largest difference between the precisions over the test list, one picture after the other."""
+    radiographs = read_layout(place / "data")
+    exact, rounded = (Classifier.load(served) for served in (bundle, bundle.served_in("bf16")))
+    found = []
+    for name in radiographs.test:
+        pixels = read_grey(radiographs.paths[name])
+        pairs = zip(exact.classify(pixels).probabilities, rounded.classify(pixels).probabilities, strict=True)
+        found += [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    return max(found)
 
 
 def test_export_packs_a_bundle_into_one_file_that_loads_and_is_always_the_same(

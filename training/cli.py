@@ -15,6 +15,7 @@ from model.classifier import NotFiniteError, RuntimeUnavailableError
 from training.commands import bench as bench_command
 from training.commands import calibration, evaluation, heads, looking, recipes, reports
 from training.commands import data as data_commands
+from training.commands import precision as precision_command
 from training.commands import suitability as suitability_command
 from training.commands.models import OutputError
 from training.data.cache import CacheError
@@ -49,6 +50,7 @@ for _command in (
     recipes.recipes,
     looking.audit,
     looking.localise,
+    precision_command.precision,
     reports.report,
     suitability_command.suitability,
 ):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from model.bundle import Bundle, load_bundle, read_weights
 from model.classifier import Classifier
 from model.densenet import network_with
+from model.precision import Precision
 from training.data.cache import PictureCache, read_grey
 from training.data.cache_index import write_whole
 from training.data.radiographs import LabelledRadiographs
@@ -32,8 +33,9 @@ _BLOCK = 256
 """Pictures handed to the processes at a time; bounds what waits in memory."""
 _BLOCKS_BETWEEN_WRITES = 16
 
-Job = tuple[str, str, NDArray[np.uint8] | None]
-"""Folder of the bundle, path of the picture, and its cached pixels where they are what the network is to see."""
+Job = tuple[str, Precision, str, NDArray[np.uint8] | None]
+"""Folder of the bundle and its precision, path of the picture, and its cached pixels where they are what the network is
+to see."""
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Logits float32 [14] and maps float32 [14, h, w]."""
 Kept = dict[str, Answer]
@@ -57,7 +59,7 @@ def read_pictures(
     keys = dict(zip(names, _keys(cache, names), strict=True))
     wanted = tuple(name for name in names if keys[name] not in kept)
     file.parent.mkdir(parents=True, exist_ok=True)
-    if bundle.preparation is None and training_device().type == "cuda":
+    if bundle.preparation is None and bundle.precision == "fp32" and training_device().type == "cuda":
         network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture)
         network = network.to(training_device())
         found = outputs_of(network, cache, wanted, bundle.input_size_px)
@@ -92,28 +94,35 @@ def _judge(
 
 
 def _jobs(bundle: Bundle, radiographs: LabelledRadiographs, cache: PictureCache, names: tuple[str, ...]) -> list[Job]:
-    paths = [str(radiographs.paths[name]) for name in names]
+    folder, precision, paths = str(bundle.folder), bundle.precision, [str(radiographs.paths[name]) for name in names]
     if bundle.preparation is not None:
-        return [(str(bundle.folder), path, None) for path in paths]
-    return [(str(bundle.folder), path, pixels) for path, pixels in zip(paths, cache.gather(names), strict=True)]
+        return [(folder, precision, path, None) for path in paths]
+    return [(folder, precision, path, pixels) for path, pixels in zip(paths, cache.gather(names), strict=True)]
 
 
 def _classify(job: Job) -> Answer:
     """Judge one picture; the work of one process of the pool."""
-    folder, path, pixels = job
-    said = _classifier(folder).classify(read_grey(Path(path)) if pixels is None else pixels)
+    folder, precision, path, pixels = job
+    said = _classifier(folder, precision).classify(read_grey(Path(path)) if pixels is None else pixels)
     return said.logits, said.maps
 
 
 @lru_cache(maxsize=1)
-def _classifier(folder: str) -> Classifier:
-    return Classifier.load(load_bundle(Path(folder)))
+def _classifier(folder: str, precision: Precision) -> Classifier:
+    return Classifier.load(load_bundle(Path(folder)).served_in(precision))
 
 
 def _identity(bundle: Bundle) -> str:
     """Return a hash of what an output depends on beside its picture; the calibration comes after it."""
     prepared = None if bundle.preparation is None else bundle.preparation.sha256
-    facts = [bundle.weights_sha256, bundle.preprocessing, bundle.input_channels, prepared, training_device().type]
+    facts = [
+        bundle.weights_sha256,
+        bundle.precision,
+        bundle.preprocessing,
+        bundle.input_channels,
+        prepared,
+        training_device().type,
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

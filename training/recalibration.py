@@ -58,6 +58,8 @@ def recalibrated(
 ) -> BundleFacts:
     """Return the facts of the new bundle: calibration and operating points from these predictions.
 
+    A trial of bfloat16 was one of the old probabilities and thresholds, and is left out.
+
     Parameters
     ----------
     radiographs
@@ -77,7 +79,7 @@ def recalibrated(
     reported = tuple(
         label for label, is_trained in zip(LABELS, bundle.trained, strict=True) if is_trained and label not in points
     )
-    return replace(_facts(bundle), calibration=calibration, operating_points=points, reported_only=reported)
+    return replace(_facts(bundle), calibration=calibration, operating_points=points, reported_only=reported, bf16=None)
 
 
 def write_recalibrated(

@@ -9,10 +9,11 @@ from datetime import timedelta
 from fastapi import Request
 
 from dicom_io.instance_store import InstanceStore
-from model.bundle import BundleError, load_bundle
+from model.bundle import BundleError
 from model.calibration import Calibration
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.settings.config import LOOPBACK, Settings
+from worker.settings.served_bundle import load_served_bundle
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def site_of(request: Request) -> Site:
 def _facts(name: str, settings: Settings) -> BundleFacts:
     """Return what is known of one bundle; a broken one is told on the page, since stored studies can still be shown."""
     try:
-        bundle = load_bundle(settings.bundles[name])
+        bundle, _other_precision = load_served_bundle(settings, name)
     except BundleError as error:
         return BundleFacts(name, "unknown", demonstration=False, problem=str(error))
     return BundleFacts(

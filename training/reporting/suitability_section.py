@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from model.suitability import SuitabilityFacts
+from training.reporting.card_section import with_section
 from training.reporting.grid import Grid
 
 HEADING = "## Input suitability"
-_BEFORE = "## Limits"
 _UNCHECKED = "Pictures are not checked: whatever is shown to the network is taken for a frontal chest radiograph."
 _UNKNOWN = """\
 What it does not know: it was taught what a frontal chest is by the pictures named above, and what is none by altered,
@@ -31,13 +31,7 @@ def suitability_section(facts: SuitabilityFacts | None) -> str:
 
 def with_suitability(card: str, facts: SuitabilityFacts | None) -> str:
     """Return a card with this section in the place of its earlier one, or before its limits, or at its end."""
-    before, found, rest = card.partition(f"{HEADING}\n")
-    if found:
-        _, next_heading, after = rest.partition("\n## ")  # "###" is no end of it
-        card = f"{before}## {after}" if next_heading else before
-    start, limits, end = card.partition(f"{_BEFORE}\n")
-    section = suitability_section(facts)
-    return f"{start}{section}\n\n{limits}{end}" if limits else f"{card.rstrip()}\n\n{section}\n"
+    return with_section(card, HEADING, suitability_section(facts))
 
 
 def trial_grid(facts: SuitabilityFacts) -> Grid:

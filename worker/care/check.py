@@ -130,10 +130,11 @@ def _broker(settings: Settings) -> str:
 
 
 def _bundle(settings: Settings, name: str) -> str:
-    from model.bundle import BundleError, load_bundle
+    from model.bundle import BundleError
+    from worker.settings.served_bundle import load_served_bundle
 
     try:
-        bundle = load_bundle(settings.bundles[name])
+        bundle, other_precision = load_served_bundle(settings, name)
     except BundleError as error:
         raise CheckFailed(str(error)) from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
@@ -144,6 +145,8 @@ def _bundle(settings: Settings, name: str) -> str:
     mark = ", DEMONSTRATION" if bundle.demonstration else ""
     if bundle.suitability is None:
         mark += ", PICTURES NOT CHECKED for being frontal chests (python -m training suitability)"
+    if other_precision:
+        mark += f", computes in {bundle.precision}: {other_precision}"
     return f"{bundle.name} {bundle.model_version}{mark}, {sum(bundle.trained)} of {len(bundle.labels)} findings, intact"
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore
-from model.bundle import Bundle, BundleError, load_bundle
+from model.bundle import Bundle, BundleError
 from model.classifier import Classifier, Runtime
 from worker.foundation.errors import PermanentRunError, StartError
 from worker.foundation.worker_name import worker_name
@@ -24,6 +24,7 @@ from worker.rows.active_bundle import active_bundle
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.runs.policy import Policy
 from worker.settings.config import Settings
+from worker.settings.served_bundle import load_served_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Workplace:
     @property
     def device(self) -> str:
         """What the networks of this process compute on, such as ``openvino``."""
-        return ", ".join(sorted({model.classifier.runtime for model in self.models.values()}))
+        return ", ".join(sorted({_device_of(model.classifier) for model in self.models.values()}))
 
     def model(self, bundle_name: str) -> LoadedModel:
         """Return the model of this name, loaded on first use.
@@ -124,7 +125,7 @@ def _checked_bundle(settings: Settings, name: str) -> Bundle:
     if name not in settings.bundles:
         raise BundleUnusable(name, f"is not among the configured bundles ({', '.join(sorted(settings.bundles))})")
     try:
-        bundle = load_bundle(settings.bundles[name])
+        bundle, other_precision = load_served_bundle(settings, name)
     except BundleError as error:
         raise BundleUnusable(name, f"{error}; set bundles.{name} to the folder of a model bundle") from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
@@ -134,7 +135,14 @@ def _checked_bundle(settings: Settings, name: str) -> Bundle:
         )
         raise BundleUnusable(name, cause, "demonstration_bundle")
     _policy(settings, name, bundle)
+    if other_precision:
+        logger.warning("bundle %s computes in %s: %s", name, bundle.precision, other_precision)
     return bundle
+
+
+def _device_of(classifier: Classifier) -> str:
+    precision = classifier.bundle.precision
+    return classifier.runtime if precision == "fp32" else f"{classifier.runtime} {precision}"
 
 
 def _policy(settings: Settings, name: str, bundle: Bundle) -> Policy:

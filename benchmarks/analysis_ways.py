@@ -108,7 +108,10 @@ class PlainWay:
 
     def analyse(self, path: Path) -> int:
         """Return the bytes of the picture."""
-        dataset = pydicom.dcmread(path)
+        return len(self.picture_of(pydicom.dcmread(path)))
+
+    def picture_of(self, dataset: pydicom.Dataset) -> bytes:
+        """Return the picture of one radiograph with its pixel data, as a DICOM file."""
         levels = plain_levels(dataset)
         picture = Image.fromarray(levels)
         small = np.array(picture.resize((INPUT_SIZE_PX, INPUT_SIZE_PX), Image.Resampling.BILINEAR))
@@ -121,7 +124,7 @@ class PlainWay:
             warnings.simplefilter("ignore")
             return self._capture(dataset, overlay.clip(0, 255).astype(np.uint8))
 
-    def _capture(self, dataset: pydicom.Dataset, overlay: NDArray[np.uint8]) -> int:
+    def _capture(self, dataset: pydicom.Dataset, overlay: NDArray[np.uint8]) -> bytes:
         capture = highdicom.sc.SCImage.from_ref_dataset(
             ref_dataset=dataset, pixel_array=overlay, photometric_interpretation="RGB",
             bits_allocated=8, coordinate_system="PATIENT", series_instance_uid=generate_uid(), series_number=9002,
@@ -129,7 +132,7 @@ class PlainWay:
         )  # fmt: skip
         stream = BytesIO()
         capture.save_as(stream)
-        return len(stream.getvalue())
+        return stream.getvalue()
 
     def _grad_cam(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return float32 [224, 224], 0..1 (Selvaraju et al., ICCV 2017)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +45,21 @@ def banner_height_px(lines: Sequence[Line], type_px: int) -> int:
 
 
 def write_banner(picture: Image.Image, lines: Sequence[Line], type_px: int) -> None:
-    """Write the lines at the top of the picture; one that is too wide is set smaller, then cut."""
-    draw, margin = ImageDraw.Draw(picture), type_px // 2
-    room, top = picture.size[0] - 2 * margin, margin // 2
+    """Write the lines at the black top of the picture; one that is too wide is set smaller, then cut."""
+    top = type_px // 2 // 2
     for text, size_px, colour in lines:
-        font = fitting_font(draw, text, size_px, room)
-        draw.text((margin, top), fitting_text(draw, text, font, room), font=font, fill=colour)
+        picture.paste(_written(text, size_px, colour, picture.size[0], type_px), (0, top))
         top += round(_LEADING * size_px)
+
+
+@lru_cache(maxsize=64)
+def _written(text: str, size_px: int, colour: tuple[int, int, int], width: int, type_px: int) -> Image.Image:
+    """Return one line on black, not to be drawn on: most of them are the same in picture after picture."""
+    line, margin = Image.new("RGB", (width, round(_LEADING * size_px))), type_px // 2
+    draw, room = ImageDraw.Draw(line), width - 2 * margin
+    font = fitting_font(draw, text, size_px, room)
+    draw.text((margin, 0), fitting_text(draw, text, font, room), font=font, fill=colour)
+    return line
 
 
 def draw_legend(picture: Image.Image, top: int, type_px: int, *, seen: bool = True) -> None:
@@ -58,19 +67,26 @@ def draw_legend(picture: Image.Image, top: int, type_px: int, *, seen: bool = Tr
 
     Without anything seen there is no scale, and the words say that the model points nowhere.
     """
-    draw, margin, width = ImageDraw.Draw(picture), type_px // 2, picture.size[0]
-    size_px, row = round(0.85 * type_px), top + margin
+    picture.paste(_legend(picture.size[0], type_px, seen), (0, top))
+
+
+@lru_cache(maxsize=16)
+def _legend(width: int, type_px: int, seen: bool) -> Image.Image:  # a key of the cache
+    """Return the legend on black, not to be drawn on."""
+    legend, margin = Image.new("RGB", (width, LEGEND_TYPES * type_px)), type_px // 2
+    draw, size_px = ImageDraw.Draw(legend), round(0.85 * type_px)
     if seen:
         font = fitting_font(draw, "low", size_px, width)
         bar_width, bar_height = width // 3, round(0.7 * type_px)
-        left, middle = margin + round(draw.textlength("low  ", font=font)), row + bar_height // 2
+        left, middle = margin + round(draw.textlength("low  ", font=font)), margin + bar_height // 2
         draw.text((margin, middle), "low", font=font, fill=GREY, anchor="lm")
-        picture.paste(Image.fromarray(_scale(bar_width, bar_height)), (left, row))
+        legend.paste(Image.fromarray(_scale(bar_width, bar_height)), (left, margin))
         line = f"high     line: {100 * CONTOUR_LEVEL:.0f} % of maximum"
         draw.text((left + bar_width + margin, middle), line, font=font, fill=GREY, anchor="lm")
     warning = ATTENTION_NOT_EXTENT if seen else _NOWHERE
     font = fitting_font(draw, warning, size_px, width - 2 * margin)
-    draw.text((margin, row + round(_LEADING * type_px)), warning, font=font, fill=WHITE)
+    draw.text((margin, margin + round(_LEADING * type_px)), warning, font=font, fill=WHITE)
+    return legend
 
 
 def _scale(width: int, height: int) -> NDArray[np.uint8]:

@@ -38,6 +38,22 @@ TYPE_PART = 46
 _LINE_PX, _CASING_PX, _CASING_OPACITY = 1.4, 4.0, 0.45
 
 
+class Film:
+    """A radiograph that several findings are drawn on: it is scaled once."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+        """uint8 [H, W], bones bright."""
+        self._scaled: NDArray[np.uint8] | None = None
+
+    def scaled(self, height: int, width: int) -> NDArray[np.uint8]:
+        """Return it at that size, uint8 [height, width]; do not write to it."""
+        if self._scaled is None or self._scaled.shape != (height, width):
+            interpolation = cv2.INTER_AREA if height < self.pixels.shape[0] else cv2.INTER_CUBIC
+            self._scaled = np.asarray(cv2.resize(self.pixels, (width, height), interpolation=interpolation), np.uint8)
+        return self._scaled
+
+
 @dataclass(frozen=True)
 class Caption:
     """What the picture says in words."""
@@ -59,16 +75,14 @@ def caption_of(report: Report, finding: ReportedFinding) -> Caption:
 
 
 def draw_overlay(
-    radiograph: NDArray[np.uint8], saliency: NDArray[np.float32], caption: Caption, long_side_px: int = LONG_SIDE_PX
+    film: Film, saliency: NDArray[np.float32], caption: Caption, long_side_px: int = LONG_SIDE_PX
 ) -> NDArray[np.uint8]:
     """Return the radiograph with its saliency in colour, between a banner and a legend.
 
     Parameters
     ----------
-    radiograph
-        uint8 [H, W], bones bright.
     saliency
-        float32 [h, w] in 0..1, of the same field of view; any resolution.
+        float32 [h, w] in 0..1, of the film's field of view; any resolution.
     long_side_px
         Longest side of the returned picture, at least 512.
 
@@ -82,6 +96,7 @@ def draw_overlay(
     ValueError
         The arrays are not two-dimensional or not of these types.
     """
+    radiograph = film.pixels
     if radiograph.dtype != np.uint8 or radiograph.ndim != 2 or saliency.ndim != 2:
         given = f"{radiograph.dtype} {radiograph.shape} and {saliency.shape}"
         raise ValueError(f"draw_overlay needs uint8 [H, W] and a saliency [h, w], got {given}")
@@ -92,7 +107,7 @@ def draw_overlay(
     attention = smooth(saliency)
     canvas = np.zeros((banner_px + height + legend_px, max(width, MINIMUM_WIDTH_PX), 3), np.uint8)
     left = (canvas.shape[1] - width) // 2
-    canvas[banner_px : banner_px + height, left : left + width] = coloured(radiograph, attention, height, width)
+    canvas[banner_px : banner_px + height, left : left + width] = coloured(film.scaled(height, width), attention)
     picture = Image.fromarray(canvas)
     write_banner(picture, lines, type_px)
     draw_legend(picture, banner_px + height, type_px, seen=bool(attention.any()))
@@ -130,13 +145,9 @@ def type_size_px(long_side_px: int) -> int:
     return max(15, long_side_px // TYPE_PART)
 
 
-def coloured(
-    radiograph: NDArray[np.uint8], attention: NDArray[np.float32], height: int, width: int
-) -> NDArray[np.uint8]:
-    """Return the radiograph at that size with the attention (from `smooth`) as colour and line, RGB [h, w, 3]."""
-    interpolation = cv2.INTER_AREA if height < radiograph.shape[0] else cv2.INTER_CUBIC
-    grey = np.asarray(cv2.resize(radiograph, (width, height), interpolation=interpolation), dtype=np.uint8)
-    stretched = stretch(attention, height, width)
+def coloured(grey: NDArray[np.uint8], attention: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return a scaled radiograph [h, w] with the attention (from `smooth`) as colour and line, RGB [h, w, 3]."""
+    stretched = stretch(attention, *grey.shape)
     picture = tinted(grey, stretched)
     near = near_line(stretched, _CASING_PX)
     _paint(picture, near.pixels, _CASING_OPACITY * near.coverage(_CASING_PX), CASING_RGB)

@@ -13,7 +13,7 @@ from dicom_io.attention import smooth
 from dicom_io.banner import LEGEND_TYPES, banner_height_px, banner_lines, draw_legend, write_banner
 from dicom_io.codes import display_name
 from dicom_io.lettering import GREY, WHITE, fitting_font, fitting_text, font_of_size
-from dicom_io.overlay import LONG_SIDE_PX, MINIMUM_WIDTH_PX, coloured, type_size_px
+from dicom_io.overlay import LONG_SIDE_PX, MINIMUM_WIDTH_PX, Film, coloured, type_size_px
 from dicom_io.reporting import Report, ReportedFinding
 
 MAXIMUM_PANELS = 9
@@ -130,7 +130,8 @@ def _fitted(panel: Panel, layout: _Layout) -> NDArray[np.uint8]:
     """Return the panel's radiograph in colour as large as a cell holds it, RGB."""
     rows, columns = panel.radiograph.shape
     scale = min(layout.height_px / rows, layout.width_px / columns)
-    return coloured(panel.radiograph, smooth(panel.saliency), max(1, int(rows * scale)), max(1, int(columns * scale)))
+    grey = Film(panel.radiograph).scaled(max(1, int(rows * scale)), max(1, int(columns * scale)))
+    return coloured(grey, smooth(panel.saliency))
 
 
 def _caption(report: Report, finding: ReportedFinding) -> str:

@@ -11,7 +11,7 @@ import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from dicom_io.overlay import Caption, draw_overlay
+from dicom_io.overlay import Caption, Film, draw_overlay
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import ResultKind
@@ -63,7 +63,7 @@ def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid
     saliency = np.zeros((7, 7), np.float32)
     saliency[1:3, 4:6] = [[0.5, 1.0], [0.3, 0.7]]
     caption = Caption("STAT  Pneumothorax 91 %", "test 0.0.1, threshold 60 %", demonstration=True)
-    picture = draw_overlay((stored >> 4).astype(np.uint8), saliency, caption)
+    picture = draw_overlay(Film((stored >> 4).astype(np.uint8)), saliency, caption)
     rows, columns = picture.shape[:2]
     capture = chest_radiograph(
         SOPClassUID="1.2.840.10008.5.1.4.1.1.7", PixelData=picture.tobytes() + b"\0" * (picture.size % 2), Rows=rows,

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from reports import report_on, source_radiograph
 
-from dicom_io.overlay import Caption, caption_of, draw_overlay
+from dicom_io.overlay import Caption, Film, caption_of, draw_overlay
 
 CAPTION = Caption("STAT  Pneumothorax 91 %", "phantom-densenet121 0.1.0+weights.3f9c1a7e, threshold 50 %", True)
 
@@ -27,7 +27,7 @@ def hot_corner() -> NDArray[np.float32]:
     [((1024, 1024), 1024), ((2500, 2048), 1024), ((600, 1500), 1024), ((900, 380), 1024), ((256, 256), 1024)],
 )
 def test_every_shape_fits_and_small_ones_are_enlarged(shape: tuple[int, int], long_side: int) -> None:
-    picture = draw_overlay(grey_radiograph(*shape), hot_corner(), CAPTION)
+    picture = draw_overlay(Film(grey_radiograph(*shape)), hot_corner(), CAPTION)
     assert picture.dtype == np.uint8
     assert picture.shape[2] == 3
     assert 768 <= max(picture.shape) <= long_side
@@ -35,7 +35,7 @@ def test_every_shape_fits_and_small_ones_are_enlarged(shape: tuple[int, int], lo
 
 
 def test_colour_lies_where_the_model_looked_and_nowhere_else() -> None:
-    picture = draw_overlay(grey_radiograph(800, 800), hot_corner(), CAPTION).astype(int)
+    picture = draw_overlay(Film(grey_radiograph(800, 800)), hot_corner(), CAPTION).astype(int)
     coloured = np.ptp(picture, axis=2) > 40
     image = coloured[200:900]  # between banner and legend
     half = image.shape[1] // 2
@@ -47,7 +47,8 @@ def test_colour_lies_where_the_model_looked_and_nowhere_else() -> None:
 def test_anatomy_shines_through_the_hottest_spot() -> None:
     hot = np.ones((7, 7), np.float32)
     dark, bright = (
-        draw_overlay(np.full((1024, 1024), grey, np.uint8), hot, CAPTION)[500, 400].astype(int) for grey in (40, 200)
+        draw_overlay(Film(np.full((1024, 1024), grey, np.uint8)), hot, CAPTION)[500, 400].astype(int)
+        for grey in (40, 200)
     )
     assert (bright - dark).mean() > 0.7 * (200 - 40)
 
@@ -57,7 +58,7 @@ def test_a_small_shadow_is_still_seen_in_the_middle_of_the_attention() -> None:
     radiograph[500:524, 500:524] = 112  # a nodule of 24 px, 5 % brighter than its surroundings
     hot = np.ones((7, 7), np.float32)
     with_nodule, without = (
-        draw_overlay(picture, hot, CAPTION).astype(int) for picture in (radiograph, grey_radiograph(1024, 1024))
+        draw_overlay(Film(picture), hot, CAPTION).astype(int) for picture in (radiograph, grey_radiograph(1024, 1024))
     )
     difference = (with_nodule - without).sum(axis=2)
     assert difference.max() > 0.7 * 3 * 12
@@ -65,14 +66,14 @@ def test_a_small_shadow_is_still_seen_in_the_middle_of_the_attention() -> None:
 
 
 def test_without_saliency_the_radiograph_stays_grey() -> None:
-    picture = draw_overlay(grey_radiograph(800, 800), np.zeros((7, 7), np.float32), CAPTION)
+    picture = draw_overlay(Film(grey_radiograph(800, 800)), np.zeros((7, 7), np.float32), CAPTION)
     assert np.all(picture[300:700] == 100)
 
 
 def test_a_demonstration_is_marked_in_the_picture_and_takes_room_for_it() -> None:
     saliency = np.zeros((7, 7), np.float32)
     plain = Caption(CAPTION.headline, CAPTION.model, demonstration=False)
-    with_notice, without = (draw_overlay(grey_radiograph(800, 800), saliency, text) for text in (CAPTION, plain))
+    with_notice, without = (draw_overlay(Film(grey_radiograph(800, 800)), saliency, text) for text in (CAPTION, plain))
     amber = [int(((picture[..., 0] > 200) & (picture[..., 2] < 120)).sum()) for picture in (with_notice, without)]
     assert amber[0] > 1.5 * amber[1] > 0
 
@@ -87,18 +88,18 @@ def test_the_caption_names_finding_percent_and_model_but_no_patient() -> None:
 
 
 def test_the_same_picture_is_drawn_twice() -> None:
-    first, second = (draw_overlay(grey_radiograph(300, 200), hot_corner(), CAPTION) for _ in range(2))
+    first, second = (draw_overlay(Film(grey_radiograph(300, 200)), hot_corner(), CAPTION) for _ in range(2))
     assert np.array_equal(first, second)
 
 
 def test_wrong_arrays_are_refused() -> None:
     with pytest.raises(ValueError, match="uint8"):
-        draw_overlay(np.zeros((10, 10), np.float32), hot_corner(), CAPTION)  # type: ignore[arg-type]
+        draw_overlay(Film(np.zeros((10, 10), np.float32)), hot_corner(), CAPTION)  # type: ignore[arg-type]
 
 
 def test_where_the_model_points_nowhere_the_legend_says_so_instead_of_showing_a_scale() -> None:
     pointing, nowhere = (
-        draw_overlay(grey_radiograph(800, 800), saliency, CAPTION)
+        draw_overlay(Film(grey_radiograph(800, 800)), saliency, CAPTION)
         for saliency in (hot_corner(), np.zeros((7, 7), np.float32))
     )
     assert np.ptp(pointing[-70:].astype(int), axis=2).max() > 60  # the orange end of the scale
@@ -107,13 +108,13 @@ def test_where_the_model_points_nowhere_the_legend_says_so_instead_of_showing_a_
 
 def test_a_caption_too_long_for_a_narrow_picture_is_cut_and_not_spilled() -> None:
     long = Caption("STAT  " + "Pleural Thickening " * 9, "a-model-with-a-name " * 12, demonstration=True)
-    picture = draw_overlay(grey_radiograph(900, 300), hot_corner(), long)
+    picture = draw_overlay(Film(grey_radiograph(900, 300)), hot_corner(), long)
     assert not picture[:100, -4:].any()
 
 
 def test_no_letter_stands_on_the_radiograph() -> None:
     dark = np.zeros((800, 800), np.uint8)
-    picture = draw_overlay(dark, np.zeros((7, 7), np.float32), CAPTION)
+    picture = draw_overlay(Film(dark), np.zeros((7, 7), np.float32), CAPTION)
     written = np.flatnonzero(picture.any(axis=(1, 2)))
     banner_end = max(row for row in written if row < 300)
     legend_start = min(row for row in written if row > 300)

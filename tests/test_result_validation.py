@@ -22,7 +22,7 @@ from slow_cases import mostly_slow
 from validators import PIXELMED_JAR, need
 
 from dicom_io.attention import contours, smooth
-from dicom_io.overlay import caption_of, draw_overlay
+from dicom_io.overlay import Film, caption_of, draw_overlay
 from dicom_io.pixels import read_radiograph
 from dicom_io.presentation_state import build_presentation_state, can_be_presented
 from dicom_io.report_class import REPORT_CLASSES, report_in_class
@@ -87,7 +87,7 @@ def pictures(source: Dataset) -> Iterator[tuple[str, Dataset]]:
     report = report_on(source, findings=FLAGGED)
     pixels = read_radiograph(source).pixels
     for finding in report.flagged:
-        picture = draw_overlay(pixels, SPOT, caption_of(report, finding))
+        picture = draw_overlay(Film(pixels), SPOT, caption_of(report, finding))
         yield f"capture {finding.label}", build_secondary_capture(source, report, finding, picture)
     summary = draw_summary(report, [Panel(finding, pixels, SPOT) for finding in report.flagged])
     yield "summary", build_summary_capture([source], report, summary)

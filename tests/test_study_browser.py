@@ -16,7 +16,7 @@ from pydicom import dcmread
 from study_rows import add_study, add_triaged_study
 from test_worklist import csrf_of, now
 
-from dicom_io.overlay import Caption, draw_overlay, radiograph_box
+from dicom_io.overlay import Caption, Film, draw_overlay, radiograph_box
 from worker.rows.database import SessionFactory
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Review, Study
@@ -40,7 +40,7 @@ def colour(page: Page) -> list[int]:
 @pytest.mark.parametrize("demonstration", [False, True])
 def test_the_radiograph_is_found_in_every_heat_map_picture(shape: tuple[int, int], demonstration: bool) -> None:
     flat, caption = np.full(shape, 123, np.uint8), Caption("STAT", "model", demonstration)
-    picture = draw_overlay(flat, np.zeros((7, 7), np.float32), caption)
+    picture = draw_overlay(Film(flat), np.zeros((7, 7), np.float32), caption)
     box = radiograph_box((picture.shape[0], picture.shape[1]), shape)
     assert box is not None
     inside = picture[box.top : box.top + box.height, box.left : box.left + box.width]
@@ -54,7 +54,7 @@ def test_the_radiograph_is_found_in_every_heat_map_picture(shape: tuple[int, int
 
 def test_a_picture_that_could_be_laid_out_in_two_ways_is_not_guessed() -> None:
     flat = np.full((2000, 300), 123, np.uint8)
-    picture = draw_overlay(flat, np.zeros((7, 7), np.float32), Caption("STAT", "model", False))
+    picture = draw_overlay(Film(flat), np.zeros((7, 7), np.float32), Caption("STAT", "model", False))
     assert radiograph_box((picture.shape[0], picture.shape[1]), (2000, 300)) is None
 
 

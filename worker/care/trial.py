@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dicom_io.dicom_file import parse_dicom
 from dicom_io.file_meta import PREAMBLE_BYTES
-from dicom_io.overlay import Caption, draw_overlay
+from dicom_io.overlay import Caption, Film, draw_overlay
 from dicom_io.pixels import UndecodableError, read_radiograph
 from model.cam import saliency
 from model.classifier import Classification
@@ -68,7 +68,7 @@ class Trial:
             f"{facts.name} {facts.model_version}, threshold {percent(found.threshold)}",
             demonstration=facts.demonstration,
         )
-        return draw_overlay(self.pixels, saliency(map, (INPUT_SIZE_PX, INPUT_SIZE_PX)), caption)
+        return draw_overlay(Film(self.pixels), saliency(map, (INPUT_SIZE_PX, INPUT_SIZE_PX)), caption)
 
 
 def try_picture(content: bytes, model: LoadedModel) -> Trial:

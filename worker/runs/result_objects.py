@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_io.attention import contours, smooth
-from dicom_io.overlay import caption_of, draw_overlay
+from dicom_io.overlay import Film, caption_of, draw_overlay
 from dicom_io.presentation_state import build_presentation_state, can_be_presented
 from dicom_io.reporting import Report, ReportedFinding
 from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture
@@ -57,8 +57,10 @@ def result_objects(analysis: Analysis, report: Report, settings: Settings) -> It
         device_serial_number=serial_number,
     )
     yield ResultObject(ResultKind.STRUCTURED_REPORT, None, document, headers[0])
+    films = [Film(picture.radiograph.pixels) for picture in analysis.pictures]
     for finding in report.flagged:
-        source, overlay = headers[finding.source_index], _overlay(finding, analysis, report)
+        source, film = headers[finding.source_index], films[finding.source_index]
+        overlay = _overlay(finding, film, analysis, report)
         capture = build_secondary_capture(
             source, report, finding, overlay, site_zone=zone, device_serial_number=serial_number
         )
@@ -75,11 +77,10 @@ def result_objects(analysis: Analysis, report: Report, settings: Settings) -> It
         yield from _presentation_states(analysis, report, settings)
 
 
-def _overlay(finding: ReportedFinding, analysis: Analysis, report: Report) -> NDArray[np.uint8]:
+def _overlay(finding: ReportedFinding, film: Film, analysis: Analysis, report: Report) -> NDArray[np.uint8]:
     if finding.label in analysis.kept.overlays:
         return analysis.kept.overlays[finding.label]
-    pixels = analysis.pictures[finding.source_index].radiograph.pixels
-    return draw_overlay(pixels, analysis.saliency[finding.label], caption_of(report, finding))
+    return draw_overlay(film, analysis.saliency[finding.label], caption_of(report, finding))
 
 
 def _summary(analysis: Analysis, report: Report) -> NDArray[np.uint8] | None:

@@ -144,6 +144,14 @@ def test_a_terminated_run_leaves_a_checkpoint_and_the_same_command_continues(tmp
     assert checkpoint.exists()
 
 
+def test_drawing_and_preparing_pictures_loads_no_pytorch() -> None:
+    """It takes seconds, and each of the processes that draw or prepare would load it anew."""
+    script = "import sys, training.__main__, training.cli, training.phantoms.dataset, training.phantoms.gallery\n"
+    script += "import training.commands.data\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
 @pytest.mark.parametrize(
     ("words", "status", "expected"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.cli import main
-
 if __name__ == "__main__":
+    from training.cli import main  # here, because the processes that training starts load this file, too
+
     main()

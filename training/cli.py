@@ -10,68 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from model.bundle import BundleError
-from model.classifier import NotFiniteError, RuntimeUnavailableError
-from training.commands import bench as bench_command
-from training.commands import calibration, evaluation, heads, looking, recipes, reports
-from training.commands import data as data_commands
-from training.commands import precision as precision_command
-from training.commands import suitability as suitability_command
-from training.commands.models import OutputError
-from training.data.cache import CacheError
-from training.data.radiographs import LayoutError
-from training.evaluation.leakage import LeakError
-from training.evaluation.predictions import PredictionsError
-from training.fitting.checkpoint import CheckpointError
-from training.fitting.weights_file import InitError
-from training.heads.errors import HeadError
-from training.material import DataChoices, read_complete_folder
-from training.parallel import TrainingFailedError, TrainingInterruptedError
-from training.phantoms.dataset import write_phantom_dataset
-from training.phantoms.film_dataset import write_films_with_findings
-from training.phantoms.folder import PhantomDatasetError, drawing_into
-from training.phantoms.gallery import plot_examples
-from training.pipeline import run_pipeline
-from training.recipe import RecipeError, chosen_recipe
+from training.commands.groups import CommandGroup
 
-app = typer.Typer(add_completion=False, no_args_is_help=False, invoke_without_command=True, help=__doc__)
+app = typer.Typer(cls=CommandGroup, add_completion=False, invoke_without_command=True, help=__doc__)
 _console = Console(stderr=True)
-
-for _command in (
-    bench_command.bench,
-    calibration.calibrate,
-    calibration.export,
-    data_commands.prepare,
-    evaluation.compare,
-    evaluation.evaluate,
-    heads.features,
-    heads.head,
-    heads.sweep,
-    recipes.recipes,
-    looking.audit,
-    looking.localise,
-    precision_command.precision,
-    reports.report,
-    suitability_command.suitability,
-):
-    app.command()(_command)
-
-_REFUSALS = (
-    BundleError,
-    CacheError,
-    CheckpointError,
-    HeadError,
-    InitError,
-    LayoutError,
-    LeakError,
-    NotFiniteError,
-    OutputError,
-    PhantomDatasetError,
-    PredictionsError,
-    RecipeError,
-    RuntimeUnavailableError,
-    TrainingFailedError,
-)
 
 
 @app.callback(invoke_without_command=True)
@@ -108,6 +50,10 @@ def train(
     if data is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+    from training.material import DataChoices  # each command loads only what it needs
+    from training.pipeline import run_pipeline
+    from training.recipe import chosen_recipe
+
     chosen = chosen_recipe(data, recipe, init)
     init_file = Path(init) if init not in (None, "random") else None
     choices = DataChoices(data, cache or out / "cache", allow_missing, rebuild_cache)
@@ -140,6 +86,12 @@ def phantom(
     With --on, draw the same findings on real films: few positives become many, each with a box. Training takes the
     drawn copies for training alone; validation and test stay real.
     """
+    from training.material import DataChoices, read_complete_folder
+    from training.phantoms.dataset import write_phantom_dataset
+    from training.phantoms.film_dataset import write_films_with_findings
+    from training.phantoms.folder import drawing_into
+    from training.phantoms.gallery import plot_examples
+
     if on is None:
         write_phantom_dataset(out, images=images, seed=seed, workers=workers)
     else:
@@ -157,9 +109,50 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         app()
-    except _REFUSALS as error:
+    except SystemExit:
+        raise  # before Python asks what the refusals are, for which PyTorch is loaded
+    except _refusals() as error:
         _console.print(f"[red]{error}[/red]", highlight=False)
         raise SystemExit(1) from None
-    except TrainingInterruptedError as error:
+    except _interruption() as error:
         _console.print(str(error), highlight=False)
         raise SystemExit(130) from None
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    from model.bundle import BundleError
+    from model.classifier import NotFiniteError, RuntimeUnavailableError
+    from training.commands.models import OutputError
+    from training.data.cache import CacheError
+    from training.data.radiographs import LayoutError
+    from training.evaluation.leakage import LeakError
+    from training.evaluation.predictions import PredictionsError
+    from training.fitting.checkpoint import CheckpointError
+    from training.fitting.weights_file import InitError
+    from training.heads.errors import HeadError
+    from training.parallel import TrainingFailedError
+    from training.phantoms.folder import PhantomDatasetError
+    from training.recipe import RecipeError
+
+    return (
+        BundleError,
+        CacheError,
+        CheckpointError,
+        HeadError,
+        InitError,
+        LayoutError,
+        LeakError,
+        NotFiniteError,
+        OutputError,
+        PhantomDatasetError,
+        PredictionsError,
+        RecipeError,
+        RuntimeUnavailableError,
+        TrainingFailedError,
+    )
+
+
+def _interruption() -> type[Exception]:
+    from training.parallel import TrainingInterruptedError
+
+    return TrainingInterruptedError

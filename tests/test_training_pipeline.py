@@ -55,9 +55,9 @@ def _training(*arguments: str | Path, timeout_seconds: float = 1000) -> subproce
 
 @pytest.fixture(scope="module")
 def reduced_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw 240 phantoms and train the tiny network on them; return the run's folder."""
+    """Draw 160 phantoms and train the tiny network on them; return the run's folder."""
     folder = tmp_path_factory.mktemp("reduced")
-    drawn = _training("phantom", folder / "data", "--images", "240", "--seed", "7", "--workers", "1")
+    drawn = _training("phantom", folder / "data", "--images", "160", "--seed", "7", "--workers", "1")
     assert drawn.returncode == 0, drawn.stderr
     (folder / "reduced.toml").write_text(REDUCED_RECIPE)
     trained = _training(
@@ -73,13 +73,13 @@ def test_a_reduced_run_makes_a_bundle_whose_maps_point_far_better_than_chance(re
     assert bundle.demonstration
     assert {label for label, trained in zip(LABELS, bundle.trained, strict=True) if trained} == set(DRAWN_FINDINGS)
     assert set(bundle.operating_points) | set(bundle.reported_only) == set(DRAWN_FINDINGS)
-    assert bundle.reported_only  # some findings have fewer than 30 positives among 192 pictures, so they never flag
+    assert bundle.reported_only  # some findings have fewer than 30 positives among 128 pictures, so they never flag
     value, low, high = bundle.metrics["mean_auroc"]
     assert value > 0.4
     assert low <= value <= high
-    # Measured with these seeds: maps 0.61 of the ceiling, where a random point reaches 0.07. The AUROC, 0.53, says
-    # nothing yet: 153 pictures teach this small network where to look, not to tell; that needs the full size.
-    assert bundle.localisation["share_of_ceiling"] > 0.35
+    # Measured with these seeds: maps 0.44 of the ceiling, where a random point reaches 0.07. The AUROC, 0.58, says
+    # nothing yet: 103 pictures teach this small network where to look, not to tell; that needs the full size.
+    assert bundle.localisation["share_of_ceiling"] > 0.25
 
 
 @pytest.mark.timeout(400)

@@ -31,8 +31,11 @@ LAST_HEADER_TAG = 0x00409FFF
 """Behind it stand reports, waveforms, functional groups and pixels, and of what decides only `LATER_GROUPS`."""
 LATER_GROUPS = frozenset({0x0054, 0x2050})
 """Groups read although they stand behind it: View Code Sequence (0054,0220), Presentation LUT Shape (2050,0020)."""
-_ONE_LINE = frozenset({"AE", "AS", "CS", "DA", "LO", "SH", "TM", "UI"})
+_ONE_LINE = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})
 """Value representations whose values are kept as they came, padding apart."""
+_US_BYTES = 2
+_TAKEN_APART = (b"\\", b"=")
+"""Between values, and between the ways to write a name."""
 INFLATED_HEAD_BYTES = 64 << 20
 MAXIMUM_INFLATED_BYTES = 2 << 30
 _INFLATE_STEP_BYTES = 1 << 20
@@ -77,7 +80,8 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
         )
     except PARSE_ERRORS as error:
         raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
-    header.update(_later_elements(later, implicit, little_endian))
+    if later:
+        header.update(_later_elements(later, implicit, little_endian))
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     return header
@@ -168,10 +172,12 @@ def _plain_text(dataset: Dataset, keyword: str) -> str | None:
     element = cast(object, dataset.get_item(tag, keep_deferred=True))  # its declared type leaves the raw kind out
     if element is None:
         return ""
-    if not isinstance(element, RawDataElement) or element.VR not in _ONE_LINE or element.value is None:
+    if not isinstance(element, RawDataElement) or element.value is None:
         return None
+    if element.VR == "US" and len(element.value) == _US_BYTES:
+        return str(int.from_bytes(element.value, "little" if element.is_little_endian else "big"))
     value = element.value.strip(b"\0 ")
-    if b"\\" in value or not value.isascii():
+    if element.VR not in _ONE_LINE or any(mark in value for mark in _TAKEN_APART) or not value.isascii():
         return None
     plain = value.decode("ascii")
     return plain if plain.isprintable() else None

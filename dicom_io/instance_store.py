@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +65,33 @@ class StoredFile:
     """Of the whole file, as ``sha256sum`` prints it."""
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Of what a file's path is made."""
+
+    study: str
+    sop: str
+    suffix: str
+
+
+def stored_files(study_folder: Path) -> Iterator[Path]:
+    """Yield what is stored in one study's folder; earlier versions made a folder in there for each object."""
+    for path in study_folder.glob("*"):
+        if path.is_dir():
+            yield from (file for file in path.glob("*") if file.is_file())
+        else:
+            yield path
+
+
+def all_stored_files(root: Path) -> Iterator[Path]:
+    """Yield what is stored below a store's root; nothing where there is no such folder."""
+    for folder in root.glob("[0-9]*"):
+        if folder.is_dir():
+            yield from stored_files(folder)
+
+
 class InstanceStore:
-    """Received or generated instances below one folder: ``<study>/<sop>/<first 16 of sha256>.dcm``.
+    """Received or generated instances below one folder: ``<study>/<sop>.<first 16 of sha256>.dcm``.
 
     Parameters
     ----------
@@ -110,7 +135,7 @@ class InstanceStore:
                 raise UnsafePath("a UID that is not valid cannot name a folder; refuse the instance", self.root)
         try:
             self.require_free_space()
-            return self._write(self.root / study_instance_uid / sop_instance_uid, chunks, suffix)
+            return self._write(_Names(study_instance_uid, sop_instance_uid, suffix), chunks)
         except OSError as error:
             kind = StorageFull if error.errno in _FULL else StoreError
             raise kind(f"cannot store an instance ({error.strerror}); free or repair the disk", self.root) from error
@@ -184,9 +209,9 @@ class InstanceStore:
                 f"{free_bytes} bytes free, {self.minimum_free_bytes} must stay free (minimum_free_bytes)", self.root
             )
 
-    def _write(self, folder: Path, chunks: Content, suffix: str) -> StoredFile:
+    def _write(self, names: _Names, chunks: Content) -> StoredFile:
         if isinstance(chunks, SpooledDataSet):
-            return self._keep(folder, chunks.path, chunks.descriptor, chunks.sha256(), suffix)
+            return self._keep(names, chunks.path, chunks.descriptor, chunks.sha256())
         partial = self._incoming / f"{uuid.uuid4().hex}.part"
         try:
             digest = hashlib.sha256()
@@ -194,20 +219,22 @@ class InstanceStore:
                 for chunk in chunks:
                     _write_all(file.fileno(), chunk)
                     digest.update(chunk)
-                return self._keep(folder, partial, file.fileno(), digest.hexdigest(), suffix)
+                return self._keep(names, partial, file.fileno(), digest.hexdigest())
         finally:
             partial.unlink(missing_ok=True)
 
-    def _keep(self, folder: Path, partial: Path, descriptor: int, sha256: str, suffix: str) -> StoredFile:
+    def _keep(self, names: _Names, partial: Path, descriptor: int, sha256: str) -> StoredFile:
         """Give a whole file its final name, with everything on disk that leads to it.
 
         The name comes before the fsync, so that bytes, name and new folders go to disk at the same time, which a
         journalling file system does in one go. Where the name exists already, its file may be what an earlier sender
         was promised: it is replaced only by one that is on disk.
         """
+        folder = self.root / names.study
         unsure = self._make_folders(folder)
         parents = [path.parent for path in unsure]
-        final = folder / f"{sha256[:16]}{suffix}"
+        name = f"{names.sop}.{sha256[:16]}{names.suffix}"
+        final = folder / name
         if _took_name(partial, final):
             self._sync(descriptor, [*parents, folder])
         else:
@@ -215,20 +242,20 @@ class InstanceStore:
             partial.replace(final)
             _fsync_folder(folder)
         self._note_lasting(unsure)
-        return StoredFile(final.relative_to(self.root).as_posix(), os.fstat(descriptor).st_size, sha256)
+        return StoredFile(f"{names.study}/{name}", os.fstat(descriptor).st_size, sha256)
 
     def _make_folders(self, folder: Path) -> dict[Path, int]:
-        """Make `folder` and what lies between it and the root; return those that a power cut may take, with inodes.
+        """Make `folder` below the root; return which of both a power cut may take, with their inodes.
 
         That a folder exists says nothing: whoever made it may have died before its name was on disk.
         """
-        between = (folder, folder.parent, self.root)
+        both = (folder, self.root)
         try:
-            inodes = [path.stat().st_ino for path in between]
+            inodes = [path.stat().st_ino for path in both]
         except FileNotFoundError:
             folder.mkdir(parents=True, exist_ok=True)
-            inodes = [path.stat().st_ino for path in between]
-        found = zip(between, inodes, strict=True)
+            inodes = [path.stat().st_ino for path in both]
+        found = zip(both, inodes, strict=True)
         return {path: inode for path, inode in found if self._lasting.get(path) != inode}
 
     def _note_lasting(self, folders: dict[Path, int]) -> None:

@@ -38,8 +38,11 @@ def study_age_days(header: Dataset, today: date) -> int | None:
 
 def dicom_date(value: str) -> date | None:
     """Return a DA value (PS3.5 6.2; the old form with dots, too) as a date, None when it is empty or no date."""
+    digits = value.replace(".", "")[:8]
     try:
-        return datetime.strptime(value.replace(".", "")[:8], "%Y%m%d").date()
+        if len(digits) == len("YYYYMMDD") and digits.isascii() and digits.isdigit():  # strptime takes ten times as long
+            return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+        return datetime.strptime(digits, "%Y%m%d").date()
     except ValueError:
         return None
 

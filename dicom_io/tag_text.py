@@ -11,16 +11,17 @@ from pydicom.multival import MultiValue
 from dicom_io.elements import items
 from dicom_io.header import PARSE_ERRORS, text
 
+_BETWEEN_WORDS = re.compile(r"[\s_\-.]+")
 LONGEST_VALUE = 1024
 """Characters of a value that are looked at; PS3.5 6.2 allows descriptions 64."""
 
 
 def normalised(value: str) -> str:
     """Return a text so that ``chest_PA``, ``Chest  Pa`` and ``CHEST-PA`` are one, and ``Tórax`` is ``TORAX``."""
-    plain = "".join(
-        each for each in unicodedata.normalize("NFKD", value[:LONGEST_VALUE]) if not unicodedata.combining(each)
-    )
-    return re.sub(r"[\s_\-.]+", " ", plain.upper()).strip()
+    plain = value[:LONGEST_VALUE]
+    if not plain.isascii():  # nothing in ASCII has an accent
+        plain = "".join(each for each in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(each))
+    return _BETWEEN_WORDS.sub(" ", plain.upper()).strip() if plain else ""
 
 
 def word(header: Dataset, keyword: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dicom_io import instance_store
-from dicom_io.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath
+from dicom_io.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath, all_stored_files
 from dicom_io.spool import SpooledDataSet
 from dicom_io.write_behind import begin_writing
 
@@ -22,7 +22,7 @@ def store(tmp_path):
 def test_a_written_instance_is_where_it_says(store):
     stored = store.write("1.2", "1.2.3", [b"head", memoryview(b"tail")])
     sha256 = hashlib.sha256(b"headtail").hexdigest()
-    assert stored.path == f"1.2/1.2.3/{sha256[:16]}.dcm"
+    assert stored.path == f"1.2/1.2.3.{sha256[:16]}.dcm"
     assert (stored.bytes, stored.sha256) == (8, sha256)
     assert store.open_path(stored.path).read_bytes() == b"headtail"
 
@@ -147,17 +147,28 @@ def test_a_file_system_without_hard_links_does(store, monkeypatch):
 def test_a_folder_left_by_a_killed_process_is_brought_to_disk_with_the_image(tmp_path, monkeypatch):
     """A power cut takes a folder whose name nobody has fsynced, and what lies in it; a soak lost an image so."""
     store = InstanceStore(tmp_path / "instances")
-    left = store.root / "1.2.3" / "1.2.3.4"
+    left = store.root / "1.2.3"
     left.mkdir(parents=True)
     synced: list[Path] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
     stored = store.write("1.2.3", "1.2.3.4", [b"image"])
-    assert {store.root, left.parent, left} <= set(synced)
+    assert {store.root, left} <= set(synced)
     assert stored.sha256 == hashlib.sha256(b"image").hexdigest()
     synced.clear()
     store.write("1.2.3", "1.2.3.5", [b"another"])
-    assert left.parent in synced
+    assert left in synced
     assert store.root not in synced, "the folder of the study is known to be on disk"
+
+
+def test_what_earlier_versions_stored_is_found_beside_what_this_one_stores(store):
+    stored = store.write("1.2", "1.2.3", [b"new"])
+    earlier = store.root / "1.2" / "1.2.4" / "0123456789abcdef.dcm"
+    earlier.parent.mkdir()
+    earlier.write_bytes(b"old")
+    store.quarantine([b"refused"], "not a data set")
+    assert set(all_stored_files(store.root)) == {store.root / stored.path, earlier}
+    assert store.open_path("1.2/1.2.4/0123456789abcdef.dcm").read_bytes() == b"old"
+    assert list(all_stored_files(store.root / "nothing here")) == []
 
 
 def test_writing_begun_early_is_only_a_hint_and_the_fsync_comes_all_the_same(store, monkeypatch):

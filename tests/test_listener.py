@@ -81,7 +81,7 @@ def count(sessions: SessionFactory, table: type) -> int:
 
 
 def files(settings: Settings) -> list[Path]:
-    return list(settings.instances_dir.glob("[0-9]*/*/*.dcm"))
+    return list(settings.instances_dir.glob("[0-9]*/*.dcm"))
 
 
 def test_a_listener_killed_between_file_and_row_leaves_exactly_one_row_after_the_resend(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from contextlib import suppress
+from datetime import date, datetime
 
 import pytest
 from factories import chest_radiograph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_io.patient_age import LONGEST_LIFE_YEARS, patient_age_years, study_age_days
+from dicom_io.patient_age import LONGEST_LIFE_YEARS, dicom_date, patient_age_years, study_age_days
 
 TODAY = date(2026, 1, 15)
 
@@ -58,3 +59,11 @@ def test_an_age_from_dates_grows_by_one_on_each_birthday(born: date, studied: da
 )
 def test_days_since_the_study(studied: str, expected: int | None) -> None:
     assert study_age_days(chest_radiograph(StudyDate=studied), TODAY) == expected
+
+
+@given(st.text("0123459 .-²٣", max_size=10) | st.dates().map(lambda day: day.strftime("%Y%m%d")))
+def test_a_date_is_read_as_strptime_reads_it(value: str) -> None:
+    expected = None
+    with suppress(ValueError):
+        expected = datetime.strptime(value.replace(".", "")[:8], "%Y%m%d").date()
+    assert dicom_date(value) == expected

@@ -348,7 +348,7 @@ def test_nothing_is_asked_where_no_archive_is_configured(settings: Settings, sql
 
 def delete_like_retention(site: Site) -> Path:
     """Delete the only stored image; return where it was."""
-    (file,) = site.settings.instances_dir.glob("[0-9]*/*/*")
+    (file,) = site.settings.instances_dir.glob("[0-9]*/*")
     engine = open_engine(site.settings.effective_database_url)
     with session_factory(engine).begin() as session:
         session.execute(update(Instance).values(deleted_at=datetime.now(UTC)))

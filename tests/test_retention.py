@@ -104,11 +104,11 @@ def let_pass(bench: Bench, **time: float) -> None:
 
 
 def images(bench: Bench) -> list[Path]:
-    return sorted(bench.settings.instances_dir.glob("[0-9]*/*/*"))
+    return sorted(bench.settings.instances_dir.glob("[0-9]*/*"))
 
 
 def results(bench: Bench) -> list[Path]:
-    return sorted(bench.settings.results_dir.glob("[0-9]*/*/*"))
+    return sorted(bench.settings.results_dir.glob("[0-9]*/*"))
 
 
 def test_after_the_time_a_site_keeps_them_images_go_and_everything_else_stays(make_bench: MakeBench) -> None:

@@ -76,7 +76,7 @@ def delete(evidence: Evidence, name: str) -> None:
 
 
 def test_the_checker_misses_a_file_that_was_deleted_after_its_answer(soak: Soak) -> None:
-    file = next(soak.site.settings.instances_dir.glob("[0-9]*/*/*.dcm"))
+    file = next(soak.site.settings.instances_dir.glob("[0-9]*/*.dcm"))
     content = file.read_bytes()
     file.unlink()
     assert "lost_instance" in kinds(soak)

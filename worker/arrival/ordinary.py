@@ -16,7 +16,6 @@ from typing import Any, cast
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Table,
     bindparam,
     exists,
@@ -117,17 +116,15 @@ def enter_ordinary(connection: Connection, arrival: Arrival, quiet_time: timedel
     if received.sop_class_uid == KEY_OBJECT_SELECTION or verdict.reason_code == ReasonCode.OWN_RESULT:
         return False
     await_other_senders(connection, received.sop_instance_uid)
-    look = _FIRST_LOOK[dialect].execute(connection, arrival.uids).one()
+    (look,) = _FIRST_LOOK[dialect].execute(connection, arrival.uids)
     if look.known:
         return False
     now = as_utc(look.now)
     study = _locked_study(connection, arrival, now)
     if study is not None and not _continues(study, arrival.tags.stated):
         return False
-    if (
-        dialect == "postgresql" and _STILL_ORDINARY.execute(connection, arrival.uids).scalar()
-    ):  # now that nobody can change it
-        return False
+    if dialect == "postgresql" and _STILL_ORDINARY.execute(connection, arrival.uids)[0].known:
+        return False  # asked again, now that nobody can change it
     _ADD_INSTANCE.execute(connection, instance_row(arrival, verdict, now))
     event = {"at": now, "study_instance_uid": received.study_instance_uid, "actor": ACTOR, "kind": "received"}
     _ADD_EVENT.execute(connection, event | {"reason": verdict.sentence, "details": event_details(arrival, verdict)})
@@ -200,22 +197,23 @@ def event_details(arrival: Arrival, verdict: Verdict) -> dict[str, object]:
     }
 
 
-def is_unanswered(study: Study | Row[Any]) -> bool:
+def is_unanswered(study: Any) -> bool:
     """Say whether no run of the study has ended with an answer, or given up."""
     return study.current_run_id is None and study.state != StudyState.FAILED
 
 
-def _locked_study(connection: Connection, arrival: Arrival, now: datetime) -> Row[Any] | None:
-    """Return the study with its row locked; None when it was made just now."""
+def _locked_study(connection: Connection, arrival: Arrival, now: datetime) -> Any | None:
+    """Return the study's row, locked; None when it was made just now."""
     uid = {"study": arrival.received.study_instance_uid}
-    study = _LOCKED_STUDY.execute(connection, uid).first()
-    if study is None and not make_study(connection, arrival, now):
-        study = _LOCKED_STUDY.execute(connection, uid).one()  # somebody else made it in between
+    found = _LOCKED_STUDY.execute(connection, uid)
+    if not found and make_study(connection, arrival, now):
+        return None
+    (study,) = found or _LOCKED_STUDY.execute(connection, uid)  # somebody else made it in between
     return study
 
 
-def _continues(study: Row[Any], stated: Mapping[str, str]) -> bool:
+def _continues(study: Any, stated: Mapping[str, str]) -> bool:
     """Say whether an image that states this is one more of the study as it is, with nothing to hold or take over."""
     if study.state == StudyState.HELD or conflict(study, stated) is not None:
         return False
-    return not any(value and not study._mapping[column] for column, value in stated.items())
+    return not any(value and not getattr(study, column) for column, value in stated.items())

@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_io.instance_store import all_stored_files
 from dicom_io.product import VERSION
 from worker.care.database_dump import Dump, dumping, require_empty, restore_dump
 from worker.foundation.errors import WorkerError
@@ -173,7 +174,7 @@ def _copy_new(source: Path, target: Path, paths: Iterable[str], dump: Dump | Non
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[0-9]*/*/*") if path.is_file())
+    return sorted(all_stored_files(folder))
 
 
 def _remove_others(folder: Path, known: set[str]) -> None:

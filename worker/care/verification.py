@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_io.instance_store import all_stored_files
 from worker.rows.run_tables import Result
 from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
@@ -48,8 +49,7 @@ def verify(session: Session, settings: Settings, *, hashes: bool = False) -> Ver
             known.add(path)
             found.rows += 1
             _compare(found, store, path, size, sha256 if hashes else None)
-        files = (path for path in store.glob("[0-9]*/*/*") if path.is_file())
-        strays = sorted({path.relative_to(store).as_posix() for path in files} - known)
+        strays = sorted({path.relative_to(store).as_posix() for path in all_stored_files(store)} - known)
         found.stray += [f"{store.name}/{path}" for path in strays]
     return found
 

@@ -27,6 +27,7 @@ import migrations
 from worker.foundation.errors import DatabaseUnavailable, UnmigratedDatabase
 from worker.rows import study_words  # noqa: F401 (keeps the words of every study that a session changes)
 from worker.rows.base import Base
+from worker.rows.sqlite_direct import execute_directly
 
 BUSY_TIMEOUT_MILLISECONDS = 30_000
 CONNECT_TIMEOUT_SECONDS = 10
@@ -84,7 +85,7 @@ def _write_ahead(connection: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     reads_only = connection.get_execution_options().get("read_only", False)
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    execute_directly(connection, "BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 
 def session_factory(engine: Engine, *, read_only: bool = False) -> SessionFactory:

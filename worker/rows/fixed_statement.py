@@ -7,13 +7,17 @@ moment or a JSON value is stored come from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, Table, insert
+from sqlalchemy import Connection, Executable, Table, insert
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
+
+from worker.rows.sqlite_direct import execute_directly
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,20 @@ class FixedStatement:
         self._statement = statement
         self._prepared: dict[str, _Prepared] = {}
 
-    def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
-        """Execute it in the connection's transaction; every parameter must be given, on every call the same ones."""
+    def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """Execute it in the connection's transaction and return its rows, their values by the columns' names.
+
+        Every parameter must be given, on every call the same ones.
+        """
         prepared = self._prepared.get(connection.dialect.name) or self._prepare(connection, parameters)
-        return connection.exec_driver_sql(prepared.sql, prepared.values(parameters))
+        if connection.dialect.name == "sqlite":
+            cursor = execute_directly(connection, prepared.sql, prepared.values(parameters))
+            if cursor.description is None:
+                return ()
+            row = _row_class(tuple(column[0] for column in cursor.description))
+            return [row._make(values) for values in cursor.fetchall()]
+        result = connection.exec_driver_sql(prepared.sql, prepared.values(parameters))
+        return result.all() if result.returns_rows else ()
 
     def _compiled(self, connection: Connection, parameters: Mapping[str, Any]) -> SQLCompiler:
         return _compile(self._statement, connection, None)
@@ -86,6 +100,11 @@ class FixedInsert(FixedStatement):
             left_out = ", ".join(column.name for column in compiled.prefetch)
             raise ValueError(f"a fixed insert fills in no defaults; give a value for {left_out}")
         return compiled
+
+
+@cache
+def _row_class(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names)
 
 
 def _compile(statement: Executable, connection: Connection, columns: list[str] | None) -> SQLCompiler:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.instance_store import InstanceStore, stored_files
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
 from worker.rows.study_tables import Instance
@@ -48,7 +48,7 @@ def remove_orphans(
     for folder in _study_folders(store.root):
         _put_back(folder)
         known = _known_paths(sessions, rows, folder.name)
-        for path in sorted(path for path in folder.glob("*/*") if path.suffix in _SUFFIXES):
+        for path in sorted(path for path in stored_files(folder) if path.suffix in _SUFFIXES):
             relative = path.relative_to(store.root).as_posix()
             if relative in known or not _is_old(path, older_than_seconds):
                 continue
@@ -72,7 +72,7 @@ def _study_folders(root: Path) -> Iterator[Path]:
 
 def _put_back(folder: Path) -> None:
     """Undo what a sweeper that was killed had begun; a file that was written again meanwhile stays as it is."""
-    for aside in folder.glob(f"*/*{_ASIDE}"):
+    for aside in [path for path in stored_files(folder) if path.suffix == _ASIDE]:
         with suppress(FileExistsError):
             aside.with_suffix("").hardlink_to(aside)
         aside.unlink()

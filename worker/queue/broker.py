@@ -1,11 +1,13 @@
 """How messages wait: ``stat`` first with a fair share for the others, and whole files on the filesystem broker.
 
 kombu's own order for Redis lets a busy ``stat`` queue starve ``routine``, its order for the filesystem alternates both;
-its filesystem transport also shows a message to readers before it is written. Both are put right here.
+its filesystem transport also shows a message to readers before it is written, and sleeps while one waits. All of it is
+put right here.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import uuid
@@ -17,6 +19,8 @@ from typing import Any
 from kombu.exceptions import ChannelError
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
+
+from worker.queue.folder_bell import FolderBell
 
 URGENT_QUEUE = "stat"
 LONGEST_URGENT_STREAK = 4
@@ -102,6 +106,20 @@ class Channel(filesystem.Channel):
             return loads(payload)  # type: ignore[no-untyped-call]  # kombu's
         raise Empty
 
+    def basic_ack(self, delivery_tag: Any, multiple: Any = False) -> None:
+        """Note that a message is done with: there may be room for the next one, at once."""
+        super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]  # kombu's
+        self._ring()
+
+    def basic_reject(self, delivery_tag: Any, requeue: Any = False) -> None:
+        """Note that a message is refused, as `basic_ack`."""
+        super().basic_reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]  # kombu's
+        self._ring()
+
+    def _ring(self) -> None:
+        if self.connection is not None:  # closed meanwhile: nobody waits
+            self.connection.bell.ring()
+
     def _reset_cycle(self) -> None:
         self._cycle = _FirstWaiting(self._get_and_deliver, self._active_queues, StatFirst())
 
@@ -123,3 +141,41 @@ class Transport(filesystem.Transport):
     """Used instead of kombu's own for ``filesystem://`` (Celery setting ``broker_transport``)."""
 
     Channel = Channel
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)  # type: ignore[no-untyped-call]  # kombu's
+        self._bell: FolderBell | None = None
+
+    @property
+    def bell(self) -> FolderBell:
+        """Return what wakes `drain_events`; made at its first use, in the process that uses it."""
+        if self._bell is None:
+            client: Any = self.client
+            self._bell = FolderBell(Path(client.transport_options["data_folder_in"]))
+        return self._bell
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_options: Any) -> None:
+        """Deliver one message, as kombu does, but look when the bell rings and not after every sleep.
+
+        Raises
+        ------
+        TimeoutError
+            None came in that many seconds.
+        """
+        cycle: Any = self.cycle
+        bell, ends = self.bell, math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                cycle.get(self._deliver, timeout=timeout)
+                return
+            except Empty:
+                if time.monotonic() >= ends:
+                    raise TimeoutError from None
+                bell.wait(ends - time.monotonic())
+
+    def close_connection(self, connection: Any) -> None:
+        """Let go of the channels and of the bell."""
+        super().close_connection(connection)  # type: ignore[no-untyped-call]  # kombu's
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None

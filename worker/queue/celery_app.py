@@ -78,7 +78,6 @@ def _folder_options(messages: Path) -> dict[str, Any]:
         "data_folder_in": str(messages),
         "data_folder_out": str(messages),
         "control_folder": str(control),
-        "polling_interval": 0.05,
     }
 
 

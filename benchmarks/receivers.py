@@ -110,7 +110,7 @@ def running(name: str, folder: Path) -> Iterator[Receiver]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         receiver = RECEIVERS[name](folder, stack)
-        _wait_for_port(receiver)
+        _wait_for_port(receiver, folder / "log.txt")
         yield receiver
 
 
@@ -133,7 +133,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_for_port(receiver: Receiver) -> None:
+def _wait_for_port(receiver: Receiver, log_file: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -142,7 +142,7 @@ def _wait_for_port(receiver: Receiver) -> None:
         except OSError:
             ended = [process.returncode for process in receiver.processes if process.poll() is not None]
             if ended or time.monotonic() > deadline:
-                log = (receiver.folder.parent / "log.txt").read_text(errors="replace")
+                log = log_file.read_text(errors="replace")
                 raise RuntimeError(f"{receiver.name} does not listen\n{log[-2000:]}") from None
             time.sleep(0.05)
 

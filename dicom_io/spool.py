@@ -11,6 +11,7 @@ import hashlib
 import logging
 import mmap
 import os
+import threading
 import uuid
 import weakref
 from collections.abc import Sequence
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LOGGER = logging.getLogger(__name__)
-HASHING_BYTES = 1 << 20
-"""Hashed at a time."""
+HASHING_BYTES, HASHED_BEHIND_BYTES = 1 << 20, 1 << 18
+"""Hashed at a time, and how much of it there is before a thread begins with it."""
+_THREADS = threading.local()
 _HASHERS = ThreadPoolExecutor(4, thread_name_prefix="hash")  # starts threads when used
 MOST_PIECES = 512
 """For one ``writev``; POSIX allows 1024."""
@@ -85,7 +87,7 @@ class SpooledDataSet(BytesIO):
             self._on_disk_bytes += written
             if self._on_disk_bytes - self._begun_bytes >= STEP_BYTES:
                 self._begin_writing()
-            if self._on_disk_bytes - self._hashed_bytes >= HASHING_BYTES:
+            if self._on_disk_bytes - self._hashed_bytes >= HASHED_BEHIND_BYTES:
                 self._hash_behind()
             while left and written >= len(left[0]):
                 written -= len(left.pop(0))
@@ -117,16 +119,19 @@ class SpooledDataSet(BytesIO):
         return memoryview(mmap.mmap(self.descriptor, self._on_disk_bytes, access=mmap.ACCESS_READ))
 
     def end(self) -> None:
-        """Note that this was all: what is left to be hashed and to be written is begun now, whoever needs it later."""
-        if self.on_disk:
+        """Note that this was all: what is left to be written and to be hashed is begun now, whoever needs it later."""
+        if not self.on_disk:
+            return
+        if self._hashing is None or self._hashing.done():
+            self._hashing = _HASHERS.submit(self._finish)
+        else:
             self._begin_writing()
-            self._hash_behind()
 
     def sha256(self) -> str:
         """Return the hash of the file; only while it is `on_disk`."""
         if self._hashing is not None:
             self._hashing.result()
-        self._hash_up_to(self._on_disk_bytes)
+        self._hash_all()
         return self._digest.hexdigest()
 
     def discard(self) -> None:
@@ -138,16 +143,23 @@ class SpooledDataSet(BytesIO):
     def _hash_behind(self) -> None:
         """Hash, in a thread of its own, what was written meanwhile; that way little is left to do at the end."""
         if self._hashing is None or self._hashing.done():
-            self._hashing = _HASHERS.submit(self._hash_up_to, self._on_disk_bytes)
+            self._hashing = _HASHERS.submit(self._hash_all)
+
+    def _finish(self) -> None:
+        self._begin_writing()
+        self._hash_all()
 
     def _begin_writing(self) -> None:
         begin_writing(self.descriptor, self._begun_bytes, self._on_disk_bytes)
         self._begun_bytes = self._on_disk_bytes
 
-    def _hash_up_to(self, end: int) -> None:
-        buffer = memoryview(bytearray(min(HASHING_BYTES, end - self._hashed_bytes)))
-        while self._hashed_bytes < end:
-            step = os.preadv(self.descriptor, [buffer[: end - self._hashed_bytes]], self._hashed_bytes)
+    def _hash_all(self) -> None:
+        """Hash what was written, also what is written meanwhile."""
+        if self._hashed_bytes == self._on_disk_bytes:
+            return
+        buffer = _buffer_of_this_thread()
+        while left := self._on_disk_bytes - self._hashed_bytes:
+            step = os.preadv(self.descriptor, [buffer[:left]], self._hashed_bytes)
             if not step:
                 raise OSError(errno.EIO, "an arriving data set became shorter while it was hashed")
             self._digest.update(buffer[:step])
@@ -159,6 +171,13 @@ class SpooledDataSet(BytesIO):
         kept = os.pread(self.descriptor, max(0, self._on_disk_bytes - skipped), skipped)
         self._in_memory = BytesIO()
         self._in_memory.write(kept)
+
+
+def _buffer_of_this_thread() -> memoryview:
+    buffer: memoryview | None = getattr(_THREADS, "buffer", None)
+    if buffer is None:
+        buffer = _THREADS.buffer = memoryview(bytearray(HASHING_BYTES))
+    return buffer
 
 
 def _forget(descriptor: int, path: Path) -> None:

@@ -34,6 +34,7 @@ from dicom_io.receiving import (
     RefusedInstance,
 )
 from dicom_io.spool import SpooledDataSet
+from dicom_io.store_request import PlainStore
 from dicom_io.store_serving import SUCCESS
 
 LOGGER = logging.getLogger(__name__)
@@ -75,8 +76,9 @@ def answer_store(event: Event, receiver: Receiver, origin: Origin) -> StoreAnswe
         LOGGER.error("instance not stored: unexpected %s\n%s", type(error).__name__, stack)
         outcome = ReceiveOutcome(STATUS_PROCESSING_FAILURE, f"Internal error ({type(error).__name__})")
     finally:
-        if isinstance(spooled := event.request.DataSet, SpooledDataSet):
-            spooled.discard()  # no more than its temporary name once it was stored
+        spooled = event.request.DataSet
+        if isinstance(spooled, SpooledDataSet) and not isinstance(event.request, PlainStore):
+            spooled.discard()  # as `serve_store` does it with a plain one
     return StoreAnswer(_response(outcome), study_instance_uid)
 
 

@@ -14,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, attempt
 
+from dicom_io.spool import SpooledDataSet
 from dicom_io.store_request import PlainStore
 
 SUCCESS = Dataset()
@@ -25,8 +26,13 @@ PRIVATE_PARTS = (StorageServiceClass.SCP, ServiceClass.validate_status, attempt)
 
 
 def serve_store(association: Association, request: PlainStore, context_id: int) -> None:
-    """Have the object stored and its sender answered; called in the association's own thread."""
+    """Have the object stored, its sender answered and what arrived discarded; called in the association's own thread.
+
+    The sender does not wait for the last.
+    """
+    arrived = cast(SpooledDataSet, request.DataSet)
     if association._sent_release:
+        arrived.discard()
         return
     dimse, context = association.dimse, association._accepted_cx[context_id]
     dimse.cancel_req = {}
@@ -35,14 +41,17 @@ def serve_store(association: Association, request: PlainStore, context_id: int) 
     response._message_id = response._message_id_being_responded_to = request._message_id
     response._affected_sop_class_uid = request._affected_sop_class_uid
     response._affected_sop_instance_uid = request._affected_sop_instance_uid
-    with attempt(response, dimse, context_id, association) as trying:
-        trying.error_msg, trying.error_status = "Exception in handler bound to 'evt.EVT_C_STORE'", 0xC211
-        status = evt.trigger(association, evt.EVT_C_STORE, {"request": request, "context": context.as_tuple})
-    if trying.success and association.is_established:
-        if status is SUCCESS:
-            response._status = 0x0000
-        else:
-            response = StorageServiceClass(association).validate_status(cast(Dataset, status), response)
-        dimse.send_msg(response, context_id)
+    try:
+        with attempt(response, dimse, context_id, association) as trying:
+            trying.error_msg, trying.error_status = "Exception in handler bound to 'evt.EVT_C_STORE'", 0xC211
+            status = evt.trigger(association, evt.EVT_C_STORE, {"request": request, "context": context.as_tuple})
+        if trying.success and association.is_established:
+            if status is SUCCESS:
+                response._status = 0x0000
+            else:
+                response = StorageServiceClass(association).validate_status(cast(Dataset, status), response)
+            dimse.send_msg(response, context_id)
+    finally:
+        arrived.discard()  # no more than its temporary name once it was stored
     association._is_paused = False
     dimse.cancel_req = {}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -15,7 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from dicom_io.peer import Peer
@@ -46,13 +45,7 @@ class Arrival:
         return pydicom.dcmread(BytesIO(self.file_bytes))
 
 
-@cache
-def _every_storage_class() -> Mapping[Any, PresentationContext]:
-    """Return what an entity that takes every object supports; associations copy the contexts and do not change them."""
-    entity = AE()
-    for context in AllStoragePresentationContexts:
-        entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
-    return entity._supported_contexts
+_STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 
 
 class StandInPacs:
@@ -89,8 +82,8 @@ class StandInPacs:
         self._ae.require_called_aet = True
         self._ae.maximum_pdu_size = 131072
         self._ae.add_supported_context(Verification)
-        if sop_classes is None:  # one by one, 170 classes with 40 syntaxes each take longer than many a test
-            self._ae._supported_contexts |= _every_storage_class()
+        if sop_classes is None:
+            self._handlers.append((evt.EVT_REQUESTED, self._take_every_class))
         for sop_class in sop_classes or ():
             self._ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
 
@@ -151,6 +144,13 @@ class StandInPacs:
             self.arrivals.append(arrival)
             self._changed.notify_all()
         return status
+
+    def _take_every_class(self, event: Event) -> None:
+        """Support the storage classes that are proposed; pynetdicom copies a list of all 170 for every association."""
+        acceptor, proposed = event.assoc.acceptor, event.assoc.requestor.primitive.presentation_context_definition_list
+        asked = {str(context.abstract_syntax) for context in proposed} & _STORAGE_CLASSES
+        taken = [build_context(sop_class, ALL_TRANSFER_SYNTAXES) for sop_class in sorted(asked)]
+        acceptor.supported_contexts = [*acceptor.supported_contexts, *taken]
 
     def _echo(self, event: Event) -> int:
         self.echoes += 1

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -30,7 +36,8 @@ class Bench:
         self.sessions = sessions
         instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
         self.intake = Intake(settings, sessions, instances, lambda study_instance_uid, queue: None)
-        models = {"default": load_model(settings, "default")}
+        with kept_networks(settings.cache_dir):
+            models = {"default": load_model(settings, "default")}
         self.workplace = Workplace(settings, sessions, instances, results, "bench:1", models)
         self.office = PostOffice(settings, sessions, results, "bench:1")
 
@@ -104,6 +111,22 @@ class Bench:
         """Return the kinds of the study's events, oldest first."""
         with self.sessions() as session:
             return list(session.scalars(select(Event.kind).where(Event.study_instance_uid == uid).order_by(Event.id)))
+
+
+_networks = Path(tempfile.mkdtemp(prefix="cxr-networks-"))
+atexit.register(shutil.rmtree, _networks)
+
+
+@contextmanager
+def kept_networks(cache_dir: Path) -> Iterator[None]:
+    """Put the networks there that benches of this process have compiled, as if this one were not the first start."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    for network in _networks.iterdir():
+        shutil.copyfile(network, cache_dir / network.name)
+    yield
+    for network in cache_dir.glob("*.network"):
+        if not (_networks / network.name).exists():
+            shutil.copyfile(network, _networks / network.name)
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:

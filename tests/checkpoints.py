@@ -6,12 +6,14 @@ named at the time, in which of ``torch.save``'s two containers.
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +27,11 @@ LAYER_CLASSES = (DenseNet, _DenseBlock, _DenseLayer, _Transition)
 
 def torchvision_densenet121(outputs: int = 14, channels: int = 3, seed: int = 14) -> DenseNet:
     """torchvision's DenseNet-121 in evaluation mode, every tensor random, batch statistics too."""
+    return copy.deepcopy(_drawn(outputs, channels, seed))
+
+
+@lru_cache(maxsize=4)  # 28 MB each
+def _drawn(outputs: int, channels: int, seed: int) -> DenseNet:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     network = DenseNet(32, (6, 12, 24, 16), 64, num_classes=outputs)

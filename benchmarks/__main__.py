@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ROOT = RESULTS.parent.parent
-BENCHMARKS = ("receive", "analyse", "network", "end_to_end", "worklist", "training")
+BENCHMARKS = ("receive", "analyse", "processes", "network", "end_to_end", "worklist", "training")
 PRINT_TEXT = ("worklist",)
 """Those that write no JSON; their output stands in the file as it is."""
 LIBRARIES = ("pynetdicom", "pydicom", "imagecodecs", "openvino", "torch", "numpy", "sqlalchemy", "celery")
@@ -94,6 +95,7 @@ def part(name: str, found: dict[str, Any] | list[Any] | str, ran_on: str) -> str
         rows = found["rows"] if isinstance(found, dict) and "rows" in found else found
         lines += table(rows) if isinstance(rows, list) else facts(rows)
     if isinstance(found, dict):
+        lines += bar_lines(found.get("bars", ()))
         for title, further in found.get("tables", {}).items():
             lines += ["", title, "", *table(further)]
         lines += ["", *(f"- {note}" for note in found.get("notes", ()))]
@@ -128,10 +130,15 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 def facts(found: dict[str, Any]) -> list[str]:
     """Return plain values one below the other, then the bars."""
     lines = ["| figure | value |", "|---|---|"]
-    lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in found.items() if name != "bars"]
-    for bar in found.get("bars", ()):
-        verdict = "met" if bar["met"] else "**not met**"
-        lines += ["", f"Bar: {bar['of'].replace('_', ' ')}, must {bar['must']}, aim {bar['aim']}: {verdict}."]
+    return lines + [f"| {name.replace('_', ' ')} | {value} |" for name, value in found.items() if name != "bars"]
+
+
+def bar_lines(bars: Iterable[dict[str, Any]]) -> list[str]:
+    """Return what must be reached, what was meant to be, and whether it was."""
+    lines = []
+    for bar in bars:
+        verdict, value = "met" if bar["met"] else "**not met**", f" {bar['value']}" if "value" in bar else ""
+        lines += ["", f"Bar: {bar['of'].replace('_', ' ')}{value}, must {bar['must']}, aim {bar['aim']}: {verdict}."]
     return lines
 
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.analysis_ways import OurWay, PlainWay, our_pixels, plain_pixels
 from benchmarks.codings import write_codings
+from benchmarks.our_way import OurWay, our_pixels
+from benchmarks.plain_way import PlainWay, plain_pixels
 from benchmarks.windows import Measured, in_turn
 from dicom_io.fidelity import Decoding
 

@@ -1,7 +1,7 @@
 """Triage as a script does it: ``python -m benchmarks.plain_triage PORT ARCHIVE_PORT THREADS``.
 
 pynetdicom as its documentation uses it; the handler of C-STORE decodes, classifies and draws the plain way
-(``benchmarks.analysis_ways.PlainWay``), sends the picture to the archive, and then says success. Nothing is kept, so a
+(``benchmarks.plain_way.PlainWay``), sends the picture to the archive, and then says success. Nothing is kept, so a
 kill loses what was being worked on.
 """
 
@@ -16,7 +16,7 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.events import Event
 from pynetdicom.sop_class import SecondaryCaptureImageStorage, Verification
 
-from benchmarks.analysis_ways import PlainWay
+from benchmarks.plain_way import PlainWay
 
 
 def main() -> None:

@@ -100,8 +100,9 @@ def test_the_analysis_benchmark_checks_its_pictures_and_prints_ratios() -> None:
 def test_the_analysis_benchmark_compares_pictures_of_every_coding(tmp_path: Path) -> None:
     """Both ways see the same picture, so that their times may be compared."""
     from benchmarks.analyse import BARS, MOST_LEVELS, MOST_MEAN_LEVELS
-    from benchmarks.analysis_ways import our_pixels, plain_pixels
     from benchmarks.codings import write_codings
+    from benchmarks.our_way import our_pixels
+    from benchmarks.plain_way import plain_pixels
 
     codings = write_codings(tmp_path)
     assert set(codings) == set(BARS)
@@ -179,6 +180,20 @@ def test_the_end_to_end_benchmark_measures_every_part() -> None:
     assert 0 < facts["idle_p50_seconds"] <= facts["idle_p95_seconds"]
     assert facts["sustained_studies_per_second"] > 0
     assert facts["recovery_seconds"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_processes_benchmark_measures_rates_start_and_memory() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.processes", "--cores", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (row,) = found["rows"]
+    assert all(row[f"{way} images/s"] > 0 for way in ("ours", "fast", "plain"))
+    values = [bar["value"] for bar in found["bars"]]
+    assert all(value > 0 for value in values)
+    assert values[-1] < 700, "a process of ours loads no torch"
 
 
 @pytest.mark.slow

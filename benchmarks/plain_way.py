@@ -1,9 +1,8 @@
-"""Two ways from a stored file to a result: the worker's, and the plain one."""
+"""From a stored file to a result as most scripts do it."""
 
 from __future__ import annotations
 
 import warnings
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -17,31 +16,11 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import generate_uid
 from torch.nn import functional
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.fidelity import Decoding
-from dicom_io.identity_guard import require_identity
-from dicom_io.pixels import read_radiograph
-from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
-from dicom_io.result_file import write_result
+from benchmarks.our_way import FINDING
 from model.bundle import load_bundle, read_weights
-from model.cam import saliency
 from model.densenet import network_with
-from model.labels import LABELS
-from model.preprocess import INPUT_SIZE_PX, normalise, to_uint8_224
-from worker.runs.analysis import Analysis
-from worker.runs.kept_results import KeptPictures
-from worker.runs.reading import Picture
-from worker.runs.result_objects import result_objects
-from worker.runs.workplace import load_model
-from worker.settings.config import DEFAULT_BUNDLE, Settings
-
-FINDING = LABELS.index("Cardiomegaly")
-"""Drawn whatever the network says of it, so that both ways make one picture."""
-
-
-def our_pixels(path: Path, decoding: Decoding = Decoding.EXACT) -> NDArray[np.uint8]:
-    """File to the network's input, uint8 [224, 224], as the worker does it."""
-    return to_uint8_224(read_radiograph(read_dicom_file(path), decoding).pixels)
+from model.preprocess import INPUT_SIZE_PX, normalise
+from worker.settings.config import DEFAULT_BUNDLE
 
 
 def plain_levels(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
@@ -58,44 +37,6 @@ def plain_pixels(path: Path) -> NDArray[np.uint8]:
     """File to the network's input, uint8 [224, 224], the plain way."""
     picture = Image.fromarray(plain_levels(pydicom.dcmread(path)))
     return np.array(picture.resize((INPUT_SIZE_PX, INPUT_SIZE_PX), Image.Resampling.BILINEAR))
-
-
-class OurWay:
-    """The worker's own functions, from a stored file to the bytes of a report and a picture."""
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(data_dir=folder / "data", allow_demonstration_bundle=True)
-        self.model = load_model(self.settings, "default")
-
-    def analyse(self, path: Path, decoding: Decoding = Decoding.EXACT) -> int:
-        """Return the bytes of all results."""
-        dataset = read_dicom_file(path)
-        radiograph = read_radiograph(dataset, decoding)
-        del dataset.PixelData
-        picture = Picture(0, str(dataset.SOPInstanceUID), dataset, radiograph)
-        said = self.model.classifier.classify(radiograph.pixels)
-        assessment = self.model.policy.assess((said.probabilities,))
-        drawn = {LABELS[FINDING]: saliency(said.maps[FINDING], (INPUT_SIZE_PX, INPUT_SIZE_PX))}
-        staged = Analysis((picture,), (), (said.probabilities,), assessment, drawn, KeptPictures(), None)
-        report = self._report(picture)
-        written = 0
-        for made in result_objects(staged, report, self.settings):
-            result = write_result(made.dataset)
-            require_identity(result, made.source)
-            written += len(result)
-        return written
-
-    def _report(self, picture: Picture) -> Report:
-        return Report(
-            priority="ROUTINE",
-            priority_reason="benchmark",
-            images=(AnalysedImage(picture.sop_instance_uid, picture.radiograph.pixel_sha256),),
-            findings=(ReportedFinding(LABELS[FINDING], 0.9, 0.5),),
-            algorithm=Algorithm(self.model.bundle.name, self.model.bundle.model_version),
-            demonstration=self.model.bundle.demonstration,
-            policy_hash=self.model.policy.hash,
-            created_at=datetime.now(UTC),
-        )
 
 
 class PlainWay:

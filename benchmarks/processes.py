@@ -1,0 +1,193 @@
+"""Images a second with 1 to N processes, and what a process costs: ``python -m benchmarks.processes``.
+
+One real chest radiograph as uncompressed, JPEG Lossless, JPEG-LS and JPEG 2000, in turn: from the file to finished
+objects. Ours (exact, and with fast decoding of JPEG 2000) beside the plain way of `benchmarks.plain_way`, both with
+one thread for each process; the ratio is that of both ways' best layouts. Also the seconds from starting a process of
+ours to its first finished object, and its memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from benchmarks.codings import write_codings
+from benchmarks.receivers import ROOT
+from benchmarks.windows import processors_taken_by_others
+from dicom_io.fidelity import Decoding
+
+MIX = ("LE", "JPEG Lossless", "JPEG-LS", "JPEG 2000")
+WAYS = ("ours", "fast", "plain")
+ROUNDS = 3
+"""Measurements of each way and layout, interleaved."""
+BAR = (5.0, 8.0)
+"""Ours / plain, images per second, float32: must, and aim (which is one with bfloat16)."""
+START_BAR, MEMORY_BAR = (2.0, 1.0), (400, 300)
+"""Seconds from the start to the first object, and MiB: must and aim."""
+
+
+@dataclass
+class Child:
+    """A process that analyses the mix when told to."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, way: str, folder: Path) -> Child:
+        """Start one; it is not ready yet."""
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.processes", "--child", way, str(folder)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        return cls(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, **pipes))
+
+    def tell(self, word: str) -> None:
+        """Ask for one round, or for the end."""
+        assert self.process.stdin is not None
+        print(word, file=self.process.stdin, flush=True)
+
+    def answer(self) -> str:
+        """Return its next line.
+
+        Raises
+        ------
+        RuntimeError
+            It ended instead.
+        """
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a process that analyses ended with status {self.process.wait()}")
+        return line.strip()
+
+    @property
+    def resident_mib(self) -> float:
+        """Return its memory."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def children(way: str, count: int, folder: Path) -> Iterator[list[Child]]:
+    """Yield that many processes, ready."""
+    found = [Child.start(way, folder) for _ in range(count)]
+    try:
+        for child in found:
+            child.answer()
+        yield found
+    finally:
+        for child in found:
+            child.process.kill()
+            child.process.wait()
+
+
+def images_per_second(team: list[Child]) -> float:
+    """Let every process of the team analyse the mix once; return images a second of them all together."""
+    started = time.monotonic()
+    for child in team:
+        child.tell("go")
+    for child in team:
+        child.answer()
+    return len(team) * len(MIX) / (time.monotonic() - started)
+
+
+def start_seconds(folder: Path) -> float:
+    """Return the seconds from starting a process of ours to its first finished object."""
+    started = time.monotonic()
+    with children("ours", 1, folder):
+        return time.monotonic() - started
+
+
+def measure(folder: Path, cores: int) -> dict[str, Any]:
+    """Measure every way with 1 to `cores` processes."""
+    start_seconds(folder)  # compiles the network and the modules
+    seconds = [start_seconds(folder) for _ in range(ROUNDS)]
+    rows, memory = [], 0.0
+    for count in range(1, cores + 1):
+        teams = {way: children(way, count, folder) for way in WAYS}
+        rates: dict[str, list[float]] = {way: [] for way in WAYS}
+        with teams["ours"] as ours, teams["fast"] as fast, teams["plain"] as plain:
+            with processors_taken_by_others([os.getpid()]) as others:
+                for _ in range(ROUNDS):
+                    for way, team in (("ours", ours), ("fast", fast), ("plain", plain)):
+                        rates[way].append(images_per_second(team))
+            memory = max(memory, *(child.resident_mib for child in ours))
+        row = {f"{way} images/s": round(statistics.median(rates[way]), 2) for way in WAYS}
+        rows.append({"processes": count} | row | {"others": round(others.share, 2)})
+    best = {way: max(row[f"{way} images/s"] for row in rows) for way in WAYS}
+    return _facts(rows, best, statistics.median(seconds), memory)
+
+
+def _facts(rows: list[dict[str, Any]], best: dict[str, float], start: float, memory: float) -> dict[str, Any]:
+    ratios = {way: round(best[way] / best["plain"], 2) for way in ("ours", "fast")}
+    bars = [
+        _bar("ours / plain, images per second:", ratios["ours"], BAR, met=ratios["ours"] >= BAR[0]),
+        _bar("fast / plain, images per second:", ratios["fast"], BAR, met=ratios["fast"] >= BAR[0]),
+        _bar("seconds from start to first object:", round(start, 2), START_BAR, met=start <= START_BAR[0]),
+        _bar("MiB of a process:", round(memory), MEMORY_BAR, met=memory <= MEMORY_BAR[0]),
+    ]
+    return {"rows": rows, "bars": bars}
+
+
+def _bar(of: str, value: float, bar: tuple[float, float], *, met: bool) -> dict[str, Any]:
+    return {"of": of, "value": value, "must": bar[0], "aim": bar[1], "met": met}
+
+
+def serve(way: str, folder: Path) -> None:
+    """Be a child: get ready, then analyse the mix once for every line read."""
+    files = [folder / f"{name.replace(' ', '_')}.dcm" for name in MIX]
+    analyse = _plain() if way == "plain" else _ours(folder, Decoding.FAST if way == "fast" else Decoding.EXACT)
+    for line in chain(["first"], iter(sys.stdin.readline, "")):
+        for path in files[:1] if line == "first" else files:
+            analyse(path)
+        print("done", flush=True)
+
+
+def _ours(folder: Path, decoding: Decoding) -> Callable[[Path], object]:
+    from benchmarks.our_way import OurWay
+
+    ours = OurWay(folder)
+    return lambda path: ours.analyse(path, decoding)
+
+
+def _plain() -> Callable[[Path], object]:
+    from benchmarks.plain_way import PlainWay
+
+    return PlainWay().analyse
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="most processes; default: all")
+    parser.add_argument("--json", action="store_true", help="write JSON to standard output")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        serve(arguments.child[0], Path(arguments.child[1]))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_codings(Path(folder))
+        facts = measure(Path(folder), arguments.cores)
+    if arguments.json:
+        json.dump(facts, sys.stdout, indent=1)
+        return
+    for row in facts["rows"]:
+        print(row)
+    for bar in facts["bars"]:
+        print(f"{bar['of']:<35} {bar['value']:>7}  must {bar['must']}, aim {bar['aim']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from dicom_io.exposure import exposure_of
 from dicom_io.identity_guard import require_identity
 from dicom_io.pixels import read_radiograph
 from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
@@ -53,6 +54,7 @@ def rehearse(workplace: Workplace) -> int:
 
 def _rehearse(header: Dataset, model: LoadedModel, workplace: Workplace) -> int:
     picture = Picture(0, str(header.SOPInstanceUID), header, read_radiograph(header))
+    exposure_of(header)  # a study's first reading of a time loads a part of Python
     model.classifier.examine(picture.radiograph.pixels)  # it is no chest: only the time it takes matters here
     analysis = analyse([picture], (), model, Stopwatch(), workplace.settings)
     report = _flagged_report(picture, model)

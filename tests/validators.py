@@ -16,6 +16,8 @@ _JAVA = [
     *(f"-Djdk.xml.xpath{limit}Limit=0" for limit in ("ExprOp", "ExprGrp", "TotalOp")),
     "-Djava.awt.headless=true",
     "-Xmx1g",
+    # half the CPU time, where all is over after seconds
+    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+IgnoreUnrecognizedVMOptions"),
 ]
 
 

@@ -27,7 +27,7 @@ def _finished(prepared: Prepared) -> dict[str, Any]:
 
 
 STATEFUL: dict[str, Any] = {
-    "architecture": "resnet18",
+    "architecture": "densenet-tiny",
     "network": {"dropout": 0.5, "metadata": ["age"]},
     "box_weight": 0.0,
     "optimiser": {"kind": "sgd"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,14 @@ def recoded(dataset: Dataset, syntax: str, frame: bytes) -> Dataset:
 
 def wavelet(pixels: np.ndarray, **keywords: Any) -> Dataset:
     """Return a drawn radiograph as reversible JPEG 2000."""
-    bits = int(keywords.get("BitsStored", 12))
-    frame = imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k", bitspersample=bits)
+    frame = _coded(pixels.tobytes(), pixels.dtype.str, pixels.shape, int(keywords.get("BitsStored", 12)))
     return recoded(chest_radiograph(pixels, **keywords), "90", frame)
+
+
+@lru_cache(maxsize=4)  # half a second each, and most tests want the same picture
+def _coded(samples: bytes, kind: str, shape: tuple[int, int], bits: int) -> bytes:
+    pixels = np.frombuffer(samples, kind).reshape(shape)
+    return bytes(imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k", bitspersample=bits))
 
 
 @pytest.fixture(scope="module")

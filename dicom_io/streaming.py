@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import os
 import select
 import socket
 import ssl
@@ -92,6 +93,22 @@ class HoldingSocket(AssociationSocket):
         taken, self.held = self.held[:most_bytes], self.held[most_bytes:]
         return taken
 
+    def read_into(self, buffer: memoryview) -> int | None:
+        """Read what has arrived; return how much that is, 0 if the peer closed, None where nothing has arrived.
+
+        The socket has a timeout, for pynetdicom's reading. Python's ``recv_into`` would ask ``poll`` first because of
+        that, and each call lets other threads go first: with several associations that took more than the reading.
+        """
+        connection = cast(socket.socket, self.socket)
+        if isinstance(connection, ssl.SSLSocket):
+            return connection.recv_into(buffer) if self.arrives(0) else None
+        try:
+            count = os.readv(connection.fileno(), [buffer])
+        except BlockingIOError:
+            return None
+        _acknowledge_at_once(connection)
+        return count
+
     def arrives(self, seconds: float) -> bool:
         """Say whether more comes from the network within that time."""
         connection = self.socket
@@ -154,7 +171,7 @@ class StreamingDul(WokenDul):
             if sink is not None:
                 return self._stream(sink, transport)
             if self._awaits_request():
-                return transport.ready and (self._begin_store(transport) or bool(super()._is_transport_event()))
+                return self._begin(transport)
         except (OSError, ValueError):  # ValueError: the socket was closed meanwhile
             LOGGER.warning("connection lost while a data set arrived")
             self.event_queue.put("Evt17")
@@ -171,10 +188,15 @@ class StreamingDul(WokenDul):
     def _awaits_request(self) -> bool:
         return self.assoc.dimse.message is None and self.state_machine.current_state == "Sta6"
 
-    def _begin_store(self, transport: HoldingSocket) -> bool:
-        """Take in an ordinary C-STORE request and what came of its data set; False where it is pynetdicom's turn."""
+    def _begin(self, transport: HoldingSocket) -> bool:
+        """Take in an ordinary C-STORE request and what came of its data set, or leave to pynetdicom what came instead.
+
+        Returns whether anything came.
+        """
         self._unread = bool(transport.held)
         filled = self._fill(transport)
+        if filled is None:
+            return False
         if not filled:
             self.event_queue.put("Evt17")
             return True
@@ -183,7 +205,7 @@ class StreamingDul(WokenDul):
         sink = self._sink()
         if sink is None:
             transport.held, self._unread = bytes(view), True
-            return False
+            return bool(super()._is_transport_event())
         self._take(sink, transport, view[request_bytes:])
         return True
 
@@ -213,10 +235,12 @@ class StreamingDul(WokenDul):
         came = False
         while not self._kill_thread and not self.to_provider_queue.queue:
             self._unread = self._unread and bool(transport.held)
-            if not self._unread and not transport.arrives(LOOK_SECONDS):
-                break
-            came = True
             filled = self._fill(transport)
+            if filled is None:
+                if not transport.arrives(LOOK_SECONDS):
+                    break
+                continue
+            came = True
             if not filled:
                 self.event_queue.put("Evt17")
                 break
@@ -225,19 +249,20 @@ class StreamingDul(WokenDul):
                 break
         return came
 
-    def _fill(self, transport: HoldingSocket) -> int:
-        """Put what is held and what has arrived into the buffer; return how much that is, 0 if the peer closed."""
+    def _fill(self, transport: HoldingSocket) -> int | None:
+        """Put what is held and what has arrived into the buffer; return how much that is, 0 if the peer closed.
+
+        None where nothing has arrived; then what is held stays held.
+        """
         if self._buffer is None:
             self._buffer = bytearray(STEP_BYTES)
-        held = transport.take_held(STEP_BYTES)
-        self._buffer[: len(held)] = held
-        if self._unread:
-            self._unread = False
-            return len(held)
-        connection = cast(socket.socket, transport.socket)
-        count = connection.recv_into(memoryview(self._buffer)[len(held) :])
-        _acknowledge_at_once(connection)
-        return len(held) + count if count else 0
+        held_bytes = min(len(transport.held), STEP_BYTES)
+        count = 0 if self._unread else transport.read_into(memoryview(self._buffer)[held_bytes:])
+        if count is None or not (count or self._unread):
+            return count
+        self._buffer[:held_bytes] = transport.take_held(held_bytes)
+        self._unread = False
+        return held_bytes + count
 
     def _take(self, sink: SpooledDataSet, transport: HoldingSocket, view: memoryview) -> bool:
         """Write what came of the data set; return whether there is something else to do next."""

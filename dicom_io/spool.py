@@ -20,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dicom_io.write_behind import STEP_BYTES, begin_writing
+from dicom_io.write_behind import STEP_BYTES, begin_writing, reserve
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -65,6 +65,8 @@ class SpooledDataSet(BytesIO):
         self._hashing: Future[None] | None = None
         self._begun_bytes = 0
         """On their way to disk."""
+        self._reserved_bytes = 0
+        """Of the disk, taken for what may still come."""
         self._in_memory: BytesIO | None = None
         self.write_all([memoryview(head)])
         if not self.on_disk:  # there is no room even for the head, which is no part of the data set
@@ -78,6 +80,7 @@ class SpooledDataSet(BytesIO):
     def write_all(self, pieces: Sequence[memoryview]) -> None:
         """Append the pieces, one after the other."""
         left = list(pieces)
+        self._keep_room_ahead()
         while left and self._in_memory is None:
             try:
                 written = os.writev(self.descriptor, left[:MOST_PIECES])
@@ -122,6 +125,8 @@ class SpooledDataSet(BytesIO):
         """Note that this was all: what is left to be written and to be hashed is begun now, whoever needs it later."""
         if not self.on_disk:
             return
+        if self._reserved_bytes > self._on_disk_bytes:
+            os.ftruncate(self.descriptor, self._on_disk_bytes)
         if self._hashing is None or self._hashing.done():
             self._hashing = _HASHERS.submit(self._finish)
         else:
@@ -144,6 +149,12 @@ class SpooledDataSet(BytesIO):
         """Hash, in a thread of its own, what was written meanwhile; that way little is left to do at the end."""
         if self._hashing is None or self._hashing.done():
             self._hashing = _HASHERS.submit(self._hash_all)
+
+    def _keep_room_ahead(self) -> None:
+        """Have room for one step more where this is going to be a large object."""
+        is_large = self.on_disk and self._on_disk_bytes >= STEP_BYTES
+        if is_large and self._on_disk_bytes + STEP_BYTES > self._reserved_bytes:
+            self._reserved_bytes = reserve(self.descriptor, max(self._reserved_bytes, self._on_disk_bytes))
 
     def _finish(self) -> None:
         self._begin_writing()

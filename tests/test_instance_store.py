@@ -11,7 +11,7 @@ import pytest
 from dicom_io import instance_store
 from dicom_io.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath, all_stored_files
 from dicom_io.spool import SpooledDataSet
-from dicom_io.write_behind import begin_writing
+from dicom_io.write_behind import RESERVED_BYTES, begin_writing, reserve
 
 
 @pytest.fixture
@@ -177,6 +177,7 @@ def test_writing_begun_early_is_only_a_hint_and_the_fsync_comes_all_the_same(sto
     store.require_free_space()
     spooled = SpooledDataSet(store.root, b"head")
     begin_writing(-1, 0, 4)  # no such file: nobody is told
+    assert reserve(-1, 0) == RESERVED_BYTES
     pieces = [bytes([number]) * 900_000 for number in range(4)]
     for piece in pieces:
         spooled.write(piece)
@@ -187,3 +188,5 @@ def test_writing_begun_early_is_only_a_hint_and_the_fsync_comes_all_the_same(sto
     assert stored.sha256 == hashlib.sha256(whole).hexdigest()
     assert store.open_path(stored.path).read_bytes() == whole
     assert len(whole) in synced
+    kept = store.open_path(stored.path).stat()
+    assert kept.st_blocks * 512 < len(whole) + RESERVED_BYTES // 4, "room that was reserved and not used is given back"

@@ -72,8 +72,8 @@ _LOCKED_STUDY = FixedStatement(
     .with_for_update()
 )
 _MAKE_STUDY = {
-    "sqlite": sqlite.insert(_STUDY).on_conflict_do_nothing().returning(_STUDY.c.study_instance_uid),
-    "postgresql": postgresql.insert(_STUDY).on_conflict_do_nothing().returning(_STUDY.c.study_instance_uid),
+    name: FixedInsert(insert(_STUDY).on_conflict_do_nothing().returning(_STUDY.c.study_instance_uid))
+    for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
 _ADD_INSTANCE, _ADD_EVENT = FixedInsert(_INSTANCE), FixedInsert(_EVENT)
 _THIS_STUDY = update(_STUDY).where(_STUDY.c.study_instance_uid == bindparam("study"))
@@ -157,7 +157,7 @@ def make_study(connection: Connection, arrival: Arrival, now: datetime) -> bool:
         "historical": False,
         "priority_rank": 0.0,
     }
-    made = connection.scalar(_MAKE_STUDY[connection.dialect.name], row) is not None
+    made = bool(_MAKE_STUDY[connection.dialect.name].execute(connection, row))
     if made:
         keep_words(connection, received.study_instance_uid, (arrival.tags.stated[name] for name in SEARCHED))
     return made

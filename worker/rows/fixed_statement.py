@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, insert
+from sqlalchemy import Connection, Executable, Insert, Table, insert
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -89,10 +89,16 @@ class FixedStatement:
 
 
 class FixedInsert(FixedStatement):
-    """One row into one table; its columns are those of the first call."""
+    """Rows into one table; their columns are those of the first call.
 
-    def __init__(self, table: Table) -> None:
-        super().__init__(insert(table).inline())
+    Parameters
+    ----------
+    what
+        The table, or an insert into it that also says what happens where the row is there already.
+    """
+
+    def __init__(self, what: Table | Insert) -> None:
+        super().__init__((what if isinstance(what, Insert) else insert(what)).inline())
 
     def _compiled(self, connection: Connection, parameters: Mapping[str, Any]) -> SQLCompiler:
         compiled = _compile(self._statement, connection, list(parameters))

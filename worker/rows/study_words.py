@@ -11,9 +11,10 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, delete, event, insert, inspect
+from sqlalchemy import Connection, Table, bindparam, delete, event, inspect
 from sqlalchemy.orm import Mapper
 
+from worker.rows.fixed_statement import FixedInsert, FixedStatement
 from worker.rows.study_tables import Study, StudyWord
 
 LONGEST_WORD = 64
@@ -21,7 +22,8 @@ MOST_WORDS = 40
 """Of one study; names as they come over the wire can be anything."""
 SEARCHED = ("patient_name", "patient_id", "accession_number")
 _WORDS = cast(Table, StudyWord.__table__)
-_FORGET, _KEEP = delete(_WORDS).where(_WORDS.c.study_instance_uid == bindparam("study")), insert(_WORDS)
+_FORGET = FixedStatement(delete(_WORDS).where(_WORDS.c.study_instance_uid == bindparam("study")))
+_KEEP = FixedInsert(_WORDS)
 _BETWEEN_WORDS = re.compile(r"[\s^=,;\\]+")
 
 
@@ -43,10 +45,9 @@ def words_of(*texts: str) -> tuple[str, ...]:
 
 def keep_words(connection: Connection, study_instance_uid: str, texts: Iterable[str]) -> None:
     """Write the words of a study anew."""
-    connection.execute(_FORGET, {"study": study_instance_uid})
-    rows = [{"study_instance_uid": study_instance_uid, "word": word} for word in words_of(*texts)]
-    if rows:
-        connection.execute(_KEEP, rows)
+    _FORGET.execute(connection, {"study": study_instance_uid})
+    for word in words_of(*texts):
+        _KEEP.execute(connection, {"study_instance_uid": study_instance_uid, "word": word})
 
 
 @event.listens_for(Study, "after_insert")

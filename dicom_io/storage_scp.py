@@ -254,11 +254,14 @@ class StorageScp:
         return answer.response
 
     def _close(self, event: Event, aborted: bool) -> None:
-        """Tell the receiver once per association; abort and connection loss come as several events."""
+        """Tell the receiver once per association; abort and connection loss come as several events.
+
+        A sender may hang up as soon as it has our answer to its release, and that may be seen before the release.
+        """
         with self._studies_lock:
             study_instance_uids = self._studies.pop(event.assoc, set())
         if study_instance_uids:
-            self._receiver.association_closed(study_instance_uids, aborted)
+            self._receiver.association_closed(study_instance_uids, aborted and not event.assoc._sent_release)
 
 
 def _association_request(event: Event) -> A_ASSOCIATE:

@@ -19,6 +19,7 @@ from factories import chest_radiograph, write_dicom
 from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
 from pynetdicom import AE, build_context
+from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
@@ -323,6 +324,24 @@ def test_release_reports_the_studies_once(start, receiver):
     assert receiver.closed_event.wait(5)
     scp.stop()
     assert receiver.closed == [({dataset.StudyInstanceUID for dataset in datasets}, False)]
+
+
+def test_a_sender_that_hangs_up_as_soon_as_its_release_is_answered_has_not_aborted(start, receiver, monkeypatch):
+    """On a busy machine its hanging up is seen first; its studies then waited for the quiet time."""
+    answer = ACSE.send_release
+
+    def answer_and_be_held_up(self, is_response=False):
+        answer(self, is_response)
+        time.sleep(0.5 if is_response else 0)
+
+    monkeypatch.setattr(ACSE, "send_release", answer_and_be_held_up)
+    dataset = chest_radiograph()
+    association = associate(start())
+    store_bytes(association, encode(dataset), DX, dataset.SOPInstanceUID)
+    association.release()
+    assert receiver.closed_event.wait(5)
+    time.sleep(0.6)
+    assert receiver.closed == [({dataset.StudyInstanceUID}, False)]
 
 
 def test_an_aborted_association_reports_its_studies_as_aborted(start, receiver):

@@ -30,7 +30,7 @@ QUARANTINE_KEPT = 0.9
 """The share that is left then, so that the folder is not looked through for each object."""
 QUARANTINE_COST_BYTES = 8192
 """Counted for an object beside its own bytes: two names, and two blocks that are not full."""
-LASTING_FOLDERS = 10_000
+LASTING_FOLDERS = 1_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

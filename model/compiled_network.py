@@ -20,15 +20,23 @@ from model.quiet_openvino import openvino
 _log = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
 
-# One thread per process and as many processes as cores is the fastest layout on CPU. Threads are not pinned, else every
-# process would sit on the same core. The precision is demanded, because newer processors would choose it by themselves.
-CPU_SETTINGS: dict[str, Any] = {
-    "INFERENCE_NUM_THREADS": 1,
-    "NUM_STREAMS": "1",
-    "PERFORMANCE_HINT": "LATENCY",
-    "ENABLE_CPU_PINNING": False,
-}
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+
+
+def cpu_settings(precision: Precision = "fp32") -> dict[str, Any]:
+    """Return what OpenVINO is told.
+
+    One thread per process and as many processes as cores is the fastest layout on CPU. Threads are not pinned, else
+    every process would sit on the same core. The precision is demanded, because newer processors would choose bfloat16
+    by themselves.
+    """
+    return {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "ENABLE_CPU_PINNING": False,
+    }
 
 
 def processor_computes_bf16() -> bool:
@@ -55,7 +63,7 @@ def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None, pr
     precision
         Of the arithmetic.
     """
-    core, settings = openvino.Core(), CPU_SETTINGS | {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
+    core, settings = openvino.Core(), cpu_settings(precision)
     if cache_dir is None:
         return core.compile_model(build(), "CPU", settings)
     processor = (core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))

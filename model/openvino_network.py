@@ -1,6 +1,8 @@
 """DenseNet with class activation maps as an OpenVINO graph, built straight from a bundle's tensors.
 
-The graph is ``model.densenet.DenseNet121Cam`` operation by operation (a test holds both to the same probabilities).
+The graph is ``model.densenet.DenseNet121Cam`` operation by operation (a test holds both to the same probabilities), but
+for two rearrangements that compute the same with an eighth less arithmetic: a grey picture is not shown three times to
+the first convolution, and transitions pool before they convolve.
 Building it here instead of converting a torch network keeps torch out of the serving process: it starts in a second, in
 a third of the memory, and there is no converted copy on disk that could differ from the bundle.
 """
@@ -20,7 +22,7 @@ from model.quiet_openvino import op, openvino
 
 Weights = Mapping[str, NDArray[np.floating]]
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Change it whenever ``build`` makes another graph of the same bundle, so that no compiled network of old is used."""
 
 _BATCH_NORM_EPSILON = 1e-5  # torch.nn.BatchNorm2d's default, which torchvision's DenseNet keeps
@@ -31,7 +33,7 @@ def build(weights: Weights, facts: BundleFacts) -> Any:
     architecture = ARCHITECTURES[facts.architecture]
     pixels = op.parameter([1, 1, facts.input_size_px, facts.input_size_px], np.float32, name="pixels")
     node = _in_channels(pixels, facts)
-    node = _convolution(node, weights, "features.conv0", stride=2, padding=3)
+    node = _first_convolution(node, weights, facts)
     node = _norm_relu(node, weights, "features.norm0")
     node = op.max_pool(node, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
     for block, layers in enumerate(architecture.block_config, start=1):
@@ -50,7 +52,10 @@ def build(weights: Weights, facts: BundleFacts) -> Any:
 
 def _in_channels(pixels: Any, facts: BundleFacts) -> Any:
     """Return the picture's one channel as the first convolution takes it, normalised as the bundle says."""
-    node = pixels if facts.channels == 1 else op.concat([pixels, pixels, pixels], axis=1)
+    if facts.channels == 1 or facts.input_channels == "grey":
+        node = pixels  # three equal channels are one, see `_first_convolution`
+    else:
+        node = op.concat([pixels, pixels, pixels], axis=1)
     if facts.input_channels == "imagenet-rgb":
         node = op.multiply(node, _per_channel(GREY_STD / np.array(IMAGENET_STD)))
         node = op.add(node, _per_channel((GREY_MEAN - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)))
@@ -64,9 +69,17 @@ def _per_channel(values: NDArray[np.floating]) -> Any:
     return op.constant(values.astype(np.float32).reshape(1, -1, 1, 1))
 
 
-def _convolution(node: Any, weights: Weights, name: str, stride: int = 1, padding: int = 0) -> Any:
+def _first_convolution(node: Any, weights: Weights, facts: BundleFacts) -> Any:
+    """Return the first convolution; over equal channels its filters can be added up beforehand."""
+    filters = np.asarray(weights["features.conv0.weight"], np.float64)
+    if facts.input_channels == "grey":
+        filters = filters.sum(axis=1, keepdims=True)
+    return op.convolution(node, op.constant(filters.astype(np.float32)), [2, 2], [3, 3], [3, 3], [1, 1])
+
+
+def _convolution(node: Any, weights: Weights, name: str, padding: int = 0) -> Any:
     filters = op.constant(np.asarray(weights[f"{name}.weight"], np.float32))
-    return op.convolution(node, filters, [stride] * 2, [padding] * 2, [padding] * 2, [1, 1])
+    return op.convolution(node, filters, [1, 1], [padding] * 2, [padding] * 2, [1, 1])
 
 
 def _norm_relu(node: Any, weights: Weights, name: str) -> Any:
@@ -87,5 +100,7 @@ def _dense_layer(node: Any, weights: Weights, name: str) -> Any:
 
 
 def _transition(node: Any, weights: Weights, name: str) -> Any:
-    node = _convolution(_norm_relu(node, weights, f"{name}.norm"), weights, f"{name}.conv")
-    return op.avg_pool(node, [2, 2], [0, 0], [0, 0], [2, 2], exclude_pad=False)
+    """Norm, pool and convolve: the mean of four results of a 1 x 1 convolution is the result of their mean."""
+    node = _norm_relu(node, weights, f"{name}.norm")
+    node = op.avg_pool(node, [2, 2], [0, 0], [0, 0], [2, 2], exclude_pad=False).output(0)
+    return _convolution(node, weights, f"{name}.conv")

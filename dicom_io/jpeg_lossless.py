@@ -6,6 +6,7 @@ place. But the decoded samples tell exactly how many bits they must have taken, 
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,7 +69,7 @@ def _needed_bits(found: JpegStream, values: NDArray[np.generic], bits: NDArray[n
 
 
 def _sum(bits: NDArray[np.uint8], differences: NDArray[np.uint16]) -> int:
-    return int(np.take(bits, differences, mode="clip").sum(dtype=np.uint32))
+    return int(cv2.sumElems(cv2.LUT(np.ascontiguousarray(differences), bits))[0]) if differences.size else 0
 
 
 def _predicted(predictor: int, samples: NDArray[np.uint16]) -> NDArray[np.uint16]:

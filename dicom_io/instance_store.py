@@ -16,11 +16,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_io.spool import SpooledDataSet
 from dicom_io.uids import is_valid_uid
+from dicom_io.write_behind import wait_written
 
 INCOMING_FOLDER = ".incoming"
 QUARANTINE_FOLDER = "quarantine"
@@ -32,6 +34,7 @@ QUARANTINE_COST_BYTES = 8192
 """Counted for an object beside its own bytes: two names, and two blocks that are not full."""
 LASTING_FOLDERS = 1_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
+SYNCING_THREADS = 4
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Content = Iterable[bytes | memoryview] | SpooledDataSet
@@ -112,6 +115,7 @@ class InstanceStore:
         self._quarantine_lock = threading.Lock()
         self._lasting: dict[str, int] = {}
         """Folders whose names this process has brought to disk, with their inodes."""
+        self._syncing = ThreadPoolExecutor(SYNCING_THREADS, thread_name_prefix="fsync")  # starts threads when used
 
     def write(
         self,
@@ -267,12 +271,16 @@ class InstanceStore:
     def _sync(self, descriptor: int, folders: Iterable[str]) -> None:
         """Return when the file and the folders are on disk.
 
-        One after the other: with the file's own a journalling file system brings the names to disk as well, and finds
-        little to do for the folders. Side by side each began a transaction of its own, which took longer.
+        The bytes first, then everything at the same time: the journal of the file system and the disk's cache are
+        waited for once.
         """
-        os.fsync(descriptor)
-        for folder in folders:
-            _fsync_folder(folder)
+        wait_written(descriptor)
+        others = [self._syncing.submit(_fsync_folder, folder) for folder in folders]
+        try:
+            os.fsync(descriptor)
+        finally:
+            for one in wait(others).done:
+                one.result()
 
     def _count_quarantined(self, added_bytes: int) -> None:
         with self._quarantine_lock:

@@ -11,7 +11,7 @@ import pytest
 from dicom_io import instance_store
 from dicom_io.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath, all_stored_files
 from dicom_io.spool import SpooledDataSet
-from dicom_io.write_behind import RESERVED_BYTES, begin_writing, reserve
+from dicom_io.write_behind import RESERVED_BYTES, begin_writing, reserve, wait_written
 
 
 @pytest.fixture
@@ -178,6 +178,8 @@ def test_writing_begun_early_is_only_a_hint_and_the_fsync_comes_all_the_same(sto
     spooled = SpooledDataSet(store.root, b"head")
     begin_writing(-1, 0, 4)  # no such file: nobody is told
     assert reserve(-1, 0) == RESERVED_BYTES
+    with pytest.raises(OSError, match="Bad file descriptor"):  # an error that the fsync would not be told again
+        wait_written(-1)
     pieces = [bytes([number]) * 900_000 for number in range(4)]
     for piece in pieces:
         spooled.write(piece)

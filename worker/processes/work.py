@@ -71,6 +71,7 @@ def require_usable(settings: Settings, queues: Sequence[str]) -> None:
     try:
         require_current_schema(engine)
         if analyses(queues):
+            import worker.runs.triage  # noqa: F401  # before the fork: loaded once and shared by all processes
             from worker.runs.workplace import check_bundles, require_active_configured  # deliveries need no network
 
             check_bundles(settings)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from io import BytesIO
 
 from pydicom import config
@@ -111,7 +111,7 @@ def _uid(value: bytes) -> str:
     return text if is_valid_uid(text) else ""
 
 
-@cache
+@lru_cache(maxsize=256)  # what a sender writes there is its own affair: it must not fill the memory
 def _service_of(sop_class_uid: str) -> Callable[..., object]:
     return uid_to_service_class(sop_class_uid)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,18 @@ def odd_commands() -> dict[str, bytes]:
 @pytest.mark.parametrize("command", odd_commands().values(), ids=odd_commands())
 def test_whatever_is_odd_is_left_to_pynetdicom(command: bytes) -> None:
     assert plain_request(command) is None
+
+
+def test_a_sender_of_ever_new_sop_classes_fills_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(10_000, 30_000):
+            request = encoded(ordinary(random.Random(7)) | {0x0002: f"1.2.{number}.1".encode()})
+            assert plain_request(request) is None  # no service of ours
+        grown_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown_bytes < 300_000
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benches import kept_networks
 from factories import chest_radiograph
 from httpx import Client, Response
 from pages import served
@@ -35,7 +36,11 @@ def trial_settings(make_settings: Callable[..., Settings], sqlite_url: str) -> S
 
 @pytest.fixture
 def client(trial_settings: Settings) -> Iterator[Client]:
-    with served(trial_settings) as url, Client(base_url=url, follow_redirects=True, timeout=60) as client:
+    with (
+        kept_networks(trial_settings.cache_dir),
+        served(trial_settings) as url,
+        Client(base_url=url, follow_redirects=True, timeout=60) as client,
+    ):
         yield client
 
 

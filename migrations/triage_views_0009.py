@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alembic import op
+from sqlalchemy import Connection
 
 from migrations.triage_worklist import FINDINGS, JOIN
 from migrations.triage_worklist_0005 import COLUMNS as EARLIER_COLUMNS
@@ -116,26 +116,30 @@ VIEWS = (WORKLIST, FINDING, STAGE)
 
 def create_views(views: tuple[View, ...] = VIEWS) -> None:
     """Create the views in this order; PostgreSQL also keeps the meaning of each column as a comment."""
+    from alembic import op  # here, because the page and the lists read the columns above and migrate nothing
+
     for view in views:
-        _create(view)
+        _create(view, op.get_bind())
 
 
 def drop_views(views: tuple[View, ...] = VIEWS) -> None:
     """Drop them in the opposite order."""
+    from alembic import op
+
     for view in reversed(views):
         op.get_bind().exec_driver_sql(f"DROP VIEW {view.name}")
 
 
-def _create(view: View) -> None:
-    dialect = op.get_bind().dialect.name
+def _create(view: View, connection: Connection) -> None:
+    dialect = connection.dialect.name
     words = _expressions(dialect)
     columns = ",\n  ".join(f"{_filled(sql, words)} AS {name}" for name, (sql, _) in view.columns.items())
     statement = f"CREATE VIEW {view.name} AS\nSELECT\n  {columns}\nFROM {_filled(view.source, words)}"
-    op.get_bind().exec_driver_sql(statement.replace("%", "%%" if dialect == "postgresql" else "%"))
+    connection.exec_driver_sql(statement.replace("%", "%%" if dialect == "postgresql" else "%"))
     if dialect == "postgresql":
         for name, (_, meaning) in view.columns.items():
             quoted = meaning.replace("'", "''").replace("%", "%%")
-            op.get_bind().exec_driver_sql(f"COMMENT ON COLUMN {view.name}.{name} IS '{quoted}'")
+            connection.exec_driver_sql(f"COMMENT ON COLUMN {view.name}.{name} IS '{quoted}'")
 
 
 def _expressions(dialect: str) -> dict[str, str]:

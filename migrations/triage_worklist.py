@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alembic import op
-
 COLUMNS: dict[str, tuple[str, str]] = {
     "list_order": (
         """CASE WHEN s.lifted_at IS NOT NULL AND s.read_at IS NULL
@@ -93,6 +91,8 @@ def create_triage_worklist(columns_of: Mapping[str, tuple[str, str]] = COLUMNS) 
     columns_of
         Name -> (SQL, meaning); a later revision gives its own.
     """
+    from alembic import op  # here, because the page reads the columns above and migrates nothing
+
     dialect = op.get_bind().dialect.name
     findings = FINDINGS.format(join=JOIN[dialect])
     escape = "%%" if dialect == "postgresql" else "%"
@@ -108,4 +108,6 @@ def create_triage_worklist(columns_of: Mapping[str, tuple[str, str]] = COLUMNS) 
 
 def drop_triage_worklist() -> None:
     """Drop the view."""
+    from alembic import op
+
     op.get_bind().exec_driver_sql("DROP VIEW triage_worklist")

@@ -8,8 +8,6 @@ import json
 import ssl
 from typing import Any
 
-import httpx
-
 from dicom_io.product import VERSION
 from worker.foundation.errors import WorkerError
 from worker.settings.notifications import Webhook
@@ -29,6 +27,8 @@ def post(webhook: Webhook, body: dict[str, Any]) -> str:
     NotTold
         Refused, unreachable or silent, or a file of the configuration cannot be read.
     """
+    import httpx  # here, because it takes a tenth of a second, and few sites have a webhook
+
     content = json.dumps(body, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json", "User-Agent": f"cxr-triage-worker/{VERSION}"}
     try:

@@ -15,12 +15,14 @@ from dicom_io.pixels import read_radiograph
 from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
 from dicom_io.result_file import write_result
 from model.cam import saliency
+from model.classifier import Classification
 from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX, to_uint8_224
+from worker.foundation.stopwatch import Stopwatch
 from worker.runs.analysis import Analysis
 from worker.runs.kept_results import KeptPictures
 from worker.runs.reading import Picture
-from worker.runs.result_objects import result_objects
+from worker.runs.result_objects import ResultObject, result_objects
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings
 
@@ -40,23 +42,32 @@ class OurWay:
         self.settings = Settings(data_dir=folder / "data", allow_demonstration_bundle=True)
         self.model = load_model(self.settings, "default")
 
-    def analyse(self, path: Path, decoding: Decoding = Decoding.EXACT) -> int:
-        """Return the bytes of all results."""
-        dataset = read_dicom_file(path)
-        radiograph = read_radiograph(dataset, decoding)
+    def analyse(self, path: Path, decoding: Decoding = Decoding.EXACT, watch: Stopwatch | None = None) -> int:
+        """Return the bytes of all results; the stages are added up on the watch."""
+        watch = watch or Stopwatch()
+        with watch.stage("read the file"):
+            dataset = read_dicom_file(path)
+        with watch.stage("decode, grey levels, hash"):
+            radiograph = read_radiograph(dataset, decoding)
         del dataset.PixelData
         picture = Picture(0, str(dataset.SOPInstanceUID), dataset, radiograph)
-        said = self.model.classifier.classify(radiograph.pixels)
+        with watch.stage("224 x 224"):
+            views = self.model.classifier.prepare(radiograph.pixels)
+        with watch.stage("network"):
+            said = self.model.classifier.classify(views)
+        with watch.stage("report and picture"):
+            made = self._made(picture, said)
+        with watch.stage("write, read back, compare"):
+            written = [(write_result(each.dataset), each.source) for each in made]
+            for content, source in written:
+                require_identity(content, source)
+        return sum(len(content) for content, _ in written)
+
+    def _made(self, picture: Picture, said: Classification) -> list[ResultObject]:
         assessment = self.model.policy.assess((said.probabilities,))
         drawn = {LABELS[FINDING]: saliency(said.maps[FINDING], (INPUT_SIZE_PX, INPUT_SIZE_PX))}
         staged = Analysis((picture,), (), (said.probabilities,), assessment, drawn, KeptPictures(), None)
-        report = self._report(picture)
-        written = 0
-        for made in result_objects(staged, report, self.settings):
-            result = write_result(made.dataset)
-            require_identity(result, made.source)
-            written += len(result)
-        return written
+        return list(result_objects(staged, self._report(picture), self.settings))
 
     def _report(self, picture: Picture) -> Report:
         return Report(

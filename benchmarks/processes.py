@@ -1,9 +1,9 @@
 """Images a second with 1 to N processes, and what a process costs: ``python -m benchmarks.processes``.
 
 One real chest radiograph as uncompressed, JPEG Lossless, JPEG-LS and JPEG 2000, in turn: from the file to finished
-objects. Ours (exact, and with fast decoding of JPEG 2000) beside the plain way of `benchmarks.plain_way`, both with
-one thread for each process; the ratio is that of both ways' best layouts. Also the seconds from starting a process of
-ours to its first finished object, and its memory.
+objects. Ours (exact, and with fast decoding of JPEG 2000) beside the plain way of `benchmarks.plain_way`, both with one
+thread for each process; the ratio is that of both ways' best layouts. Also the stages of ours, the seconds from starting
+a process to its first finished object, and its memory.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from dicom_io.fidelity import Decoding
 
 MIX = ("LE", "JPEG Lossless", "JPEG-LS", "JPEG 2000")
 WAYS = ("ours", "fast", "plain")
+_STAGES = "milliseconds of each stage, one process"
+STAGE_ROUNDS = 9
 ROUNDS = 3
 """Measurements of each way and layout, interleaved."""
 BAR = (5.0, 8.0)
@@ -126,7 +128,28 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
         row = {f"{way} images/s": round(statistics.median(rates[way]), 2) for way in WAYS}
         rows.append({"processes": count} | row | {"others": round(others.share, 2)})
     best = {way: max(row[f"{way} images/s"] for row in rows) for way in WAYS}
-    return _facts(rows, best, statistics.median(seconds), memory)
+    return _facts(rows, best, statistics.median(seconds), memory) | {"tables": {_STAGES: stage_rows(folder)}}
+
+
+def stage_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the median milliseconds of every stage of ours, in this process, for each coding of the mix."""
+    from benchmarks.our_way import OurWay
+    from worker.foundation.stopwatch import Stopwatch
+
+    ours, rows = OurWay(folder), []
+    for name, path in _files(folder).items():
+        found = []
+        for _ in range(1 + STAGE_ROUNDS):
+            watch = Stopwatch()
+            ours.analyse(path, watch=watch)
+            found.append(watch.timings_seconds())
+        medians = {stage: statistics.median(timings[stage] for timings in found[1:]) for stage in found[0]}
+        rows.append({"coding": name} | {stage: round(1e3 * seconds, 1) for stage, seconds in medians.items()})
+    return rows
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {name: folder / f"{name.replace(' ', '_')}.dcm" for name in MIX}
 
 
 def _facts(rows: list[dict[str, Any]], best: dict[str, float], start: float, memory: float) -> dict[str, Any]:
@@ -146,7 +169,7 @@ def _bar(of: str, value: float, bar: tuple[float, float], *, met: bool) -> dict[
 
 def serve(way: str, folder: Path) -> None:
     """Be a child: get ready, then analyse the mix once for every line read."""
-    files = [folder / f"{name.replace(' ', '_')}.dcm" for name in MIX]
+    files = list(_files(folder).values())
     analyse = _plain() if way == "plain" else _ours(folder, Decoding.FAST if way == "fast" else Decoding.EXACT)
     for line in chain(["first"], iter(sys.stdin.readline, "")):
         for path in files[:1] if line == "first" else files:
@@ -187,6 +210,8 @@ def main() -> None:
         print(row)
     for bar in facts["bars"]:
         print(f"{bar['of']:<35} {bar['value']:>7}  must {bar['must']}, aim {bar['aim']}")
+    for row in facts["tables"][_STAGES]:
+        print(row)
 
 
 if __name__ == "__main__":

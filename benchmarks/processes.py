@@ -2,8 +2,8 @@
 
 One real chest radiograph as uncompressed, JPEG Lossless, JPEG-LS and JPEG 2000, in turn: from the file to finished
 objects. Ours (exact, and with fast decoding of JPEG 2000) beside the plain way of `benchmarks.plain_way`, both with one
-thread for each process; the ratio is that of both ways' best layouts. Also the stages of ours, the seconds from starting
-a process to its first finished object, and its memory.
+thread for each process; the ratio is that of both ways' best layouts. Also the stages of ours, the seconds from the
+start of a process to its first finished object, and its memory.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def test_one_more_image_costs_the_same_number_of_statements_each_time(bench: Ben
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14_400)
 def test_time_and_memory_of_a_study_stay_as_they_are(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(STEP):
         bench.triage(chest_radiograph())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from sqlalchemy import select
 from study_rows import add_triaged_study
 from test_worklist import PASSWORD, csrf_of, now
 
-from worker.care.looking import note_look
+from worker.care.looking import note_listing, note_look
 from worker.care.tokens import create_token
 from worker.rows.database import SessionFactory
 from worker.rows.site_tables import Event
@@ -100,6 +101,29 @@ def test_a_page_and_its_pictures_asked_for_at_once_are_one_look(uids: list[str],
             note_look(session, uids[1], "ada")
             note_look(session, "1.2.3", "ada")
     assert looks(writing, 2) == [("ada", uids[0]), ("ada", uids[1])]
+
+
+def test_a_listing_fetched_twice_at_once_is_one_look(uids: list[str], writing: SessionFactory) -> None:
+    assert uids
+    inside, first_may_commit = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with writing.begin() as session:
+            note_listing(session, "studies", "ada")
+            session.flush()
+            inside.set()
+            first_may_commit.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(10)
+    threading.Timer(0.3, first_may_commit.set).start()
+    with writing.begin() as session:
+        note_listing(session, "studies", "ada")
+        note_listing(session, "runs", "ada")
+        note_listing(session, "studies", "eve")
+    thread.join()
+    assert looks(writing, 3) == [("ada", "studies"), ("ada", "runs"), ("eve", "studies")]
 
 
 def test_a_listing_with_patients_is_noted_and_one_without_is_not(

@@ -22,7 +22,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,7 +32,7 @@ from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.selection import Verdict
 from worker.arrival.identity import COLUMN_KEYWORDS, conflict
-from worker.rows.database import as_utc
+from worker.rows.database import as_utc, one_at_a_time
 from worker.rows.fixed_statement import FixedInsert, FixedStatement
 from worker.rows.run_tables import Result
 from worker.rows.site_tables import Event
@@ -80,7 +79,6 @@ _THIS_STUDY = update(_STUDY).where(_STUDY.c.study_instance_uid == bindparam("stu
 _NOW_RECEIVED = _THIS_STUDY.values(last_received_at=bindparam("now"), images_deleted_at=None)
 _RECEIVED = FixedStatement(_NOW_RECEIVED)
 _RECEIVED_AND_DUE = FixedStatement(_NOW_RECEIVED.values(due_at=bindparam("due")))
-_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def enter_ordinary(connection: Connection, arrival: Arrival, quiet_time: timedel
     received, verdict, dialect = arrival.received, arrival.tags.verdict, connection.dialect.name
     if received.sop_class_uid == KEY_OBJECT_SELECTION or verdict.reason_code == ReasonCode.OWN_RESULT:
         return False
-    await_other_senders(connection, received.sop_instance_uid)
+    one_at_a_time(connection, received.sop_instance_uid)  # two senders of it might name two studies
     (look,) = _FIRST_LOOK[dialect].execute(connection, arrival.uids)
     if look.known:
         return False
@@ -134,12 +132,6 @@ def enter_ordinary(connection: Connection, arrival: Arrival, quiet_time: timedel
     else:
         _RECEIVED.execute(connection, times)
     return True
-
-
-def await_other_senders(connection: Connection, sop_instance_uid: str) -> None:
-    """Let two senders of one SOP Instance UID see each other; they might name two studies (PostgreSQL)."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(_ONE_AT_A_TIME, {"uid": sop_instance_uid})
 
 
 def make_study(connection: Connection, arrival: Arrival, now: datetime) -> bool:

@@ -33,7 +33,6 @@ from worker.arrival.ordinary import (
     REMARKABLE,
     Arrival,
     TagsRead,
-    await_other_senders,
     enter_ordinary,
     event_details,
     instance_row,
@@ -41,7 +40,7 @@ from worker.arrival.ordinary import (
     make_study,
 )
 from worker.arrival.selection_rules import selection_rules, site_date
-from worker.rows.database import database_now
+from worker.rows.database import database_now, one_at_a_time
 from worker.rows.events import record
 from worker.rows.leases import locked_study
 from worker.rows.run_tables import Result
@@ -148,7 +147,7 @@ def _lock_studies(session: Session, arrival: Arrival, now: datetime) -> tuple[St
     """Return the instance's study, made if new, and the other studies that know its SOP Instance UID; all locked."""
     received = arrival.received
     uid = received.study_instance_uid
-    await_other_senders(session.connection(), received.sop_instance_uid)
+    one_at_a_time(session.connection(), received.sop_instance_uid)  # two senders of it might name two studies
     make_study(session.connection(), arrival, now)
     elsewhere = session.scalars(
         select(Instance.study_instance_uid)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from worker.rows.database import database_now
+from worker.rows.database import database_now, one_at_a_time
 from worker.rows.events import LISTED, VIEWED, record
 from worker.rows.leases import locked_study
 from worker.rows.site_tables import Event
@@ -40,6 +40,9 @@ def has_listed(session: Session, listing: str, reader: str) -> bool:
 
 def note_listing(session: Session, listing: str, reader: str) -> None:
     """Note that the reader fetched rows with patients' names; the caller commits."""
+    one_at_a_time(session.connection(), f"{LISTED} {listing} {reader}")
+    if has_listed(session, listing, reader):
+        return  # another request of theirs, answered at the same time
     record(session, LISTED, actor=reader, reason=listing)
 
 

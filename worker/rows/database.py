@@ -36,6 +36,9 @@ MIGRATIONS = Path(migrations.__file__).parent
 SessionFactory = sessionmaker[Session]
 
 
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+
 def open_engine(url: str) -> Engine:
     """Return an engine for ``sqlite:///...`` or ``postgresql+psycopg://...``; connects only when used.
 
@@ -106,6 +109,15 @@ def inserting(session: Session, rows: type[Base]) -> postgresql.Insert | sqlite.
     """Return an INSERT that may say what happens where the row is there already (``ON CONFLICT``), of either kind."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     return insert(rows)
+
+
+def one_at_a_time(connection: Connection, name: str) -> None:
+    """Let transactions about the same thing, which need not have a row yet, wait for each other until they end.
+
+    PostgreSQL writes side by side; SQLite lets one transaction write at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ONE_AT_A_TIME, {"name": name})
 
 
 def database_now(session: Session) -> datetime:

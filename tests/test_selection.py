@@ -8,7 +8,7 @@ from datetime import date
 import pydicom
 import pytest
 from factories import chest_radiograph, computed_radiograph
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from samples import public_sample, shared
@@ -213,6 +213,8 @@ def test_real_files_are_judged_as_the_manifest_says():
         assert (verdict.disposition, verdict.reason_code or "") == (expected, row["expected_reason"]), row["file"]
 
 
+@pytest.mark.filterwarnings("ignore:Found unknown escape sequence")
+@example({"00080016": ("LO", b"\x1b(")})
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(
     st.dictionaries(

@@ -71,7 +71,7 @@ def draw_legend(picture: Image.Image, top: int, type_px: int, *, seen: bool = Tr
 
 
 @lru_cache(maxsize=16)
-def _legend(width: int, type_px: int, seen: bool) -> Image.Image:  # a key of the cache
+def _legend(width: int, type_px: int, seen: bool) -> Image.Image:
     """Return the legend on black, not to be drawn on."""
     legend, margin = Image.new("RGB", (width, LEGEND_TYPES * type_px)), type_px // 2
     draw, size_px = ImageDraw.Draw(legend), round(0.85 * type_px)

@@ -49,7 +49,7 @@ def container(
 
 def code(name: Code, value: Code, relationship: str) -> Dataset:
     """Return a CODE."""
-    return _item("CODE", name, relationship, _sequence(_CONCEPT_CODE_SEQUENCE, _code(value)))
+    return _item("CODE", name, relationship, _sequence(_CONCEPT_CODE_SEQUENCE, code_item(value)))
 
 
 def text(name: Code, value: str, relationship: str) -> Dataset:
@@ -65,7 +65,7 @@ def uid_reference(name: Code, value: str, relationship: str) -> Dataset:
 def number(name: Code, value: float, unit: Code, relationship: str) -> Dataset:
     """Return a NUM; what is not whole stands there as a double beside the decimal string, which may be shortened."""
     measured = [
-        _sequence(_MEASUREMENT_UNITS_CODE_SEQUENCE, _code(unit)),
+        _sequence(_MEASUREMENT_UNITS_CODE_SEQUENCE, code_item(unit)),
         _element(_NUMERIC_VALUE, "DS", DS(value, auto_format=True)),
     ]
     if isinstance(value, float):
@@ -95,7 +95,7 @@ def _reference(source: Dataset) -> DataElement:
 def _item(value_type: str, name: Code, relationship: str | None, *extra: DataElement) -> Dataset:
     elements = [
         _element(_VALUE_TYPE, "CS", value_type),
-        _sequence(_CONCEPT_NAME_CODE_SEQUENCE, _code(name)),
+        _sequence(_CONCEPT_NAME_CODE_SEQUENCE, code_item(name)),
         *extra,
     ]
     if relationship is not None:
@@ -103,7 +103,7 @@ def _item(value_type: str, name: Code, relationship: str | None, *extra: DataEle
     return _dataset(*elements)
 
 
-def _code(value: Code) -> Dataset:
+def code_item(value: Code) -> Dataset:
     """Return the item of a code sequence (PS3.3 8.8) of a code of at most 16 characters."""
     return _dataset(
         _element(_CODE_VALUE, "SH", value.value),

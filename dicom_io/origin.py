@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from pydicom import Dataset
-from pydicom.sr.coding import Code
 
 from dicom_io.codes import PROCESSING_EQUIPMENT
+from dicom_io.content_items import code_item
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER, MANUFACTURER_MODEL_NAME, VERSION
 from dicom_io.reporting import Report
 from dicom_io.uids import deterministic_uid
@@ -102,12 +102,3 @@ def local_time(source: Dataset, moment: datetime, site_zone: tzinfo = UTC) -> da
         if _FARTHEST_WEST_MINUTES <= minutes <= _FARTHEST_EAST_MINUTES:
             return moment.astimezone(timezone(timedelta(minutes=minutes)))
     return moment.astimezone(site_zone)
-
-
-def code_item(code: Code) -> Dataset:
-    """Return `code` as the item of a code sequence (PS3.3 8.8)."""
-    item = Dataset()
-    item.CodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
-    return item

@@ -16,9 +16,10 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_io.character_set import settle_character_set
 from dicom_io.codes import CLASS_ACTIVATION, SOURCE_IMAGE, display_name
+from dicom_io.content_items import code_item
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.orders import copy_request_attributes
-from dicom_io.origin import add_origin, code_item, result_uid
+from dicom_io.origin import add_origin, result_uid
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER, MANUFACTURER_MODEL_NAME
 from dicom_io.reporting import (
     DEMONSTRATION_NOTICE,

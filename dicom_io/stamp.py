@@ -13,6 +13,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from dicom_io.content_items import code_item
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _UTF_8 = "ISO_IR 192"
@@ -192,9 +193,9 @@ def _add_chest_projection(dataset: Dataset, view: Literal["PA", "AP"]) -> None:
     dataset.Manufacturer = "Chest phantom"
     dataset.ManufacturerModelName = "Drawing"
     dataset.BodyPartExamined = "CHEST"
-    dataset.AnatomicRegionSequence = [_code_item(_CHEST)]
+    dataset.AnatomicRegionSequence = [code_item(_CHEST)]
     dataset.ViewPosition = view
-    view_item = _code_item(_VIEW_CODES[view])
+    view_item = code_item(_VIEW_CODES[view])
     view_item.ViewModifierCodeSequence = []
     dataset.ViewCodeSequence = [view_item]
     dataset.PatientOrientation = ["L", "F"]
@@ -226,12 +227,6 @@ def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
     dataset.LossyImageCompression = "00"
     dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
     dataset["PixelData"].VR = "OB"
-
-
-def _code_item(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
-    return item
 
 
 def _file_meta(dataset: Dataset) -> FileMetaDataset:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_io.origin import code_item
+from dicom_io.content_items import code_item
 from dicom_io.uids import is_valid_uid
 from dicom_io.ups_status import UpsRefusal, UpsStatus
 

@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from dicom_io.content_items import code_item
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.orders import referenced_requests
-from dicom_io.origin import code_item
 from dicom_io.uids import deterministic_uid
 from dicom_io.ups_states import StepState, date_time
 

@@ -11,13 +11,11 @@ nobody gives an association these classes' ways.
 
 from __future__ import annotations
 
-import os
 import queue
 import select
 import ssl
 import sys
 import threading
-import weakref
 from typing import Any, cast
 
 from pynetdicom.association import Association
@@ -26,6 +24,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
+from dicom_io.bell import Bell
 from dicom_io.store_request import PlainStore
 from dicom_io.store_response import success_pdu
 from dicom_io.store_serving import serve_store
@@ -51,34 +50,12 @@ PRIVATE_PARTS = (
 """What this is written for."""
 
 
-class _Bell:
-    """A pipe that whoever waits for the network can wait for, too."""
-
-    def __init__(self) -> None:
-        self.listening, self._ringing = os.pipe()
-        for end in (self.listening, self._ringing):
-            os.set_blocking(end, False)
-            weakref.finalize(self, os.close, end)
-
-    def ring(self) -> None:
-        try:
-            os.write(self._ringing, b"\0")
-        except BlockingIOError:
-            return  # it is full of rings already
-
-    def hush(self) -> None:
-        try:
-            os.read(self.listening, 4096)
-        except BlockingIOError:
-            return
-
-
 class WokenDul(DULServiceProvider):
     """An upper layer that waits for the network and its own side at once; made by giving an existing one this class."""
 
     def begin_waiting(self) -> None:
         """Take over, before the thread is started."""
-        self._bell = _Bell()
+        self._bell = Bell()
 
     def send_pdu(self, primitive: Any) -> None:
         """Have something sent, at once."""

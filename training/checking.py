@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from model.bundle import Bundle, BundleFacts, read_weights, write_bundle
+from model.bundle import Bundle
 from model.suitability import SuitabilityCheck
 from training.progress import RateBar
 from training.reporting.suitability_section import with_suitability
+from training.rewriting import facts_of, rewrite
 from training.suitability.chests import DataSet, chests_of
 from training.suitability.examples import Material, Picture
 from training.suitability.fit import BATCH_SIZE, fit_check
@@ -52,11 +49,5 @@ def taught_check(
 
 def with_check(bundle: Bundle, check: SuitabilityCheck, folder: Path) -> Bundle:
     """Write the bundle with this check into a folder, its own or another; everything else stays as it is."""
-    facts = BundleFacts(**{name: getattr(bundle, name) for name in BundleFacts.__dataclass_fields__})
-    golden = []
-    for path, probabilities in bundle.golden:
-        with Image.open(path) as image:
-            golden.append((path.stem, np.array(image.convert("L")), probabilities))
     card = with_suitability(bundle.card_path.read_text(encoding="utf-8"), check.facts)
-    described = replace(facts, suitability=check.facts)
-    return write_bundle(folder, described, read_weights(bundle), card, golden, bundle.seen_images(), check)
+    return rewrite(bundle, folder, facts_of(bundle), card, check)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from model.bundle import Bundle, BundleFacts, read_weights, write_bundle
+from model.bundle import Bundle
 from model.classifier import RuntimeUnavailableError
 from model.labels import LABELS
 from model.precision import PrecisionTrial
@@ -18,6 +17,7 @@ from training.evaluation.metrics import auroc
 from training.evaluation.predictions import Predictions, network_predictions
 from training.readings import read_pictures
 from training.reporting.precision_section import with_precision
+from training.rewriting import facts_of, rewrite
 from training.subjects import Subject
 
 BF16_OUTPUTS_FILE = "outputs-bf16.npz"
@@ -80,11 +80,5 @@ def _auroc_differences(fp32: Predictions, bf16: Predictions, targets: NDArray[np
 
 def with_trial(bundle: Bundle, trial: PrecisionTrial, folder: Path) -> Bundle:
     """Write the bundle with the figures of this trial into a folder, its own or another; all else stays as it is."""
-    facts = BundleFacts(**{name: getattr(bundle, name) for name in BundleFacts.__dataclass_fields__})
-    golden = []
-    for path, probabilities in bundle.golden:
-        with Image.open(path) as image:
-            golden.append((path.stem, np.array(image.convert("L")), probabilities))
     card = with_precision(bundle.card_path.read_text(encoding="utf-8"), trial)
-    described, check = replace(facts, bf16=trial), bundle.suitability_check()
-    return write_bundle(folder, described, read_weights(bundle), card, golden, bundle.seen_images(), check)
+    return rewrite(bundle, folder, replace(facts_of(bundle), bf16=trial), card, bundle.suitability_check())

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from model.bundle import Bundle, BundleFacts, read_weights, write_bundle
 from model.calibration import Calibration, CalibrationKind
@@ -25,6 +24,7 @@ from training.evaluation.leakage import SeenPolicy, check_leakage, guard, kind_o
 from training.evaluation.operating_points import OperatingRule, choose_operating_points, flagging_findings
 from training.evaluation.predictions import Predictions
 from training.reporting.card import making_in, model_card
+from training.rewriting import facts_of, golden_pictures
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def recalibrated(
     reported = tuple(
         label for label, is_trained in zip(LABELS, bundle.trained, strict=True) if is_trained and label not in points
     )
-    return replace(_facts(bundle), calibration=calibration, operating_points=points, reported_only=reported, bf16=None)
+    return replace(
+        facts_of(bundle), calibration=calibration, operating_points=points, reported_only=reported, bf16=None
+    )
 
 
 def write_recalibrated(
@@ -109,11 +111,10 @@ def write_recalibrated(
     if seen is not None:
         patients = {radiographs.entries[name].patient_id for name in calibrated_on}
         seen = seen.also_selected_on(kind_of(radiographs), calibrated_on, patients)
-    golden = []
-    for path, _ in bundle.golden:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("L"))
-        golden.append((path.stem, pixels, expected_probabilities(described, weights, pixels)))
+    golden = [
+        (name, pixels, expected_probabilities(described, weights, pixels))
+        for name, pixels, _ in golden_pictures(bundle)
+    ]
     return write_bundle(folder, described, weights, card, golden, seen, bundle.suitability_check())
 
 
@@ -122,10 +123,6 @@ def with_calibration(predictions: Predictions, calibration: Calibration) -> Pred
     known = ~np.isnan(predictions.probabilities)
     said = calibration.probabilities(np.nan_to_num(predictions.logits))
     return replace(predictions, probabilities=np.where(known, said, np.nan))
-
-
-def _facts(bundle: Bundle) -> BundleFacts:
-    return BundleFacts(**{name: getattr(bundle, name) for name in BundleFacts.__dataclass_fields__})
 
 
 def _trained_positives(bundle: Bundle, radiographs: LabelledRadiographs) -> NDArray[np.float32]:

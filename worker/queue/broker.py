@@ -172,10 +172,3 @@ class Transport(filesystem.Transport):
                 if time.monotonic() >= ends:
                     raise TimeoutError from None
                 bell.wait(ends - time.monotonic())
-
-    def close_connection(self, connection: Any) -> None:
-        """Let go of the channels and of the bell."""
-        super().close_connection(connection)  # type: ignore[no-untyped-call]  # kombu's
-        if self._bell is not None:
-            self._bell.close()
-            self._bell = None

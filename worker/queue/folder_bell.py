@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import select
 import sys
-import threading
-from contextlib import suppress
+import weakref
 from pathlib import Path
+
+from dicom_io.bell import Bell
 
 LOOK_SECONDS = 0.05
 """Between two looks where nothing tells of new files."""
@@ -26,34 +27,22 @@ class FolderBell:
 
     def __init__(self, folder: Path) -> None:
         self._watch = _watch(folder)
-        self._mine, self._ringing = os.pipe()
-        for end in (self._mine, self._ringing):
-            os.set_blocking(end, False)
-        self._lock, self._open = threading.Lock(), True
+        self._bell = Bell()
+        if self._watch is not None:
+            weakref.finalize(self, os.close, self._watch)
 
     def ring(self) -> None:
         """Wake who waits, or will wait next; any thread may, also when nobody waits any more."""
-        with self._lock:
-            if self._open:
-                with suppress(BlockingIOError):  # it rings already
-                    os.write(self._ringing, b"\0")
+        self._bell.ring()
 
     def wait(self, most_seconds: float) -> None:
         """Return when it rings or rang since the last wait, and after that time, or earlier to look all the same."""
         ends, look_seconds = select.poll(), LOOK_SECONDS if self._watch is None else SAFETY_SECONDS
-        for end in (self._mine, self._watch):
+        for end in (self._bell.listening, self._watch):
             if end is not None:
                 ends.register(end, select.POLLIN)
         for ready, _ in ends.poll(1000 * max(0.0, min(most_seconds, look_seconds))):
             os.read(ready, _MANY_BYTES)
-
-    def close(self) -> None:
-        """Let go of everything; nobody may wait any more."""
-        with self._lock:
-            self._open = False
-            for end in (self._mine, self._ringing, self._watch):
-                if end is not None:
-                    os.close(end)
 
 
 def _watch(folder: Path) -> int | None:

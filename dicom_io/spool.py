@@ -79,6 +79,23 @@ class SpooledDataSet(BytesIO):
 
     def write_all(self, pieces: Sequence[memoryview]) -> None:
         """Append the pieces, one after the other."""
+        self._write(pieces)
+        if self.on_disk and self._on_disk_bytes - self._hashed_bytes >= HASHED_BEHIND_BYTES:
+            self._hash_behind()
+
+    def append(self, values: memoryview) -> Future[None] | None:
+        """Append, and hash in a thread as it lies in memory: until what is returned is done it must stay as it is."""
+        if not self.on_disk:
+            self._write([values])
+            return None
+        if self._hashing is not None:
+            wait([self._hashing])
+        starts_at = self._on_disk_bytes
+        self._hashing = _HASHERS.submit(self._hash_from_memory, values, starts_at)
+        self._write([values])
+        return self._hashing
+
+    def _write(self, pieces: Sequence[memoryview]) -> None:
         left = list(pieces)
         self._keep_room_ahead()
         while left and self._in_memory is None:
@@ -90,8 +107,6 @@ class SpooledDataSet(BytesIO):
             self._on_disk_bytes += written
             if self._on_disk_bytes - self._begun_bytes >= STEP_BYTES:
                 self._begin_writing()
-            if self._on_disk_bytes - self._hashed_bytes >= HASHED_BEHIND_BYTES:
-                self._hash_behind()
             while left and written >= len(left[0]):
                 written -= len(left.pop(0))
             if written:
@@ -164,12 +179,23 @@ class SpooledDataSet(BytesIO):
         begin_writing(self.descriptor, self._begun_bytes, self._on_disk_bytes)
         self._begun_bytes = self._on_disk_bytes
 
+    def _hash_from_memory(self, values: memoryview, starts_at: int) -> None:
+        """Hash these values of the file, and from the file what stands before them."""
+        self._hash_file(starts_at)
+        self._digest.update(values)
+        self._hashed_bytes += len(values)
+
     def _hash_all(self) -> None:
         """Hash what was written, also what is written meanwhile."""
-        if self._hashed_bytes == self._on_disk_bytes:
+        while self._hashed_bytes < self._on_disk_bytes:
+            self._hash_file(self._on_disk_bytes)
+
+    def _hash_file(self, end: int) -> None:
+        """Hash from the file what stands before byte `end`."""
+        if self._hashed_bytes >= end:
             return
         buffer = _buffer_of_this_thread()
-        while left := self._on_disk_bytes - self._hashed_bytes:
+        while (left := end - self._hashed_bytes) > 0:
             step = os.preadv(self.descriptor, [buffer[:left]], self._hashed_bytes)
             if not step:
                 raise OSError(errno.EIO, "an arriving data set became shorter while it was hashed")

@@ -2,9 +2,9 @@
 
 pynetdicom 3.0.4 copies every fragment five times and asks ``select`` between any two; measured with 10 MB images, that
 is two thirds of the time. Here, while the data set of a C-STORE request arrives (state Sta6, PS3.8 9.2), as much as
-there is goes from the socket into one buffer and from there into the file. An ordinary request itself is read here as
-well (`dicom_io.store_request`). Everything else stays pynetdicom's; the end of a data set whose request it has read is
-handed over to it as an empty last fragment.
+there is goes from the socket into one buffer and from there into the file and its hash. An ordinary request itself is
+read here as well (`dicom_io.store_request`). Everything else stays pynetdicom's; the end of a data set whose request it
+has read is handed over to it as an empty last fragment.
 
 This leans on private parts of pynetdicom. `private_parts_changed` compares their source with the one this was written
 for; where it differs, the listener receives as pynetdicom does, only slower.
@@ -22,6 +22,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import cast
 
@@ -32,6 +33,7 @@ from pynetdicom.transport import AssociationSocket
 
 from dicom_io import store_request, store_serving, waking
 from dicom_io.file_meta import encode_file_meta
+from dicom_io.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
 from dicom_io.spool import SpooledDataSet
 from dicom_io.store_request import ArrivingStore, plain_request
 from dicom_io.waking import WokenDul
@@ -93,17 +95,24 @@ class HoldingSocket(AssociationSocket):
         taken, self.held = self.held[:most_bytes], self.held[most_bytes:]
         return taken
 
-    def read_into(self, buffer: memoryview) -> int | None:
+    @property
+    def is_plain(self) -> bool:
+        """Say whether there is no TLS, so that the system reads into several places at once."""
+        return not isinstance(self.socket, ssl.SSLSocket)
+
+    def read_into(self, *buffers: memoryview) -> int | None:
         """Read what has arrived; return how much that is, 0 if the peer closed, None where nothing has arrived.
+
+        Over TLS into the first buffer only.
 
         The socket has a timeout, for pynetdicom's reading. Python's ``recv_into`` would ask ``poll`` first because of
         that, and each call lets other threads go first: with several associations that took more than the reading.
         """
         connection = cast(socket.socket, self.socket)
         if isinstance(connection, ssl.SSLSocket):
-            return connection.recv_into(buffer) if self.arrives(0) else None
+            return connection.recv_into(buffers[0]) if self.arrives(0) else None
         try:
-            count = os.readv(connection.fileno(), [buffer])
+            count = os.readv(connection.fileno(), buffers)
         except BlockingIOError:
             return None
         _acknowledge_at_once(connection)
@@ -146,7 +155,12 @@ class StreamingDul(WokenDul):
         self._refuse_oversized = refuse_oversized
         self._give_up_at = 0.0
         """Monotonic clock; of the fragment under way."""
-        self._buffer: bytearray | None = None
+        self._buffer: memoryview | None = None
+        self._other_buffer: memoryview | None = None
+        """Lent to whoever hashes what it holds, until `_hashing` is done."""
+        self._hashing: Future[None] | None = None
+        self._run: FragmentRun | None = None
+        """How the fragments of the data set under way look, once one has come that is not the last."""
         self._left: int | None = None
         """Bytes that are still to come of the fragment under way; None between fragments."""
         self._is_last = False
@@ -200,7 +214,7 @@ class StreamingDul(WokenDul):
         if not filled:
             self.event_queue.put("Evt17")
             return True
-        view = memoryview(cast(bytearray, self._buffer))[:filled]
+        view = cast(memoryview, self._buffer)[:filled]
         request_bytes = self._take_request(view)
         sink = self._sink()
         if sink is None:
@@ -235,19 +249,66 @@ class StreamingDul(WokenDul):
         came = False
         while not self._kill_thread and not self.to_provider_queue.queue:
             self._unread = self._unread and bool(transport.held)
-            filled = self._fill(transport)
-            if filled is None:
+            take_in = self._take_run if self._in_a_run(transport) else self._take_any
+            ended = take_in(sink, transport)
+            if ended is None:
                 if not transport.arrives(LOOK_SECONDS):
                     break
                 continue
             came = True
-            if not filled:
-                self.event_queue.put("Evt17")
-                break
-            self._idle_timer.restart()
-            if self._take(sink, transport, memoryview(cast(bytearray, self._buffer))[:filled]):
+            if ended:
                 break
         return came
+
+    def _take_any(self, sink: SpooledDataSet, transport: HoldingSocket) -> bool | None:
+        """Read and take apart what came; return whether there is something else to do next, None where nothing came."""
+        filled = self._fill(transport)
+        if not filled:
+            return self._came_nothing(filled)
+        self._idle_timer.restart()
+        return self._take(sink, transport, cast(memoryview, self._buffer)[:filled])
+
+    def _came_nothing(self, filled: int | None) -> bool | None:
+        if filled is None:
+            return None
+        self.event_queue.put("Evt17")
+        return True
+
+    def _in_a_run(self, transport: HoldingSocket) -> bool:
+        """Say whether what comes next can be laid out: fragments like the one before, which was not the last."""
+        if self._run is None or self._is_last or self._unread:
+            return False
+        return transport.is_plain and len(transport.held) < HEAD_BYTES
+
+    def _take_run(self, sink: SpooledDataSet, transport: HoldingSocket) -> bool | None:
+        """As `_take_any`, of fragments that all look the same; what looks otherwise is held for that."""
+        run, buffer, left = cast(FragmentRun, self._run), cast(memoryview, self._buffer), self._left or 0
+        count = transport.read_into(*run.layout(buffer, left, transport.held))
+        if not count:
+            return self._came_nothing(count)
+        self._idle_timer.restart()
+        found = run.gathered(buffer, left, transport.held, count)
+        if found.began:
+            self._give_up_at = time.monotonic() + self._pdu_timeout_seconds
+        self._left = found.left_bytes or None
+        self._require_haste()
+        transport.held, self._unread = found.behind, len(found.behind) >= HEAD_BYTES
+        if found.value_bytes:
+            self._write(sink, buffer[: found.value_bytes])
+        return self._refuse_oversized()
+
+    def _write(self, sink: SpooledDataSet, values: memoryview) -> None:
+        """Write and hash what is in the buffer, and go on with the other one when that is no longer needed."""
+        hashing = sink.append(values)
+        if self._hashing is not None:
+            wait([self._hashing])
+        self._buffer, self._other_buffer = self._other_buffer or _new_buffer(), self._buffer
+        self._hashing = hashing
+
+    def _require_haste(self) -> None:
+        """Cut a peer that drips."""
+        if self._left and time.monotonic() > self._give_up_at:
+            raise OSError(f"peer takes longer than {self._pdu_timeout_seconds:g} s over one PDU")
 
     def _fill(self, transport: HoldingSocket) -> int | None:
         """Put what is held and what has arrived into the buffer; return how much that is, 0 if the peer closed.
@@ -255,9 +316,9 @@ class StreamingDul(WokenDul):
         None where nothing has arrived; then what is held stays held.
         """
         if self._buffer is None:
-            self._buffer = bytearray(STEP_BYTES)
+            self._buffer = _new_buffer()
         held_bytes = min(len(transport.held), STEP_BYTES)
-        count = 0 if self._unread else transport.read_into(memoryview(self._buffer)[held_bytes:])
+        count = 0 if self._unread else transport.read_into(self._buffer[held_bytes:])
         if count is None or not (count or self._unread):
             return count
         self._buffer[:held_bytes] = transport.take_held(held_bytes)
@@ -286,8 +347,7 @@ class StreamingDul(WokenDul):
                 break
             self._left = None
             ended = self._is_last
-        if self._left and time.monotonic() > self._give_up_at:
-            raise OSError(f"peer takes longer than {self._pdu_timeout_seconds:g} s over one PDU")
+        self._require_haste()
         sink.write_all(pieces)
         transport.held = bytes(view[position:])
         if self._refuse_oversized():
@@ -302,6 +362,7 @@ class StreamingDul(WokenDul):
 
     def _end(self, sink: SpooledDataSet, transport: HoldingSocket) -> None:
         """Hand over a data set that is whole."""
+        self._run = None
         sink.end()
         dimse = self.assoc.dimse
         if dimse.message.__class__ is ArrivingStore:  # pynetdicom makes another class of what it reads a command into
@@ -327,8 +388,18 @@ class StreamingDul(WokenDul):
         *_, fragment_bytes, _context, control = _FRAGMENT_HEAD.unpack_from(view)
         if fragment_bytes != pdu_bytes - _LENGTHS_BETWEEN or control & _COMMAND:
             return -1
-        self._is_last = bool(control & _LAST)
-        return int(fragment_bytes) - _HEADER_BYTES
+        self._is_last, value_bytes = bool(control & _LAST), int(fragment_bytes) - _HEADER_BYTES
+        if not self._is_last and value_bytes >= LEAST_FRAGMENT_BYTES:
+            self._note_run(bytes(view[:HEAD_BYTES]), value_bytes)
+        return value_bytes
+
+    def _note_run(self, head: bytes, value_bytes: int) -> None:
+        if self._run is None or self._run.head != head:
+            self._run = FragmentRun(head, value_bytes, STEP_BYTES)
+
+
+def _new_buffer() -> memoryview:
+    return memoryview(bytearray(STEP_BYTES))
 
 
 def _acknowledge_at_once(connection: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import socket
 import struct
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from factories import chest_radiograph
 from file_limits import files_of_at_most
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.uid import UID
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
@@ -20,6 +23,7 @@ from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes,
 
 from benchmarks.dicom_sender import association_request
 from dicom_io import streaming
+from dicom_io.fragment_run import FragmentRun
 from dicom_io.instance_store import INCOMING_FOLDER
 from dicom_io.spool import SpooledDataSet
 from dicom_io.storage_scp import ScpSettings, StorageScp
@@ -144,6 +148,71 @@ def test_whatever_the_cuts_what_is_stored_is_what_was_sent(start, receiver, seed
     assert receiver.store.open_path(receiver.files[0].path).read_bytes().endswith(encoded)
     assert receiver.files[0] == receiver.files[1]
     assert isinstance(receiver.received[0].chunks, SpooledDataSet)
+
+
+def like_a_sender(encoded: bytes, draw: random.Random) -> list[bytes]:
+    """Return PDUs as senders make them: all of one length, but the last; sometimes another one among them."""
+    usual = draw.choice([8_192, 16_372, 65_524, 131_060])
+    pdus, position = [], 0
+    while position < len(encoded):
+        step = usual if draw.random() < 0.98 else draw.choice([0, 9_000, usual - 2])
+        last = position + step >= len(encoded)
+        pdus.append(pdu(fragment(LAST if last else 0, encoded[position : position + step])))
+        position += step
+    return pdus
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_comes_in_a_row_is_stored_and_hashed_as_it_was_sent(start, receiver, seed) -> None:
+    draw = random.Random(seed)
+    dataset = chest_radiograph(PixelData=draw.randbytes(2 * draw.randrange(1_000_000, 3_000_000)))
+    encoded = encode(dataset)
+    first = pdu(fragment(COMMAND | LAST, command(dataset.SOPInstanceUID)))
+    stream = b"".join([first, *like_a_sender(encoded, draw)]) * 3  # nobody waits for an answer
+    with connected(start()) as connection:
+        position = 0
+        while position < len(stream):
+            step = draw.choice([6, 12, 40_000, 131_072, 1_000_000, 1_000_000])
+            connection.sendall(stream[position : position + step])
+            position += step
+        wait_until(lambda: len(receiver.files) == 3)
+    (stored,) = set(receiver.files)
+    content = receiver.store.open_path(stored.path).read_bytes()
+    assert content.endswith(encoded)
+    assert stored.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@given(
+    left=st.integers(0, 10),
+    values=st.lists(st.binary(min_size=10, max_size=10), max_size=6),
+    strange=st.binary(max_size=30),
+    held=st.integers(0, 11),
+    room=st.integers(1, 60),
+    cut=st.integers(0, 200),
+)
+def test_a_run_loses_nothing_and_adds_nothing(left, values, strange, held, room, cut) -> None:
+    head = b"h" * 11 + b"!"
+    begun = bytes(range(left))
+    held_bytes = 0 if begun else held
+    stream = begun + b"".join(head + value for value in values) + strange
+    stream = stream[: max(cut, held_bytes)]
+    run, buffer = FragmentRun(head, 10, 60), memoryview(bytearray(room))
+    layout, rest = run.layout(buffer, len(begun), stream[:held_bytes]), stream[held_bytes:]
+    count = 0
+    for place in layout:
+        piece = rest[count : count + len(place)]
+        place[: len(piece)] = piece
+        count += len(piece)
+    found = run.gathered(buffer, len(begun), stream[:held_bytes], count)
+    expected, position = stream[: held_bytes + count], len(begun)
+    taken = bytearray(expected[:position])
+    while expected[position : position + 12] == head:
+        taken += expected[position + 12 : position + 22]
+        position += 22
+    assert bytes(buffer[: found.value_bytes]) == taken
+    assert found.behind == expected[position:]
+    assert found.left_bytes == max(0, position - len(expected))
+    assert found.began == (position > len(begun))
 
 
 def test_both_paths_store_the_same_file(start, receiver) -> None:

@@ -9,9 +9,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PIP_AUDIT_VERSION = 2.10.1
 
-.PHONY: demo test slow lint check lock sbom audit clean
+.PHONY: demo training test slow lint check lock sbom audit clean
 
-# One environment for running, a second stamp on top of it for testing; both pinned by requirements.lock.
+# One environment for running, more stamps on top of it for training and testing; both pinned by requirements.lock.
 $(VENV)/uv: Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
@@ -21,6 +21,10 @@ $(VENV)/runtime: $(VENV)/uv pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable .
 	touch $@
 
+$(VENV)/training: $(VENV)/runtime
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[training]'
+	touch $@
+
 $(VENV)/testing: $(VENV)/runtime
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[training,test]'
 	touch $@
@@ -28,6 +32,9 @@ $(VENV)/testing: $(VENV)/runtime
 # `make demo KEEP=1` leaves everything running until Ctrl-C.
 demo: $(VENV)/runtime
 	$(BIN)/python -m worker demo $(if $(KEEP),--keep)
+
+# What `python -m training` needs beside the worker's own packages.
+training: $(VENV)/training
 
 test: $(VENV)/testing lint
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from forks import run_command
 from study_rows import add_instance, add_study, add_triaged_study
 from test_worklist import now
@@ -105,6 +107,13 @@ def test_every_command_explains_itself(command: str) -> None:
     result = run(app, [command, "--help"])
     assert result.exit_code == 0
     assert len(result.stdout) > 200
+
+
+def test_no_word_of_the_help_is_taken_for_markup() -> None:
+    group: Any = typer.main.get_command(app)
+    texts = {name: group.get_command(None, name).help for name in group.list_commands(None)}
+    assert len(texts) > 30
+    assert {name: words for name, text in texts.items() if (words := re.findall(r"\[\w+\]", text))} == {}
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,31 @@ def test_an_unknown_field_is_refused_not_ignored(tmp_path: Path, monkeypatch: py
         load_settings()
 
 
+def test_an_unknown_key_says_what_may_be_meant(tmp_path: Path) -> None:
+    text = 'listen_prot = 104\n[[sources]]\nae_title = "PACS"\nurgnet = true\nworklist_host = "0.0.0.0"\nxyzzy = 1\n'
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(write(tmp_path / "site.toml", text))
+    lines = str(caught.value).splitlines()
+    assert "  listen_prot: there is no such key; did you mean listen_port?" in lines
+    assert "  sources.0.urgnet: there is no such key; did you mean urgent?" in lines
+    assert "  sources.0.xyzzy: there is no such key" in lines
+    assert any(line.startswith("  sources.0.worklist_host:") and "above the first [table]" in line for line in lines)
+
+
+@pytest.mark.parametrize("address", ["postgresql://u:hidden@db/cxr", "mysql://u:hidden@db/cxr", "hidden"])
+@pytest.mark.parametrize("field", ["database_url", "broker_url"])
+def test_an_address_of_another_kind_is_refused_without_being_repeated(field: str, address: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{field}: must begin with") as caught:
+        load_settings(**{field: address})
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_variable_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_SOURCES", "PACS")
+    with pytest.raises(ConfigurationError, match=r"CXR_\* variable .* \"sources\""):
+        load_settings()
+
+
 def test_environment_wins_over_the_file_and_arguments_win_over_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +117,8 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CXR_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(ConfigurationError, match=r"none\.toml does not exist"):
         load_settings()
+    with pytest.raises(ConfigurationError, match="is not a file"):
+        load_settings(tmp_path)
     monkeypatch.setenv("CXR_CONFIG", str(write(tmp_path / "broken.toml", "listen_port = = 1")))
     with pytest.raises(ConfigurationError, match="not valid TOML"):
         load_settings()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -39,6 +41,15 @@ def test_lock_pins_every_dependency_and_names_no_address() -> None:
     wanted = [*PROJECT["project"]["dependencies"], *extras["training"], *extras["test"]]
     names = {re.split(r"[\[<>=!~; ]", line)[0].lower() for line in wanted}
     assert names <= pinned, names - pinned
+
+
+def test_training_without_its_extra_packages_says_what_to_run() -> None:
+    script = "import sys; sys.modules['pyarrow'] = None; sys.argv = ['training', '--help']\n"
+    script += "from training.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "run `make training`" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_default_install_has_no_gpl_decoder() -> None:

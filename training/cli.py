@@ -14,6 +14,8 @@ from training.commands.groups import CommandGroup
 
 app = typer.Typer(cls=CommandGroup, add_completion=False, invoke_without_command=True, help=__doc__)
 _console = Console(stderr=True)
+_EXTRA_MODULES = ("matplotlib", "pandas", "pyarrow", "sklearn")
+"""What the worker runs without; the extra ``training`` of the package brings them."""
 
 
 @app.callback(invoke_without_command=True)
@@ -111,6 +113,13 @@ def main() -> None:
         app()
     except SystemExit:
         raise  # before Python asks what the refusals are, for which PyTorch is loaded
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA_MODULES:
+            raise
+        _console.print(
+            f"[red]training needs {error.name}, which is not installed: run `make training`[/red]", highlight=False
+        )
+        raise SystemExit(1) from None
     except _refusals() as error:
         _console.print(f"[red]{error}[/red]", highlight=False)
         raise SystemExit(1) from None

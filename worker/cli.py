@@ -100,7 +100,7 @@ def sweep(config: ConfigOption = None) -> None:
 def hl7(config: ConfigOption = None) -> None:
     """Receive HL7 messages (MLLP): patients that changed or were merged, final reports. Until SIGTERM or Ctrl-C.
 
-    Needs [hl7_listener] in the configuration; `up` starts it by itself then.
+    Needs hl7_listener in the configuration; `up` starts it by itself then.
     """
     from worker.hl7.listener import run_hl7_listener
 

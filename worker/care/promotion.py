@@ -110,7 +110,7 @@ def bundle_before(session: Session, instead_of: str) -> str:
     """
     current = active_promotion(session, instead_of)
     if current is None:
-        raise PromotionRefused(f"nothing to roll back: the configured bundle is active in the place of {instead_of}")
+        raise PromotionRefused(f"nothing to roll back: no bundle was promoted in the place of {instead_of}")
     earlier = session.scalars(
         select(Promotion.bundle)
         .where(Promotion.instead_of == instead_of, Promotion.rolled_back_at.is_(None), Promotion.id < current.id)

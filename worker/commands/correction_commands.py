@@ -21,7 +21,7 @@ from worker.views.studies import as_json
 
 ReasonOption = Annotated[
     str,
-    typer.Option("--reason", metavar="TEXT", help="Why, in a sentence for the audit trail; no patient data. Needed."),
+    typer.Option("--reason", metavar="TEXT", help="Why, in a sentence for the audit trail; no patient data."),
 ]
 ByOption = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Who decides this. Default: the operating system's user.")
@@ -88,7 +88,7 @@ def correct(
 
 def override(
     study: StudyArgument,
-    priority: Annotated[Priority, typer.Option("--priority", help="What it is to be, higher or lower. Needed.")],
+    priority: Annotated[Priority, typer.Option("--priority", help="What it is to be, higher or lower.")],
     reason: ReasonOption,
     by: ByOption = "",
     json_output: JsonOption = False,
@@ -108,7 +108,7 @@ def override(
 def reject(
     study: StudyArgument,
     image: Annotated[
-        list[str], typer.Option("--image", metavar="UID", help="SOP Instance UID; may be repeated. Needed.")
+        list[str], typer.Option("--image", metavar="UID", help="SOP Instance UID; may be repeated.")
     ],
     reason: ReasonOption,
     by: ByOption = "",

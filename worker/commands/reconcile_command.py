@@ -47,9 +47,9 @@ def reconcile(
 ) -> None:
     """Fetch what the archive has and we have not, after a time in which nothing could be received.
 
-    The archive of [reconcile] is asked for studies of its modalities (C-FIND); what was never received is fetched
-    (C-MOVE to our running listener, or C-GET). Doing it again changes nothing. Exit code 1 when something is missing
-    still; written to the audit trail.
+    The configuration names the archive (reconcile). It is asked for studies of its modalities (C-FIND), and what was
+    never received is fetched (C-MOVE to our running listener, or C-GET). Doing it again changes nothing. Exit code 1
+    when something is missing still; written to the audit trail.
     """
     from worker.care.reconciliation import Window  # Celery and the network take a moment to import; lists need none
     from worker.processes.gap_closing import opened_reconciler

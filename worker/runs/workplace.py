@@ -123,11 +123,11 @@ def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
 
 def _checked_bundle(settings: Settings, name: str) -> Bundle:
     if name not in settings.bundles:
-        raise BundleUnusable(name, f"is not among the configured bundles ({', '.join(sorted(settings.bundles))})")
+        raise BundleUnusable(name, f"not configured; known are {', '.join(sorted(settings.bundles))}")
     try:
         bundle, other_precision = load_served_bundle(settings, name)
     except BundleError as error:
-        raise BundleUnusable(name, f"{error}; set bundles.{name} to the folder of a model bundle") from error
+        raise BundleUnusable(name, str(error)) from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
         cause = (
             f"{bundle.name} is a demonstration and may not analyse patients;"

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -27,6 +28,7 @@ from dicom_io.site_rules import SiteRule
 from model.precision import Precision
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.mistakes import mistakes_of, require_known_kind
 from worker.settings.notifications import Channel, Mail, Webhook
 from worker.settings.reconcile import Reconcile
 from worker.settings.retention import Retention
@@ -220,6 +222,12 @@ class Settings(BaseSettings):
             raise ValueError("each ae_title may stand once")
         return sources
 
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _address_is_of_a_known_kind(cls, address: str, info: ValidationInfo) -> str:
+        field = str(info.field_name)
+        return address if not address and field == "database_url" else require_known_kind(field, address)
+
     @field_validator("time_zone")
     @classmethod
     def _time_zone_is_known(cls, name: str) -> str:
@@ -351,16 +359,19 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
     named = os.environ.get("CXR_CONFIG")
     path = config_file or (Path(named) if named else None)
     if path is not None and not path.is_file():
-        raise ConfigurationError(f"configuration file {path} does not exist; create it or unset CXR_CONFIG")
+        wrong = "is not a file" if path.exists() else "does not exist"
+        where = "give --config another path" if config_file else "correct or unset CXR_CONFIG"
+        raise ConfigurationError(f"configuration file {path} {wrong}; {where}")
     reading = _config_file.set(path)
     try:
         return Settings(**_secrets_from_files(overrides))
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}"
-            for item in error.errors()
-        ]
-        raise ConfigurationError("the configuration has mistakes:\n" + "\n".join(lines)) from error
+        lines = [f"  {line}" for line in mistakes_of(error, Settings)]
+        raise ConfigurationError("\n".join(["the configuration has mistakes:", *lines])) from error
+    except SettingsError as error:  # a variable that holds a list or a table
+        raise ConfigurationError(f"a CXR_* variable of the environment is not valid JSON: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOML syntax
         raise ConfigurationError(f"configuration file {path} is not valid TOML: {error}") from error
     finally:

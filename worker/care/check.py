@@ -123,7 +123,8 @@ def _broker(settings: Settings) -> str:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT_SECONDS)
             location: str = connection.as_uri()
     except (OperationalError, OSError) as error:
-        raise CheckFailed(f"the broker does not answer: {str(error).rstrip('.')}; check broker_url and that the server runs") from error
+        cause = str(error).rstrip(".")
+        raise CheckFailed(f"the broker does not answer: {cause}; check broker_url and that the server runs") from error
     if settings.broker_url.startswith("filesystem:"):
         return f"folder {settings.data_dir / 'queue'}"
     return location

@@ -107,9 +107,7 @@ def override(
 
 def reject(
     study: StudyArgument,
-    image: Annotated[
-        list[str], typer.Option("--image", metavar="UID", help="SOP Instance UID; may be repeated.")
-    ],
+    image: Annotated[list[str], typer.Option("--image", metavar="UID", help="SOP Instance UID; may be repeated.")],
     reason: ReasonOption,
     by: ByOption = "",
     because: Annotated[

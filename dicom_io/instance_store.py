@@ -259,6 +259,8 @@ class InstanceStore:
             inodes = [os.stat(path).st_ino for path in both]  # noqa: PTH116 (as above)
         except FileNotFoundError:
             Path(folder).mkdir(parents=True, exist_ok=True)
+            for path in both:  # one that was deleted since may have left its number to the new one
+                self._lasting.pop(path, None)
             inodes = [Path(path).stat().st_ino for path in both]
         found = zip(both, inodes, strict=True)
         return {path: inode for path, inode in found if self._lasting.get(path) != inode}

@@ -160,6 +160,19 @@ def test_a_folder_left_by_a_killed_process_is_brought_to_disk_with_the_image(tmp
     assert store.root not in synced, "the folder of the study is known to be on disk"
 
 
+def test_a_folder_that_was_deleted_and_made_again_is_brought_to_disk_anew(store, monkeypatch):
+    """Its inode's number is free again and tells nothing: a patient was forgotten, and the study was sent once more."""
+    stored = store.write("1.2.3", "1.2.3.4", [b"image"])
+    folder, deleted = store.root / "1.2.3", store.root.parent / "deleted"
+    (store.root / stored.path).unlink()
+    folder.rename(deleted)
+    monkeypatch.setattr(Path, "mkdir", lambda path, **_how: deleted.rename(path))  # the same number again, as on ext4
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    store.write("1.2.3", "1.2.3.4", [b"image"])
+    assert {store.root, folder} <= set(synced)
+
+
 def test_what_earlier_versions_stored_is_found_beside_what_this_one_stores(store):
     stored = store.write("1.2", "1.2.3", [b"new"])
     earlier = store.root / "1.2" / "1.2.4" / "0123456789abcdef.dcm"

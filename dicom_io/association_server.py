@@ -6,6 +6,7 @@ Uses a few of pynetdicom's internals; its version is pinned and `tests/test_stor
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -40,6 +41,9 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 """SO_RCVBUF; measured: a third more throughput at 10 MB images than the system's default."""
 MAXIMUM_NEGOTIATION_BYTES = 1 << 20
 """A-ASSOCIATE-RQ with 128 contexts of 40 transfer syntaxes has 350 kB; nothing honest is longer."""
+ACCEPT_AGAIN_SECONDS = 0.5
+"""After a connection could not be accepted for want of file descriptors or memory."""
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 HANDSHAKE_SECONDS = 10.0
 """For the whole TLS handshake."""
 MAXIMUM_UNASKED = 128
@@ -218,7 +222,13 @@ class BoundedServer(ThreadedAssociationServer):
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept one connection; a TLS handshake happens later, in a thread of its own."""
-        connection, address = cast(socket.socket, self.socket).accept()
+        try:
+            connection, address = cast(socket.socket, self.socket).accept()
+        except OSError as error:
+            if error.errno in _NO_ROOM:  # it waits in the queue of the port, which asks for it at once again
+                LOGGER.warning("a connection waits: %s", error.strerror)
+                time.sleep(ACCEPT_AGAIN_SECONDS)
+            raise
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.pdu_timeout_seconds)  # a peer silent inside a PDU must not hold its thread forever
         return connection, address

@@ -39,6 +39,7 @@ from dicom_io.store_serving import SUCCESS
 
 LOGGER = logging.getLogger(__name__)
 ERROR_COMMENT_CHARACTERS = 64
+_SEND_AGAIN = ReceiveOutcome(STATUS_OUT_OF_RESOURCES, "Cannot store now, send again later")
 _REFUSAL_STATUS = {ReasonCode.SOP_CLASS_MISMATCH: STATUS_SOP_CLASS_MISMATCH}
 
 
@@ -70,7 +71,10 @@ def answer_store(event: Event, receiver: Receiver, origin: Origin) -> StoreAnswe
         outcome, study_instance_uid = _receive(event, receiver, origin)
     except (StoreError, ReceiverUnavailable) as error:
         LOGGER.error("instance not stored: %s", error)
-        outcome = ReceiveOutcome(STATUS_OUT_OF_RESOURCES, "Cannot store now, send again later")
+        outcome = _SEND_AGAIN
+    except (OSError, MemoryError) as error:  # no file descriptor left, say: nothing is wrong with the object
+        LOGGER.error("instance not stored: %s", getattr(error, "strerror", None) or type(error).__name__)
+        outcome = _SEND_AGAIN
     except Exception as error:  # noqa: BLE001 (border to the network: a sender must always get a status of ours)
         stack = "".join(traceback.format_tb(error.__traceback__))  # no message: it could hold patient data
         LOGGER.error("instance not stored: unexpected %s\n%s", type(error).__name__, stack)

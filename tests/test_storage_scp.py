@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from certificates import certificate_files
 from factories import chest_radiograph, write_dicom
+from file_limits import one_descriptor_left
 from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
 from pynetdicom import AE, build_context
@@ -24,6 +25,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
 
+from benchmarks.dicom_sender import association_request
 from dicom_io.instance_store import INCOMING_FOLDER, InstanceStore, StorageFull, StoredFile
 from dicom_io.peer import Peer
 from dicom_io.reasons import ReasonCode
@@ -296,6 +298,28 @@ def test_an_unexpected_error_is_0110_and_names_no_patient(start, receiver, caplo
     assert status.Status == 0x0110
     assert "Phantom" not in status.ErrorComment + caplog.text
     assert "RuntimeError" in caplog.text
+
+
+def test_a_listener_out_of_file_descriptors_asks_the_sender_to_try_again(start, receiver):
+    dataset = chest_radiograph()
+    association = associate(start())
+    with one_descriptor_left():  # the file of the arriving data set takes it
+        status = store_bytes(association, encode(dataset), DX, dataset.SOPInstanceUID)
+    assert (status.Status, receiver.refused) == (0xA700, [])
+    assert store_bytes(association, encode(dataset), DX, dataset.SOPInstanceUID).Status == 0x0000
+    association.release()
+
+
+def test_a_connection_that_cannot_be_accepted_yet_costs_next_to_nothing(start):
+    scp = start()
+    with one_descriptor_left():  # this side of the connection takes it
+        waiting = socket.create_connection(scp.address, timeout=10)
+        began = time.process_time()
+        time.sleep(1.0)
+        assert time.process_time() - began < 0.3
+    with waiting:
+        waiting.sendall(association_request("CXRAI", 16384))
+        assert waiting.recv(10)[:1] == b"\x02", "it is heard as soon as there is room"
 
 
 def test_deflated_headers_are_inflated(start, receiver, tmp_path):

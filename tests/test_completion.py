@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from worker.arrival.completion import QueuedRun, queue_due_studies, queue_run
+from worker.arrival.completion import queue_due_studies, queue_run
+from worker.arrival.queued import QueuedRun
 from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import claim_run

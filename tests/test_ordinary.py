@@ -1,9 +1,9 @@
-"""The few statements for ordinary arrivals write what the object-relational way writes, row for row."""
+"""The few statements for what is ordinary write what the object-relational way writes, row for row."""
 
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ from sqlalchemy.engine import make_url
 from dicom_io.instance_store import InstanceStore
 from dicom_io.product import MANUFACTURER_MODEL_NAME
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION
-from worker.arrival import reception
+from worker.arrival import intake, reception
+from worker.arrival.first_run import queue_first_run
 from worker.arrival.intake import Intake
 from worker.rows.base import Base
 from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.run_tables import Promotion
+from worker.rows.study_tables import Study
+from worker.settings.config import Source
 
 IMAGES, STUDIES = 80, 16
 
@@ -108,6 +112,53 @@ def test_both_ways_write_the_same_rows(sessions, twin, settings, monkeypatch) ->
     assert rows_without_times(sessions) == rows_without_times(twin)
 
 
+def test_both_ways_queue_the_same_runs(sessions, twin, settings, monkeypatch) -> None:
+    draw = random.Random(11)
+    settings = settings.model_copy(update={"sources": (Source(ae_title="WARD", urgent=True, bundle="special"),)})
+    images = [received(an_image(draw, number), calling_ae_title=draw.choice(["CT1", "WARD"])) for number in range(60)]
+    rung: dict[str, list[tuple[str, str]]] = {"briefly": [], "at length": []}
+    store = InstanceStore(settings.instances_dir)
+    ways = {
+        name: (Intake(settings, each, store, lambda *ring, name=name: rung[name].append(ring)), each)
+        for name, each in (("briefly", sessions), ("at length", twin))
+    }
+    plan = [(draw.choice(["", "", "STAT", "routine "]), draw.random() < 0.2) for _ in range(STUDIES)]
+    taken = []
+
+    def noting(*arguments: Any, **named: Any) -> Any:
+        taken.append(queue_first_run(*arguments, **named))
+        return taken[-1]
+
+    for name, (way, database) in ways.items():
+        monkeypatch.setattr(intake, "queue_first_run", noting if name == "briefly" else lambda *each, **named: None)
+        with database.begin() as session:
+            session.add(promotion("special", "better"))
+        for part in (images[:40], images[40:]):
+            for image in part:
+                way.receive(image)
+            with database.begin() as session:
+                for number, (priority, retracted) in enumerate(plan):
+                    study = session.get(Study, f"1.2.3.{number}")
+                    if study is not None:
+                        study.order_priority = priority
+                        study.retracted_at = study.first_received_at if retracted else None
+            way.association_closed({f"1.2.3.{number}" for number in range(STUDIES + 1)}, aborted=False)
+    assert rung["briefly"] == rung["at length"] != []
+    assert rows_without_times(sessions) == rows_without_times(twin)
+    assert 0.2 < sum(queued is not None for queued in taken) / len(taken) < 0.8  # both kinds came
+
+
+def promotion(instead_of: str, bundle: str) -> Promotion:
+    return Promotion(
+        instead_of=instead_of,
+        bundle=bundle,
+        model_version="1.0.0+0",
+        promoted_at=datetime.now(UTC),
+        promoted_by="somebody",
+        reason="better",
+    )
+
+
 def count_statements(engine: Engine, counted: list[str]) -> None:
     """Note every statement, also those that go past SQLAlchemy."""
     if engine.dialect.name == "postgresql":
@@ -118,13 +169,28 @@ def count_statements(engine: Engine, counted: list[str]) -> None:
 
 
 def test_an_ordinary_arrival_costs_few_statements_however_many_images_the_study_has(sessions, settings) -> None:
-    intake = Intake(settings, sessions, InstanceStore(settings.instances_dir), lambda uid, queue: None)
+    way = Intake(settings, sessions, InstanceStore(settings.instances_dir), lambda uid, queue: None)
     counted: list[str] = []
     count_statements(sessions.kw["bind"], counted)
     costs = []
     for _ in range(12):
         counted.clear()
-        intake.receive(received(chest_radiograph(StudyInstanceUID="1.2.3", PatientID="P-1")))
+        way.receive(received(chest_radiograph(StudyInstanceUID="1.2.3", PatientID="P-1")))
         costs.append(len(counted))
     assert len(set(costs[1:])) == 1
     assert costs[-1] <= 8
+
+
+def test_a_study_that_just_came_is_queued_by_few_statements_however_many_images_it_has(sessions, settings) -> None:
+    way = Intake(settings, sessions, InstanceStore(settings.instances_dir), lambda uid, queue: None)
+    counted: list[str] = []
+    count_statements(sessions.kw["bind"], counted)
+    costs = []
+    for images in (1, 1, 12):
+        uid = f"1.2.3.{len(costs)}"
+        for _ in range(images):
+            way.receive(received(chest_radiograph(StudyInstanceUID=uid, PatientID="P-1")))
+        counted.clear()
+        way.association_closed({uid}, aborted=False)
+        costs.append(len(counted))
+    assert costs[1] == costs[2] <= 7

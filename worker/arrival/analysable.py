@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import BindParameter, ColumnElement, and_, or_
 
 from dicom_io.reasons import ReasonCode
 from worker.rows.states import Disposition
@@ -18,6 +18,15 @@ NOT_OF_THIS_STUDY = (ReasonCode.IDENTITY_CONFLICT, ReasonCode.REJECTED)
 def is_analysable(study_instance_uid: str) -> ColumnElement[bool]:
     """Return the condition on ``Instance`` for the current versions that a run of this study looks at."""
     return (Instance.study_instance_uid == study_instance_uid) & is_fit()
+
+
+def is_waiting(study_instance_uid: str | BindParameter[str]) -> ColumnElement[bool]:
+    """Return the condition on ``Instance`` for the current versions that no run of this study has judged yet."""
+    return and_(
+        Instance.study_instance_uid == study_instance_uid,
+        Instance.current,
+        Instance.disposition == Disposition.CANDIDATE,
+    )
 
 
 def is_fit() -> ColumnElement[bool]:

@@ -8,7 +8,6 @@ late-image run when it has ended. A corrected identity makes a run, too: the res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -16,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from dicom_io.selection import Verdict, study_reason
-from worker.arrival.analysable import is_analysable
+from worker.arrival.analysable import is_analysable, is_waiting
 from worker.arrival.copies import ALONE, load_copies
 from worker.arrival.correction import is_owed
+from worker.arrival.queued import QueuedRun, queue_of, queued_event, run_row
 from worker.foundation.errors import RunRefused
 from worker.rows.active_bundle import active_bundle
 from worker.rows.database import database_now
@@ -29,21 +29,7 @@ from worker.rows.states import Disposition, RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
-STAT_QUEUE = "stat"
-ROUTINE_QUEUE = "routine"
-URGENT_ORDERS = frozenset({"STAT", "HIGH"})
 BATCH_STUDIES = 50
-
-
-@dataclass(frozen=True)
-class QueuedRun:
-    """A run that waits for a worker; ring for it after the commit."""
-
-    run_id: int
-    study_instance_uid: str
-    run_number: int
-    queue: str
-    """``stat`` or ``routine``."""
 
 
 def queue_due_studies(
@@ -98,14 +84,13 @@ def queue_if_due(
         _say_why_not(session, study, actor, now)
         return None
     trigger = _trigger(session, study) if candidates else RunTrigger.REPROCESS
-    source = settings.source(study.calling_ae_title)
     return queue_run(
         session,
         study,
         trigger,
         actor=actor,
         bundle=active_bundle(session, settings.bundle_of(study.calling_ae_title)),
-        queue=_queue(study, urgent_source=source is not None and source.urgent),
+        queue=queue_of(study.order_priority, urgent_source=settings.is_urgent(study.calling_ae_title)),
     )
 
 
@@ -144,39 +129,21 @@ def queue_run(
     own = Run.study_instance_uid == uid
     last = session.scalars(select(Run).where(own, ~Run.shadow).order_by(Run.run_number.desc()).limit(1)).first()
     now = database_now(session)
-    run = Run(
-        study_instance_uid=uid,
-        run_number=1 + (session.scalar(select(func.max(Run.run_number)).where(own)) or 0),
-        bundle=bundle or (last.bundle if last else "default"),
-        trigger=trigger,
-        state=RunState.QUEUED,
-        queue=queue or (last.queue if last else _queue(study, urgent_source=False)),
-        queued_at=now,
-        rung_at=now,
-        timings_seconds={},
+    row = run_row(
+        uid,
+        1 + (session.scalar(select(func.max(Run.run_number)).where(own)) or 0),
+        bundle or (last.bundle if last else "default"),
+        trigger,
+        queue or (last.queue if last else queue_of(study.order_priority, urgent_source=False)),
+        now,
     )
+    run = Run(**row)
     session.add(run)
     session.flush()
-    record(
-        session,
-        "queued",
-        actor=actor,
-        study_instance_uid=uid,
-        run_id=run.id,
-        from_state=study.state,
-        to_state=StudyState.QUEUED,
-        reason=f"run {run.run_number}: {trigger}",
-        details={"queue": run.queue, "bundle": run.bundle},
-        at=now,
-    )
+    record(session, actor=actor, study_instance_uid=uid, run_id=run.id, from_state=study.state, **queued_event(row))
     study.state = StudyState.QUEUED
     study.due_at = None
     return QueuedRun(run.id, uid, run.run_number, run.queue)
-
-
-def _queue(study: Study, *, urgent_source: bool) -> str:
-    urgent = urgent_source or study.order_priority.strip().upper() in URGENT_ORDERS
-    return STAT_QUEUE if urgent else ROUTINE_QUEUE
 
 
 def _active_run(session: Session, study: Study) -> Run | None:
@@ -203,12 +170,8 @@ def _analysable(session: Session, study: Study) -> bool:
 
 
 def _waiting_candidates(session: Session, study: Study) -> bool:
-    waiting = select(Instance.id).where(
-        Instance.study_instance_uid == study.study_instance_uid,
-        Instance.current,
-        Instance.disposition == Disposition.CANDIDATE,
-    )
-    return session.scalar(waiting.limit(1)) is not None
+    waiting = select(Instance.id).where(is_waiting(study.study_instance_uid)).limit(1)
+    return session.scalar(waiting) is not None
 
 
 def _stay_retracted(study: Study) -> None:

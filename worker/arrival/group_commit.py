@@ -14,18 +14,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
 from worker.rows.database import SessionFactory
 
-Entry = Callable[[Connection], None]
-"""Writes rows; may be called a second time, in another transaction, after what it wrote first was rolled back."""
+Outcome = TypeVar("Outcome")
 
 
 @dataclass
 class _Waiting:
-    entry: Entry
+    entry: Callable[[Connection], Any]
+    outcome: Any = None
     done: bool = False
     trouble: BaseException | None = None
 
@@ -43,8 +44,13 @@ class GroupCommit:
         self._kept: Connection | None = None
         """Of whoever holds the writer's lock."""
 
-    def commit(self, entry: Entry) -> None:
-        """Write and commit; returns when the rows are on disk.
+    def commit(self, entry: Callable[[Connection], Outcome]) -> Outcome:
+        """Write and commit; returns what the entry returned when its rows are on disk.
+
+        Parameters
+        ----------
+        entry
+            Writes rows; may be called a second time, in another transaction, after what it wrote first was rolled back.
 
         Raises
         ------
@@ -53,8 +59,7 @@ class GroupCommit:
         """
         if not self._one_writer:
             with self._engine.begin() as connection:
-                entry(connection)
-            return
+                return entry(connection)
         own = _Waiting(entry)
         with self._list_lock:
             self._waiting.append(own)
@@ -65,12 +70,13 @@ class GroupCommit:
                 self._write(group)
         if own.trouble is not None:
             raise own.trouble
+        return cast(Outcome, own.outcome)
 
     def _write(self, group: list[_Waiting]) -> None:
         try:
             with self._transaction() as connection:
                 for waiting in group:
-                    waiting.entry(connection)
+                    waiting.outcome = waiting.entry(connection)
         except BaseException as error:  # noqa: BLE001 (raised again in the thread it belongs to)
             if len(group) == 1:
                 group[0].trouble = error

@@ -12,14 +12,18 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.receiving import ReceivedInstance, ReceiveOutcome, ReceiverUnavailable, RefusedInstance
-from worker.arrival.completion import QueuedRun, queue_if_due
+from worker.arrival.completion import queue_if_due
+from worker.arrival.first_run import queue_first_run
 from worker.arrival.group_commit import GroupCommit
-from worker.arrival.ordinary import Arrival
+from worker.arrival.ordinary import ACTOR, Arrival
+from worker.arrival.queued import QueuedRun
 from worker.arrival.reception import Reception
 from worker.foundation.failpoints import failpoint
 from worker.rows.database import SessionFactory, database_now
@@ -111,7 +115,7 @@ class Intake:
                 record(
                     session,
                     "refused",
-                    actor="listener",
+                    actor=ACTOR,
                     reason=refused.reason,
                     details={
                         "reason_code": refused.reason_code,
@@ -131,11 +135,11 @@ class Intake:
         if aborted:
             return
         try:
-            queued = [run for uid in sorted(study_instance_uids) if (run := self._complete(uid))]
+            completed = [self._group_commit.commit(self._completion_of(uid)) for uid in sorted(study_instance_uids)]
         except DATABASE_GONE as error:
             logger.warning("studies not queued at the end of their association (%s)", type(error).__name__)
             return
-        self.ring(queued)
+        self.ring(run for run in completed if run is not None)
 
     def ring(self, queued: Iterable[QueuedRun]) -> None:
         """Ring for each queued run, after its commit."""
@@ -143,12 +147,23 @@ class Intake:
             logger.info("study=%s run=%d queued on %s", run.study_instance_uid, run.run_number, run.queue)
             self._ring_triage(run.study_instance_uid, run.queue)
 
-    def _complete(self, study_instance_uid: str) -> QueuedRun | None:
-        with self._sessions.begin() as session:
-            study = locked_study(session, study_instance_uid)
-            if study is None or study.due_at is None:
-                return None
-            now = database_now(session)
-            study.due_at = now
+    def _completion_of(self, study_instance_uid: str) -> Callable[[Connection], QueuedRun | None]:
+        return partial(self._complete, study_instance_uid=study_instance_uid)
+
+    def _complete(self, connection: Connection, study_instance_uid: str) -> QueuedRun | None:
+        queued = queue_first_run(connection, study_instance_uid, self._settings, actor=ACTOR)
+        if queued is not None:
+            return queued
+        with Session(connection, expire_on_commit=False) as session:
+            queued = self._complete_unusual(session, study_instance_uid)
             session.flush()
-            return queue_if_due(session, study_instance_uid, self._settings, now, actor="listener")
+        return queued
+
+    def _complete_unusual(self, session: Session, study_instance_uid: str) -> QueuedRun | None:
+        study = locked_study(session, study_instance_uid)
+        if study is None or study.due_at is None:
+            return None
+        now = database_now(session)
+        study.due_at = now
+        session.flush()
+        return queue_if_due(session, study_instance_uid, self._settings, now, actor=ACTOR)

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Table,
     bindparam,
     exists,
-    func,
     or_,
     select,
     update,
@@ -32,7 +31,7 @@ from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.selection import Verdict
 from worker.arrival.identity import COLUMN_KEYWORDS, conflict
-from worker.rows.database import as_utc, one_at_a_time
+from worker.rows.database import as_utc, clock, one_at_a_time
 from worker.rows.fixed_statement import FixedInsert, FixedStatement
 from worker.rows.run_tables import Result
 from worker.rows.site_tables import Event
@@ -61,10 +60,7 @@ _ELSEWHERE = exists().where(
 )
 _KNOWN = or_(_ELSEWHERE, REMARKABLE).label("known")
 _STILL_ORDINARY = FixedStatement(select(REMARKABLE.label("known")))
-_FIRST_LOOK = {
-    "sqlite": FixedStatement(select(func.strftime("%Y-%m-%d %H:%M:%f", "now").label("now"), _KNOWN)),
-    "postgresql": FixedStatement(select(func.clock_timestamp().label("now"), _KNOWN)),
-}
+_FIRST_LOOK = {name: FixedStatement(select(clock(name).label("now"), _KNOWN)) for name in ("sqlite", "postgresql")}
 _LOCKED_STUDY = FixedStatement(
     select(*(_STUDY.c[name] for name in (*COLUMN_KEYWORDS, "state", "current_run_id")))
     .where(_STUDY.c.study_instance_uid == bindparam("study"))

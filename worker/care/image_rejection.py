@@ -24,7 +24,8 @@ from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from dicom_io.rejection_title import RejectionTitle
-from worker.arrival.completion import QueuedRun, queue_run
+from worker.arrival.completion import queue_run
+from worker.arrival.queued import QueuedRun
 from worker.care.administration import existing_study, stated
 from worker.foundation.errors import RunRefused, WorkerError
 from worker.rows.database import database_now

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.rejection_reading import RejectionNote, UnreadableNoteError, read_rejection_note
-from worker.arrival.completion import QueuedRun
+from worker.arrival.queued import QueuedRun
 from worker.care.image_rejection import Rejection, reject_images
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from worker.arrival.completion import QueuedRun
+from worker.arrival.queued import QueuedRun
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import BACKFILL_QUEUE, give_up, is_claimable, locked_study

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import BindParameter, Select, select
 from sqlalchemy.orm import Session
 
 from worker.rows.run_tables import Promotion
@@ -10,12 +10,17 @@ from worker.rows.run_tables import Promotion
 
 def active_promotion(session: Session, instead_of: str) -> Promotion | None:
     """Return the promotion that holds for this place; None = the bundle configured under that name is active."""
-    return session.scalars(
+    return session.scalars(promotion_in_place_of(instead_of)).first()
+
+
+def promotion_in_place_of(name: str | BindParameter[str]) -> Select[Promotion]:
+    """Return the statement for the promotion that holds for this place."""
+    return (
         select(Promotion)
-        .where(Promotion.instead_of == instead_of, Promotion.rolled_back_at.is_(None))
+        .where(Promotion.instead_of == name, Promotion.rolled_back_at.is_(None))
         .order_by(Promotion.id.desc())
         .limit(1)
-    ).first()
+    )
 
 
 def active_bundle(session: Session, instead_of: str = "default") -> str:

@@ -17,7 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from psycopg.errors import ReadOnlySqlTransaction
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, inspect, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ExceptionContext,
+    create_engine,
+    event,
+    func,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -122,9 +133,12 @@ def one_at_a_time(connection: Connection, name: str) -> None:
 
 def database_now(session: Session) -> datetime:
     """Return the database's own clock as aware UTC: the one clock that leases and due times are measured on."""
-    if session.get_bind().dialect.name == "sqlite":
-        return as_utc(session.execute(select(func.strftime("%Y-%m-%d %H:%M:%f", "now"))).scalar_one())
-    return as_utc(session.execute(select(func.clock_timestamp())).scalar_one())
+    return as_utc(session.execute(select(clock(session.get_bind().dialect.name))).scalar_one())
+
+
+def clock(dialect_name: str) -> ColumnElement[Any]:
+    """Return what asks this kind of database for the time, also within a longer statement; see `as_utc`."""
+    return func.strftime("%Y-%m-%d %H:%M:%f", "now") if dialect_name == "sqlite" else func.clock_timestamp()
 
 
 def as_utc(moment: str | datetime) -> datetime:

@@ -320,6 +320,11 @@ class Settings(BaseSettings):
         """Return the configured source with this calling AE title, or None."""
         return next((source for source in self.sources if source.ae_title == calling_ae_title), None)
 
+    def is_urgent(self, calling_ae_title: str) -> bool:
+        """Say whether this sender's studies are urgent whatever was ordered."""
+        source = self.source(calling_ae_title)
+        return source is not None and source.urgent
+
     def bundle_of(self, calling_ae_title: str) -> str:
         """Return the name of the bundle configured for this sender's studies; a promotion may take its place."""
         source = self.source(calling_ae_title)

@@ -261,15 +261,28 @@ def test_a_preview_says_what_the_policy_itself_would_have_said(sessions: Session
     policy = Policy({label: thresholds.get(label) for label in LABELS})
     assessed = [policy.assess([[said[label] for label in LABELS]]) for said in studies]
     with sessions() as session:
-        seen = preview(session, NOW, thresholds)
-        nothing = preview(session, NOW, {})
-        in_use = thresholds_in_use(session)
+        (version,) = model_versions(session, NOW - DAY)
+        seen = preview(session, NOW, version, thresholds)
+        nothing = preview(session, NOW, version, {})
+        in_use = thresholds_in_use(session, version)
     assert {name: count for name, count in seen.by_priority.items() if count} == Counter(
         str(assessment.priority) for assessment in assessed
     )
     assert seen.by_finding == Counter(finding.label for assessment in assessed for finding in assessment.flagged)
     assert seen.studies == nothing.studies == nothing.by_priority["ROUTINE"] == 60
     assert set(in_use.values()) == {0.6}
+
+
+def test_a_preview_never_holds_one_models_words_against_anothers_thresholds(sessions: SessionFactory) -> None:
+    with sessions.begin() as session:
+        for said, version, threshold in ((0.5, "one", 0.6), (0.05, "other", 0.04)):
+            run = add_triaged_study(session, {"Mass": said}, minutes_ago=60, delivery_state=None).current_run_id
+            session.execute(update(Run).where(Run.id == run).values(model_version=version))
+            session.execute(update(Prediction).where(Prediction.run_id == run).values(threshold=threshold))
+    with sessions() as session:
+        for version, flagged in (("one", 0), ("other", 1)):
+            seen = preview(session, NOW, version, thresholds_in_use(session, version))
+            assert (seen.studies, seen.by_finding.get("Mass", 0)) == (1, flagged)
 
 
 def test_flags_are_counted_by_day(sessions: SessionFactory) -> None:
@@ -337,6 +350,6 @@ def test_runs_in_the_shadow_count_nowhere(sessions: SessionFactory) -> None:
         assert stage_figures(session, NOW - HOUR) == []
         assert model_versions(session, NOW - HOUR) == []
         assert sum(hour.answered for hour in hour_figures(session, NOW)) == 0
-        assert thresholds_in_use(session) == {}
+        assert thresholds_in_use(session, session.get_one(Run, study.current_run_id).model_version or "") == {}
         assert session.query(Prediction).count() == 14
         assert session.query(Study).count() == 1

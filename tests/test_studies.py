@@ -21,6 +21,7 @@ from worker.rows.run_tables import Run
 from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState, RunState, StudyState
 from worker.rows.study_tables import Study
+from worker.views.patient_history import milestones
 from worker.views.rendering import csv_text, inert
 from worker.views.studies import Group, StudyFilter, as_json, count_studies, list_studies
 from worker.views.study_detail import study_detail
@@ -165,6 +166,21 @@ def test_detail_holds_everything_and_is_json(sessions: SessionFactory) -> None:
     assert [event.kind for event in detail.events] == ["received", "queued", "claimed", "triaged"]
     described = json.loads(json.dumps(as_json(detail)))
     assert described["line"]["first_received_at"].endswith("+00:00")
+
+
+def test_the_steps_of_a_study_that_was_not_analysed_wait_for_no_delivery(sessions: SessionFactory) -> None:
+    with sessions.begin() as session:
+        left_out = add_triaged_study(session, {"Mass": 0.1}, state=StudyState.OUT_OF_SCOPE, delivery_state=None)
+        answered = add_triaged_study(session, {"Mass": 0.9}, delivery_state=DeliveryState.PENDING)
+        waiting = add_study(session, state=StudyState.QUEUED)
+        steps = {}
+        for study in (left_out, answered, waiting):
+            detail = study_detail(session, study.study_instance_uid, NOW, UPPER_WAIT)
+            assert detail is not None
+            steps[study.study_instance_uid] = [step.name for step in milestones(detail)]
+    assert steps[left_out.study_instance_uid] == ["Received", "Queued", "Not analysed", "Read"]
+    for study in (answered, waiting):
+        assert steps[study.study_instance_uid] == ["Received", "Queued", "Analysed", "Delivered", "Read"]
 
 
 def test_an_unknown_study_has_no_detail(sessions: SessionFactory) -> None:

@@ -227,6 +227,7 @@ def test_api_lists_and_describes_studies(browser: Client, writing: SessionFactor
     detail = browser.get(f"/api/studies/{uid}").json()
     assert len(detail["runs"][0]["predictions"]) == 14
     assert browser.get("/api/studies/1.2.3").status_code == 404
+    assert "There is no such page." in browser.get("/nowhere", headers={"accept": "text/html"}).text
     assert browser.get("/api/studies", params={"state": "nonsense"}).status_code == 422
 
 

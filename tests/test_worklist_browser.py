@@ -6,10 +6,12 @@ import pytest
 from browsers import add_pictures
 from pages import served
 from playwright.sync_api import Page, expect
+from sqlalchemy import update
 from study_rows import add_study, add_triaged_study
 from test_worklist import now
 
 from worker.rows.database import SessionFactory
+from worker.rows.run_tables import Run
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
@@ -175,11 +177,14 @@ def test_nothing_overflows_on_a_narrow_screen(page: Page, page_settings: Setting
         )
         add_study(session, now=now(), state=StudyState.FAILED, reason_code="poison", reason="word" * 60)
         uid = study.study_instance_uid
+        other = add_triaged_study(session, {"Mass": 0.2}, now=now()).current_run_id  # two models stand in a list
+        version = f"1.0.0+weights.{8 * 'a'}.outputs.{8 * 'b'}.check.{8 * 'c'}"
+        session.execute(update(Run).where(Run.id == other).values(model_version=version))
     add_pictures(writing, page_settings, uid)
     with served(page_settings) as url:
-        for width in (400, 1000, 1440):
+        for width in (390, 1000, 1440):
             page.set_viewport_size({"width": width, "height": 800})
-            for path in ("/", f"/studies/{uid}"):
+            for path in ("/", f"/studies/{uid}", "/try", "/operations", "/operations/model"):
                 page.goto(url + path)
                 overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert overflow <= 0, f"{path} is {overflow} px too wide at {width} px"

@@ -71,10 +71,10 @@ def _shown(session: Session, now: datetime, days: int, version: str | None, trie
     versions = model_versions(session, since)
     chosen = version if version in versions else next(iter(versions), None)
     drift = drift_of(session, chosen, since) if chosen else None
-    in_use = thresholds_in_use(session)
+    in_use = thresholds_in_use(session, chosen) if chosen else {}
     by_day = day_figures(session, now)
-    present = preview(session, now, in_use)
-    other = preview(session, now, in_use | tried) if tried else present
+    present = preview(session, now, chosen or "", in_use)
+    other = preview(session, now, chosen or "", in_use | tried) if tried else present
     return {
         "versions": versions,
         "version": chosen,

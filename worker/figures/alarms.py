@@ -32,7 +32,7 @@ class DayFigures:
 
 @dataclass(frozen=True)
 class Preview:
-    """What thresholds would have done to the studies of the last thirty days, as the current runs saw them."""
+    """What thresholds would have done to the studies of the last thirty days, as one model version saw them."""
 
     thresholds: Mapping[str, float]
     """By finding, 0..1; findings without one never flag."""
@@ -60,11 +60,11 @@ def day_figures(session: Session, now: datetime, days: int = DAYS) -> list[DayFi
     return [DayFigures(bucket_start(text), share(flagged, studies)) for text, studies, flagged in rows]
 
 
-def thresholds_in_use(session: Session) -> dict[str, float]:
-    """Return the thresholds of the latest analysis, by finding; empty before the first."""
+def thresholds_in_use(session: Session, model_version: str) -> dict[str, float]:
+    """Return the thresholds of this version's latest analysis, by finding; empty before the first."""
     latest = (
         select(Run.id)
-        .where(Run.outcome == StudyState.TRIAGED, ~Run.shadow)
+        .where(Run.model_version == model_version, Run.outcome == StudyState.TRIAGED, ~Run.shadow)
         .order_by(Run.finished_at.desc())
         .limit(1)
         .scalar_subquery()
@@ -78,9 +78,14 @@ def thresholds_in_use(session: Session) -> dict[str, float]:
     return {label: found[label] for label in LABELS if label in found}
 
 
-def preview(session: Session, now: datetime, thresholds: Mapping[str, float], days: int = DAYS) -> Preview:
-    """Return what these thresholds would have flagged: each study by its most urgent finding, as the policy does."""
-    words = _words_of_current_runs(now - timedelta(days=days))
+def preview(
+    session: Session, now: datetime, model_version: str, thresholds: Mapping[str, float], days: int = DAYS
+) -> Preview:
+    """Return what these thresholds would have flagged of the studies whose current run is this version's.
+
+    Each study counts by its most urgent finding, as the policy does.
+    """
+    words = _words_of_current_runs(now - timedelta(days=days), model_version)
     reached = {
         label: and_(words.c.finding == label, words.c.probability >= threshold)
         for label, threshold in thresholds.items()
@@ -108,12 +113,17 @@ def _level(reached: Mapping[str, ColumnElement[bool]]) -> ColumnElement[int]:
     return func.max(case(*cases, else_=0) if cases else literal(0))
 
 
-def _words_of_current_runs(since: datetime) -> Subquery:
+def _words_of_current_runs(since: datetime, model_version: str) -> Subquery:
     return (
         select(Prediction.run_id, Prediction.finding, Prediction.probability)
         .join(Run, Run.id == Prediction.run_id)
         .join(Study, Study.current_run_id == Run.id)
-        .where(Run.finished_at >= since, Study.state == StudyState.TRIAGED, ~Study.historical)
+        .where(
+            Run.model_version == model_version,
+            Run.finished_at >= since,
+            Study.state == StudyState.TRIAGED,
+            ~Study.historical,
+        )
         .where(or_(Run.queue != BACKFILL_QUEUE, Study.first_received_at >= since))
         .subquery()
     )

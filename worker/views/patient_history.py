@@ -16,6 +16,7 @@ from worker.rows.study_tables import Review, Study
 from worker.views.study_detail import StudyDetail
 
 MOST_PRIORS = 20
+_LEFT_OUT = (StudyState.NOT_ANALYSED, StudyState.OUT_OF_SCOPE)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,10 @@ def reviews_of(session: Session, detail: StudyDetail) -> tuple[ReviewLine, ...]:
 
 
 def milestones(detail: StudyDetail) -> tuple[Milestone, ...]:
-    """Return how far the study has come: received, queued, analysed, delivered, committed, read."""
+    """Return how far the study has come: received, queued, analysed, delivered, committed, read.
+
+    A study that a run looked at and did not analyse says so; where a run left nothing to deliver, no step waits for it.
+    """
     run = detail.current_run
     deliveries = [item for result in (run.results if run else ()) for item in result.deliveries]
     wanted = [item for item in deliveries if item.state not in (DeliveryState.SUPERSEDED, DeliveryState.REJECTED)]
@@ -145,9 +149,10 @@ def milestones(detail: StudyDetail) -> tuple[Milestone, ...]:
     steps = [
         Milestone("Received", detail.line.first_received_at),
         Milestone("Queued", run.queued_at if run else None),
-        Milestone("Analysed", run.finished_at if run else None),
-        Milestone("Delivered", _when_all(sent)),
+        Milestone("Not analysed" if detail.line.state in _LEFT_OUT else "Analysed", run.finished_at if run else None),
     ]
+    if wanted or run is None or run.finished_at is None:
+        steps.append(Milestone("Delivered", _when_all(sent)))
     if committed:
         steps.append(Milestone("Committed", _when_all(committed)))
     return (*steps, Milestone("Read", detail.line.read_at))

@@ -90,8 +90,8 @@ class FragmentRun:
     def _in_order(self, values: memoryview, number: int, count: int) -> bytes:
         """Return `count` bytes as they came, from a head on."""
         found = bytearray()
-        while len(found) < count:
-            found += self._heads[number * HEAD_BYTES : (number + 1) * HEAD_BYTES]
-            found += values[: self.fragment_bytes]
+        while (missing := count - len(found)) > 0:
+            found += self._heads[number * HEAD_BYTES :][: min(HEAD_BYTES, missing)]
+            found += values[: min(self.fragment_bytes, max(0, missing - HEAD_BYTES))]
             values, number = values[self.fragment_bytes :], number + 1
-        return bytes(found[:count])
+        return bytes(found)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 HASHING_BYTES, HASHED_BEHIND_BYTES = 1 << 20, 1 << 18
 """Hashed at a time, and how much of it there is before a thread begins with it."""
+HASHED_AT_ONCE_BYTES = 1 << 19
+"""Hashed by whoever writes it: for less than this, handing it to a thread takes as long as the hash."""
 _THREADS = threading.local()
 _HASHERS = ThreadPoolExecutor(4, thread_name_prefix="hash")  # starts threads when used
 MOST_PIECES = 512
@@ -79,8 +81,15 @@ class SpooledDataSet(BytesIO):
 
     def write_all(self, pieces: Sequence[memoryview]) -> None:
         """Append the pieces, one after the other."""
+        starts_at = self._on_disk_bytes
         self._write(pieces)
-        if self.on_disk and self._on_disk_bytes - self._hashed_bytes >= HASHED_BEHIND_BYTES:
+        if not self.on_disk:
+            return
+        if self._hashed_bytes == starts_at and self._on_disk_bytes <= HASHED_AT_ONCE_BYTES:
+            for piece in pieces:
+                self._digest.update(piece)
+            self._hashed_bytes = self._on_disk_bytes
+        elif self._on_disk_bytes - self._hashed_bytes >= HASHED_BEHIND_BYTES:
             self._hash_behind()
 
     def append(self, values: memoryview) -> Future[None] | None:
@@ -142,7 +151,9 @@ class SpooledDataSet(BytesIO):
             return
         if self._reserved_bytes > self._on_disk_bytes:
             os.ftruncate(self.descriptor, self._on_disk_bytes)
-        if self._hashing is None or self._hashing.done():
+        if self._hashed_bytes == self._on_disk_bytes:
+            self._begin_writing()
+        elif self._hashing is None or self._hashing.done():
             self._hashing = _HASHERS.submit(self._finish)
         else:
             self._begin_writing()

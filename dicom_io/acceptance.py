@@ -1,4 +1,7 @@
-"""May this object be accepted? Whole, with valid UIDs, and what was announced (PS3.4 B.2.3, PS3.5 9.1)."""
+"""May this object be accepted? Whole, with valid UIDs, an identity that can be kept, and what was announced.
+
+See PS3.4 B.2.3 and PS3.5 9.1.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,10 @@ from dicom_io.header import parse_header, text
 from dicom_io.reasons import ReasonCode
 from dicom_io.uids import is_valid_uid
 
+LONGEST_IDENTITY_BYTES = 2000
+"""In UTF-8. A legal name has 770 at most (PS3.5 6.2), and an index of PostgreSQL takes 2,700: a longer one could never
+be entered, and its sender would be told to try again for ever."""
+_IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "AccessionNumber")
 _IDENTIFYING_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -50,4 +57,8 @@ def checked_header(
         raise RefusedError(ReasonCode.SOP_CLASS_MISMATCH, "SOPClassUID in the data set is not the one announced")
     if text(header, "SOPInstanceUID") != sop_instance_uid:
         raise RefusedError(ReasonCode.SOP_INSTANCE_MISMATCH, "SOPInstanceUID is not the one announced")
+    for keyword in _IDENTITY:
+        if len(text(header, keyword).encode("utf-8", "replace")) > LONGEST_IDENTITY_BYTES:
+            problem = f"{keyword} is longer than {LONGEST_IDENTITY_BYTES} bytes"
+            raise RefusedError(ReasonCode.INVALID_IDENTITY, problem)
     return header

@@ -37,6 +37,7 @@ class ReasonCode(StrEnum):
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     INVALID_UID = "invalid_uid"
+    INVALID_IDENTITY = "invalid_identity"
     SOP_CLASS_MISMATCH = "sop_class_mismatch"
     SOP_INSTANCE_MISMATCH = "sop_instance_mismatch"
     # a run
@@ -89,6 +90,7 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.UNREADABLE: "The received bytes are not a DICOM data set.",
     ReasonCode.TRUNCATED: "The received data set ends in the middle of an element.",
     ReasonCode.INVALID_UID: "The Study, Series or SOP Instance UID is missing or not a valid UID.",
+    ReasonCode.INVALID_IDENTITY: "Patient ID, name or accession number is many times longer than DICOM allows.",
     ReasonCode.SOP_CLASS_MISMATCH: "The SOP Class UID in the data set is not the one that was announced.",
     ReasonCode.SOP_INSTANCE_MISMATCH: "The SOP Instance UID in the data set is not the one that was announced.",
     ReasonCode.POISON: "The analysis was started as often as allowed and never finished.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import string
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Engine, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 
+from dicom_io.acceptance import LONGEST_IDENTITY_BYTES
 from dicom_io.instance_store import InstanceStore
 from dicom_io.product import MANUFACTURER_MODEL_NAME
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION
@@ -194,3 +196,15 @@ def test_a_study_that_just_came_is_queued_by_few_statements_however_many_images_
         way.association_closed({uid}, aborted=False)
         costs.append(len(counted))
     assert costs[1] == costs[2] <= 7
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "AccessionNumber"])
+def test_the_longest_identity_that_is_accepted_can_be_kept(sessions, settings, keyword) -> None:
+    intake = Intake(settings, sessions, InstanceStore(settings.instances_dir), lambda uid, queue: None)
+    draw = random.Random(3)
+    longest = "".join(draw.choices(string.ascii_letters + string.digits, k=LONGEST_IDENTITY_BYTES))  # cannot be packed
+    image = received(chest_radiograph(**{keyword: longest}))
+    assert intake.receive(image).status == 0x0000
+    with sessions() as session:
+        study = session.get_one(Study, image.study_instance_uid)
+        assert longest in (study.patient_id, study.patient_name, study.accession_number)

@@ -26,6 +26,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
 
 from benchmarks.dicom_sender import association_request
+from dicom_io.acceptance import LONGEST_IDENTITY_BYTES
 from dicom_io.instance_store import INCOMING_FOLDER, InstanceStore, StorageFull, StoredFile
 from dicom_io.peer import Peer
 from dicom_io.reasons import ReasonCode
@@ -231,6 +232,14 @@ def test_a_missing_or_invalid_uid_is_refused(start, receiver, keyword, value):
     assert keyword in status.ErrorComment
     assert receiver.refused[0].reason_code is ReasonCode.INVALID_UID
     assert receiver.received == []
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "AccessionNumber"])
+def test_an_identity_that_no_database_could_keep_is_refused_and_not_asked_for_again(start, receiver, keyword):
+    status = store_one(start(), chest_radiograph(**{keyword: "x" * (LONGEST_IDENTITY_BYTES + 1)}))
+    assert status.Status == 0xC000
+    assert keyword in status.ErrorComment
+    assert receiver.refused[0].reason_code is ReasonCode.INVALID_IDENTITY
 
 
 def test_a_missing_sop_instance_uid_is_refused(start, receiver):

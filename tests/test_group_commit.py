@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from worker.arrival.group_commit import GroupCommit
+from worker.rows import database
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.events import record
 from worker.rows.site_tables import Event
@@ -90,3 +95,25 @@ def test_an_entry_that_fails_takes_no_other_with_it(sessions) -> None:
             following[1].result(20)
     with sessions() as session:
         assert session.scalars(select(Event.actor)).all() == ["good", "good"]
+
+
+def test_a_database_that_stays_locked_is_waited_for_once_and_not_once_for_everybody(sqlite_url, monkeypatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MILLISECONDS", 400)
+    engine = open_engine(sqlite_url)
+    group_commit, begun = GroupCommit(session_factory(engine)), list[str]()
+    group_commit.commit(partial(note, actor="earlier"))
+    begin = database.execute_directly
+    monkeypatch.setattr(database, "execute_directly", lambda *each: (begun.append(each[1]), begin(*each)))
+    with ThreadPoolExecutor(8) as pool, closing(sqlite3.connect(engine.url.database or "")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        leading = pool.submit(group_commit.commit, partial(note, actor="leading"))
+        while not (begun or leading.done()):
+            time.sleep(0.01)
+        following = [pool.submit(group_commit.commit, partial(note, actor="following")) for _ in range(6)]
+        for each in (leading, *following):
+            with pytest.raises(OperationalError, match="locked"):
+                each.result(20)
+        other.rollback()
+        assert len(begun) <= 3, "the first, and the others together"
+    group_commit.commit(partial(note, actor="later"))
+    engine.dispose()

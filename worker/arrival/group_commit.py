@@ -55,7 +55,8 @@ class GroupCommit:
         Raises
         ------
         Exception
-            What the entry or its commit raised; of an entry that shared its transaction, only its own.
+            What the entry or its commit raised; of an entry that shared its transaction, only its own. That no
+            transaction could begin is told to all that waited for it.
         """
         if not self._one_writer:
             with self._engine.begin() as connection:
@@ -72,19 +73,34 @@ class GroupCommit:
             raise own.trouble
         return cast(Outcome, own.outcome)
 
-    def _write(self, group: list[_Waiting]) -> None:
+    def _write(self, group: list[_Waiting]) -> bool:
+        """Write the rows of all; return False where no transaction began, which is trouble of all and of nobody.
+
+        A database that stays locked is so waited for once, and not once for each.
+        """
+        begun = False
         try:
             with self._transaction() as connection:
+                begun = True
                 for waiting in group:
                     waiting.outcome = waiting.entry(connection)
-        except BaseException as error:  # noqa: BLE001 (raised again in the thread it belongs to)
-            if len(group) == 1:
-                group[0].trouble = error
-            else:  # nobody pays for another's trouble: each alone
-                for waiting in group:
-                    self._write([waiting])
+        except BaseException as error:  # noqa: BLE001 (raised again in the threads it belongs to)
+            if begun and len(group) > 1:
+                self._write_each(group)
+                return True
+            for waiting in group:
+                waiting.trouble = error
         for waiting in group:
             waiting.done = True
+        return begun
+
+    def _write_each(self, group: list[_Waiting]) -> None:
+        """Write the rows of each in a transaction of its own: nobody pays for another's trouble."""
+        for number, waiting in enumerate(group):
+            if not self._write([waiting]):
+                for other in group[number + 1 :]:
+                    other.trouble, other.done = waiting.trouble, True
+                return
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -17,7 +17,8 @@ from dicom_io.peer import Peer
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.tls import NotingContext, TlsFileError
 
-_REJECTED_BY = {1: "permanently", 2: "for now"}
+_FOR_NOW = 2
+_REJECTED_BY = {1: "permanently", _FOR_NOW: "for now"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class ScuSettings:
     maximum_pdu_bytes: int = 131072
 
 
+class NoAssociation(str):
+    """What kept an association from being one, in words."""
+
+    for_now: bool = False
+    """True when the peer rejected it for now (PS3.8 9.3.4, result 2), as one does that has no association free."""
+
+
 def associate(
     peer: Peer,
     contexts: list[PresentationContext],
@@ -38,7 +46,7 @@ def associate(
     settings: ScuSettings,
     handlers: Sequence[Any] = (),
     roles: Sequence[Any] = (),
-) -> Association | str:
+) -> Association | NoAssociation:
     """Return an established association, or what kept it from being one.
 
     Parameters
@@ -67,17 +75,19 @@ def associate(
             evt_handlers=[(evt.EVT_CONN_OPEN, _send_without_delay), *handlers],
         )
     except TlsFileError as error:
-        return f"TLS file {error.filename} {error.strerror}"
+        return NoAssociation(f"TLS file {error.filename} {error.strerror}")
     except (OSError, RuntimeError) as error:
-        return f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})"
+        return NoAssociation(f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})")
     if association.is_established or association.rejected_contexts:
         return association  # where every context was refused pynetdicom has aborted it, and each object says why
     if association.is_rejected:
         answer: Any = association.acceptor.primitive
         kind = _REJECTED_BY.get(answer.result, "")
-        return f"{peer.ae_title} rejected the association {kind}: {answer.reason_str}"
+        rejection = NoAssociation(f"{peer.ae_title} rejected the association {kind}: {answer.reason_str}")
+        rejection.for_now = answer.result == _FOR_NOW
+        return rejection
     why = f": no TLS, {context.failure}" if context and context.failure else ""
-    return f"no association with {peer.ae_title} at {peer.host} port {peer.port}{why}"
+    return NoAssociation(f"no association with {peer.ae_title} at {peer.host} port {peer.port}{why}")
 
 
 def _send_without_delay(event: Event) -> None:

@@ -42,17 +42,28 @@ class _Gate(threading.Event):
         self.set()
 
 
+class HeldReactor:
+    """An association's thread, held at its checkpoint until it is let go; made, it is there."""
+
+    def __init__(self, association: Association) -> None:
+        self._gate = _Gate()
+        association._reactor_checkpoint = self._gate
+        while not self._gate.reached.wait(LOOK_SECONDS) and association.is_alive():
+            continue
+
+    def let_go(self) -> None:
+        """Let the thread go on, for good."""
+        self._gate.open()
+
+
 @contextmanager
 def reactor_held(association: Association) -> Iterator[None]:
     """Hold the association's thread at its checkpoint for the length of the block; it goes on afterwards.
 
-    The block may send; it must not release the association, because that needs the thread.
+    The block may send and release. What the peer says unasked, a release or an abort, waits until afterwards.
     """
-    gate = _Gate()
-    association._reactor_checkpoint = gate
-    while not gate.reached.wait(LOOK_SECONDS) and association.is_alive():
-        continue
+    reactor = HeldReactor(association)
     try:
         yield
     finally:
-        gate.open()
+        reactor.let_go()

@@ -1,19 +1,25 @@
-"""Sends DICOM files to a peer over one association and says per object what became of it (PS3.4 annex B)."""
+"""Sends DICOM files to a peer over one association and says per object what became of it (PS3.4 annex B).
+
+An association that was kept open from an earlier delivery may be over without our having heard of it. What then got no
+answer is sent once more over a new one, in the same call; the same SOP Instance UID twice does no harm.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
 from pydicom.uid import UID
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext
 
-from dicom_io.association_client import ScuSettings, associate, end
+from dicom_io.association_client import NoAssociation, ScuSettings, associate, end
+from dicom_io.association_keeper import Keeping
+from dicom_io.kept_association import Call, KeptAssociation, Kind, accepted_kinds
 from dicom_io.peer import Peer
 from dicom_io.reactor_pause import reactor_held
 
@@ -55,18 +61,26 @@ class SendOutcome:
 @dataclass(frozen=True)
 class _Item:
     path: Path
-    sop_class_uid: str
-    transfer_syntax_uid: str
+    kind: Kind
 
 
 def send(
-    destination: Peer, paths: Sequence[Path], calling_ae_title: str, settings: ScuSettings | None = None
+    destination: Peer,
+    paths: Sequence[Path],
+    calling_ae_title: str,
+    settings: ScuSettings | None = None,
+    keeping: Keeping | None = None,
 ) -> list[SendOutcome]:
     """Send files over one association (more only beyond 128 kinds of object) and report on each, in order.
 
     Never raises for what a peer does or a file holds; the outcome says it.
+
+    Parameters
+    ----------
+    keeping
+        Has the association stay open for the next call, or takes that of an earlier one; None opens and releases one.
     """
-    settings = settings or ScuSettings()
+    call = Call(destination, calling_ae_title, settings or ScuSettings())
     outcomes: dict[Path, SendOutcome] = {}
     items: list[_Item] = []
     for path in paths:
@@ -75,13 +89,12 @@ def send(
             outcomes[path] = item
         else:
             items.append(item)
-    kinds = sorted({(item.sop_class_uid, item.transfer_syntax_uid) for item in items})
+    kinds = sorted({item.kind for item in items})
     for start in range(0, len(kinds), MAXIMUM_CONTEXTS):
-        batch_kinds = kinds[start : start + MAXIMUM_CONTEXTS]
-        batch = [item for item in items if (item.sop_class_uid, item.transfer_syntax_uid) in batch_kinds]
-        contexts = [build_context(sop_class_uid, syntax) for sop_class_uid, syntax in batch_kinds]
-        for outcome in _send_batch(destination, batch, contexts, calling_ae_title, settings):
-            outcomes[outcome.path] = outcome
+        batch_kinds = frozenset(kinds[start : start + MAXIMUM_CONTEXTS])
+        batch = [item for item in items if item.kind in batch_kinds]
+        sent = _send_keeping(call, batch, keeping) if keeping else _send_batch(call, batch)
+        outcomes.update((outcome.path, outcome) for outcome in sent)
     return [outcomes[path] for path in paths]
 
 
@@ -104,27 +117,82 @@ def echo(peer: Peer, calling_ae_title: str, settings: ScuSettings | None = None)
 def _inspect(path: Path) -> _Item | SendOutcome:
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
-        return _Item(path, str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID))
+        return _Item(path, (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)))
     except (OSError, AttributeError, pydicom.errors.InvalidDicomError, EOFError, ValueError, KeyError) as error:
         missing = isinstance(error, OSError)
         return SendOutcome(path, None, f"file cannot be read ({type(error).__name__})", False, permanent=not missing)
 
 
-def _send_batch(
-    destination: Peer,
-    items: Sequence[_Item],
-    contexts: list[PresentationContext],
-    calling_ae_title: str,
-    settings: ScuSettings,
-) -> list[SendOutcome]:
-    association = associate(destination, contexts, calling_ae_title, settings)
-    if isinstance(association, str):
-        return [SendOutcome(item.path, None, association, False, permanent=False, unreachable=True) for item in items]
+def _send_batch(call: Call, items: Sequence[_Item]) -> list[SendOutcome]:
+    """Send over an association of their own."""
+    contexts = [build_context(*kind) for kind in sorted({item.kind for item in items})]
+    association = associate(call.peer, contexts, call.calling_ae_title, call.settings)
+    if isinstance(association, NoAssociation):
+        return _nobody_there(items, association)
     try:
         with reactor_held(association):
             return _send_until_unanswered(association, items)
     finally:
         end(association)
+
+
+def _send_keeping(call: Call, items: Sequence[_Item], keeping: Keeping) -> list[SendOutcome]:
+    """Send over the association that is open; over a new one where there is none or it turns out to be over."""
+    kept = keeping.keeper.take(call, frozenset(item.kind for item in items))
+    if kept is None:
+        return _send_over_new(call, items, keeping)
+    outcomes, ended = _send_over(kept, items, keeping)
+    if not ended:
+        return outcomes
+    lost = {outcome.path for outcome in outcomes if outcome.unanswered or outcome.withheld}
+    if not lost:
+        return outcomes
+    LOGGER.info("the association kept open with %s was over; a new one is opened", call.peer.ae_title)
+    again = _send_over_new(call, [item for item in items if item.path in lost], keeping)
+    later = {outcome.path: outcome for outcome in again}
+    return [_told(outcome, later[outcome.path]) if outcome.path in lost else outcome for outcome in outcomes]
+
+
+def _told(first: SendOutcome, second: SendOutcome) -> SendOutcome:
+    """Return the outcome of the second try; where that failed, too, the first may have brought the object there."""
+    if first.unanswered and not second.accepted:
+        return replace(second, unanswered=True, withheld=False)
+    return second
+
+
+def _send_over_new(call: Call, items: Sequence[_Item], keeping: Keeping) -> list[SendOutcome]:
+    """Open an association for these and later objects, and send."""
+    kinds = frozenset(item.kind for item in items)
+    if len(kinds | keeping.kinds) <= MAXIMUM_CONTEXTS:
+        kinds |= keeping.kinds
+    opened = KeptAssociation.open(call, kinds)
+    if isinstance(opened, NoAssociation) and opened.for_now:
+        time.sleep(keeping.idle_seconds)  # another process of ours may keep the peer's last place that long
+        opened = KeptAssociation.open(call, kinds)
+    if isinstance(opened, NoAssociation):
+        return _nobody_there(items, opened)
+    return _send_over(opened, items, keeping)[0]
+
+
+def _send_over(kept: KeptAssociation, items: Sequence[_Item], keeping: Keeping) -> tuple[list[SendOutcome], bool]:
+    """Send, then keep the association where all went well; also say whether the peer ended it or it was lost."""
+    if not kept.begin():
+        kept.release()
+        return [_withheld(item) for item in items], True
+    try:
+        outcomes = _send_until_unanswered(kept.association, items)
+    finally:
+        ended = kept.finish()
+    refused = {outcome.path for outcome in outcomes if outcome.status is None and outcome.permanent}
+    if not ended and all(outcome.accepted or outcome.path in refused for outcome in outcomes):
+        keeping.keeper.keep(kept, keeping.idle_seconds)
+    else:
+        kept.release()
+    return outcomes, ended
+
+
+def _nobody_there(items: Sequence[_Item], why: NoAssociation) -> list[SendOutcome]:
+    return [SendOutcome(item.path, None, str(why), False, permanent=False, unreachable=True) for item in items]
 
 
 def _send_until_unanswered(association: Association, items: Sequence[_Item]) -> list[SendOutcome]:
@@ -144,11 +212,9 @@ def _withheld(item: _Item) -> SendOutcome:
 
 
 def _send_one(association: Association, item: _Item) -> SendOutcome:
-    accepted_kinds = {
-        (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
-    }
-    if (item.sop_class_uid, item.transfer_syntax_uid) not in accepted_kinds:
-        comment = f"peer does not accept {UID(item.sop_class_uid).name} in {UID(item.transfer_syntax_uid).name}"
+    if item.kind not in accepted_kinds(association):
+        sop_class_uid, transfer_syntax_uid = item.kind
+        comment = f"peer does not accept {UID(sop_class_uid).name} in {UID(transfer_syntax_uid).name}"
         return SendOutcome(item.path, None, comment, False, permanent=True)
     if not association.is_established or association.acse.is_aborted():  # the held thread cannot note an abort
         return _withheld(item)

@@ -53,6 +53,10 @@ class TlsFiles:
         _load(lambda: context.load_cert_chain(str(self.certificate), str(self.key)), self.certificate, self.key)
         return context
 
+    def stamps(self) -> list[tuple[int, int, int] | None]:
+        """Return what differs once one of the files was written or replaced."""
+        return [_stamp(path) for path in (self.certificate, self.key, self.ca)]
+
 
 class TlsFileError(OSError):
     """A TLS file cannot be used; the message names the file and what is wrong with it."""
@@ -123,13 +127,13 @@ class CurrentTls:
         """
         self._files = files
         self._lock = threading.Lock()
-        self._seen = self._look()
+        self._seen = files.stamps()
         self._context = files.context(server_side=True)
 
     def context(self) -> NotingContext:
         """Return the context for the next connection."""
         with self._lock:
-            if (now := self._look()) != self._seen:
+            if (now := self._files.stamps()) != self._seen:
                 self._seen = now
                 self._reload()
             return self._context
@@ -141,9 +145,6 @@ class CurrentTls:
             LOGGER.error("TLS goes on with the former certificate: %s %s", error.filename, error.strerror)
         else:
             LOGGER.info("TLS certificate loaded anew from %s", self._files.certificate)
-
-    def _look(self) -> list[tuple[int, int, int] | None]:
-        return [_stamp(path) for path in (self._files.certificate, self._files.key, self._files.ca)]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

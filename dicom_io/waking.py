@@ -53,6 +53,9 @@ PRIVATE_PARTS = (
 class WokenDul(DULServiceProvider):
     """An upper layer that waits for the network and its own side at once; made by giving an existing one this class."""
 
+    look_seconds = LOOK_SECONDS
+    """How long it waits at most."""
+
     def begin_waiting(self) -> None:
         """Take over, before the thread is started."""
         self._bell = Bell()
@@ -92,8 +95,7 @@ class WokenDul(DULServiceProvider):
 
     def _rest(self) -> float:
         """Wait until there is something to do; return how long to sleep then."""
-        if self.to_user_queue.queue and not self.assoc.dimse.msg_queue.queue:
-            self.assoc.dimse.msg_queue.put((None, None))  # as pynetdicom wakes who waits for an answer
+        self._pass_on()
         if self._kill_thread or self.to_provider_queue.queue or self.event_queue.queue:
             return 0.0
         connection = self.socket.socket if self.socket is not None else None
@@ -103,12 +105,17 @@ class WokenDul(DULServiceProvider):
             return 0.0
         try:
             awaited: list[Any] = [connection, self._bell.listening]
-            woken = select.select(awaited, [], [], LOOK_SECONDS)[0]
+            woken = select.select(awaited, [], [], self.look_seconds)[0]
         except (OSError, ValueError):  # the socket was closed meanwhile
             return UNSETTLED_SECONDS
         if self._bell.listening in woken:
             self._bell.hush()
         return 0.0
+
+    def _pass_on(self) -> None:
+        """Wake the association's thread for what its peer said."""
+        if self.to_user_queue.queue and not self.assoc.dimse.msg_queue.queue:
+            self.assoc.dimse.msg_queue.put((None, None))  # as pynetdicom wakes who waits for an answer
 
     def _holds_back(self) -> bool:
         """Say whether nothing is to be read now, whatever comes."""
@@ -118,6 +125,15 @@ class WokenDul(DULServiceProvider):
         """Say whether something was read from the network already and still has to be looked at."""
         pending = getattr(cast(Any, self.socket).socket, "pending", None)  # TLS has a buffer of its own
         return bool(pending and pending())
+
+
+class WokenRequestorDul(WokenDul):
+    """The same for an association that we asked for, from its connection on; no timer runs while it waits."""
+
+    look_seconds = 0.5
+
+    def _pass_on(self) -> None:
+        """Nothing: whoever asked for the association waits for the answer itself."""
 
 
 class WokenDimse(DIMSEServiceProvider):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 
 SUCCESS = bytes.fromhex("00000009 02000000 0000")
@@ -16,27 +17,36 @@ STORE_ANSWER = bytes.fromhex("00000001 02000000 0180")
 """(0000,0100) Command Field: C-STORE-RSP."""
 _BACKLOG = 20
 _READ_BYTES = 1 << 16
+_LOOK_SECONDS = 0.05
 
 
 class ArchiveLine:
     """Relays every connection to its port to the archive's port.
 
     `cut_after_bytes` closes a connection, both ways, once the sender has sent that much; `warn` answers stored objects
-    with a warning. Both count what they did.
+    with a warning. Both count what they did. `stall` leaves what is connected open and takes no more of it.
     """
 
     def __init__(self, archive_port: int) -> None:
         self._archive_port = archive_port
         self._server = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _READ_BYTES)  # else a stalled line takes megabytes
         self.port = int(self._server.getsockname()[1])
         self.warn = False
         self.cut_after_bytes: int | None = None
         self.warnings = 0
         self.cuts = 0
+        self._stalled: set[socket.socket] = set()
+        self._senders: set[socket.socket] = set()
         threading.Thread(target=self._accept, name="archive-line", daemon=True).start()
+
+    def stall(self) -> None:
+        """Take nothing more, without a word, from those connected now; at most one piece that is on its way."""
+        self._stalled = set(self._senders)
 
     def close(self) -> None:
         """Take no more connections."""
+        self._stalled = set()
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
@@ -56,10 +66,12 @@ class ArchiveLine:
         for end in (sender, archive):
             end.settimeout(None)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._senders.add(sender)
         back = threading.Thread(target=self._answers, args=(archive, sender), daemon=True)
         back.start()
         self._objects(sender, archive)
         back.join()
+        self._senders.discard(sender)
         sender.close()
         archive.close()
 
@@ -67,6 +79,8 @@ class ArchiveLine:
         passed = 0
         with suppress(OSError):
             while piece := sender.recv(_READ_BYTES):
+                while sender in self._stalled:
+                    time.sleep(_LOOK_SECONDS)
                 limit = self.cut_after_bytes
                 if limit is not None and passed + len(piece) >= limit:
                     archive.sendall(piece[: max(limit - passed, 0)])

@@ -58,6 +58,8 @@ class Orthanc:
     """Where the worker whose AE title is CXRAI listens."""
     script: str = ""
     """Lua."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of its configuration, beside or in place of those every test has."""
     http_port: int = field(default_factory=free_port)
     dicom_port: int = field(default_factory=free_port)
     _server: subprocess.Popen[bytes] | None = None
@@ -100,6 +102,7 @@ class Orthanc:
             "StableAge": 2,
             "OverwriteInstances": False,
             "DicomAssociationCloseDelay": 1,
+            **self.settings,
         }
 
     def know_worker(self, port: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
@@ -158,6 +159,36 @@ class StandInPacs:
 
     def _accepted(self, event: Event) -> None:
         self.associations += 1
+
+
+class WatchedPacs(StandInPacs):
+    """A stand-in that knows which associations are open, and how those that are not ended."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.open: list[Association] = []
+        self.most_open = 0
+        self.released = self.aborted = 0
+        self._handlers += [
+            (evt.EVT_ESTABLISHED, self._note_open),
+            (evt.EVT_RELEASED, self._note_released),
+            (evt.EVT_ABORTED, self._note_aborted),
+            (evt.EVT_CONN_CLOSE, self._note_closed),
+        ]
+
+    def _note_open(self, event: Event) -> None:
+        self.open.append(event.assoc)
+        self.most_open = max(self.most_open, len(self.open))
+
+    def _note_released(self, event: Event) -> None:
+        self.released += 1
+
+    def _note_aborted(self, event: Event) -> None:
+        self.aborted += 1
+
+    def _note_closed(self, event: Event) -> None:
+        if event.assoc in self.open:
+            self.open.remove(event.assoc)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from benches import dicom_bytes
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, computed_radiograph, write_dicom
-from peers import StandInPacs, running_pacs
+from peers import StandInPacs, WatchedPacs
 from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, RLELossless, generate_uid
 from services import free_port, wait_for_port
@@ -29,11 +29,16 @@ DATABASE = "cxr_end_to_end"
 OBJECTS = 1 + len(FLAGGED)
 """One report and one picture per flagged finding."""
 
+KEPT_LONG = {"keep_open_seconds": 30.0}
+"""Longer than the worker takes to stop."""
+
 
 @pytest.fixture(scope="module")
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
+def pacs() -> Iterator[WatchedPacs]:
+    started = WatchedPacs()
+    started.start()
+    yield started
+    started.stop()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def empty_postgresql_url(postgres_url: str) -> Iterator[str]:
 @pytest.fixture(
     scope="module", params=[pytest.param("sqlite and files", marks=pytest.mark.slow), "postgresql and redis"]
 )
-def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, pacs: WatchedPacs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     urls = {}
     if request.param != "sqlite and files":
@@ -61,7 +66,7 @@ def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: py
         listen_port=free_port(),
         worklist_port=free_port(),
         bundles={"default": write_test_bundle(folder / "bundle").folder},
-        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
+        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port, **KEPT_LONG}],
         **urls,
         **QUICK,
     )
@@ -71,12 +76,15 @@ def site(request: pytest.FixtureRequest, pacs: StandInPacs, tmp_path_factory: py
     try:
         whole = running.start_listening(("up",))
         yield running
+        kept_open = list(pacs.open)
         whole.terminate()
         whole.wait(60)
     finally:
         running.stop()
     assert whole.returncode == 0, "a clean stop has exit status 0"
     assert heartbeats(running) == {}, "processes that ended on purpose are not missed"
+    wait_until(lambda: not pacs.open, "end of the associations that were kept open", 5)
+    assert all(association.is_released for association in kept_open), "they are released in order"
 
 
 def heartbeats(site: Site) -> dict[str, str]:

@@ -106,3 +106,7 @@ def _leave(**_signal: Any) -> None:
         _watchdogs.pop().stop()
     while _heartbeats:
         _heartbeats.pop().stop()
+    if DELIVERY_QUEUE in set(app.amqp.queues.consume_from):
+        from worker.sending.post_office import close_post_office
+
+        close_post_office()

@@ -1,4 +1,4 @@
-"""From the outbox to the PACS: one association per study and destination, backoff, other report classes, plain states.
+"""From the outbox to the PACS: a study over one association for each destination, backoff, older classes, plain states.
 
 What a destination answers is judged as in PS3.4 B.2.3 and by what real archives mean by it: 0x0000 and 0xBxxx are
 stored; out of resources (0xA7xx), aborts and timeouts are tried again for ever, with doubling waits; everything else
@@ -29,6 +29,7 @@ from worker.sending.archive_identity import settle_identity
 from worker.sending.commitment import due_commitment_destinations
 from worker.sending.commitment_request import ask_for_commitment
 from worker.sending.hl7_delivery import announce
+from worker.sending.keeping import keeping_for
 from worker.sending.last_look import contradiction, owner_of
 from worker.sending.notification_rows import due_channels
 from worker.sending.notifying import notify
@@ -152,7 +153,8 @@ def _send(
     if isinstance(destination, Hl7Destination):
         outcomes = announce(destination, paths)
     else:
-        outcomes = send(destination.peer(), paths, settings.ae_title, office.patience())
+        keeping = keeping_for(destination, office.keeper)
+        outcomes = send(destination.peer(), paths, settings.ae_title, office.patience(), keeping)
     return dropped + [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
 
 
@@ -223,6 +225,8 @@ def _reissue(
 
 def _may_be_there(outcome: SendOutcome) -> bool:
     """Return whether the destination may have kept what it did not confirm: it was offered, and no answer came."""
+    if outcome.unanswered:  # on one association at least
+        return True
     return not outcome.unreachable and not outcome.withheld and outcome.status is None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from dicom_io.association_client import ScuSettings
+from dicom_io.association_keeper import AssociationKeeper
 from dicom_io.instance_store import InstanceStore
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
@@ -22,6 +23,8 @@ class PostOffice:
     sessions: SessionFactory
     results: InstanceStore
     worker_name: str
+    keeper: AssociationKeeper | None = None
+    """Keeps associations open between two deliveries; None opens one for each."""
 
     @property
     def reading(self) -> SessionFactory:
@@ -46,10 +49,16 @@ class PostOffice:
 def open_post_office(settings: Settings) -> PostOffice:
     """Connect and open the store of results for deliveries."""
     sessions = session_factory(open_engine(settings.effective_database_url))
-    return PostOffice(settings, sessions, InstanceStore(settings.results_dir), worker_name())
+    return PostOffice(settings, sessions, InstanceStore(settings.results_dir), worker_name(), AssociationKeeper())
 
 
 @cache
 def post_office() -> PostOffice:
     """Return this process's post office, opened at the first call."""
     return open_post_office(configured_settings())
+
+
+def close_post_office() -> None:
+    """Release the associations that this process keeps open, if it has sent anything."""
+    if post_office.cache_info().currsize and (keeper := post_office().keeper):
+        keeper.release_all()

@@ -90,6 +90,10 @@ class Destination(BaseModel):
     host and port, unless it answers on the association of the request."""
     commitment_wait_seconds: float = Field(3.0, ge=0, le=60)
     """How long the association of a request stays open for an answer on it."""
+    keep_open_seconds: float = Field(3.0, ge=0, le=30)
+    """How long an association stays open after a delivery for the next one of the same process; it is released at the
+    latest a minute after it was opened. 0 = one association for each study. With ``storage_commitment`` or
+    ``refresh_identity``, which need associations of their own beside it, it is always 0."""
     refresh_identity: bool = False
     """True asks the PACS by C-FIND, right before results go there, whose study it is and which order it answers; where
     it says otherwise the results are issued again, and a study it does not know yet is waited for. At most one."""

@@ -118,6 +118,22 @@ def test_a_half_written_message_is_not_seen(make_settings: Callable[..., Setting
     assert waiting("routine") == [UID]
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 300, b'{"body": "W1si', b"\xff\xfe"])
+def test_what_a_power_cut_leaves_of_a_message_is_dropped_and_the_next_one_read(
+    make_settings: Callable[..., Settings], left: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Celery's worker ended of the first, and of each that was left once more."""
+    settings = make_settings()
+    configure(settings)
+    messages: Path = Path(celery_settings(settings)["broker_transport_options"]["data_folder_in"])
+    for number in range(2):
+        (messages / f"0000000000000000000{number}_x.routine.msg").write_bytes(left)
+    ring_triage(UID, "routine")
+    assert waiting("routine") == [UID]
+    assert list(messages.iterdir()) == []
+    assert "the sweeper rings again" in caplog.text
+
+
 def test_redis_hands_nothing_out_twice_while_a_task_may_still_run() -> None:
     assert VISIBILITY_TIMEOUT_SECONDS > HARD_TIME_LIMIT_SECONDS
 

@@ -7,6 +7,7 @@ put right here.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -21,6 +22,8 @@ from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 
 from worker.queue.folder_bell import FolderBell
+
+logger = logging.getLogger(__name__)
 
 URGENT_QUEUE = "stat"
 LONGEST_URGENT_STREAK = 4
@@ -93,7 +96,10 @@ class Channel(filesystem.Channel):
             raise ChannelError(f"cannot write a message into {folder}: {error.strerror}") from error
 
     def _get(self, queue: Any, timeout: Any = None) -> Any:
-        """Return the oldest message, renamed first so that no other reader has it, too; raise ``Empty`` without one."""
+        """Return the oldest message that can be read; raise ``Empty`` without one.
+
+        It is renamed first, so that no other reader has it, too.
+        """
         folder = Path(self.data_folder_in)
         for message in sorted(folder.glob(f"*.{queue}.msg")):  # names begin with the time
             taken = message.with_name(message.name + TAKEN_SUFFIX)
@@ -103,7 +109,10 @@ class Channel(filesystem.Channel):
                 continue
             payload = taken.read_bytes()
             taken.unlink()
-            return loads(payload)  # type: ignore[no-untyped-call]  # kombu's
+            try:
+                return loads(payload)  # type: ignore[no-untyped-call]  # kombu's
+            except ValueError:  # what a power cut leaves of a message, which is not fsynced; Celery would end of it
+                logger.warning("a message of the queue %s cannot be read and is gone; the sweeper rings again", queue)
         raise Empty
 
     def basic_ack(self, delivery_tag: Any, multiple: Any = False) -> None:

@@ -16,6 +16,7 @@ from suitability_checks import always
 
 from model.suitability import OUTPUTS, Verdict
 from worker.arrival.completion import queue_run
+from worker.arrival.selection_rules import selection_rules
 from worker.care.check import check_everything
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.states import RunTrigger
@@ -175,3 +176,13 @@ def test_the_configuration_check_names_a_bundle_that_checks_no_pictures(bench_of
 
 def test_every_output_has_words_of_its_own() -> None:
     assert len({verdict.words for verdict in Verdict}) == len(Verdict) == len(OUTPUTS) + 1
+
+
+def test_a_bundle_that_could_not_be_read_once_is_looked_at_again_for_the_next_image(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """A listener without a file descriptor left had the tags alone decide until somebody started it anew."""
+    settings = make_settings(bundles={"default": tmp_path / "bundle"})
+    assert not selection_rules(settings, "PACS").image_decides
+    write_test_bundle(tmp_path / "bundle", check=always(Verdict.FRONTAL))
+    assert selection_rules(settings, "PACS").image_decides

@@ -11,10 +11,9 @@ from PIL import Image, ImageDraw
 
 from dicom_io.attention import CONTOUR_LEVEL
 from dicom_io.lettering import AMBER, GREY, WHITE, fitting_font, fitting_text
-from dicom_io.reporting import DEMONSTRATION_NOTICE, NOT_FOR_DIAGNOSTIC_USE
+from dicom_io.reporting import DEMONSTRATION_NOTICE, OVERLAY_NOTICE
 from dicom_io.tint import tinted
 
-NOTICE = f"AI OVERLAY - {NOT_FOR_DIAGNOSTIC_USE}"
 ATTENTION_NOT_EXTENT = "colour = model attention, not lesion extent"
 LEGEND_TYPES = 3
 """Height of the legend in sizes of its type."""
@@ -33,7 +32,7 @@ def banner_lines(headline: str, model: str, type_px: int, *, demonstration: bool
     """Return the lines of a banner: the headline, what the picture must not be used for, the model."""
     return [
         (headline, round(1.55 * type_px), WHITE),
-        (NOTICE, type_px, AMBER),
+        (OVERLAY_NOTICE, type_px, AMBER),
         *([(DEMONSTRATION_NOTICE, type_px, AMBER)] if demonstration else []),
         (model, round(0.85 * type_px), GREY),
     ]

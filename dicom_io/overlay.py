@@ -69,9 +69,14 @@ def caption_of(report: Report, finding: ReportedFinding) -> Caption:
     """Return the caption of one finding of a report."""
     return Caption(
         headline=f"{report.priority}  {display_name(finding.label)} {finding.percent} %",
-        model=f"{report.algorithm.name} {report.algorithm.version}, threshold {100 * finding.threshold:.0f} %",
+        model=f"{report.algorithm.name} {report.algorithm.version}, threshold {_percent(finding.threshold)} %",
         demonstration=report.demonstration,
     )
+
+
+def _percent(threshold: float) -> str:
+    """Return it as the worklist says it: one decimal below ten, where thresholds of rare findings lie."""
+    return f"{100 * threshold:.{0 if threshold >= 0.0995 else 1}f}"
 
 
 def draw_overlay(

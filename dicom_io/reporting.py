@@ -14,6 +14,7 @@ PRIORITIES = ("STAT", "URGENT", "ROUTINE")
 """Triage levels of a study; ROUTINE means "nothing flagged", never "normal"."""
 
 NOT_FOR_DIAGNOSTIC_USE = "NOT FOR DIAGNOSTIC USE"
+OVERLAY_NOTICE = f"AI OVERLAY, NOT A MEDICAL DEVICE - {NOT_FOR_DIAGNOSTIC_USE}"
 DEMONSTRATION_NOTICE = "DEMONSTRATION MODEL - NOT FOR DIAGNOSTIC USE"
 """Stands in every object and on every picture made with a demonstration bundle."""
 

@@ -23,7 +23,7 @@ from dicom_io.origin import add_origin, result_uid
 from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER, MANUFACTURER_MODEL_NAME
 from dicom_io.reporting import (
     DEMONSTRATION_NOTICE,
-    NOT_FOR_DIAGNOSTIC_USE,
+    OVERLAY_NOTICE,
     InvalidReportError,
     Report,
     ReportedFinding,
@@ -195,7 +195,7 @@ def _add_derivation(dataset: Dataset, sources: Sequence[Dataset], report: Report
         f"Class activation map for {words.subject} of {report.algorithm.name} "
         f"{report.algorithm.version}, blended over the source image; not for diagnostic use"
     )
-    notice = DEMONSTRATION_NOTICE if report.demonstration else f"AI OVERLAY - {NOT_FOR_DIAGNOSTIC_USE}"
+    notice = DEMONSTRATION_NOTICE if report.demonstration else OVERLAY_NOTICE
     dataset.ImageComments = f"{words.comment}. {notice}"
 
 

@@ -154,9 +154,7 @@ def load_bundle(path: Path) -> Bundle:
 
 def _load(path: Path) -> Bundle:
     if not path.exists():
-        raise BundleError(
-            f"model bundle {path} does not exist; set `bundles` in the configuration to a bundle's folder"
-        )
+        raise BundleError(f"model bundle {path} does not exist; name the folder or the .zip file of one")
     if path.is_file():
         try:
             path = unpack(path)

@@ -144,7 +144,7 @@ def test_a_pickle_in_place_of_the_weights_is_refused(bundle: Bundle) -> None:
 
 
 def test_a_missing_folder_and_a_folder_without_bundle_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="does not exist; set `bundles` in the configuration"):
+    with pytest.raises(BundleError, match="does not exist; name the folder"):
         load_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match=r"has no bundle\.json; name the folder that holds it"):
         load_bundle(tmp_path)

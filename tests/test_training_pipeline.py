@@ -158,6 +158,7 @@ def test_drawing_and_preparing_pictures_loads_no_pytorch() -> None:
         ((), 2, "--data"),
         (("--data", "{folder}"), 1, "Data_Entry_2017"),
         (("--data", "{folder}", "--recipe", "resnet"), 1, "known: densenet121, densenet121-448"),
+        (("--data", "{folder}", "--init", "{folder}/none.pth"), 1, "none.pth: no such file"),  # before the data
     ],
 )
 def test_refusals_are_one_sentence_and_an_exit_status(

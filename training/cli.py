@@ -12,7 +12,7 @@ from rich.console import Console
 
 from training.commands.groups import CommandGroup
 
-app = typer.Typer(cls=CommandGroup, add_completion=False, invoke_without_command=True, help=__doc__)
+app = typer.Typer(cls=CommandGroup, add_completion=False, invoke_without_command=True)
 _console = Console(stderr=True)
 _EXTRA_MODULES = ("matplotlib", "pandas", "pyarrow", "sklearn")
 """What the worker runs without; the extra ``training`` of the package brings them."""
@@ -46,7 +46,10 @@ def train(
         bool, typer.Option("--rebuild-cache", help="Replace a cache that was made with other settings.")
     ] = False,
 ) -> None:
-    """Train on a folder and write a model bundle with its report. Run it again to continue after an interruption."""
+    """Train on a folder and write a model bundle with its report. Run it again to continue after an interruption.
+
+    NOT A MEDICAL DEVICE: what it writes is for research and evaluation. docs/recipes.md says how to choose a recipe.
+    """
     if context.invoked_subcommand is not None:
         return
     if data is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from training.conclusion import conclude
 from training.fitting.checkpoint import load_checkpoint
-from training.fitting.initial import initial_network
+from training.fitting.initial import initial_network, require_init_file
 from training.fitting.member import train_member
 from training.material import DataChoices
 from training.parallel import Team, TrainingInterruptedError, launched_membership, launched_team, run_team
@@ -30,6 +30,8 @@ def run_pipeline(
     ------
     LayoutError, CacheError, RecipeError, InitError, CheckpointError, TrainingFailedError, TrainingInterruptedError
     """
+    if init_file is not None:
+        require_init_file(init_file, recipe.architecture)
     launched = launched_team()
     if launched is None:
         prepared = prepare(choices, out, recipe, init_file, processes)

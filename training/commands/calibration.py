@@ -109,6 +109,7 @@ def calibrate(
         raise LeakError("thresholds chosen on the test list leave nothing to test them on; take another --part")
     require_untrained(old, radiographs, part_names(radiographs, chosen, old))
     choices = CalibrationChoices(method.value, _rule(rule), _rules(rule_for), _prevalence(prevalence))
+    truth = adjudicated_labels(labels)
     options = (bundle, data, out, cache)
     fitted_on = subject_of(*options, chosen, SeenPolicy.MARK, allow_missing=allow_missing)
     facts = recalibrated(old, radiographs, fitted_on.predictions, choices)
@@ -116,7 +117,7 @@ def calibrate(
     tested = subject_of(*options, PartName.TEST, SeenPolicy.REFUSE, allow_missing=allow_missing)
     require_separate_patients(radiographs, {"calibration": fitted_on.names, "test": tested.names})
     judged = replace(tested.judged, predictions=with_calibration(tested.predictions, facts.calibration))
-    assessment = assess(judged, facts.operating_points, Resampling(samples, seed), adjudicated_labels(labels))
+    assessment = assess(judged, facts.operating_points, Resampling(samples, seed), truth)
     new = write_recalibrated(old, facts, radiographs, fitted_on.names, assessment, to)
     _report(new, assessment, tested, out)
     grids = [

@@ -74,11 +74,11 @@ def evaluate(
     error, the bundle's operating points as they do here, accuracy beside that of never flagging anything, and published
     figures where they were measured on exactly these pictures. Writes evaluation.json and the predictions.
     """
+    truth = adjudicated_labels(labels)
     subject = subject_of(model, data, out, cache, part, seen, allow_missing=allow_missing)
     resampling, judged = Resampling(samples, seed), subject.judged
     figures = evaluate_judged(judged, subject.points, resampling)
     beside = side_by_side(subject.names)
-    truth = adjudicated_labels(labels)
     second = truth and evaluate_adjudicated(subject.predictions, judged.examples.targets, truth, resampling)
     with writing_to(out):
         write_predictions(subject.predictions, out / f"predictions.{predictions.value}")

@@ -50,8 +50,9 @@ def report(
     Writes report.html (one file, pictures inside), MODEL_CARD.md for a bundle, evaluation.json and predictions.csv. The
     bundle itself stays as it is.
     """
+    truth = adjudicated_labels(labels)
     subject = subject_of(model, data, out, cache, part, seen, allow_missing=allow_missing)
-    assessment = assess(subject.judged, subject.points, Resampling(samples, seed), adjudicated_labels(labels))
+    assessment = assess(subject.judged, subject.points, Resampling(samples, seed), truth)
     notes = (*page_words(subject)["notes"], assessment.evaluation.summary)
     material = ReportMaterial(subject.title, subject.demonstration, notes, assessment, subject.cache)
     with writing_to(out):

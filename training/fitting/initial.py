@@ -117,6 +117,17 @@ def _bundle_at(path: Path) -> Bundle | None:
         raise InitError(f"--init {path}: {error}") from error
 
 
+def require_init_file(path: Path, architecture: str) -> None:
+    """Refuse weights to start from that are not there, before a picture is looked at.
+
+    Raises
+    ------
+    InitError
+    """
+    if not path.is_dir():
+        _existing(path, architecture)
+
+
 def _existing(path: Path, architecture: str) -> Path:
     if not path.is_file():
         raise InitError(

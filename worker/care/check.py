@@ -137,7 +137,7 @@ def _bundle(settings: Settings, name: str) -> str:
     try:
         bundle, other_precision = load_served_bundle(settings, name)
     except BundleError as error:
-        raise CheckFailed(str(error)) from error
+        raise CheckFailed(f"{error} (bundles.{name} in the configuration)") from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
         raise CheckFailed(
             f"{bundle.name} {bundle.model_version} is a demonstration, refused outside the demo; "

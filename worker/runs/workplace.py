@@ -127,7 +127,7 @@ def _checked_bundle(settings: Settings, name: str) -> Bundle:
     try:
         bundle, other_precision = load_served_bundle(settings, name)
     except BundleError as error:
-        raise BundleUnusable(name, str(error)) from error
+        raise BundleUnusable(name, f"{error} (bundles.{name} in the configuration)") from error
     if bundle.demonstration and not settings.allow_demonstration_bundle:
         cause = (
             f"{bundle.name} is a demonstration and may not analyse patients;"
@@ -149,7 +149,7 @@ def _policy(settings: Settings, name: str, bundle: Bundle) -> Policy:
     try:
         return Policy.of_bundle(bundle, settings.thresholds)
     except ValueError as error:
-        raise BundleUnusable(name, str(error)) from error
+        raise BundleUnusable(name, f"{error} (bundles.{name} in the configuration)") from error
 
 
 def open_workplace(settings: Settings) -> Workplace:

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
-_ITEM = 0xFFFEE000
+_ITEM_GROUP = 0xFFFE
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
-_LONG_LENGTH = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-_SHORT_LENGTH = (
-    *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"),
-    *(b"ST", b"TM", b"UI", b"UL", b"US"),
+_LONG_LENGTH = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"),
 )
+_SHORT_LENGTH = frozenset(
+    (
+        *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL"),
+        *(b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
+    )
+)
+_HEAD = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
+"""Tag, and representation and length where those are stated in short; by whether it is little endian."""
+_LENGTH = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 MAXIMUM_NESTING = 64
 """Sequences inside sequences; real objects stay below ten."""
 _LAST_GROUP_OF_IDENTITY = 0x0008
@@ -94,18 +101,16 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool) -
 
 
 def _read(encoded: bytes | memoryview, position: int, implicit: bool, little_endian: bool) -> _Element:
-    order = "<" if little_endian else ">"
-    group, number = struct.unpack_from(order + "HH", encoded, position)
+    group, number, representation, length_bytes = _HEAD[little_endian].unpack_from(encoded, position)
     tag = group << 16 | number
-    representation = b"" if group == 0xFFFE else bytes(encoded[position + 4 : position + 6])
-    if not implicit and representation in _SHORT_LENGTH:
-        (length_bytes,) = struct.unpack_from(order + "H", encoded, position + 6)
-        return _Element(tag, representation, length_bytes, position + 8)
-    if not implicit and representation in _LONG_LENGTH:
-        if len(encoded) - position < 12:
-            raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends in the head of an element")
-        (length_bytes,) = struct.unpack_from(order + "I", encoded, position + 8)
-        return _Element(tag, representation, length_bytes, position + 12)
+    if not implicit and group != _ITEM_GROUP:
+        if representation in _SHORT_LENGTH:
+            return _Element(tag, representation, length_bytes, position + 8)
+        if representation in _LONG_LENGTH:
+            if len(encoded) - position < 12:
+                raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends in the head of an element")
+            (length_bytes,) = _LENGTH[little_endian].unpack_from(encoded, position + 8)
+            return _Element(tag, representation, length_bytes, position + 12)
     # implicit VR, items and delimiters, and the implicit elements some senders mix into explicit data sets
-    (length_bytes,) = struct.unpack_from(order + "I", encoded, position + 4)
+    (length_bytes,) = _LENGTH[little_endian].unpack_from(encoded, position + 4)
     return _Element(tag, b"", length_bytes, position + 8)

@@ -75,9 +75,7 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
     little_endian = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
     head, later = _head_and_later_bytes(encoded, implicit, little_endian, whole=whole)
     try:
-        header = read_dataset(
-            BytesIO(head), implicit, little_endian, stop_when=lambda tag, vr, length: tag > LAST_HEADER_TAG
-        )
+        header = read_dataset(BytesIO(head), implicit, little_endian)
     except PARSE_ERRORS as error:
         raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
     if later:

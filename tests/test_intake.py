@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,19 @@ def test_the_same_bytes_again_change_nothing(intake: Intake, sessions: SessionFa
     assert (after.due_at, after.last_received_at) == (before.due_at, before.last_received_at)
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == 1
+
+
+def test_a_lost_file_is_healed_by_the_same_bytes_also_where_an_earlier_version_kept_it_elsewhere(
+    intake: Intake, sessions: SessionFactory, settings: Settings
+) -> None:
+    dataset = chest_radiograph()
+    take(intake, dataset)
+    with sessions.begin() as session:
+        image = session.scalars(select(Instance)).one()
+        image.path = f"{dataset.StudyInstanceUID}/{dataset.SOPInstanceUID}/{image.sha256[:16]}.dcm"
+    take(intake, dataset)
+    (image,) = instances_of(sessions, dataset)
+    assert hashlib.sha256((settings.instances_dir / image.path).read_bytes()).hexdigest() == image.sha256
 
 
 def test_other_bytes_under_the_same_uid_become_a_version_that_is_analysed(

@@ -21,7 +21,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import StoredFile
 from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
@@ -79,7 +78,8 @@ class Reception:
         known = _newest_version(session, received) if remarkable else None
         if known is not None and known.sha256 == arrival.stored.sha256:
             if known.deleted_at is not None:
-                self._restore(session, study, known, arrival.stored, now)
+                self._restore(session, study, known, now)
+            known.path = arrival.stored.path  # earlier versions kept it elsewhere, and there it may be gone
             return
         verdict = _judge(session, arrival, remarkable=remarkable)
         if known is not None:
@@ -99,9 +99,9 @@ class Reception:
         if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or is_unanswered(study)):
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 
-    def _restore(self, session: Session, study: Study, known: Instance, stored: StoredFile, now: datetime) -> None:
+    def _restore(self, session: Session, study: Study, known: Instance, now: datetime) -> None:
         """Keep an image anew that retention had deleted; it was judged before, and nothing is made twice of it."""
-        known.path, known.deleted_at, known.restored_at = stored.path, None, now
+        known.deleted_at, known.restored_at = None, now
         study.images_deleted_at = None
         if is_owed(session, study):  # a correction that could not be carried without it
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)

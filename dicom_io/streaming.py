@@ -21,6 +21,7 @@ import socket
 import ssl
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -43,6 +44,8 @@ LOGGER = logging.getLogger(__name__)
 STEP_BYTES = 1 << 20
 MAXIMUM_WAITING = 8
 """Requests of one association that wait for their turn; meanwhile nothing more is read from it."""
+_IDLE_BUFFERS: deque[memoryview] = deque(maxlen=8)
+"""Of associations that have ended: new memory for each costs as much as opening one."""
 LOOK_SECONDS = 0.02
 """How long one turn waits for more of a data set before it looks after everything else."""
 
@@ -167,6 +170,14 @@ class StreamingDul(WokenDul):
         self._unread = False
         """Whether what the socket holds was never looked at; else it is the beginning of something."""
         self.begin_waiting()
+
+    def run(self) -> None:
+        """Serve the association in this thread, and leave the buffers to another one."""
+        super().run()
+        if self._hashing is not None:
+            wait([self._hashing])
+        _IDLE_BUFFERS.extend(buffer for buffer in (self._buffer, self._other_buffer) if buffer is not None)
+        self._buffer = self._other_buffer = None
 
     def _holds_something(self) -> bool:
         return bool(cast(HoldingSocket, self.socket).held) or super()._holds_something()
@@ -302,7 +313,7 @@ class StreamingDul(WokenDul):
         hashing = sink.append(values)
         if self._hashing is not None:
             wait([self._hashing])
-        self._buffer, self._other_buffer = self._other_buffer or _new_buffer(), self._buffer
+        self._buffer, self._other_buffer = self._other_buffer or _some_buffer(), self._buffer
         self._hashing = hashing
 
     def _require_haste(self) -> None:
@@ -316,7 +327,7 @@ class StreamingDul(WokenDul):
         None where nothing has arrived; then what is held stays held.
         """
         if self._buffer is None:
-            self._buffer = _new_buffer()
+            self._buffer = _some_buffer()
         held_bytes = min(len(transport.held), STEP_BYTES)
         count = 0 if self._unread else transport.read_into(self._buffer[held_bytes:])
         if count is None or not (count or self._unread):
@@ -398,8 +409,12 @@ class StreamingDul(WokenDul):
             self._run = FragmentRun(head, value_bytes, STEP_BYTES)
 
 
-def _new_buffer() -> memoryview:
-    return memoryview(bytearray(STEP_BYTES))
+def _some_buffer() -> memoryview:
+    """Return a buffer of `STEP_BYTES` with whatever was in it before."""
+    try:
+        return _IDLE_BUFFERS.pop()
+    except IndexError:
+        return memoryview(bytearray(STEP_BYTES))
 
 
 def _acknowledge_at_once(connection: socket.socket) -> None:

@@ -182,6 +182,18 @@ def test_what_comes_in_a_row_is_stored_and_hashed_as_it_was_sent(start, receiver
     assert stored.sha256 == hashlib.sha256(content).hexdigest()
 
 
+def test_one_association_leaves_its_buffers_to_the_next(start, receiver) -> None:
+    scp = start()
+    streaming._IDLE_BUFFERS.clear()
+    for number in range(3):
+        dataset = chest_radiograph(PixelData=bytes([number]) * 3_000_000)
+        store_one(scp, dataset)
+        wait_until(lambda: len(streaming._IDLE_BUFFERS) == 2)
+        content = receiver.store.open_path(receiver.files[-1].path).read_bytes()
+        assert content.endswith(encode(dataset))
+        assert receiver.files[-1].sha256 == hashlib.sha256(content).hexdigest()
+
+
 @given(
     left=st.integers(0, 10),
     values=st.lists(st.binary(min_size=10, max_size=10), max_size=6),

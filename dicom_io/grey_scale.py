@@ -141,7 +141,7 @@ def _single(dataset: Dataset, keyword: str, default: float) -> float:
         return default
     found = numbers(dataset, keyword)
     if not found:
-        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"{keyword} is no number")
+        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"{keyword} is not a number")
     return found[0]
 
 

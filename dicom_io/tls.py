@@ -69,7 +69,7 @@ def _load(load: Callable[[], None], *paths: Path) -> None:
             path.open("rb").close()
         load()
     except ssl.SSLError as error:
-        words = f"is no usable PEM file or does not fit its key ({in_words(error)})"
+        words = f"is not a usable PEM file or does not fit its key ({in_words(error)})"
         raise TlsFileError(0, words, str(paths[0])) from None
     except OSError as error:
         raise TlsFileError(error.errno, error.strerror or type(error).__name__, str(error.filename)) from None

@@ -148,7 +148,7 @@ class BundleFacts:
         self._require_known_input()
         trained = {label for label, is_trained in zip(LABELS, self.trained, strict=True) if is_trained}
         if strange := sorted(set(self.reported_only) - trained):
-            raise ValueError(f"reported_only holds {strange[0]}, which is no trained label")
+            raise ValueError(f"reported_only holds {strange[0]}, which is not a trained label")
         if (flagging := trained - set(self.reported_only)) != set(self.operating_points):
             besides = " that are not in reported_only" if self.reported_only else ""
             raise ValueError(

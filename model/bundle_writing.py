@@ -21,7 +21,9 @@ def require_replaceable(path: Path) -> None:
     if path.is_dir() and ((path / DESCRIPTION_FILE).is_file() or not any(path.iterdir())):
         return
     if path.exists():
-        raise BundleError(f"{path} is there already and is no model bundle; name another folder, nothing was written")
+        raise BundleError(
+            f"{path} is there already and is not a model bundle; name another folder, nothing was written"
+        )
 
 
 def replace_folder(path: Path, contents: Mapping[str, bytes], verify: Callable[[Path], object]) -> None:

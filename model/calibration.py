@@ -42,7 +42,7 @@ class Calibration:
     def _curves_rise(self) -> Self:
         for label, curve in self.corners.items():
             if label not in LABELS:
-                raise ValueError(f"corners: {label} is no label; labels are {', '.join(LABELS)}")
+                raise ValueError(f"corners: {label} is not a label; labels are {', '.join(LABELS)}")
             if any(left[0] >= right[0] or left[1] > right[1] for left, right in pairwise(curve)):
                 raise ValueError(f"corners of {label} must rise, in logit and in probability")
         if self.corners and self.kind != "isotonic":

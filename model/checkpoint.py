@@ -137,7 +137,7 @@ def _load(path: Path) -> object:
             return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = _UNSUPPORTED.search(str(error))
-        what = f"holds {found[1][:100]}, which is no tensor," if found else "holds more than tensors"
+        what = f"holds {found[1][:100]}, which is not a tensor," if found else "holds more than tensors"
         raise CheckpointError(
             f"{path} {what} or is no PyTorch file; save its state_dict() where it was made"
         ) from error
@@ -175,7 +175,7 @@ def _unwrapped(content: object, path: Path) -> tuple[Mapping[str, torch.Tensor],
 
 def _dense(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
     if tensor.layout != torch.strided or tensor.dtype not in _FLOATS or tensor.device.type != "cpu":
-        raise CheckpointError(f"{path}: {name} is no dense tensor of floating-point numbers")
+        raise CheckpointError(f"{path}: {name} is not a dense tensor of floating-point numbers")
     return tensor
 
 

@@ -40,7 +40,7 @@ def _calibration_line(facts: BundleFacts) -> str:
     if facts.calibration.op_threshs is not None:
         return (
             "Not calibrated: the numbers are torchxrayvision's normalised outputs (op_norm), 0.5 at the authors' "
-            "operating threshold. They are no probabilities. Fit calibration and thresholds on local data before use."
+            "operating threshold. They are not probabilities. Fit calibration and thresholds on local data before use."
         )
     return (
         "Not calibrated, and every threshold is 0.5 because none was chosen: fit calibration and thresholds on local "

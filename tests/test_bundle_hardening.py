@@ -45,7 +45,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     documents = tmp_path / "documents"
     documents.mkdir()
     (documents / "thesis.txt").write_text("years of work")
-    with pytest.raises(BundleError, match="documents is there already and is no model bundle"):
+    with pytest.raises(BundleError, match="documents is there already and is not a model bundle"):
         model_factories.bundle(documents)
     assert (documents / "thesis.txt").read_text() == "years of work"
     assert [path.name for path in tmp_path.iterdir()] == ["documents"]
@@ -53,7 +53,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_new_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pth").write_bytes(b"the only copy")
-    with pytest.raises(BundleError, match=r"checkpoint\.pth is there already and is no model bundle"):
+    with pytest.raises(BundleError, match=r"checkpoint\.pth is there already and is not a model bundle"):
         model_factories.bundle(tmp_path / "checkpoint.pth")
     assert (tmp_path / "checkpoint.pth").read_bytes() == b"the only copy"
 

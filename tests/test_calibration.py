@@ -30,7 +30,7 @@ def test_corners_are_joined_by_lines_and_are_constant_beyond_the_outer_ones() ->
         ({"Effusion": ((0.0, 0.5), (1.0, 0.4))}, "must rise"),
         ({"Effusion": ((0.0, 0.5),)}, "at least 2"),
         ({"Effusion": ((0.0, 0.5), (1.0, 1.5))}, "less than or equal to 1"),
-        ({"Fracture": ((0.0, 0.5), (1.0, 0.6))}, "is no label"),
+        ({"Fracture": ((0.0, 0.5), (1.0, 0.6))}, "is not a label"),
     ],
 )
 def test_corners_that_are_no_rising_curve_of_a_finding_are_refused(corners: object, message: str) -> None:

@@ -42,7 +42,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path, content: 
 @pytest.mark.parametrize("values", [[1, 2], {"finished": True}])
 def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(tmp_path: Path, values: object) -> None:
     torch.save(values, tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointError, match="is no checkpoint of a training run"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of a training run"):
         load_checkpoint(tmp_path / "checkpoint.pt", "a")
 
 

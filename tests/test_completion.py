@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from worker.arrival.completion import queue_due_studies, queue_run
+from worker.arrival.completion import due_studies, queue_if_due, queue_run
 from worker.arrival.queued import QueuedRun
 from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
@@ -56,8 +56,11 @@ def add_instance(
 
 
 def queue(sessions: SessionFactory, settings: Settings) -> list[QueuedRun]:
+    """Queue a run for each study that is due, as the sweeper does."""
     with sessions.begin() as session:
-        return queue_due_studies(session, settings)
+        now = database_now(session)
+        queued = [queue_if_due(session, uid, settings, now, actor="sweeper") for uid in due_studies(session, now)]
+        return [run for run in queued if run is not None]
 
 
 def claim_and(sessions: SessionFactory, settings: Settings, *, finish: bool) -> None:
@@ -93,7 +96,8 @@ def test_a_study_is_left_alone_until_it_is_due(sessions: SessionFactory, setting
     add_instance(sessions)
     with sessions.begin() as session:
         past = database_now(session) - timedelta(minutes=1)
-        assert queue_due_studies(session, settings, past) == []
+        assert due_studies(session, past) == []
+        assert queue_if_due(session, UID, settings, past, actor="sweeper") is None
 
 
 def test_a_queued_run_takes_along_what_arrives_before_it_is_claimed(

@@ -86,7 +86,7 @@ def test_a_study_waits_for_room_for_as_long_as_it_takes_and_then_goes_on(bench: 
     assert bench.event_kinds(uid).count("waits_for_room") == bench.settings.maximum_attempts + 2
     with bench.sessions() as session:
         told = read_overview(session, bench.settings, database_now(session)).attention
-    words = "1 study waiting for room on the disk for its results; it goes on by itself once there is some"
+    words = "1 study waiting for room on the disk for its results; it continues by itself once there is some"
     assert ("disk", words) in [(item.section, item.sentence) for item in told]
     filler.unlink()
     assert triage(uid, bench.workplace) is True

@@ -173,7 +173,7 @@ def test_prometheus_the_api_and_the_terminal_give_the_same_numbers(
     monkeypatch.setenv("CXR_DATABASE_URL", sqlite_url)
     monkeypatch.setenv("CXR_DATA_DIR", "nowhere")
     result = CliRunner().invoke(app, ["status", "--json"])
-    assert result.exit_code == 1, "a failed study wants a person"
+    assert result.exit_code == 1, "a failed study needs a person"
     described = json.loads(result.stdout)
     assert "1 study failed: storage" in [item["sentence"] for item in described["attention"]]
     assert {item["name"] for item in described["metrics"]} >= {"cxr_queue_waiting", "cxr_studies_without_answer"}

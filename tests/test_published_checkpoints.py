@@ -160,9 +160,9 @@ def test_parameters_that_want_gradients_and_half_precision_are_read(tmp_path: Pa
             lambda state: state | {"classifier.bias": torch.full((14,), 1e300, dtype=torch.float64)},
             "holds values that float32 cannot",
         ),
-        (lambda state: state | {"classifier.bias": torch.zeros(14, dtype=torch.int64)}, "no dense tensor of floating"),
-        (lambda state: state | {"classifier.bias": torch.zeros(14).to_sparse()}, "no dense tensor of floating"),
-        (lambda state: state | {"classifier.bias": torch.zeros(14, device="meta")}, "no dense tensor of floating"),
+        (lambda state: state | {"classifier.bias": torch.zeros(14, dtype=torch.int64)}, "not a dense tensor of floating"),
+        (lambda state: state | {"classifier.bias": torch.zeros(14).to_sparse()}, "not a dense tensor of floating"),
+        (lambda state: state | {"classifier.bias": torch.zeros(14, device="meta")}, "not a dense tensor of floating"),
         (lambda state: {"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}, "is no DenseNet-121 of torchvision"),
         (lambda state: {"epoch": 1, "lr": 0.1}, "epoch is not a tensor"),
         (lambda state: {1: torch.zeros(1)}, "a name is not a tensor"),
@@ -279,7 +279,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
     network.classifier.__dict__["extra"] = attack(mark)
     for content in ({"state_dict": attack(mark)}, {"model": network}, OrderedDict(a=attack(mark))):
         save(content, tmp_path / "m.pth", legacy=legacy)
-        with pytest.raises(CheckpointError, match="which is no tensor"):
+        with pytest.raises(CheckpointError, match="which is not a tensor"):
             read_checkpoint(tmp_path / "m.pth")
         assert not mark.exists()
     torch.load(tmp_path / "m.pth", weights_only=False)  # the attack is real: this is what must never be done

@@ -96,7 +96,7 @@ def test_conditions_join_as_and_or_and_neither(tree: object) -> None:
         ({"keyword": "xyzzy", "equals": "x"}, "'xyzzy' is no DICOM keyword; see PS3.6"),
         ({"keyword": "PixelData", "present": True}, "PixelData is not read when an image arrives"),
         ({"keyword": "TransferSyntaxUID", "equals": "1.2"}, "TransferSyntaxUID is not read when an image arrives"),
-        ({"keyword": "ProtocolName", "matches": "("}, "'(' is no regular expression"),
+        ({"keyword": "ProtocolName", "matches": "("}, "'(' is not a regular expression"),
         ({"keyword": "ProtocolName", "equals": " _"}, "is empty; to ask whether there is a value"),
         ({"keyword": "ProtocolName"}, "this one has keyword"),
         ({"keyword": "ProtocolName", "equals": "a", "contains": "b"}, "this one has keyword, equals, contains"),

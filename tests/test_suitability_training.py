@@ -125,7 +125,7 @@ def test_a_new_section_takes_the_place_of_the_old_one() -> None:
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="is no folder"):
+    with pytest.raises(LayoutError, match="is not a folder"):
         read_outsiders(tmp_path / "absent")
     (tmp_path / "text").write_text("nothing")
     with pytest.raises(LayoutError, match="none of its 1 files"):

@@ -184,7 +184,7 @@ def demo(
 ) -> None:
     """See it work on this machine: a stand-in PACS, a real chest radiograph and drawings sent, results back in it.
 
-    Exit code 0 only if every study ended as it must.
+    Exit code 0 only if every study ended as expected.
     """
     from worker.demo.demonstration import run_demo
 

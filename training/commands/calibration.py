@@ -205,5 +205,5 @@ def _prevalence(values: list[str] | None) -> dict[str, float]:
             raise typer.BadParameter(f"{value!r} is neither FINDING=SHARE nor a JSON file of such ({error})") from error
     wrong = [label for label, share in shares.items() if label not in LABELS or not 0 < share < 1]
     if wrong:
-        raise typer.BadParameter(f"{wrong[0]} is no finding, or its share does not lie between 0 and 1")
+        raise typer.BadParameter(f"{wrong[0]} is not a finding, or its share does not lie between 0 and 1")
     return shares

@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
             f"{path} is damaged and cannot be continued; delete that file to start over, or give another --out"
         ) from error
     if not isinstance(values, dict) or "fingerprint" not in values:
-        raise CheckpointError(f"{path} is no checkpoint of a training run; delete that file, or give another --out")
+        raise CheckpointError(f"{path} is not a checkpoint of a training run; delete that file, or give another --out")
     if values.get("format") != FORMAT and not values.get("finished"):
         raise CheckpointError(f"{path} was written by another release; finish with that, or delete it to start over")
     if values["fingerprint"] != fingerprint:

@@ -109,7 +109,7 @@ def read_head(path: Path) -> tuple[Perceptron, dict[str, Any]]:
         head = Perceptron(facts["columns"], tuple(facts["hidden"]), standardised=facts["standardised"])
         head.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise HeadError(f"{path} is no head made by `python -m training head` ({error})") from error
+        raise HeadError(f"{path} is not a head made by `python -m training head` ({error})") from error
     if tuple(facts["labels"]) != LABELS:
         raise HeadError(f"{path} has other findings than {', '.join(LABELS)}")
     return head.eval(), facts

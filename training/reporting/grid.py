@@ -24,11 +24,6 @@ class Grid:
     last: tuple[str, ...] = ()
     """A row set apart, such as the mean; empty = none."""
 
-    @property
-    def all_rows(self) -> tuple[tuple[str, ...], ...]:
-        """Return the rows with the last one."""
-        return (*self.rows, self.last) if self.last else self.rows
-
     def markdown(self, level: int = 2) -> str:
         """Return heading, note and table in Markdown."""
         lines = [f"{'#' * level} {self.title}\n"] + ([f"{self.note}\n"] if self.note else [])

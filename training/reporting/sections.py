@@ -32,7 +32,7 @@ CASES_PER_FINDING = 4
 _LIMITS = (
     "Labels of ChestX-ray14 were mined from reports by a program; many are wrong, and the same mistakes are in "
     "training and test. Class activation maps show where the evidence for a finding lies at the resolution of a few "
-    "cells; they are no outlines, and evidence may be a drain, a marker or the edge of the film. Calibration and "
+    "cells; they are not outlines, and evidence may be a drain, a marker or the edge of the film. Calibration and "
     "thresholds hold for the population they were chosen on. A picture that is not flagged is not a normal picture.",
     "ChestX-ray14 was provided by the NIH Clinical Center (Wang et al., ChestX-ray8, CVPR 2017).",
 )

@@ -27,7 +27,9 @@ def read_outsiders(folder: Path) -> tuple[NDArray[np.uint8], ...]:
         The folder is not there, or nothing in it can be read.
     """
     if not folder.is_dir():
-        raise LayoutError(f"{folder} is no folder; --others takes one with radiographs of anything but frontal chests")
+        raise LayoutError(
+            f"{folder} is not a folder; --others takes one with radiographs of anything but frontal chests"
+        )
     pictures, left_out = [], []
     files = [inside / name for inside, names in walk(folder) for name in sorted(names)]
     for file in files[:_READ_AT_MOST]:
@@ -36,7 +38,7 @@ def read_outsiders(folder: Path) -> tuple[NDArray[np.uint8], ...]:
         except UnreadablePictureError as error:
             left_out.append(f"{file.name} ({error})")
     if left_out:
-        logger.warning("%s: %d files are no pictures and are left out: %s", folder, len(left_out), left_out[0])
+        logger.warning("%s: %d files are not pictures and are left out: %s", folder, len(left_out), left_out[0])
     if not pictures:
         raise LayoutError(f"{folder}: none of its {len(files)} files can be read as a picture")
     return tuple(pictures)

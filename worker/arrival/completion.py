@@ -32,25 +32,14 @@ from worker.settings.config import Settings
 BATCH_STUDIES = 50
 
 
-def queue_due_studies(
-    session: Session, settings: Settings, now: datetime | None = None, *, actor: str = "sweeper"
-) -> list[QueuedRun]:
-    """Queue a run for each due study that has something new to analyse; say why for those that have nothing.
-
-    At most ``BATCH_STUDIES`` per call, the longest due first.
+def due_studies(session: Session, now: datetime) -> list[str]:
+    """Return the UIDs of studies that are due and have no run under way, the longest due first, a batch at most.
 
     Parameters
     ----------
     now
-        Aware UTC on the database's clock; None asks it.
+        Aware UTC on the database's clock.
     """
-    now = now or database_now(session)
-    queued = [queue_if_due(session, uid, settings, now, actor=actor) for uid in due_studies(session, now)]
-    return [run for run in queued if run is not None]
-
-
-def due_studies(session: Session, now: datetime) -> list[str]:
-    """Return the UIDs of studies that are due and have no run under way, the longest due first."""
     running = select(Run.id).where(
         Run.study_instance_uid == Study.study_instance_uid, Run.state == RunState.RUNNING, ~Run.shadow
     )

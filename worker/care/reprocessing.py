@@ -75,7 +75,7 @@ def require_possible(wanted: Wanted, settings: Settings) -> None:
         configured = ", ".join(sorted(settings.bundles))
         raise ReprocessingRefused(f"bundle {wanted.bundle} is not configured; known are {configured}")
     if wanted.finding is not None and wanted.finding not in LABELS:
-        raise ReprocessingRefused(f"{wanted.finding} is no finding; there are {', '.join(LABELS)}")
+        raise ReprocessingRefused(f"{wanted.finding} is not a finding; there are {', '.join(LABELS)}")
     if wanted.until is not None and wanted.until <= wanted.since:
         raise ReprocessingRefused("--since must be before --until")
 

@@ -106,7 +106,7 @@ def _pixels(content: bytes) -> NDArray[np.uint8]:
                 raise TrialRefused(f"the picture has more than {MAXIMUM_PIXELS // 10**6} million px")
             return _grey(picture)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError):
-        raise TrialRefused("this is no DICOM, PNG or JPEG file that can be read") from None
+        raise TrialRefused("this is not a DICOM, PNG or JPEG file that can be read") from None
 
 
 def _grey(picture: Image.Image) -> NDArray[np.uint8]:

@@ -15,8 +15,8 @@ from worker.views.presentation import finding_text
 from worker.views.studies import as_json
 
 HINT = (
-    "Reviews are no sample: flagged studies are reviewed more often, so the areas compare the two bundles with each "
-    "other and are no performance of either."
+    "Reviews are not a random sample: flagged studies are reviewed more often, so the areas compare the two bundles "
+    "with each other and do not say how good either is."
 )
 
 

@@ -144,7 +144,7 @@ def forget(
     json_output: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Delete everything kept of a patient here: images, results, rows, message texts, audit trail; not to be undone.
+    """Delete everything kept of a patient here: images, results, rows, message texts, audit trail; it cannot be undone.
 
     Studies that are still received, analysed or sent are refused. Archives, receivers of messages and backups keep what
     they have: `retract` the studies first where results are to be taken back.

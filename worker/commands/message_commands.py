@@ -59,7 +59,7 @@ def messages(
     json_output: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """HL7 messages received and what became of each; `unmatched` ones changed nothing and want a person's look."""
+    """HL7 messages received and what became of each; a person should look at `unmatched` ones."""
     with opened(load_settings(config)) as session:
         lines = list_messages(session, tuple(state or ()), limit)
     if json_output:

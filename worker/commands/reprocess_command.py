@@ -67,7 +67,7 @@ def reprocess(
 ) -> None:
     """Analyse archived studies again, newest first, whenever no live study waits.
 
-    Ctrl-C stops; the same command goes on where it was, also after a crash, and several machines may run it at once.
+    Ctrl-C stops; the same command continues where it was, also after a crash, and several machines may run it at once.
     Exit code 1 when a study failed or its images are gone, 130 when it was stopped.
     """
     if dry_run and stop:
@@ -135,7 +135,9 @@ def _carry_out(
     with sessions.begin() as session:
         backfill, new = order(session, wanted, person())
     if not as_json_text:
-        _say(f"backfill {backfill.id}, {'ordered now' if new else 'goes on'}; Ctrl-C stops, the same command goes on")
+        _say(
+            f"backfill {backfill.id}, {'ordered now' if new else 'continued'}; Ctrl-C stops, the same command continues"
+        )
     with _stoppable() as stopped:
         list_studies(reading, sessions, backfill.id, stopped.is_set)
         if not stopped.is_set() and not is_over(sessions, backfill.id, settings):
@@ -201,7 +203,7 @@ def _report(figures: BackfillFigures, left: Sequence[BackfillStudy], as_json_tex
         ]
         print_json({**as_json(figures), "studies": figures.studies, "not_done": rows})
         return
-    end = "done" if figures.ended_at else "stopped, and goes on with the same command"
+    end = "done" if figures.ended_at else "stopped; the same command continues"
     _say(
         f"{end}: {figures.done} studies analysed again, {figures.waiting + figures.running} wait,"
         f" {figures.failed} failed, of {figures.missing} the images are gone, {figures.skipped} passed over,"

@@ -1,4 +1,4 @@
-"""``status``: what wants a person, and the numbers of the operations page, in the terminal."""
+"""``status``: what needs a person, and the numbers of the operations page, in the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.views.studies import as_json
 
 
 def status(json_output: JsonOption = False, config: ConfigOption = None) -> None:
-    """What wants a person now, and the numbers behind it. Exit code 1 when anything does, for monitoring scripts."""
+    """What needs a person now, and the numbers behind it. Exit code 1 when anything does, for monitoring scripts."""
     settings = load_settings(config)
     with opened(settings) as session:
         overview = read_overview(session, settings, database_now(session))
@@ -29,7 +29,7 @@ def status(json_output: JsonOption = False, config: ConfigOption = None) -> None
         for item in overview.attention:
             console.print(f"[bold red]{escape(item.sentence)}[/bold red]", soft_wrap=True)
         if not overview.attention:
-            console.print("[bold green]nothing wants a person[/bold green]")
+            console.print("[bold green]nothing needs a person[/bold green]")
         table = Table(header_style="bold")
         for title in ("Number", "Of", "Value", "Meaning"):
             table.add_column(title, overflow="fold")

@@ -48,7 +48,7 @@ ENDED = frozenset({StudyState.TRIAGED, StudyState.OUT_OF_SCOPE, StudyState.NOT_A
 
 
 def run_demo(folder: Path, *, keep: bool, deadline_seconds: float) -> int:
-    """Show everything once; return 0 when every study ended as it must, else 1.
+    """Show everything once; return 0 when every study ended as expected, else 1.
 
     Parameters
     ----------

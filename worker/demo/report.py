@@ -101,7 +101,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
 
 def _worklist(outcomes: Sequence[Outcome]) -> Table:
     table = Table(title="Worklist", header_style="bold", caption=f"{NOTICE}\n{DRAWINGS}")
-    for title in ("Priority", "Study", "Why", "As it must be"):
+    for title in ("Priority", "Study", "Why", "As expected"):
         table.add_column(title, overflow="fold")
     order = ["STAT", "URGENT", "ROUTINE"]
     known = [outcome for outcome in outcomes if outcome.detail]
@@ -173,8 +173,8 @@ def closing_words(wrong: Sequence[str], settings: Settings, folder: Path, *, kee
         f"Folder:             {folder}  (log: worker.log)",
     ]
     if wrong:
-        title, style = "Not every study ended as it must", "red"
+        title, style = "Not every study ended as expected", "red"
         words = [*(f"- {sentence}" for sentence in wrong), "", *words]
     else:
-        title, style = "Every study ended as it must", "green"
+        title, style = "Every study ended as expected", "green"
     return Panel(Text("\n".join(words)), title=title, border_style=style)

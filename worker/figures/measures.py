@@ -16,7 +16,7 @@ from worker.figures.sources import SourceFigures
 from worker.rows.states import BackfillState
 
 MEANINGS: Mapping[str, str] = {
-    "cxr_attention": "things that want a person, as the operations page lists them",
+    "cxr_attention": "things that need a person, as the operations page lists them",
     "cxr_queue_waiting": "runs that wait for a worker",
     "cxr_queue_oldest_seconds": "how long the oldest of them has waited; absent = none waits",
     "cxr_queue_in_hand": "runs that a worker has in hand",

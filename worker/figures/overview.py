@@ -1,4 +1,4 @@
-"""The whole installation at one moment, and what of it wants a person."""
+"""The whole installation at one moment, and what of it needs a person."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NEEDED_ROLES = ("listener", "sweeper", "triage worker", "delivery worker")
 
 @dataclass(frozen=True)
 class Attention:
-    """One thing that wants a person: where on the page it is told, and one sentence."""
+    """One thing that needs a person: where on the page it is told, and one sentence."""
 
     section: str
     sentence: str
@@ -78,7 +78,7 @@ class Overview:
 
     @property
     def attention(self) -> list[Attention]:
-        """What wants a person, the most pressing first."""
+        """What needs a person, the most pressing first."""
         return [
             *self._processes(),
             *self._disk(),
@@ -103,7 +103,7 @@ class Overview:
 
     def _disk(self) -> Iterator[Attention]:
         if self.without_room:
-            one = "study waiting for room on the disk for its results; it goes on by itself once there is some"
+            one = "study waiting for room on the disk for its results; it continues by itself once there is some"
             many = "studies waiting for room on the disk for their results; they go on by themselves once there is some"
             yield Attention("disk", _counted(self.without_room, one, many))
         if self.disk is None:

@@ -211,15 +211,3 @@ def require_current_schema(engine: Engine) -> None:
     found, expected = current_revision(engine), expected_revision()
     if found != expected:
         raise UnmigratedDatabase(engine.url.render_as_string(hide_password=True), found, expected)
-
-
-def ping(engine: Engine) -> None:
-    """Ask the database the simplest question.
-
-    Raises
-    ------
-    DatabaseUnavailable
-        It does not answer.
-    """
-    with connect_or_explain(engine) as connection:
-        connection.execute(text("SELECT 1"))

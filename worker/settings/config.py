@@ -238,7 +238,7 @@ class Settings(BaseSettings):
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is no time zone of this machine; use a name such as Europe/Berlin") from error
+            raise ValueError(f"{name!r} is not a time zone known here; use a name such as Europe/Berlin") from error
         return name
 
     @model_validator(mode="after")

@@ -216,11 +216,6 @@ class StudyDetail:
         deliveries = (item for run in self.runs for result in run.results for item in result.deliveries)
         return [item for item in deliveries if item.state == DeliveryState.REJECTED]
 
-    @property
-    def analysed_instances(self) -> tuple[InstanceDetail, ...]:
-        """The current versions of the images that the model looked at."""
-        return tuple(item for item in self.instances if item.current and item.disposition == Disposition.ANALYSED)
-
 
 def study_detail(session: Session, study_instance_uid: str, now: datetime, upper_wait: timedelta) -> StudyDetail | None:
     """Return everything about one study, or None when the database has no such Study Instance UID."""

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty
 
@@ -11,7 +13,7 @@ from kombu import pools
 from services import free_port
 
 from worker.processes.tasks import ring_delivery, ring_triage
-from worker.queue.broker import LONGEST_URGENT_STREAK, StatFirst
+from worker.queue.broker import LONGEST_URGENT_STREAK, StatFirst, Transport
 from worker.queue.celery_app import HARD_TIME_LIMIT_SECONDS, VISIBILITY_TIMEOUT_SECONDS, app, celery_settings, configure
 from worker.settings.config import Settings
 
@@ -29,6 +31,13 @@ def broker_settings(request: pytest.FixtureRequest, make_settings: Callable[...,
 def _leave_no_connections() -> Iterator[None]:
     yield
     pools.reset()
+
+
+def start_anew(settings: Settings) -> None:
+    """Be as a process that has just been started: nothing is bound yet."""
+    pools.reset()
+    Transport.global_state.clear()
+    configure(settings)
 
 
 def waiting(queue: str) -> list[str]:
@@ -132,6 +141,38 @@ def test_what_a_power_cut_leaves_of_a_message_is_dropped_and_the_next_one_read(
     assert waiting("routine") == [UID]
     assert list(messages.iterdir()) == []
     assert "the sweeper rings again" in caplog.text
+
+
+@pytest.mark.parametrize("left", [b"", b'[["routine", "'])
+def test_what_a_power_cut_leaves_of_the_list_of_queues_is_written_anew(
+    make_settings: Callable[..., Settings], left: bytes
+) -> None:
+    settings = make_settings()
+    start_anew(settings)
+    ring_triage("1.2.1", "routine")
+    control = Path(celery_settings(settings)["broker_transport_options"]["control_folder"])
+    (bindings,) = control.glob("*.exchange")
+    bindings.write_bytes(left)
+    start_anew(settings)
+    ring_triage("1.2.2", "routine")
+    assert waiting("routine") == ["1.2.1", "1.2.2"]
+
+
+def test_processes_that_start_together_find_each_others_queues(make_settings: Callable[..., Settings]) -> None:
+    configure(make_settings())
+    queues, together = [f"queue-{number}" for number in range(8)], threading.Barrier(8)
+
+    def bind(queue: str) -> None:
+        with app.connection_for_write() as connection, connection.channel() as channel:
+            for number in range(40):
+                together.wait(20.0)
+                channel._queue_bind(f"exchange-{number}", queue, "", queue)
+
+    with ThreadPoolExecutor(len(queues)) as pool:
+        list(pool.map(bind, queues))
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        for number in range(40):
+            assert sorted(binding[2] for binding in channel.get_table(f"exchange-{number}")) == queues
 
 
 def test_redis_hands_nothing_out_twice_while_a_task_may_still_run() -> None:

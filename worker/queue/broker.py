@@ -115,6 +115,38 @@ class Channel(filesystem.Channel):
                 logger.warning("a message of the queue %s cannot be read and is gone; the sweeper rings again", queue)
         raise Empty
 
+    def get_table(self, exchange: Any) -> list[Any]:
+        """Return which queues are bound to an exchange, each with its routing key and pattern."""
+        bound = self._bindings(self._exchange_file(exchange))  # type: ignore[no-untyped-call]  # kombu's
+        return [filesystem.exchange_queue_t(*binding) for binding in bound]
+
+    def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
+        """Note that a queue belongs to an exchange, so that no reader meets half a list.
+
+        kombu's own empties the file before it has locked it: of two processes that start together one ended of it.
+        """
+        file: Path = self._exchange_file(exchange)  # type: ignore[no-untyped-call]  # kombu's
+        file.parent.mkdir(exist_ok=True)
+        binding, unfinished = [routing_key or "", pattern or "", queue or ""], file.with_suffix(UNFINISHED_SUFFIX)
+        try:
+            with file.with_suffix(".lock").open("a") as lock:
+                filesystem.lock(lock, filesystem.LOCK_EX)  # type: ignore[no-untyped-call]  # until it is closed
+                bound = self._bindings(file)
+                if binding not in bound:
+                    unfinished.write_text(dumps([binding, *bound]), encoding="utf-8")  # type: ignore[no-untyped-call]
+                    unfinished.replace(file)
+        except OSError as error:
+            raise ChannelError(f"cannot write {file}: {error.strerror}") from error
+
+    def _bindings(self, file: Path) -> list[list[str]]:
+        try:
+            return list(loads(file.read_bytes()))  # type: ignore[no-untyped-call]  # kombu's
+        except FileNotFoundError:
+            return []
+        except ValueError:  # what a power cut leaves; whoever starts binds its queues anew
+            logger.warning("%s cannot be read and is written anew", file.name)
+            return []
+
     def basic_ack(self, delivery_tag: Any, multiple: Any = False) -> None:
         """Note that a message is done with: there may be room for the next one, at once."""
         super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]  # kombu's

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
@@ -17,6 +17,7 @@ from dicom_io.peer import Peer
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.tls import NotingContext, TlsFileError
 
+_config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put each message in words that nobody reads
 _FOR_NOW = 2
 _REJECTED_BY = {1: "permanently", _FOR_NOW: "for now"}
 

@@ -21,7 +21,6 @@ from dicom_io.association_client import NoAssociation, ScuSettings, associate, e
 from dicom_io.association_keeper import Keeping
 from dicom_io.kept_association import Call, KeptAssociation, Kind, accepted_kinds
 from dicom_io.peer import Peer
-from dicom_io.reactor_pause import reactor_held
 
 __all__ = ["ScuSettings", "SendOutcome", "classify", "echo", "send"]
 
@@ -93,7 +92,7 @@ def send(
     for start in range(0, len(kinds), MAXIMUM_CONTEXTS):
         batch_kinds = frozenset(kinds[start : start + MAXIMUM_CONTEXTS])
         batch = [item for item in items if item.kind in batch_kinds]
-        sent = _send_keeping(call, batch, keeping) if keeping else _send_batch(call, batch)
+        sent = _send_keeping(call, batch, keeping) if keeping else _send_over_new(call, batch)
         outcomes.update((outcome.path, outcome) for outcome in sent)
     return [outcomes[path] for path in paths]
 
@@ -123,19 +122,6 @@ def _inspect(path: Path) -> _Item | SendOutcome:
         return SendOutcome(path, None, f"file cannot be read ({type(error).__name__})", False, permanent=not missing)
 
 
-def _send_batch(call: Call, items: Sequence[_Item]) -> list[SendOutcome]:
-    """Send over an association of their own."""
-    contexts = [build_context(*kind) for kind in sorted({item.kind for item in items})]
-    association = associate(call.peer, contexts, call.calling_ae_title, call.settings)
-    if isinstance(association, NoAssociation):
-        return _nobody_there(items, association)
-    try:
-        with reactor_held(association):
-            return _send_until_unanswered(association, items)
-    finally:
-        end(association)
-
-
 def _send_keeping(call: Call, items: Sequence[_Item], keeping: Keeping) -> list[SendOutcome]:
     """Send over the association that is open; over a new one where there is none or it turns out to be over."""
     kept = keeping.keeper.take(call, frozenset(item.kind for item in items))
@@ -160,13 +146,13 @@ def _told(first: SendOutcome, second: SendOutcome) -> SendOutcome:
     return second
 
 
-def _send_over_new(call: Call, items: Sequence[_Item], keeping: Keeping) -> list[SendOutcome]:
-    """Open an association for these and later objects, and send."""
+def _send_over_new(call: Call, items: Sequence[_Item], keeping: Keeping | None = None) -> list[SendOutcome]:
+    """Open an association, where it is kept for later objects, too, and send."""
     kinds = frozenset(item.kind for item in items)
-    if len(kinds | keeping.kinds) <= MAXIMUM_CONTEXTS:
+    if keeping and len(kinds | keeping.kinds) <= MAXIMUM_CONTEXTS:
         kinds |= keeping.kinds
     opened = KeptAssociation.open(call, kinds)
-    if isinstance(opened, NoAssociation) and opened.for_now:
+    if keeping and isinstance(opened, NoAssociation) and opened.for_now:
         time.sleep(keeping.idle_seconds)  # another process of ours may keep the peer's last place that long
         opened = KeptAssociation.open(call, kinds)
     if isinstance(opened, NoAssociation):
@@ -174,21 +160,29 @@ def _send_over_new(call: Call, items: Sequence[_Item], keeping: Keeping) -> list
     return _send_over(opened, items, keeping)[0]
 
 
-def _send_over(kept: KeptAssociation, items: Sequence[_Item], keeping: Keeping) -> tuple[list[SendOutcome], bool]:
-    """Send, then keep the association where all went well; also say whether the peer ended it or it was lost."""
-    if not kept.begin():
-        kept.release()
+def _send_over(
+    association: KeptAssociation, items: Sequence[_Item], keeping: Keeping | None
+) -> tuple[list[SendOutcome], bool]:
+    """Send, then release the association or keep it; also say whether the peer ended it or it was lost."""
+    if not association.begin():
+        association.release()
         return [_withheld(item) for item in items], True
+    well = False
     try:
-        outcomes = _send_until_unanswered(kept.association, items)
+        outcomes = _send_until_unanswered(association.association, items)
+        well = all(outcome.accepted or _is_no_context(outcome) for outcome in outcomes)
     finally:
-        ended = kept.finish()
-    refused = {outcome.path for outcome in outcomes if outcome.status is None and outcome.permanent}
-    if not ended and all(outcome.accepted or outcome.path in refused for outcome in outcomes):
-        keeping.keeper.keep(kept, keeping.idle_seconds)
-    else:
-        kept.release()
+        ended = association.finish()
+        if keeping and well and not ended:
+            keeping.keeper.keep(association, keeping.idle_seconds)
+        else:
+            association.release()
     return outcomes, ended
+
+
+def _is_no_context(outcome: SendOutcome) -> bool:
+    """Say whether the object was not sent because the peer has not accepted its kind."""
+    return outcome.status is None and outcome.permanent
 
 
 def _nobody_there(items: Sequence[_Item], why: NoAssociation) -> list[SendOutcome]:
@@ -216,7 +210,8 @@ def _send_one(association: Association, item: _Item) -> SendOutcome:
         sop_class_uid, transfer_syntax_uid = item.kind
         comment = f"peer does not accept {UID(sop_class_uid).name} in {UID(transfer_syntax_uid).name}"
         return SendOutcome(item.path, None, comment, False, permanent=True)
-    if not association.is_established or association.acse.is_aborted():  # the held thread cannot note an abort
+    said_by_peer = association.dul.peek_next_pdu()  # a release or an abort; the thread that would note it is held
+    if not association.is_established or said_by_peer is not None:
         return _withheld(item)
     try:
         response = association.send_c_store(item.path)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import queue
 import select
 import ssl
+import struct
 import sys
 import threading
 from typing import Any, cast
@@ -22,6 +23,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.bell import Bell
@@ -30,6 +32,8 @@ from dicom_io.store_response import success_pdu
 from dicom_io.store_serving import serve_store
 
 LOOK_SECONDS = 0.02
+_DATA_HEAD, _PDU_HEAD_BYTES, _P_DATA_TF = struct.Struct(">BxIIB"), 6, 4
+"""PDU type, its length, that of its only item, context; the length does not count the first six bytes."""
 UNSETTLED_SECONDS = 0.001
 """Between two looks while an association is closed, or its sender is held back."""
 
@@ -131,6 +135,21 @@ class WokenRequestorDul(WokenDul):
     """The same for an association that we asked for, from its connection on; no timer runs while it waits."""
 
     look_seconds = 0.5
+    _sends_at_once = True
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Have something sent; data at once, by the thread that asks: it reads no faster than the peer takes."""
+        if isinstance(primitive, P_DATA):
+            # once one has gone the other way none may overtake it
+            self._sends_at_once = self._sends_at_once and self._send_data(primitive)
+            if self._sends_at_once:
+                return
+        super().send_pdu(primitive)
+
+    def _send_data(self, primitive: P_DATA) -> bool:
+        """Send a fragment; say whether it went."""
+        values = primitive.presentation_data_value_list
+        return len(values) == 1 and self.send_at_once(data_pdu(*values[0]))
 
     def _pass_on(self) -> None:
         """Nothing: whoever asked for the association waits for the answer itself."""
@@ -170,6 +189,12 @@ class WokenDimse(DIMSEServiceProvider):
                 association._serve_request(request, context_id)
             if association._kill or self.dul.to_user_queue.queue or not association._reactor_checkpoint.is_set():
                 return None, None
+
+
+def data_pdu(context_id: int, value: bytes) -> bytes:
+    """Return a P-DATA-TF PDU with one presentation data value (PS3.8 9.3.5): pynetdicom's, with fewer copies."""
+    length = _DATA_HEAD.size - _PDU_HEAD_BYTES + len(value)
+    return _DATA_HEAD.pack(_P_DATA_TF, length, 1 + len(value), context_id) + value
 
 
 def _success_pdu(primitive: object, context_id: int) -> bytes:

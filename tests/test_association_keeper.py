@@ -16,11 +16,15 @@ import pytest
 from archive_line import ArchiveLine
 from certificates import certificate_files
 from factories import chest_radiograph, write_dicom
+from hypothesis import given
+from hypothesis.strategies import binary, integers
 from orthanc import Orthanc, need
 from peers import WatchedPacs
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.pdu_primitives import P_DATA
 from services import free_port, wait_for_port
 from sites import wait_until
 
@@ -28,6 +32,7 @@ from dicom_io import association_keeper
 from dicom_io.association_keeper import AssociationKeeper, Keeping
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import ScuSettings, SendOutcome, send
+from dicom_io.waking import data_pdu
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPATIENT = ScuSettings(
@@ -147,7 +152,8 @@ def test_what_got_no_answer_because_the_archive_left_is_sent_over_a_new_associat
 def test_an_archive_that_is_gone_for_good_is_reported_so_and_may_have_what_it_did_not_answer(
     pacs: WatchedPacs, keeper: AssociationKeeper, files: list[Path]
 ) -> None:
-    send(pacs.peer, files[:1], "CXRAI", IMPATIENT, keeping(keeper))
+    patient = replace(IMPATIENT, dimse_timeout_seconds=20)
+    send(pacs.peer, files[:1], "CXRAI", patient, keeping(keeper))
     (kept,) = pacs.open
 
     def die(event: Event) -> int:
@@ -156,7 +162,7 @@ def test_an_archive_that_is_gone_for_good_is_reported_so_and_may_have_what_it_di
         return 0
 
     kept.bind(evt.EVT_C_STORE, die)
-    outcomes = send(pacs.peer, files, "CXRAI", IMPATIENT, keeping(keeper))
+    outcomes = send(pacs.peer, files, "CXRAI", patient, keeping(keeper))
     assert [outcome.unreachable for outcome in outcomes] == [True] * 3
     assert [outcome.unanswered for outcome in outcomes] == [True, False, False]
     assert not any(outcome.accepted or outcome.permanent for outcome in outcomes)
@@ -348,3 +354,10 @@ def test_a_process_ends_although_it_keeps_an_association(pacs: WatchedPacs, file
     subprocess.run([sys.executable, "-c", program, str(pacs.port), str(files[0])], check=True, timeout=10, cwd=ROOT)
     wait_until(lambda: not pacs.open, "end of the association", 3)
     assert (pacs.released, pacs.aborted) == (1, 0)
+
+
+@given(context_id=integers(0, 127).map(lambda half: 2 * half + 1), value=binary(min_size=1, max_size=300))
+def test_a_fragment_is_encoded_as_pynetdicom_does(context_id: int, value: bytes) -> None:
+    primitive = P_DATA()
+    primitive.presentation_data_value_list = [[context_id, value]]
+    assert data_pdu(context_id, value) == P_DATA_TF(primitive).encode()

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, select, update
@@ -252,8 +253,12 @@ def supersede_pending(session: Session, results: Select[int]) -> None:
     )
 
 
+@cache
 def takes_back() -> ColumnElement[bool]:
-    """Return the condition on ``Delivery``: it carries a rejection note or a withdrawal of results of the same run."""
+    """Return the condition on ``Delivery``: it carries a rejection note or a withdrawal of results of the same run.
+
+    Put together once: that takes longer than the database takes to answer it.
+    """
     note, taken_result, taken = aliased(Result), aliased(Result), aliased(Delivery)
     return (
         select(note.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Update, or_, select, update
@@ -69,7 +70,9 @@ def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
     return _deliveries().where(is_due(now))
 
 
+@cache
 def _deliveries() -> Select[Delivery, Result, Run]:
+    """Return the query for deliveries that may go; put together once, as that takes longer than its answer."""
     return (
         select(Delivery, Result, Run)
         .join(Result, Delivery.result_id == Result.id)

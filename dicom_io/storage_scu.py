@@ -165,8 +165,8 @@ def _send_over(
 ) -> tuple[list[SendOutcome], bool]:
     """Send, then release the association or keep it; also say whether the peer ended it or it was lost."""
     if not association.begin():
-        association.release()
-        return [_withheld(item) for item in items], True
+        association.release()  # pynetdicom has ended it where the peer takes nothing at all: each object says so
+        return [_refusal(association.association, item) or _withheld(item) for item in items], True
     well = False
     try:
         outcomes = _send_until_unanswered(association.association, items)
@@ -205,11 +205,18 @@ def _withheld(item: _Item) -> SendOutcome:
     return SendOutcome(item.path, None, why, False, permanent=False, withheld=True)
 
 
+def _refusal(association: Association, item: _Item) -> SendOutcome | None:
+    """Return what to say of an object whose kind the peer has not accepted; None where it has."""
+    if item.kind in accepted_kinds(association):
+        return None
+    sop_class_uid, transfer_syntax_uid = item.kind
+    comment = f"peer does not accept {UID(sop_class_uid).name} in {UID(transfer_syntax_uid).name}"
+    return SendOutcome(item.path, None, comment, False, permanent=True)
+
+
 def _send_one(association: Association, item: _Item) -> SendOutcome:
-    if item.kind not in accepted_kinds(association):
-        sop_class_uid, transfer_syntax_uid = item.kind
-        comment = f"peer does not accept {UID(sop_class_uid).name} in {UID(transfer_syntax_uid).name}"
-        return SendOutcome(item.path, None, comment, False, permanent=True)
+    if refusal := _refusal(association, item):
+        return refusal
     said_by_peer = association.dul.peek_next_pdu()  # a release or an abort; the thread that would note it is held
     if not association.is_established or said_by_peer is not None:
         return _withheld(item)

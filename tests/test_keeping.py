@@ -13,7 +13,12 @@ from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
 from peers import WatchedPacs
-from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    ComputedRadiographyImageStorage,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom import evt
 from pynetdicom.events import Event
 from sites import wait_until
@@ -84,6 +89,17 @@ def test_the_older_class_of_a_refused_report_takes_the_same_association(make_ben
         states = sorted(row.state for row in rows(bench, delivered(bench)))
         assert (states, pacs.associations) == (["sent", "sent", "sent", "superseded"], 1)
         assert Comprehensive3DSRStorage not in {arrival.sop_class_uid for arrival in pacs.arrivals}
+    finally:
+        pacs.stop()
+
+
+def test_an_archive_that_takes_nothing_at_all_has_refused(make_bench: MakeBench) -> None:
+    pacs = WatchedPacs(sop_classes=[ComputedRadiographyImageStorage])
+    pacs.start()
+    try:
+        bench = make_bench(pacs)
+        states = sorted(row.state for row in rows(bench, delivered(bench)))
+        assert states == ["refused", "refused", "refused", "superseded", "superseded"]
     finally:
         pacs.stop()
 

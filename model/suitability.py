@@ -160,6 +160,8 @@ class SuitabilityCheck:
         ------
         ValueError
             The array is of another type or shape.
+        SuitabilityError
+            The check computes no number; silence would pass for "frontal".
         """
         probabilities, squared = self.measure(pixels)
         score = float(probabilities[0])
@@ -177,4 +179,6 @@ class SuitabilityCheck:
         exponentials = np.exp(logits - logits.max())
         away = (features - self._tensors["distance.mean"]).astype(np.float64)
         squared = float(away @ self._tensors["distance.precision"].astype(np.float64) @ away)
+        if not (np.isfinite(exponentials).all() and np.isfinite(squared)):  # no number is below any limit
+            raise SuitabilityError("the suitability check computes no finite number; make the bundle again")
         return np.asarray(exponentials / exponentials.sum(), np.float32), max(0.0, squared)

@@ -68,6 +68,13 @@ def test_a_frontal_score_below_the_limit_is_the_next_likely_verdict() -> None:
     assert found.verdict not in (Verdict.FRONTAL, Verdict.UNFAMILIAR)
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_a_check_that_computes_no_number_says_so_and_not_frontal() -> None:
+    huge = {name: values * np.float32(1e18) for name, values in tensors().items() if name.endswith("weight")}
+    with pytest.raises(SuitabilityError, match="no finite number"):
+        SuitabilityCheck(FACTS, tensors() | huge).judge(model_factories.picture())
+
+
 def test_only_grey_pictures_are_judged() -> None:
     with pytest.raises(ValueError, match="uint8"):
         always(Verdict.FRONTAL).judge(np.zeros((8, 8), np.float32))  # type: ignore[arg-type]

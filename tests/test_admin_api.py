@@ -25,7 +25,7 @@ from worker.rows.site_tables import ApiToken, Event
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
-from worker.views.listing_pages import ListingRefused, Page, Wanted, read_page
+from worker.views.listing_pages import ListingRefused, Page, Wanted, parse_filter, read_page
 from worker.views.listings import LISTINGS, Listing
 
 DOCUMENT = (Path(__file__).resolve().parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
@@ -304,3 +304,10 @@ def test_openapi_and_the_document_name_every_parameter_and_column(site: Client) 
             assert re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.M) == [
                 (column, each.meaning) for column, each in listing.columns.items()
             ]
+
+
+@pytest.mark.parametrize("text", ["state=analysed", "priority=stat", "finding=Fracture"])
+def test_a_filter_that_can_find_nothing_is_refused_in_the_terminal(text: str) -> None:
+    with pytest.raises(ListingRefused, match=f"{text.partition('=')[0]} is one of .*, not '"):
+        parse_filter(LISTINGS["studies"], text)
+    assert parse_filter(LISTINGS["studies"], "station=any text") == ("station", "any text")

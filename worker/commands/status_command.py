@@ -8,10 +8,11 @@ from rich.table import Table
 
 from worker.commands.options import ConfigOption, JsonOption
 from worker.commands.study_commands import opened, print_json
-from worker.figures.measures import MEANINGS, measures
+from worker.figures.measures import MEANINGS, Measure, measures
 from worker.figures.overview import read_overview
 from worker.rows.database import database_now
 from worker.settings.config import load_settings
+from worker.views.presentation import bytes_text
 from worker.views.rendering import escape
 from worker.views.studies import as_json
 
@@ -35,9 +36,13 @@ def status(json_output: JsonOption = False, config: ConfigOption = None) -> None
             table.add_column(title, overflow="fold")
         for number in numbers:
             labels = ", ".join(f"{name} {value}" for name, value in number.labels.items())
-            table.add_row(number.name, escape(labels), f"{number.value:.6g}", MEANINGS[number.name])
+            table.add_row(number.name, escape(labels), _value(number), MEANINGS[number.name])
         console.print(table)
     raise typer.Exit(1 if overview.attention else 0)
+
+
+def _value(number: Measure) -> str:
+    return bytes_text(int(number.value)) if number.name.endswith("_bytes") else f"{number.value:.6g}"
 
 
 def register(app: typer.Typer) -> None:

@@ -84,6 +84,8 @@ def parse_filter(listing: Listing, text: str) -> tuple[str, Any]:
         if value not in ("true", "false"):
             raise ListingRefused(f"{name} is true or false, not {value!r}")
         return name, value == "true"
+    if name in listing.filters and (known := listing.filters[name].values) and value not in known:
+        raise ListingRefused(f"{name} is one of {', '.join(known)}, not {value!r}")
     return name, value
 
 

@@ -6,7 +6,7 @@ so that somebody who reads page after page sees every row once, whatever is writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -28,10 +28,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from migrations.current_views import WORKLIST
+from model.labels import LABELS
 from worker.rows.base import UtcDateTime
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Prediction, Result, Run
 from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState, Priority, RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Review, Study
 
 Expression = ColumnElement[Any] | InstrumentedAttribute[Any]
@@ -61,6 +63,8 @@ class Filter:
     kind: type
     meaning: str
     condition: Condition
+    values: tuple[str, ...] = ()
+    """All there can be; empty = any text."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ class Listing:
         return self.columns[name].expression
 
 
-def _equals(expression: Expression, meaning: str, kind: type = str) -> Filter:
-    return Filter(kind, meaning, lambda value: expression == value)
+def _equals(expression: Expression, meaning: str, kind: type = str, values: Iterable[str] = ()) -> Filter:
+    return Filter(kind, meaning, lambda value: expression == value, tuple(values))
 
 
 _PATIENT_COLUMNS = frozenset(
@@ -125,8 +129,8 @@ def _studies() -> Listing:
         "first_received_at",
         ("first_received_at", "priority", "state", "reason_code", "findings", "patient_name", "study_instance_uid"),
         {
-            "state": _equals(view.c.state, "triaged, not_analysed, failed, held ..."),
-            "priority": _equals(view.c.priority, "STAT, URGENT or ROUTINE"),
+            "state": _equals(view.c.state, "triaged, not_analysed, failed, held ...", values=StudyState),
+            "priority": _equals(view.c.priority, "STAT, URGENT or ROUTINE", values=Priority),
             "reason_code": _equals(view.c.reason_code, "why there is no answer"),
             "source": _equals(view.c.calling_ae_title, "AE title of the sender"),
             "station": _equals(view.c.station_name, "Station Name of the device"),
@@ -134,7 +138,7 @@ def _studies() -> Listing:
             "accession": _equals(view.c.accession_number, "the whole accession number"),
             "patient_id": _equals(view.c.patient_id, "the whole Patient ID"),
             "model_version": _equals(view.c.model_version, "of the model that answered"),
-            "finding": Filter(str, "a finding that is flagged", flagged),
+            "finding": Filter(str, "a finding that is flagged", flagged, LABELS),
             "unread": Filter(bool, "true: not marked read; false: marked read", unread),
         },
     )
@@ -190,9 +194,9 @@ def _runs() -> Listing:
         ),
         {
             "study": _equals(Run.study_instance_uid, "Study Instance UID"),
-            "state": _equals(Run.state, "queued, running, done, failed or superseded"),
+            "state": _equals(Run.state, "queued, running, done, failed or superseded", values=RunState),
             "outcome": _equals(Run.outcome, "triaged, not_analysed, out_of_scope or unchanged"),
-            "trigger": _equals(Run.trigger, "auto, late_image, manual, reprocess or shadow"),
+            "trigger": _equals(Run.trigger, "auto, late_image, manual, reprocess or shadow", values=RunTrigger),
             "reason_code": _equals(Run.reason_code, "cause of a failure or of no answer"),
             "bundle": _equals(Run.bundle, "configured name of the model bundle"),
             "model_version": _equals(Run.model_version, "version of the model"),
@@ -232,7 +236,7 @@ def _findings() -> Listing:
         ("id", "study_instance_uid", "run_number", "finding", "probability", "threshold", "flagged"),
         {
             "study": _equals(Run.study_instance_uid, "Study Instance UID"),
-            "finding": _equals(Prediction.finding, "one of the 14 labels"),
+            "finding": _equals(Prediction.finding, "one of the 14 labels", values=LABELS),
             "flagged": _equals(Prediction.flagged, "true: at or above the threshold", bool),
             "current": _equals(Run.id == Study.current_run_id, "true: of the run that counts now", bool),
             "shadow": _equals(Run.shadow, "true: of runs in the shadow", bool),
@@ -272,7 +276,11 @@ def _deliveries() -> Listing:
         {
             "study": _equals(Run.study_instance_uid, "Study Instance UID"),
             "destination": _equals(Delivery.destination, "configured name"),
-            "state": _equals(Delivery.state, "pending, sent, committed, refused, failed, superseded or rejected"),
+            "state": _equals(
+                Delivery.state,
+                "pending, sent, committed, refused, failed, superseded or rejected",
+                values=DeliveryState,
+            ),
             "kind": _equals(Result.kind, "structured_report, secondary_capture, hl7_message ..."),
         },
     )
@@ -326,7 +334,7 @@ def _reviews() -> Listing:
         ("id", "created_at", "study_instance_uid", "finding", "verdict", "reviewer", "comment"),
         {
             "study": _equals(Review.study_instance_uid, "Study Instance UID"),
-            "finding": _equals(Review.finding, "one of the 14 labels"),
+            "finding": _equals(Review.finding, "one of the 14 labels", values=LABELS),
             "verdict": _equals(Review.verdict, "what was said of it"),
             "reviewer": _equals(Review.reviewer, "who"),
         },

@@ -30,6 +30,8 @@ _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as the bytes of its 
 
 MAXIMUM_CONTEXTS = 128
 """Of one association request (PS3.8 9.3.2: odd numbers 1 to 255)."""
+PARTING_SECONDS = 1.0
+"""How long a peer may take to notice that an association has ended."""
 VERIFICATION = "1.2.840.10008.1.1"
 _PERMANENT_STATUS = frozenset({0x0122, 0x0124})
 _PERMANENT_CLASSES = frozenset({0xA9, *range(0xC0, 0xD0)})
@@ -153,7 +155,8 @@ def _send_over_new(call: Call, items: Sequence[_Item], keeping: Keeping | None =
         kinds |= keeping.kinds
     opened = KeptAssociation.open(call, kinds)
     if keeping and isinstance(opened, NoAssociation) and opened.for_now:
-        time.sleep(keeping.idle_seconds)  # another process of ours may keep the peer's last place that long
+        # another process of ours may keep the peer's last place
+        time.sleep(keeping.idle_seconds + PARTING_SECONDS)
         opened = KeptAssociation.open(call, kinds)
     if isinstance(opened, NoAssociation):
         return _nobody_there(items, opened)

@@ -27,9 +27,10 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 import dicom_io.closing  # noqa: F401 (its import is its effect)
 from dicom_io.file_meta import encode_file_meta
+from dicom_io.holding_socket import HoldingSocket
 from dicom_io.lasting import LastingAssociation, LastingStateMachine
 from dicom_io.spool import SpooledDataSet
-from dicom_io.streaming import HoldingSocket, StreamingDul
+from dicom_io.streaming import StreamingDul
 from dicom_io.tls import CurrentTls, in_words
 from dicom_io.waking import WokenDimse
 

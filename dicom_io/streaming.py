@@ -15,10 +15,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-import os
-import select
-import socket
-import ssl
 import struct
 import time
 from collections import deque
@@ -35,6 +31,7 @@ from pynetdicom.transport import AssociationSocket
 from dicom_io import store_request, store_serving, waking
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
+from dicom_io.holding_socket import HoldingSocket
 from dicom_io.spool import SpooledDataSet
 from dicom_io.store_request import ArrivingStore, plain_request
 from dicom_io.waking import WokenDul
@@ -81,54 +78,6 @@ def source_digest() -> str:
         return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()).hexdigest()
     except (OSError, TypeError):
         return ""
-
-
-class HoldingSocket(AssociationSocket):
-    """An association's socket that may hold bytes which were read too early; they are read first."""
-
-    held: bytes = b""
-
-    @property
-    def ready(self) -> bool:
-        """Say whether something can be read."""
-        return bool(self.held) or bool(super().ready)
-
-    def take_held(self, most_bytes: int) -> bytes:
-        """Return held bytes and hold the rest."""
-        taken, self.held = self.held[:most_bytes], self.held[most_bytes:]
-        return taken
-
-    @property
-    def is_plain(self) -> bool:
-        """Say whether there is no TLS, so that the system reads into several places at once."""
-        return not isinstance(self.socket, ssl.SSLSocket)
-
-    def read_into(self, *buffers: memoryview) -> int | None:
-        """Read what has arrived; return how much that is, 0 if the peer closed, None where nothing has arrived.
-
-        Over TLS into the first buffer only.
-
-        The socket has a timeout, for pynetdicom's reading. Python's ``recv_into`` would ask ``poll`` first because of
-        that, and each call lets other threads go first: with several associations that took more than the reading.
-        """
-        connection = cast(socket.socket, self.socket)
-        if isinstance(connection, ssl.SSLSocket):
-            return connection.recv_into(buffers[0]) if self.arrives(0) else None
-        try:
-            count = os.readv(connection.fileno(), buffers)
-        except BlockingIOError:
-            return None
-        _acknowledge_at_once(connection)
-        return count
-
-    def arrives(self, seconds: float) -> bool:
-        """Say whether more comes from the network within that time."""
-        connection = self.socket
-        if connection is None:
-            return False
-        if isinstance(connection, ssl.SSLSocket) and connection.pending():
-            return True
-        return bool(select.select([connection], [], [], seconds)[0])
 
 
 class StreamingDul(WokenDul):
@@ -415,9 +364,3 @@ def _some_buffer() -> memoryview:
         return _IDLE_BUFFERS.pop()
     except IndexError:
         return memoryview(bytearray(STEP_BYTES))
-
-
-def _acknowledge_at_once(connection: socket.socket) -> None:
-    """Let a sender go on that has Nagle's algorithm; measured: a quarter more with such senders (Linux only)."""
-    if hasattr(socket, "TCP_QUICKACK"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

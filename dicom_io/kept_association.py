@@ -22,8 +22,8 @@ from pynetdicom.pdu import A_RELEASE_RQ
 
 from dicom_io.association_client import NoAssociation, ScuSettings, associate, end
 from dicom_io.peer import Peer
+from dicom_io.private_parts import private_parts_changed
 from dicom_io.reactor_pause import HeldReactor
-from dicom_io.streaming import private_parts_changed
 from dicom_io.waking import WokenRequestorDul
 
 RELEASE_SECONDS = 5.0

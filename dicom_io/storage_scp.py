@@ -30,6 +30,7 @@ from dicom_io.negotiation import (
     storage_service_of_unknown_classes,
     supported_contexts,
 )
+from dicom_io.private_parts import private_parts_changed
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.receiving import (
     STATUS_CANNOT_UNDERSTAND,
@@ -47,7 +48,6 @@ from dicom_io.receiving import (
 from dicom_io.storage_commitment import STATUS_INVALID_ARGUMENT as COMMITMENT_INVALID_ARGUMENT
 from dicom_io.storage_commitment import TakeAnswer, answer_event
 from dicom_io.store_service import Origin, answer_store
-from dicom_io.streaming import private_parts_changed
 from dicom_io.tls import CurrentTls
 
 if TYPE_CHECKING:  # where no worklist is offered, nothing of it is loaded

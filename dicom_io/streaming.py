@@ -6,14 +6,12 @@ there is goes from the socket into one buffer and from there into the file and i
 read here as well (`dicom_io.store_request`). Everything else stays pynetdicom's; the end of a data set whose request it
 has read is handed over to it as an empty last fragment.
 
-This leans on private parts of pynetdicom. `private_parts_changed` compares their source with the one this was written
-for; where it differs, the listener receives as pynetdicom does, only slower.
+This leans on private parts of pynetdicom. Where they are not those that it was written for (`dicom_io.private_parts`),
+the listener receives as pynetdicom does, only slower.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import logging
 import struct
 import time
@@ -28,7 +26,6 @@ from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
-from dicom_io import store_request, store_serving, waking
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
 from dicom_io.holding_socket import HoldingSocket
@@ -51,33 +48,18 @@ _P_DATA_TF = 4
 _COMMAND, _LAST = 1, 2  # bits of the message control header, PS3.8 E.2
 _LENGTHS_BETWEEN, _HEADER_BYTES = 4, 2
 """From the PDU's length to that of its only fragment, and from there to its value."""
-_KNOWN_SOURCE = "9172d12d44b4373a6af36a0611c303cb80f4bda23352153ed3f97d3ed4275ba1"
 
-
-def private_parts_changed() -> bool:
-    """Say whether pynetdicom's receiving is no longer the one this module was written for."""
-    return source_digest() != _KNOWN_SOURCE
-
-
-def source_digest() -> str:
-    """Return a hash over the source of everything private that is used here; empty where there is no source."""
-    parts = (
-        *waking.PRIVATE_PARTS,
-        *store_request.PRIVATE_PARTS,
-        *store_serving.PRIVATE_PARTS,
-        DULServiceProvider._is_transport_event,
-        DULServiceProvider._read_pdu_data,
-        DULServiceProvider._decode_pdu,
-        DIMSEMessage.decode_msg,
-        DIMSEMessage.message_to_primitive,
-        fsm,  # all of it: `dicom_io.closing` replaces one of its methods
-        vars(AssociationSocket)["ready"].fget,
-        AssociationSocket.recv,
-    )
-    try:
-        return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()).hexdigest()
-    except (OSError, TypeError):
-        return ""
+PRIVATE_PARTS = (
+    DULServiceProvider._is_transport_event,
+    DULServiceProvider._read_pdu_data,
+    DULServiceProvider._decode_pdu,
+    DIMSEMessage.decode_msg,
+    DIMSEMessage.message_to_primitive,
+    fsm,  # all of it: `dicom_io.closing` replaces one of its methods
+    vars(AssociationSocket)["ready"].fget,
+    AssociationSocket.recv,
+)
+"""What this is written for."""
 
 
 class StreamingDul(WokenDul):

@@ -5,7 +5,7 @@ sleep between looks, so that an image waits for both sleeps, and an idle associa
 Here the first waits for the network or for something to send, the second for a request, and goes from one request to
 the next without a sleep. Both look around every `LOOK_SECONDS` all the same, for timers and whatever wakes nobody.
 
-This leans on private parts of pynetdicom, which `dicom_io.streaming.private_parts_changed` knows; where they differ
+This leans on private parts of pynetdicom, which `dicom_io.private_parts` knows; where they differ
 nobody gives an association these classes' ways.
 """
 

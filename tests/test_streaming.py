@@ -22,7 +22,7 @@ from pynetdicom.pdu import P_DATA_TF
 from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes, store_one
 
 from benchmarks.dicom_sender import association_request
-from dicom_io import streaming
+from dicom_io import private_parts, streaming
 from dicom_io.fragment_run import FragmentRun
 from dicom_io.instance_store import INCOMING_FOLDER
 from dicom_io.spool import SpooledDataSet
@@ -123,9 +123,9 @@ def cut(encoded: bytes, draw: random.Random) -> list[bytes]:
 
 
 def test_the_private_parts_of_pynetdicom_are_those_this_was_written_for() -> None:
-    assert not streaming.private_parts_changed(), (
+    assert not private_parts.private_parts_changed(), (
         "pynetdicom receives differently now: read it beside dicom_io/streaming.py, adapt, "
-        f"and note the new source digest {streaming.source_digest()}"
+        f"and note the new source digest {private_parts.source_digest()}"
     )
 
 
@@ -238,7 +238,7 @@ def test_both_paths_store_the_same_file(start, receiver) -> None:
 
 
 def test_another_pynetdicom_is_received_from_as_it_does_itself(start, receiver, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(streaming, "_KNOWN_SOURCE", "of another version")
+    monkeypatch.setattr(private_parts, "_KNOWN_SOURCE", "of another version")
     assert store_one(start(), chest_radiograph()).Status == 0x0000
     assert isinstance(receiver.received[0].chunks, tuple)
     assert "slower" in caplog.text

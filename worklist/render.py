@@ -11,6 +11,7 @@ from fastapi.templating import Jinja2Templates
 
 from dicom_io.product import VERSION
 from dicom_io.reporting import NOT_FOR_DIAGNOSTIC_USE
+from worker.runs.policy import percent
 from worker.views.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text, seconds_text
 from worklist.login import csrf_token, is_administrator
 from worklist.sections import DELIVERY_TEXTS, SECTIONS, STAGE_TEXTS, STATE_TEXTS, why
@@ -21,6 +22,7 @@ TEMPLATES.env.filters.update(
     duration=duration_text,
     seconds=seconds_text,
     percent=percent_text,
+    threshold=percent,
     finding=finding_text,
     size=bytes_text,
     texts=lambda value: (value, value),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -106,6 +107,9 @@ class StandInPacs:
 
     def stop(self) -> None:
         """Abort what runs and close the port."""
+        for server in self._ae._servers:
+            with suppress(OSError):  # somebody has closed it
+                server.socket.shutdown(socket.SHUT_RDWR)  # wakes its loop, which looks twice a second
         self._ae.shutdown()
 
     @property

@@ -21,7 +21,7 @@ from model.runtimes import Infer, with_openvino, with_torch
 from model.suitability import Suitability
 from model.views import Views, combined_logits
 
-Runtime = Literal["auto", "openvino", "torch"]
+Runtime = Literal["auto", "openvino", "torch", "cuda"]
 
 
 class RuntimeUnavailableError(Exception):
@@ -51,15 +51,17 @@ class Classification:
 class Classifier:
     """One bundle on one runtime. Not thread-safe: one per process, made after the fork."""
 
-    def __init__(self, bundle: Bundle, runtime: Literal["openvino", "torch"], infer: Infer) -> None:
+    def __init__(self, bundle: Bundle, runtime: Literal["openvino", "torch", "cuda"], infer: Infer) -> None:
         self.bundle = bundle
         self.runtime = runtime
         self._infer = infer
         self._check = bundle.suitability_check()
 
     @classmethod
-    def load(cls, bundle: Bundle, runtime: Runtime = "auto", cache_dir: Path | None = None) -> Classifier:
-        """Make a bundle ready, to compute on one thread.
+    def load(
+        cls, bundle: Bundle, runtime: Literal["auto", "openvino", "torch"] = "auto", cache_dir: Path | None = None
+    ) -> Classifier:
+        """Make a bundle ready on the processor, to compute on one thread; for a GPU see ``model.gpu``.
 
         Parameters
         ----------

@@ -19,8 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from model.bundle import Bundle, BundleError, load_bundle
-from model.classifier import Classifier, NotFiniteError, RuntimeUnavailableError
+from model.classifier import NotFiniteError, RuntimeUnavailableError
 from model.golden import tolerance_of, verify_golden
+from model.gpu import serving_classifier
 from model.published import PUBLISHED
 from model.torchxrayvision import WEIGHT_SETS
 
@@ -47,6 +48,7 @@ class RuntimeChoice(StrEnum):
     AUTO = "auto"
     OPENVINO = "openvino"
     TORCH = "torch"
+    CUDA = "cuda"
 
 
 def main() -> None:
@@ -86,7 +88,7 @@ def verify(
     """Prove a bundle on this machine: all hashes, and every golden image within the stated tolerance."""
     with _clear_errors(NotFiniteError):
         bundle = load_bundle(bundle_path).served_in(precision.value)
-        classifier = Classifier.load(bundle, runtime.value)
+        classifier = serving_classifier(bundle, runtime.value, None)
         results = verify_golden(classifier)
     passed = bool(results) and all(result.passed for result in results)
     if as_json:

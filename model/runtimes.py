@@ -1,4 +1,4 @@
-"""The two runtimes of a bundle's network: OpenVINO, and torch as its reference and stand-in.
+"""The two runtimes of a bundle's network: OpenVINO, and torch as its reference, stand-in and way to a GPU.
 
 Both compute float32, OpenVINO bfloat16 too, and give logits and class activation maps in one forward pass.
 """
@@ -50,17 +50,26 @@ def with_openvino(bundle: Bundle, cache_dir: Path | None) -> Infer:
     return infer
 
 
-def with_torch(facts: BundleFacts, weights: Mapping[str, NDArray[np.floating]]) -> Infer:
-    """Return the network on torch, all views in one batch."""
+def with_torch(facts: BundleFacts, weights: Mapping[str, NDArray[np.floating]], device: str = "cpu") -> Infer:
+    """Return the network on torch, all views in one batch.
+
+    Parameters
+    ----------
+    device
+        As torch names it: ``cpu``, ``cuda`` ...
+    """
     import torch  # here, because it takes seconds and half a gigabyte that OpenVINO does not need
 
     from model.densenet import network_with
 
-    network = network_with(weights, facts.input_channels, facts.architecture, facts.preparation)
+    network = network_with(weights, facts.input_channels, facts.architecture, facts.preparation).to(device)
+    if device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False  # float32 is to be what it is everywhere else
+        network = network.to(memory_format=torch.channels_last)
 
     def infer(tensor: NDArray[np.float32]) -> Arrays:
         with torch.inference_mode():
-            logits, maps = network(torch.from_numpy(tensor))
-        return cast(Arrays, (logits.numpy(), maps.numpy()))
+            logits, maps = network(torch.from_numpy(tensor).to(device))
+        return cast(Arrays, (logits.cpu().numpy(), maps.cpu().numpy()))
 
     return infer

@@ -14,7 +14,7 @@ def in_served_precision(bundle: Bundle, wanted: Precision, runtime: str) -> tupl
     Parameters
     ----------
     runtime
-        ``auto``, ``openvino`` or ``torch``: only OpenVINO computes in bfloat16.
+        ``auto``, ``openvino``, ``torch`` or ``cuda``: only OpenVINO computes in bfloat16.
     """
     if wanted == "fp32":
         return bundle, ""
@@ -27,7 +27,7 @@ def _obstacle(bundle: Bundle, runtime: str) -> str:
         return "bf16 was never tried with this bundle (python -m training precision)"
     if bundle.bf16.obstacle:
         return f"bf16 did not pass its trial: {bundle.bf16.obstacle}"
-    if runtime == "torch" or importlib.util.find_spec("openvino") is None:
+    if runtime in ("torch", "cuda") or importlib.util.find_spec("openvino") is None:
         return "only the runtime openvino computes in bf16"
     from model.compiled_network import processor_computes_bf16  # here: float32 on torch needs no OpenVINO
 

@@ -159,7 +159,7 @@ def add_source_study(session: Session, station: str, received: datetime) -> None
 def test_a_process_that_stopped_giving_signs_is_shown_and_one_that_ended_is_not(
     sessions: SessionFactory, settings: Settings
 ) -> None:
-    with Heartbeat(sessions, "here:1", "listener"), Heartbeat(sessions, "here:2", "triage worker", "openvino"):
+    with Heartbeat(sessions, "here:1", "listener"), Heartbeat(sessions, "here:2", "triage worker", lambda: "openvino"):
         wait_for(lambda: len(seen(sessions)) == 2)
         with sessions.begin() as session:
             add_run(session, state=RunState.RUNNING, queued_at=NOW, lease_until=NOW + DAY * 9999, worker_name="here:2")

@@ -51,7 +51,7 @@ def run_shadow_worker(settings: Settings) -> int:
         stores = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
         models = {settings.shadow_bundle: load_model(settings, settings.shadow_bundle)}
         workplace = Workplace(settings, sessions, *stores, worker_name(), models)
-        with Watchdog(settings.lease_seconds), Heartbeat(sessions, worker_name(), ROLE, workplace.device):
+        with Watchdog(settings.lease_seconds), Heartbeat(sessions, worker_name(), ROLE, lambda: workplace.device):
             _work(workplace, stopped)
     finally:
         engine.dispose()

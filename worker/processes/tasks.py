@@ -7,6 +7,7 @@ the sweeper rings again. There is therefore no Celery retry, countdown or result
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery.signals import worker_process_init, worker_process_shutdown
@@ -76,7 +77,7 @@ def _open_for_work(**_signal: Any) -> None:
 
         rehearse(workplace())
         _watch(workplace().settings.lease_seconds)
-        _show("triage worker", workplace().sessions, workplace().device)
+        _show("triage worker", workplace().sessions, lambda: workplace().device)
     if DELIVERY_QUEUE in queues:
         import worker.sending.delivery  # noqa: F401 (loading it is the point)
         from worker.sending.post_office import post_office
@@ -94,7 +95,7 @@ def _watch(limit_seconds: float) -> None:
     _watchdogs[0].start()
 
 
-def _show(role: str, sessions: SessionFactory, device: str = "") -> None:
+def _show(role: str, sessions: SessionFactory, device: Callable[[], str] = str) -> None:
     if not _heartbeats:  # a process that serves both kinds of queue is one process
         _heartbeats.append(Heartbeat(sessions, worker_name(), role, device))
         _heartbeats[0].start()

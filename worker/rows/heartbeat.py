@@ -31,9 +31,10 @@ FORGET_AFTER = timedelta(days=1)
 class Heartbeat:
     """Writes this process's sign of life from a thread while the ``with`` block runs; a clean end takes it back."""
 
-    def __init__(self, sessions: SessionFactory, name: str, role: str, device: str = "") -> None:
+    def __init__(self, sessions: SessionFactory, name: str, role: str, device: Callable[[], str] = str) -> None:
         self._sessions = sessions
-        self._row = {"name": name, "role": role, "device": device, "version": VERSION}
+        self._row = {"name": name, "role": role, "version": VERSION}
+        self._device = device  # asked each time: a GPU may fail meanwhile
         self._started_at: datetime | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat_until_over, name="heartbeat", daemon=True)
@@ -65,7 +66,7 @@ class Heartbeat:
     def _beat(self, session: Session) -> None:
         now = database_now(session)
         self._started_at = self._started_at or now
-        session.merge(ProcessHeartbeat(**self._row, started_at=self._started_at, seen_at=now))
+        session.merge(ProcessHeartbeat(**self._row, device=self._device(), started_at=self._started_at, seen_at=now))
 
     def _withdraw(self, session: Session) -> None:
         session.execute(delete(ProcessHeartbeat).where(ProcessHeartbeat.name == self._row["name"]))

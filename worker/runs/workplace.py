@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError
-from model.classifier import Classifier, Runtime
+from model.classifier import Classifier, Runtime, RuntimeUnavailableError
+from model.gpu import serving_classifier
 from worker.foundation.errors import PermanentRunError, StartError
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
@@ -117,7 +118,10 @@ def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
     bundle = _checked_bundle(settings, bundle_name)
     if bundle.suitability is None:
         logger.warning("bundle %s has no suitability check: pictures are not checked, tags alone decide", bundle_name)
-    classifier = Classifier.load(bundle, runtime=cast(Runtime, settings.runtime), cache_dir=settings.cache_dir)
+    try:
+        classifier = serving_classifier(bundle, cast(Runtime, settings.runtime), settings.cache_dir)
+    except RuntimeUnavailableError as error:
+        raise BundleUnusable(bundle_name, f"{error} (runtime in the configuration)", "runtime") from error
     return LoadedModel(bundle, classifier, _policy(settings, bundle_name, bundle))
 
 

@@ -170,7 +170,10 @@ class Settings(BaseSettings):
     decoding: Decoding = Decoding.EXACT
     """``fast`` decodes JPEG 2000 and HTJ2K images of at least 1792 px at half resolution, several times faster and
     within 0.1 grey levels in the mean at 224 px; results say so. ``exact`` decodes all of every image."""
-    runtime: str = Field("auto", pattern="^(auto|openvino|torch)$")
+    runtime: str = Field("auto", pattern="^(auto|openvino|torch|cuda)$")
+    """``auto`` computes on a GPU where torch sees one that gives the bundle's golden images their probabilities, else
+    on the processor with OpenVINO, or with torch where that is not installed. ``cuda`` refuses to start without a GPU.
+    A GPU that fails is told in the log, and the process goes on without it. ``CUDA_VISIBLE_DEVICES`` picks one."""
     precision: Precision = "fp32"
     """``bf16`` takes half the time with bundles that passed their trial of it, where the processor can; their model
     version then ends in ``.bf16``. Other bundles and processors compute in float32, which the log says."""

@@ -160,7 +160,7 @@ class StreamingDul(WokenDul):
         request_bytes = self._take_request(view)
         sink = self._sink()
         if sink is None:
-            transport.held, self._unread = bytes(view), True
+            transport.held, self._unread = bytes(view) + transport.held, True
             return bool(super()._is_transport_event())
         self._take(sink, transport, view[request_bytes:])
         return True
@@ -291,14 +291,15 @@ class StreamingDul(WokenDul):
             ended = self._is_last
         self._require_haste()
         sink.write_all(pieces)
-        transport.held = bytes(view[position:])
+        behind = transport.held  # more was held than fits into the buffer
+        transport.held = bytes(view[position:]) + behind
         if self._refuse_oversized():
             return True
         if ended:
             self._end(sink, transport)
         elif other:
             self._read_pdu_data()
-        if ended or other:
+        if ended or other or behind:
             self._unread = bool(transport.held)
         return ended or other
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import random
 import socket
 import struct
+import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,7 @@ from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes,
 from benchmarks.dicom_sender import association_request
 from dicom_io import private_parts, streaming
 from dicom_io.fragment_run import FragmentRun
+from dicom_io.holding_socket import HoldingSocket
 from dicom_io.instance_store import INCOMING_FOLDER
 from dicom_io.spool import SpooledDataSet
 from dicom_io.storage_scp import ScpSettings, StorageScp
@@ -180,6 +185,43 @@ def test_what_comes_in_a_row_is_stored_and_hashed_as_it_was_sent(start, receiver
     content = receiver.store.open_path(stored.path).read_bytes()
     assert content.endswith(encoded)
     assert stored.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("behind_bytes", [2_700_000, streaming.STEP_BYTES + 400])
+def test_fragments_that_become_longer_while_much_has_arrived(start, receiver, monkeypatch, behind_bytes: int) -> None:
+    """What is read as a row and is none is more than one step, or one step and a little that nothing follows."""
+    row_bytes, fragment_bytes = 320_000, 60_000
+    dataset = chest_radiograph(PixelData=b"")
+    dataset.PixelData = bytes(
+        row_bytes + behind_bytes - behind_bytes // fragment_bytes * 12 - 12 - len(encode(dataset))
+    )
+    encoded = encode(dataset)
+    starts = [*range(0, row_bytes, 16_000), *range(row_bytes, len(encoded), fragment_bytes), len(encoded)]
+    pdus = [pdu(fragment(LAST if end == len(encoded) else 0, encoded[at:end])) for at, end in pairwise(starts)]
+    row, behind = b"".join(pdus[: row_bytes // 16_000]), b"".join(pdus[row_bytes // 16_000 :])
+    assert behind_bytes - 30 <= len(behind) <= behind_bytes
+    is_busy, read_into = threading.Event(), HoldingSocket.read_into
+
+    def after_a_while(self: HoldingSocket, *buffers: memoryview) -> int | None:
+        if is_busy.is_set():
+            wait_until(lambda: waiting_bytes(self) >= min(len(behind), 1_500_000))
+            is_busy.clear()
+        return read_into(self, *buffers)
+
+    monkeypatch.setattr(HoldingSocket, "read_into", after_a_while)
+    with connected(start()) as connection:
+        connection.sendall(pdu(fragment(COMMAND | LAST, command(dataset.SOPInstanceUID))) + row)
+        time.sleep(0.3)
+        is_busy.set()
+        connection.sendall(behind)
+        assert struct.pack("<HHIH", 0, 0x0900, 2, 0) in connection.recv(4096)
+    assert receiver.store.open_path(receiver.files[0].path).read_bytes().endswith(encoded)
+
+
+def waiting_bytes(transport: HoldingSocket) -> int:
+    connection = transport.socket
+    assert connection is not None
+    return int(struct.unpack("i", fcntl.ioctl(connection, termios.FIONREAD, b"\0" * 4))[0])
 
 
 def test_one_association_leaves_its_buffers_to_the_next(start, receiver) -> None:

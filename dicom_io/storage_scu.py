@@ -121,7 +121,8 @@ def _inspect(path: Path) -> _Item | SendOutcome:
         return _Item(path, (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)))
     except (OSError, AttributeError, pydicom.errors.InvalidDicomError, EOFError, ValueError, KeyError) as error:
         missing = isinstance(error, OSError)
-        return SendOutcome(path, None, f"file cannot be read ({type(error).__name__})", False, permanent=not missing)
+        why = f"file cannot be read ({type(error).__name__})" if missing else "this is not a DICOM file (PS3.10)"
+        return SendOutcome(path, None, why, False, permanent=not missing)
 
 
 def _send_keeping(call: Call, items: Sequence[_Item], keeping: Keeping) -> list[SendOutcome]:

@@ -122,6 +122,8 @@ class StreamingDul(WokenDul):
         if self._holds_back():
             return False
         transport = cast(HoldingSocket, self.socket)
+        if self.state_machine.current_state == "Sta13":
+            transport.held = b""  # of an association that is over; pynetdicom would wait for the rest of a PDU
         try:
             sink = self._sink()
             if sink is not None:

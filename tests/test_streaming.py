@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories import chest_radiograph
@@ -47,9 +48,10 @@ def receiver(tmp_path: Path) -> FolderReceiver:
 def start(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
     running = []
 
-    def starter(*, spooled: bool = True) -> StorageScp:
+    def starter(*, spooled: bool = True, **fields: Any) -> StorageScp:
         folder = receiver.store.root / INCOMING_FOLDER if spooled else None
-        scp = StorageScp(ScpSettings("CXRAI", port=0, accept_unknown_callers=True, spool_folder=folder), receiver)
+        settings = ScpSettings("CXRAI", port=0, accept_unknown_callers=True, spool_folder=folder, **fields)
+        scp = StorageScp(settings, receiver)
         scp.start()
         running.append(scp)
         return scp
@@ -323,6 +325,17 @@ def test_a_sender_that_goes_in_the_middle_leaves_nothing_behind(start, receiver,
         connection.sendall(ending)
     wait_until(lambda: not partial_files(receiver), 4.0)  # at once, not when nobody knows the association any more
     assert receiver.received == receiver.refused == []
+
+
+@pytest.mark.parametrize("silent_after", [0, 7, 12, 5000])
+def test_a_sender_that_falls_silent_anywhere_in_a_data_set_is_cut(start, receiver, silent_after: int) -> None:
+    dataset = chest_radiograph(PixelData=bytes(200_000))
+    row = b"".join(pdu(fragment(0, encode(dataset)[at : at + 10_000])) for at in range(0, 100_000, 10_000))
+    with connected(start(network_timeout_seconds=1.0)) as connection:
+        connection.sendall(pdu(fragment(COMMAND | LAST, command(dataset.SOPInstanceUID))) + row)
+        connection.sendall(pdu(fragment(0, bytes(10_000)))[:silent_after])
+        wait_until(lambda: partial_files(receiver))
+        wait_until(lambda: not partial_files(receiver), seconds=6.0)
 
 
 def test_a_refused_object_is_quarantined_whole_and_leaves_no_partial_file(start, receiver) -> None:

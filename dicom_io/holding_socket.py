@@ -10,6 +10,9 @@ from typing import cast
 
 from pynetdicom.transport import AssociationSocket
 
+ACKNOWLEDGED_ANYWAY_BYTES = 1 << 18
+"""A read of that much opens the window so far that the system tells the sender at once by itself."""
+
 
 class HoldingSocket(AssociationSocket):
     """An association's socket that may hold bytes which were read too early; they are read first."""
@@ -46,7 +49,8 @@ class HoldingSocket(AssociationSocket):
             count = os.readv(connection.fileno(), buffers)
         except BlockingIOError:
             return None
-        _acknowledge_at_once(connection)
+        if count < ACKNOWLEDGED_ANYWAY_BYTES:
+            _acknowledge_at_once(connection)
         return count
 
     def arrives(self, seconds: float) -> bool:

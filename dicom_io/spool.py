@@ -32,6 +32,9 @@ HASHED_AT_ONCE_BYTES = 1 << 19
 """Hashed by whoever writes it: for less than this, handing it to a thread takes as long as the hash."""
 _THREADS = threading.local()
 _HASHERS = ThreadPoolExecutor(4, thread_name_prefix="hash")  # starts threads when used
+_OPEN: set[Path] = set()
+"""Files of the data sets that arrive, or are being stored."""
+_PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 MOST_PIECES = 512
 """For one ``writev``; POSIX allows 1024."""
 
@@ -60,6 +63,7 @@ class SpooledDataSet(BytesIO):
         self.path = folder / f"{uuid.uuid4().hex}.part"
         self.head = head
         self.descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        _OPEN.add(self.path)
         self._forget = weakref.finalize(self, _forget, self.descriptor, self.path)
         self._on_disk_bytes = 0
         self._digest = hashlib.sha256()
@@ -93,13 +97,19 @@ class SpooledDataSet(BytesIO):
             self._hash_behind()
 
     def append(self, values: memoryview) -> Future[None] | None:
-        """Append, and hash in a thread as it lies in memory: until what is returned is done it must stay as it is."""
-        if not self.on_disk:
-            self._write([values])
-            return None
+        """Append, and hash as it lies in memory: until what is returned is done it must stay as it is.
+
+        A thread hashes while there is a processor for it. Where as many objects arrive as there are processors,
+        whoever writes does so, too: threads that wait for each other would take a seventh of the time.
+        """
         if self._hashing is not None:
             wait([self._hashing])
         starts_at = self._on_disk_bytes
+        if not self.on_disk or len(_OPEN) >= _PROCESSORS:
+            self._write([values])
+            if self.on_disk:
+                self._hash_from_memory(values, starts_at)
+            return None
         self._hashing = _HASHERS.submit(self._hash_from_memory, values, starts_at)
         self._write([values])
         return self._hashing
@@ -229,5 +239,6 @@ def _buffer_of_this_thread() -> memoryview:
 
 
 def _forget(descriptor: int, path: Path) -> None:
+    _OPEN.discard(path)
     os.close(descriptor)
     path.unlink(missing_ok=True)

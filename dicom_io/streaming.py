@@ -244,6 +244,8 @@ class StreamingDul(WokenDul):
     def _write(self, sink: SpooledDataSet, values: memoryview) -> None:
         """Write and hash what is in the buffer, and go on with the other one when that is no longer needed."""
         hashing = sink.append(values)
+        if hashing is None:
+            return
         if self._hashing is not None:
             wait([self._hashing])
         self._buffer, self._other_buffer = self._other_buffer or _some_buffer(), self._buffer

@@ -15,6 +15,7 @@ from services import free_port
 from worker.processes.tasks import ring_delivery, ring_triage
 from worker.queue.broker import LONGEST_URGENT_STREAK, StatFirst, Transport
 from worker.queue.celery_app import HARD_TIME_LIMIT_SECONDS, VISIBILITY_TIMEOUT_SECONDS, app, celery_settings, configure
+from worker.queue.waiting import messages_waiting
 from worker.settings.config import Settings
 
 UID = "1.2.826.0.1.3680043.8.498.1"
@@ -156,6 +157,30 @@ def test_what_a_power_cut_leaves_of_the_list_of_queues_is_written_anew(
     start_anew(settings)
     ring_triage("1.2.2", "routine")
     assert waiting("routine") == ["1.2.1", "1.2.2"]
+
+
+@pytest.mark.parametrize("in_the_way", ["messages", "list of queues"])
+def test_a_disk_that_refused_a_ring_is_rung_on_and_looked_at_as_soon_as_it_can_be(
+    make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture, in_the_way: str
+) -> None:
+    settings = make_settings()
+    start_anew(settings)
+    options = celery_settings(settings)["broker_transport_options"]
+    messages, lock = Path(options["data_folder_in"]), Path(options["control_folder"]) / "routine.lock"
+    if in_the_way == "messages":
+        ring_triage("1.2.1", "routine")
+        aside = messages.rename(messages.with_name("aside"))
+    else:
+        lock.mkdir()
+    ring_triage("1.2.2", "routine")
+    assert "cannot ring routine" in caplog.text
+    if in_the_way == "messages":
+        aside.rename(messages)
+    else:
+        lock.rmdir()
+    assert messages_waiting("routine") == (in_the_way == "messages")  # what the sweeper asks before it rings again
+    ring_triage("1.2.3", "routine")
+    assert waiting("routine")[-1] == "1.2.3"
 
 
 def test_processes_that_start_together_find_each_others_queues(make_settings: Callable[..., Settings]) -> None:

@@ -86,6 +86,8 @@ class Channel(filesystem.Channel):
 
     def _put(self, queue: Any, payload: Any, **options: Any) -> None:  # type: ignore[override]  # as kombu's own
         """Write the message aside and rename it, so that no reader meets half a message."""
+        if self.connection is None:  # kombu tries once more over the channel that it has closed
+            raise ChannelError("the channel was closed by the error before")
         folder = Path(self.data_folder_out)
         name = f"{time.time_ns():020d}_{uuid.uuid4()}"
         unfinished = folder / f"{name}{UNFINISHED_SUFFIX}"
@@ -136,6 +138,7 @@ class Channel(filesystem.Channel):
                     unfinished.write_text(dumps([binding, *bound]), encoding="utf-8")  # type: ignore[no-untyped-call]
                     unfinished.replace(file)
         except OSError as error:
+            self.state.binding_delete(queue, exchange, routing_key)  # noted before it was done; else never tried again
             raise ChannelError(f"cannot write {file}: {error.strerror}") from error
 
     def _bindings(self, file: Path) -> list[list[str]]:

@@ -15,6 +15,7 @@ def messages_waiting(queue: str) -> int | None:
     """Return how many messages of the queue no worker has taken yet; None when the broker does not answer."""
     with app.connection_or_acquire() as connection:
         try:
+            connection.connect()  # what a failed ring closed lies in the pool like any other
             with connection.channel() as channel:
                 return int(channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:  # Redis does not know an empty queue

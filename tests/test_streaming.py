@@ -24,6 +24,7 @@ from pydicom.uid import UID
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
+from slow_cases import mostly_slow
 from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes, store_one
 
 from benchmarks.dicom_sender import association_request
@@ -136,7 +137,7 @@ def test_the_private_parts_of_pynetdicom_are_those_this_was_written_for() -> Non
     )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", mostly_slow(range(12), *range(5)))
 def test_whatever_the_cuts_what_is_stored_is_what_was_sent(start, receiver, seed) -> None:
     draw = random.Random(seed)
     dataset = chest_radiograph(PixelData=draw.randbytes(300_000))
@@ -169,7 +170,7 @@ def like_a_sender(encoded: bytes, draw: random.Random) -> list[bytes]:
     return pdus
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", mostly_slow(range(8), *range(4)))
 def test_what_comes_in_a_row_is_stored_and_hashed_as_it_was_sent(start, receiver, seed) -> None:
     draw = random.Random(seed)
     dataset = chest_radiograph(PixelData=draw.randbytes(2 * draw.randrange(1_000_000, 3_000_000)))

@@ -161,9 +161,8 @@ class SpooledDataSet(BytesIO):
             return
         if self._reserved_bytes > self._on_disk_bytes:
             os.ftruncate(self.descriptor, self._on_disk_bytes)
-        if self._hashed_bytes == self._on_disk_bytes:
-            self._begin_writing()
-        elif self._hashing is None or self._hashing.done():
+        nobody_hashes = self._hashing is None or self._hashing.done()
+        if nobody_hashes and self._hashed_bytes < self._on_disk_bytes:
             self._hashing = _HASHERS.submit(self._finish)
         else:
             self._begin_writing()

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import struct
 
-_PDU_HEAD, _ITEM_HEAD, _ELEMENT_HEAD = struct.Struct(">BxI"), struct.Struct(">IBB"), struct.Struct("<HHI")
-_P_DATA_TF, _LAST_OF_COMMAND = 4, 3
+from dicom_io.data_pdu import data_pdu
+
+_ELEMENT_HEAD = struct.Struct("<HHI")
+_LAST_OF_COMMAND = b"\x03"
+"""Message control header (PS3.8 E.2)."""
 _C_STORE_RESPONSE, _NO_DATA_SET, _SUCCESS = 0x8001, 0x0101, 0x0000
 
 
@@ -32,8 +35,7 @@ def success_pdu(context_id: int, message_id: int, sop_class_uid: str, sop_instan
         + _uid(0x1000, sop_instance_uid)
     )
     command = _ELEMENT_HEAD.pack(0, 0x0000, 4) + struct.pack("<I", len(command)) + command
-    item = _ITEM_HEAD.pack(len(command) + 2, context_id, _LAST_OF_COMMAND) + command
-    return _PDU_HEAD.pack(_P_DATA_TF, len(item)) + item
+    return data_pdu(context_id, _LAST_OF_COMMAND + command)
 
 
 def _uid(element: int, uid: str) -> bytes:

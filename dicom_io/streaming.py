@@ -26,6 +26,7 @@ from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
+from dicom_io.data_pdu import data_pdu
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
 from dicom_io.holding_socket import HoldingSocket
@@ -169,14 +170,14 @@ class StreamingDul(WokenDul):
 
     def _take_request(self, view: memoryview) -> int:
         """Have what begins with an ordinary C-STORE request arrive, and return how long that is; else do nothing."""
-        if len(view) < _FRAGMENT_HEAD.size:
+        if len(view) < HEAD_BYTES:
             return 0
         kind, pdu_bytes, fragment_bytes, context_id, control = _FRAGMENT_HEAD.unpack_from(view)
         ends_at = _PDU_HEAD.size + pdu_bytes
         whole = ends_at <= len(view) and fragment_bytes == pdu_bytes - _LENGTHS_BETWEEN
         if kind != _P_DATA_TF or not whole or control & (_COMMAND | _LAST) != (_COMMAND | _LAST):
             return 0
-        command, context = bytes(view[_FRAGMENT_HEAD.size : ends_at]), self.assoc._accepted_cx.get(context_id)
+        command, context = bytes(view[HEAD_BYTES:ends_at]), self.assoc._accepted_cx.get(context_id)
         request = plain_request(command) if context is not None else None
         if context is None or request is None:
             return 0
@@ -283,7 +284,7 @@ class StreamingDul(WokenDul):
                     break
                 self._left = size
                 self._give_up_at = time.monotonic() + self._pdu_timeout_seconds
-                position += _FRAGMENT_HEAD.size
+                position += HEAD_BYTES
             step = min(self._left, len(view) - position)
             if step:
                 pieces.append(view[position : position + step])
@@ -316,8 +317,7 @@ class StreamingDul(WokenDul):
             message, dimse.message = dimse.message, None
             dimse.msg_queue.put((message.arrives_under, message.message_to_primitive()))
             return
-        empty = _FRAGMENT_HEAD.pack(_P_DATA_TF, _LENGTHS_BETWEEN + _HEADER_BYTES, _HEADER_BYTES, 1, _LAST)
-        transport.held = empty + transport.held
+        transport.held = data_pdu(1, bytes([_LAST])) + transport.held
         self._read_pdu_data()
 
     def _fragment_bytes(self, view: memoryview) -> int | None:
@@ -330,7 +330,7 @@ class StreamingDul(WokenDul):
         kind, pdu_bytes = _PDU_HEAD.unpack_from(view)
         if kind != _P_DATA_TF or not _LENGTHS_BETWEEN + _HEADER_BYTES <= pdu_bytes <= self.maximum_pdu_bytes:
             return -1
-        if len(view) < _FRAGMENT_HEAD.size:
+        if len(view) < HEAD_BYTES:
             return None
         *_, fragment_bytes, _context, control = _FRAGMENT_HEAD.unpack_from(view)
         if fragment_bytes != pdu_bytes - _LENGTHS_BETWEEN or control & _COMMAND:

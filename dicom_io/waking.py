@@ -14,7 +14,6 @@ from __future__ import annotations
 import queue
 import select
 import ssl
-import struct
 import sys
 import threading
 from typing import Any, cast
@@ -27,13 +26,12 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.bell import Bell
+from dicom_io.data_pdu import data_pdu
 from dicom_io.store_request import PlainStore
 from dicom_io.store_response import success_pdu
 from dicom_io.store_serving import serve_store
 
 LOOK_SECONDS = 0.02
-_DATA_HEAD, _PDU_HEAD_BYTES, _P_DATA_TF = struct.Struct(">BxIIB"), 6, 4
-"""PDU type, its length, that of its only item, context; the length does not count the first six bytes."""
 UNSETTLED_SECONDS = 0.001
 """Between two looks while an association is closed, or its sender is held back."""
 
@@ -189,12 +187,6 @@ class WokenDimse(DIMSEServiceProvider):
                 association._serve_request(request, context_id)
             if association._kill or self.dul.to_user_queue.queue or not association._reactor_checkpoint.is_set():
                 return None, None
-
-
-def data_pdu(context_id: int, value: bytes) -> bytes:
-    """Return a P-DATA-TF PDU with one presentation data value (PS3.8 9.3.5): pynetdicom's, with fewer copies."""
-    length = _DATA_HEAD.size - _PDU_HEAD_BYTES + len(value)
-    return _DATA_HEAD.pack(_P_DATA_TF, length, 1 + len(value), context_id) + value
 
 
 def _success_pdu(primitive: object, context_id: int) -> bytes:

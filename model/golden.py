@@ -52,7 +52,7 @@ def verify_golden(classifier: Classifier) -> list[GoldenResult]:
     tolerance = tolerance_of(classifier.bundle)
     return [
         GoldenResult(
-            path.name, _largest_difference(classifier.classify(_read_png(path)).probabilities, expected), tolerance
+            path.name, _largest_difference(classifier.classify(read_golden(path)).probabilities, expected), tolerance
         )
         for path, expected in classifier.bundle.golden
     ]
@@ -69,7 +69,14 @@ def expected_probabilities(
     return judge(facts, with_torch(facts, weights), prepare(facts, pixels)).probabilities
 
 
-def _read_png(path: Path) -> NDArray[np.uint8]:
+def read_golden(path: Path) -> NDArray[np.uint8]:
+    """Return a golden image, uint8 [H, W], bones bright.
+
+    Raises
+    ------
+    BundleError
+        It cannot be read as a picture.
+    """
     try:
         with Image.open(path) as image:
             return np.array(image.convert("L"))

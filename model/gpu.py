@@ -54,8 +54,8 @@ def serving_classifier(bundle: Bundle, runtime: Runtime, cache_dir: Path | None)
 class GpuClassifier(Classifier):
     """One bundle on a GPU; goes on without it when it fails, with the picture at hand first."""
 
-    def __init__(self, bundle: Bundle, cache_dir: Path | None, device: str = "cuda") -> None:
-        super().__init__(bundle, "cuda", with_torch(bundle, read_weights(bundle), device))
+    def __init__(self, bundle: Bundle, cache_dir: Path | None) -> None:
+        super().__init__(bundle, "cuda", with_torch(bundle, read_weights(bundle), "cuda"))
         self._cache_dir = cache_dir
 
     @classmethod

@@ -196,6 +196,17 @@ class WatchedPacs(StandInPacs):
 
 
 @contextmanager
+def watched_pacs() -> Iterator[WatchedPacs]:
+    """Start a watched stand-in on a free port and stop it afterwards."""
+    pacs = WatchedPacs()
+    pacs.start()
+    try:
+        yield pacs
+    finally:
+        pacs.stop()
+
+
+@contextmanager
 def running_pacs(
     ae_title: str = "PACS",
     status: StatusRule = accept_everything,

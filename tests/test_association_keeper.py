@@ -19,7 +19,7 @@ from factories import chest_radiograph, write_dicom
 from hypothesis import given
 from hypothesis.strategies import binary, integers
 from orthanc import Orthanc, need
-from peers import WatchedPacs
+from peers import WatchedPacs, watched_pacs
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -30,9 +30,9 @@ from sites import wait_until
 
 from dicom_io import association_keeper
 from dicom_io.association_keeper import AssociationKeeper, Keeping
+from dicom_io.data_pdu import data_pdu
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import ScuSettings, SendOutcome, send
-from dicom_io.waking import data_pdu
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPATIENT = ScuSettings(
@@ -44,10 +44,8 @@ LONG = 30.0
 
 @pytest.fixture
 def pacs() -> Iterator[WatchedPacs]:
-    started = WatchedPacs()
-    started.start()
-    yield started
-    started.stop()
+    with watched_pacs() as started:
+        yield started
 
 
 @pytest.fixture

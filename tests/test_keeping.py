@@ -12,7 +12,7 @@ import pytest
 from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
-from peers import WatchedPacs
+from peers import WatchedPacs, watched_pacs
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
@@ -56,10 +56,8 @@ def make_bench(make_settings: Callable[..., Settings], sessions: SessionFactory,
 
 @pytest.fixture
 def pacs() -> Iterator[WatchedPacs]:
-    started = WatchedPacs()
-    started.start()
-    yield started
-    started.stop()
+    with watched_pacs() as started:
+        yield started
 
 
 def delivered(bench: Bench) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from model.bundle import Bundle, BundleFacts, read_weights, write_bundle
+from model.golden import read_golden
 from model.suitability import SuitabilityCheck
 
 
@@ -21,8 +21,7 @@ def facts_of(bundle: Bundle) -> BundleFacts:
 def golden_pictures(bundle: Bundle) -> Iterator[tuple[str, NDArray[np.uint8], tuple[float | None, ...]]]:
     """Yield name, uint8 [H, W] and expected probabilities of every golden image."""
     for path, probabilities in bundle.golden:
-        with Image.open(path) as image:
-            yield path.stem, np.array(image.convert("L")), probabilities
+        yield path.stem, read_golden(path), probabilities
 
 
 def rewrite(bundle: Bundle, folder: Path, facts: BundleFacts, card: str, check: SuitabilityCheck | None) -> Bundle:

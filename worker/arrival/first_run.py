@@ -59,12 +59,12 @@ def queue_first_run(
     """
     uid = {"study": study_instance_uid}
     found = _LOCKED_STUDY.execute(connection, uid)
-    if not found or found[0].state != StudyState.RECEIVING or found[0].due_at is None:
+    study = found[0] if found else None
+    if study is None or study.state != StudyState.RECEIVING or study.due_at is None or study.retracted_at is not None:
         return None
-    (study,) = found
     place = settings.bundle_of(study.calling_ae_title)
     (look,) = _LOOK[connection.dialect.name].execute(connection, uid | {"place": place})
-    if look.has_run or not look.waits or study.retracted_at is not None:
+    if look.has_run or not look.waits:
         return None
     queue = queue_of(study.order_priority, urgent_source=settings.is_urgent(study.calling_ae_title))
     row = run_row(study_instance_uid, 1, look.bundle or place, RunTrigger.AUTO, queue, as_utc(look.now))

@@ -135,7 +135,7 @@ class Intake:
         if aborted:
             return
         try:
-            completed = [self._group_commit.commit(self._completion_of(uid)) for uid in sorted(study_instance_uids)]
+            completed = [self._group_commit.commit(partial(self._complete, uid)) for uid in sorted(study_instance_uids)]
         except DATABASE_GONE as error:
             logger.warning("studies not queued at the end of their association (%s)", type(error).__name__)
             return
@@ -147,10 +147,7 @@ class Intake:
             logger.info("study=%s run=%d queued on %s", run.study_instance_uid, run.run_number, run.queue)
             self._ring_triage(run.study_instance_uid, run.queue)
 
-    def _completion_of(self, study_instance_uid: str) -> Callable[[Connection], QueuedRun | None]:
-        return partial(self._complete, study_instance_uid=study_instance_uid)
-
-    def _complete(self, connection: Connection, study_instance_uid: str) -> QueuedRun | None:
+    def _complete(self, study_instance_uid: str, connection: Connection) -> QueuedRun | None:
         queued = queue_first_run(connection, study_instance_uid, self._settings, actor=ACTOR)
         if queued is not None:
             return queued

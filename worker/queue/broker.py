@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -92,8 +91,7 @@ class Channel(filesystem.Channel):
         name = f"{time.time_ns():020d}_{uuid.uuid4()}"
         unfinished = folder / f"{name}{UNFINISHED_SUFFIX}"
         try:
-            unfinished.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]  # kombu's
-            os.replace(unfinished, folder / f"{name}.{queue}.msg")  # noqa: PTH105 (one word for what happens)
+            _write_whole(folder / f"{name}.{queue}.msg", unfinished, payload)
         except OSError as error:
             raise ChannelError(f"cannot write a message into {folder}: {error.strerror}") from error
 
@@ -135,8 +133,7 @@ class Channel(filesystem.Channel):
                 filesystem.lock(lock, filesystem.LOCK_EX)  # type: ignore[no-untyped-call]  # until it is closed
                 bound = self._bindings(file)
                 if binding not in bound:
-                    unfinished.write_text(dumps([binding, *bound]), encoding="utf-8")  # type: ignore[no-untyped-call]
-                    unfinished.replace(file)
+                    _write_whole(file, unfinished, [binding, *bound])
         except OSError as error:
             self.state.binding_delete(queue, exchange, routing_key)  # noted before it was done; else never tried again
             raise ChannelError(f"cannot write {file}: {error.strerror}") from error
@@ -166,6 +163,12 @@ class Channel(filesystem.Channel):
 
     def _reset_cycle(self) -> None:
         self._cycle = _FirstWaiting(self._get_and_deliver, self._active_queues, StatFirst())
+
+
+def _write_whole(path: Path, unfinished: Path, content: object) -> None:
+    """Write aside and rename, so that no reader meets half of it."""
+    unfinished.write_text(dumps(content), encoding="utf-8")  # type: ignore[no-untyped-call]  # kombu's
+    unfinished.replace(path)
 
 
 def remove_leftovers(folder: Path, older_than_seconds: float = LEFTOVER_AFTER_SECONDS) -> int:

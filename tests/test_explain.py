@@ -197,7 +197,13 @@ def test_no_file_ends_the_command_in_a_stack_trace(configured: Callable[..., Pat
 
 
 @pytest.mark.parametrize(
-    ("target", "words"), [("1.2.3", "no study 1.2.3 was received"), ("folder", "no file in folder")]
+    ("target", "words"),
+    [
+        ("1.2.3", "no study 1.2.3 was received"),
+        ("folder", "no file in folder"),
+        ("./nowhere", "./nowhere: there is no such file or folder"),
+        ("chest.DCM", "chest.DCM: there is no such file or folder"),
+    ],
 )
 def test_what_does_not_exist_is_one_message(
     target: str,

@@ -63,6 +63,8 @@ def test_the_number_of_statements_of_a_study_does_not_grow_with_those_before_it(
         with statements(bench) as sent:
             assert bench.triage(chest_radiograph()).state == "triaged"
         counts.append(len(sent))
+        predictions = [statement for statement in sent if statement.startswith("INSERT INTO prediction")]
+        assert len(predictions) == 1, "the predictions of a run are inserted together"
     assert counts[0] > 10, "statements are counted"
     assert set(counts[2:]) == {counts[1]}, counts  # the first may ask the server once for what it can
 

@@ -90,8 +90,16 @@ def _explained(target: str, source: str, settings: Settings, *, decode: bool) ->
             yield explain(file, source, settings, decode=decode)
     elif path.is_file():
         yield explain(path, source, settings, decode=decode)
+    elif _means_path(target):
+        raise NothingToExplain(f"{target}: there is no such file or folder")
     else:
         yield from _received(target, settings, decode=decode)
+
+
+def _means_path(target: str) -> bool:
+    """Say whether a file was meant and not a UID or an accession number, neither of which names a folder or a kind."""
+    path = Path(target)
+    return path.is_absolute() or target.startswith((".", "~")) or path.suffix.lower() in (".dcm", ".ima", ".dicom")
 
 
 def _received(target: str, settings: Settings, *, decode: bool) -> Iterator[Explained]:

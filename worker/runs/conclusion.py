@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
@@ -31,7 +31,7 @@ from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
 from worker.runs.misfiled import take_back_misfiled
 from worker.runs.policy import level_of
-from worker.runs.prediction_rows import prediction_rows
+from worker.runs.prediction_rows import add_predictions
 from worker.runs.reading import Picture, Unread
 from worker.runs.workplace import LoadedModel, Workplace
 from worker.sending.notification_rows import queue_notifications
@@ -85,9 +85,8 @@ def conclude_analysed(
         headers = [picture.header for picture in analysis.pictures]
         take_back_misfiled(session, claim, headers, corrections, workplace)
         _note_instances(session, analysis.pictures, analysis.unread)
-        session.add_all(prediction_rows(claim.run_id, analysis, model.policy))
-        for built in results:
-            session.add(_result_row(claim, built, _destinations(built, workplace)))
+        add_predictions(session, claim.run_id, analysis, model.policy)
+        _add_results(session, claim, results, workplace)
         study = finish_run(session, claim, verdict)
         note_carried(session, corrections, claim.run_id)
         if is_owed(session, study):
@@ -198,7 +197,21 @@ def _destinations(built: BuiltResult, workplace: Workplace) -> list[str]:
     return [destination.name for destination in workplace.settings.destinations if ships(destination, built.kind)]
 
 
-def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[str]) -> Result:
+def _add_results(session: Session, claim: Claim, results: Sequence[BuiltResult], workplace: Workplace) -> None:
+    """Insert the results, and with one statement to where each of them goes."""
+    rows = [_result_row(claim, built) for built in results]
+    session.add_all(rows)
+    session.flush()
+    parcels = [
+        {"result_id": row.id, "destination": name}
+        for row, built in zip(rows, results, strict=True)
+        for name in _destinations(built, workplace)
+    ]
+    if parcels:
+        session.execute(insert(Delivery), parcels)
+
+
+def _result_row(claim: Claim, built: BuiltResult) -> Result:
     return Result(
         run_id=claim.run_id,
         kind=built.kind,
@@ -210,5 +223,4 @@ def _result_row(claim: Claim, built: BuiltResult, destinations: Iterable[str]) -
         bytes=built.file.bytes,
         sha256=built.file.sha256,
         created_at=built.created_at,
-        deliveries=[Delivery(destination=name) for name in destinations],
     )

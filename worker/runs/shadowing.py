@@ -22,7 +22,7 @@ from worker.rows.states import RunState, StudyState
 from worker.rows.study_tables import Study
 from worker.runs.analysis import Analysis, analyse
 from worker.runs.examination import examine
-from worker.runs.prediction_rows import prediction_rows
+from worker.runs.prediction_rows import add_predictions
 from worker.runs.reading import Unread, load_candidates, read_pictures
 from worker.runs.workplace import LoadedModel, Workplace
 
@@ -90,7 +90,7 @@ def _say_analysed(session: Session, run: Run, analysis: Analysis, model: LoadedM
     end_run(session, run, StudyState.TRIAGED, watch.timings_seconds())
     run.priority, run.reason = analysis.assessment.priority, analysis.assessment.reason
     run.policy_hash = model.policy.hash
-    session.add_all(prediction_rows(run.id, analysis, model.policy))
+    add_predictions(session, run.id, analysis, model.policy)
 
 
 def _say_not_analysed(session: Session, run: Run, unread: list[Unread], watch: Stopwatch) -> None:

@@ -19,6 +19,8 @@ import pydicom
 import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
 from fuzzing import environment
+from hypothesis import given
+from hypothesis import strategies as st
 from mutations import sources
 from PIL import Image
 from pydicom.encaps import encapsulate
@@ -26,6 +28,7 @@ from samples import shared
 
 from dicom_io.decoding import decode_frame, decode_stored_values
 from dicom_io.encapsulation import single_frame
+from dicom_io.jpeg_stream import GO_ON, LS_GO_ON, scan_end
 from dicom_io.reasons import ReasonCode, UndecodableError
 
 PIXELS = drawn_chest(61, 47)
@@ -368,3 +371,29 @@ def test_a_stream_of_nothing_but_comments_is_undecodable_at_once(syntax, place, 
 def test_pixel_data_in_millions_of_empty_fragments_take_no_memory():
     with pytest.raises(UndecodableError, match="more than 1048576 fragments"):
         single_frame(item(b"") * 2_000_000)
+
+
+_NEXT_MARKER = {
+    "JPEG": re.compile(rb"\xff(?![\x00\xff\xd0-\xd7])"),  # ISO/IEC 10918-1 B.1.1.2 and F.1.2.3
+    "JPEG-LS": re.compile(rb"\xff(?![\x00-\x7f\xff\xd0-\xd7])"),  # ISO/IEC 14495-1 9.1
+}
+
+
+@pytest.mark.parametrize(("coding", "go_on"), [("JPEG", GO_ON), ("JPEG-LS", LS_GO_ON)])
+@given(
+    pieces=st.lists(st.sampled_from([b"\xff", b"\x00", b"\xd0", b"\xd7", b"\xd8", b"\xd9", b"\x7f", b"\x80"])),
+    filler_bytes=st.sampled_from([0, 1, 4093, 12_290]),
+    start=st.integers(0, 20),
+)
+def test_a_scan_ends_where_a_regular_expression_says(
+    coding: str, go_on: frozenset[int], pieces: list[bytes], filler_bytes: int, start: int
+) -> None:
+    half = len(pieces) // 2
+    stream = b"".join(pieces[:half]) + bytes([17]) * filler_bytes + b"".join(pieces[half:])
+    found = _NEXT_MARKER[coding].search(stream, start)
+    end, stuffed_zeros = scan_end(stream, start, go_on)
+    if found is None or found.end() == len(stream):  # 0xFF with nothing behind it is no marker
+        assert end is None
+    else:
+        assert end == found.start()
+        assert stuffed_zeros == stream.count(b"\xff\x00", start, end)

@@ -30,8 +30,11 @@ def decode_run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]
     planes = [_plane(segment, layout) for segment in _segments(frame, layout)]
     if layout.samples_per_pixel == 3:
         return np.stack(planes, axis=-1)
-    words = np.stack(planes[::-1], axis=-1)  # the most significant byte comes first
-    return words.view(f"<u{len(planes)}")[..., 0].astype(f"u{len(planes)}", copy=False)
+    words = planes[0].astype(f"u{len(planes)}")  # the most significant byte comes first
+    for plane in planes[1:]:
+        words <<= 8
+        words |= plane
+    return words
 
 
 def _segments(frame: bytes, layout: PixelLayout) -> list[bytes]:

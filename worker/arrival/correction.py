@@ -199,6 +199,8 @@ def _applies(correction: IdentityCorrection, patient_id: str, issuer: str) -> bo
 
 def note_carried(session: Session, corrections: Sequence[IdentityCorrection], run_id: int) -> None:
     """Note that the run's results carry these corrections."""
+    if not corrections:
+        return
     session.execute(
         update(IdentityCorrection)
         .where(IdentityCorrection.id.in_([correction.id for correction in corrections]))

@@ -55,12 +55,15 @@ def queue_notifications(session: Session, study: Study, run_id: int, settings: S
     """Have people told of what the machine flagged, through every channel that wants this priority, once."""
     if study.priority is None or study.flagged_at is None or study.read_at or study.priority_set_by or study.historical:
         return
+    wanting = [channel for channel in settings.channels if study.priority in channel.levels]
+    if not wanting:
+        return
     told = select(Notification.channel).where(
         Notification.study_instance_uid == study.study_instance_uid, Notification.priority == study.priority
     )
     known, now = set(session.scalars(told)), database_now(session)
-    for channel in settings.channels:
-        if study.priority in channel.levels and channel.name not in known:
+    for channel in wanting:
+        if channel.name not in known:
             session.add(
                 Notification(
                     study_instance_uid=study.study_instance_uid,

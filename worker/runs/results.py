@@ -6,11 +6,14 @@ revision makes others, whose report names its predecessor.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import StorageFull, StoreError
+from dicom_io.instance_store import StorageFull, StoredFile, StoreError
 from dicom_io.reasons import ReasonCode
 from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
 from dicom_io.result_file import write_result
@@ -43,7 +46,10 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
     with workplace.sessions() as session:
         report = _report(session, claim, analysis, model)
     try:
-        objects = [_stored(made, report, workplace) for made in result_objects(analysis, report, workplace.settings)]
+        with ThreadPoolExecutor(1, thread_name_prefix="results") as writer:
+            made = result_objects(analysis, report, workplace.settings)
+            begun = [_begin_storing(each, report, workplace, writer) for each in made]
+            objects = [built(file=file.result()) for built, file in begun]
         return [*objects, *announcements(claim, analysis, report, workplace)]
     except InvalidReportError as error:
         raise PermanentRunError(ReasonCode.RESULT_INVALID, f"{ReasonCode.RESULT_INVALID.sentence} {error}") from error
@@ -53,22 +59,28 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
         raise RetryableRunError(ReasonCode.STORAGE, f"{ReasonCode.STORAGE.sentence} {error}") from error
 
 
-def _stored(made: ResultObject, report: Report, workplace: Workplace) -> BuiltResult:
-    """Write one object down, unless what was written says anything else of patient, study or order than its source."""
+def _begin_storing(
+    made: ResultObject, report: Report, workplace: Workplace, writer: Executor
+) -> tuple[partial[BuiltResult], Future[StoredFile]]:
+    """Have one object written, unless what it says of patient, study or order is anything else than its source does.
+
+    The disk is waited for while the next is drawn; of the object, nothing but its file's bytes is kept meanwhile.
+    """
     content = write_result(made.dataset)
     require_identity(content, made.source)
     dataset = made.dataset
     sop_instance_uid = str(dataset.SOPInstanceUID)
-    return BuiltResult(
-        made.kind,
-        made.finding,
-        str(dataset.SOPClassUID),
-        sop_instance_uid,
-        str(dataset.SeriesInstanceUID),
-        workplace.results.write(str(dataset.StudyInstanceUID), sop_instance_uid, [content]),
-        report.created_at,
-        report.revision,
+    built = partial(
+        BuiltResult,
+        kind=made.kind,
+        finding=made.finding,
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=sop_instance_uid,
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        created_at=report.created_at,
+        revision=report.revision,
     )
+    return built, writer.submit(workplace.results.write, str(dataset.StudyInstanceUID), sop_instance_uid, [content])
 
 
 def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedModel) -> Report:

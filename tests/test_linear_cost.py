@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +16,10 @@ import pytest
 from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 
-from worker.rows.database import SessionFactory
+from benchmarks.many_studies import fill
+from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.settings.config import Settings
 
 STEP, STEPS = int(os.environ.get("CXR_TEST_STUDIES", "400")) // 16, (1, 4, 16)
@@ -29,6 +32,10 @@ MOST_GROWN_BYTES = 16 << 20
 
 @pytest.fixture
 def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
+    return bench_on(sessions, make_settings, tmp_path)
+
+
+def bench_on(sessions: SessionFactory, make_settings: Callable[..., Settings], tmp_path: Path) -> Bench:
     write_test_bundle(tmp_path / "bundle")
     archive = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 9}
     settings = make_settings(
@@ -67,6 +74,33 @@ def test_the_number_of_statements_of_a_study_does_not_grow_with_those_before_it(
         assert len(predictions) == 1, "the predictions of a run are inserted together"
     assert counts[0] > 10, "statements are counted"
     assert set(counts[2:]) == {counts[1]}, counts  # the first may ask the server once for what it can
+
+
+def test_sqlite_does_no_more_work_for_a_study_where_many_were_before_it(
+    sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """It took the index of what is done for better than that of the study: a third of the cost after 20,000 studies."""
+    full_url = f"sqlite:///{tmp_path / 'full.db'}"
+    shutil.copy(make_url(sqlite_url).database or "", tmp_path / "full.db")
+    engine = open_engine(full_url)
+    fill(engine, 2000)
+    engine.dispose()
+
+    def work(url: str, folder: Path) -> int:
+        engine, steps = open_engine(url), itertools.count()
+        event.listen(
+            engine, "connect", lambda connection, _: connection.set_progress_handler(lambda: next(steps) < 0, 50)
+        )
+        bench = bench_on(session_factory(engine), make_settings, folder)
+        bench.triage(chest_radiograph())
+        before = next(steps)
+        assert bench.triage(chest_radiograph()).state == "triaged"
+        engine.dispose()
+        return next(steps) - before
+
+    alone = work(sqlite_url, tmp_path / "alone")
+    assert alone > 20, "SQLite's instructions are counted, fifty at a time"
+    assert work(full_url, tmp_path / "among many") <= MOST_GROWTH * alone
 
 
 def test_one_more_image_costs_the_same_number_of_statements_each_time(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from browsers import add_pictures
 from pages import served
 from playwright.sync_api import Page, expect
+from slow_cases import mostly_slow
 from study_rows import add_study, add_triaged_study
 from test_worklist import now
 
@@ -21,7 +22,9 @@ from worklist.accounts import write_password_file
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")
 
 
-@pytest.mark.parametrize(("theme", "width"), [("dark", 1440), ("light", 1440), ("dark", 400)])
+@pytest.mark.parametrize(
+    ("theme", "width"), mostly_slow([("dark", 1440), ("light", 1440), ("dark", 400)], ("light", 1440), ("dark", 400))
+)
 def test_no_page_has_a_serious_violation(
     page: Page, page_settings: Settings, writing: SessionFactory, theme: str, width: int
 ) -> None:

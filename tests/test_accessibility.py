@@ -10,7 +10,6 @@ from axe_playwright_python.sync_playwright import Axe
 from browsers import add_pictures
 from pages import served
 from playwright.sync_api import Page, expect
-from slow_cases import mostly_slow
 from study_rows import add_study, add_triaged_study
 from test_worklist import now
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")
 
 
 @pytest.mark.parametrize(
-    ("theme", "width"), mostly_slow([("dark", 1440), ("light", 1440), ("dark", 400)], ("light", 1440), ("dark", 400))
+    ("theme", "width"), [pytest.param("dark", 1440, marks=pytest.mark.slow), ("light", 1440), ("dark", 400)]
 )
 def test_no_page_has_a_serious_violation(
     page: Page, page_settings: Settings, writing: SessionFactory, theme: str, width: int

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -19,11 +21,22 @@ class ServiceMissingError(Exception):
     """No such server can be had here."""
 
 
+_LOWEST_PORT, _PORT_COUNT = 20_000, 12_000
+"""Below Linux's ``ip_local_port_range``: there another test's connection could take a port before it is listened on."""
+_PORTS = itertools.count(secrets.randbelow(_PORT_COUNT))
+
+
 def free_port() -> int:
-    """Return a TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that was free a moment ago, none of those that the system gives to connections going out."""
+    for number in _PORTS:
+        port = _LOWEST_PORT + number % _PORT_COUNT
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("the numbers do not end")
 
 
 def postgres_programs() -> Path | None:

@@ -154,7 +154,7 @@ def _skip_scan(stream: bytes, position: int, found: JpegStream) -> int:
     return end
 
 
-def scan_end(stream: bytes, position: int, go_on: frozenset[int] = GO_ON) -> tuple[int | None, int]:
+def scan_end(stream: bytes, position: int, go_on: frozenset[int]) -> tuple[int | None, int]:
     """Return where the next marker stands, None if nowhere, and how many stuffed zeros before it.
 
     A regular expression does the same; with an array it takes a fifth of the time, 5 ms of each large radiograph.
@@ -172,10 +172,8 @@ def scan_end(stream: bytes, position: int, go_on: frozenset[int] = GO_ON) -> tup
         following = values[places + 1]
         ends = np.flatnonzero(~goes_on[following])
         if ends.size:
-            following = following[: ends[0]]
+            return int(places[ends[0]]), stuffed_zeros + int(np.count_nonzero(following[: ends[0]] == 0))
         stuffed_zeros += int(np.count_nonzero(following == 0))
-        if ends.size:
-            return int(places[ends[0]]), stuffed_zeros
         position, look_bytes = position + look_bytes, min(2 * look_bytes, _MOST_LOOK_BYTES)
     return None, stuffed_zeros
 

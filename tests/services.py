@@ -28,15 +28,14 @@ _PORTS = itertools.count(secrets.randbelow(_PORT_COUNT))
 
 def free_port() -> int:
     """Return a TCP port that was free a moment ago, none of those that the system gives to connections going out."""
-    for number in _PORTS:
-        port = _LOWEST_PORT + number % _PORT_COUNT
+    while True:
+        port = _LOWEST_PORT + next(_PORTS) % _PORT_COUNT
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port
-    raise AssertionError("the numbers do not end")
 
 
 def postgres_programs() -> Path | None:

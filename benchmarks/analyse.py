@@ -2,8 +2,10 @@
 
 One real chest radiograph (pydicom-data's RG1, 1955 x 1841, 15 bits) in each coding. The plain way is what most scripts
 do: pydicom's pixel_array with whatever decoder it finds, apply_voi_lut, Pillow, an eager torch network with Grad-CAM, a
-Secondary Capture. Both ways run in turn on one thread; the network's input is compared beside the speed. Prints medians
-and ratios with the bars of the design, and ends with status 1 if a picture differs.
+Secondary Capture. Ours is measured as it comes (exact, float32), with fast decoding where there is one, and with all
+that a configuration can gain (fast decoding, and bfloat16 where the processor has it). The ways run in turn on one
+thread; the network's input is compared beside the speed. Prints medians and ratios with the bars of the design, and
+ends with status 1 if a picture differs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.our_way import OurWay, our_pixels
 from benchmarks.plain_way import PlainWay, plain_pixels
 from benchmarks.windows import Measured, in_turn
 from dicom_io.fidelity import Decoding
+from model.compiled_network import processor_computes_bf16
 
 BARS = {
     "LE": (7, 10), "RLE": (7, 10), "HTJ2K": (7, 10), "JPEG": (7, 10), "JPEG Lossless": (6, 7), "JPEG-LS": (3.5, 5),
@@ -34,7 +37,10 @@ MOST_MEAN_LEVELS, MOST_LEVELS = 0.5, 2.0
 """Of the network's input, ours and plain: both resize with Pillow, from levels rounded at different places."""
 
 
-HEADING = f"{'ms':<25}{'plain':>9}{'exact':>9}{'fast':>9}   ratio (fast)  must/aim   |exact-plain|  |fast-exact|"
+HEADING = (
+    f"{'ms':<25}{'plain':>9}{'exact':>9}{'fast':>9}{'bf16':>9}   ratio (fast, bf16)   must/aim   "
+    "|exact-plain|  |fast-exact|"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Row:
     part: str
     ours: Measured
     fast: Measured | None
+    bf16: Measured | None
+    """Fast decoding, where there is one, and bfloat16."""
     plain: Measured
     mean_levels: float
     """|ours - plain| of the network's input."""
@@ -54,16 +62,18 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values; milliseconds and ratios of medians."""
-        fast = self.fast.median_seconds if self.fast else None
+        fast, bf16 = (each.median_seconds if each else None for each in (self.fast, self.bf16))
         must, aim = BARS[self.coding] if self.part == "analyse" else (None, None)
         return {
             "coding": self.coding,
             "part": self.part,
             "ours_ms": round(1e3 * self.ours.median_seconds, 1),
             "fast_ms": fast and round(1e3 * fast, 1),
+            "bf16_ms": bf16 and round(1e3 * bf16, 1),
             "plain_ms": round(1e3 * self.plain.median_seconds, 1),
             "ratio": round(self.plain.median_seconds / self.ours.median_seconds, 2),
             "fast_ratio": fast and round(self.plain.median_seconds / fast, 2),
+            "bf16_ratio": bf16 and round(self.plain.median_seconds / bf16, 2),
             "must": must,
             "aim": aim,
             "mean_levels": round(self.mean_levels, 3),
@@ -86,6 +96,7 @@ def measure(coding: str, path: Path, part: str, ways: dict[str, Callable[[], obj
         part,
         measured["ours"],
         measured.get("fast"),
+        measured.get("bf16"),
         measured["plain"],
         float(difference.mean()),
         float(difference.max()),
@@ -96,6 +107,7 @@ def measure(coding: str, path: Path, part: str, ways: dict[str, Callable[[], obj
 def rows(folder: Path, chosen: list[str]) -> Iterator[Row]:
     """Measure both parts of every chosen coding."""
     ours, plain = OurWay(folder), PlainWay()
+    rounded = OurWay(folder, "bf16") if processor_computes_bf16() else None
     for coding, path in write_codings(folder).items():
         if chosen and coding not in chosen:
             continue
@@ -105,6 +117,8 @@ def rows(folder: Path, chosen: list[str]) -> Iterator[Row]:
         analyse: dict[str, Callable[[], object]] = {
             "ours": lambda path=path: ours.analyse(path), "plain": lambda path=path: plain.analyse(path)
         }  # fmt: skip
+        if rounded:
+            analyse["bf16"] = lambda path=path: rounded.analyse(path, Decoding.FAST)
         if coding.startswith(("JPEG 2000", "HTJ2K")):
             decode["fast"] = lambda path=path: our_pixels(path, Decoding.FAST)
             analyse["fast"] = lambda path=path: ours.analyse(path, Decoding.FAST)
@@ -135,11 +149,13 @@ def main() -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    fast, quick = (f"{row[key]}" if row[key] else "-" for key in ("fast_ms", "fast_ratio"))
+    fast, bf16, quick, quickest = (
+        f"{row[key]}" if row[key] else "-" for key in ("fast_ms", "bf16_ms", "fast_ratio", "bf16_ratio")
+    )
     bar = f"{row['must']}/{row['aim']}" if row["must"] else ""
     return (
-        f"{row['coding']:<17}{row['part']:<8}{row['plain_ms']:>9}{row['ours_ms']:>9}{fast:>9}"
-        f"{row['ratio']:>8} ({quick:>4})   {bar:<10} {row['mean_levels']} / {row['most_levels']:g}"
+        f"{row['coding']:<17}{row['part']:<8}{row['plain_ms']:>9}{row['ours_ms']:>9}{fast:>9}{bf16:>9}"
+        f"{row['ratio']:>8} ({quick:>4}, {quickest:>4})   {bar:<10} {row['mean_levels']} / {row['most_levels']:g}"
         f"{row['fast_mean_levels']:>16}{'  (noisy)' if row['noisy'] else ''}"
     )
 

@@ -4,7 +4,8 @@ Starts the whole worker (``python -m worker up``, SQLite, no page) with an archi
 object arrives. One real chest radiograph, JPEG lossless, is sent again and again under fresh identities. Measured:
 
 idle       one study at a time: seconds from the end of its association to its last result in the archive
-sustained  many at once: studies per second until all results have arrived
+sustained  many at once: studies per second until all results have arrived; once more in bfloat16, where the
+           processor has it
 plain      the same with a script that does all in the handler of C-STORE, in its better layout of two: one sender and
            two threads of arithmetic, or two senders and one thread for each (`benchmarks.plain_triage`)
 loaded     studies sent at 60 % of the sustained rate: the same seconds as idle
@@ -43,6 +44,8 @@ from benchmarks.windows import descendants, processors_taken_by_others
 from dicom_io.peer import Peer
 from dicom_io.stamp import stamp_copy
 from dicom_io.storage_scu import echo, send
+from model.compiled_network import processor_computes_bf16
+from model.precision import Precision
 from worker.foundation.service_process import Service
 
 CALLING_AE_TITLE = "MODALITY"
@@ -90,8 +93,8 @@ class Archive:
 class Hospital:
     """A running worker, the archive behind it, and a modality before it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
+        self.folder, self.precision = folder, precision
         self.archive = Archive()
         self.port = free_port()
         self.source = write_codings(folder)["JPEG Lossless"]
@@ -111,6 +114,7 @@ class Hospital:
             "CXR_ACCEPT_UNKNOWN_SOURCES": "true",
             "CXR_ALLOW_DEMONSTRATION_BUNDLE": "true",
             "CXR_MINIMUM_FREE_BYTES": "0",
+            "CXR_PRECISION": self.precision,
             "CXR_DESTINATIONS": json.dumps([destination]),
         }
         migration = Service("migration", ("worker", "migrate"))
@@ -201,13 +205,35 @@ def percentiles(name: str, seconds: list[float]) -> dict[str, float]:
     return {f"{name}_{key}_seconds": round(value, 3) for key, value in found.items()}
 
 
+def warm(hospital: Hospital) -> None:
+    """Let every process do its first study."""
+    for study in hospital.prepare(3):
+        hospital.send(*study)
+    hospital.wait_until_settled()
+
+
+def sustained_rate(hospital: Hospital, count: int) -> float:
+    """Send many at once; return the studies per second until all results have arrived."""
+    studies, started = hospital.prepare(count), time.monotonic()
+    for study in studies:
+        hospital.send(*study)
+    hospital.wait_until_settled()
+    return count / (hospital.archive.latest - started)
+
+
+def sustained_rate_of(precision: Precision, count: int) -> float:
+    """Return the same of a worker of its own, in that precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        hospital = Hospital(Path(folder), precision)
+        with hospital.running():
+            warm(hospital)
+            return sustained_rate(hospital, count)
+
+
 def measure(hospital: Hospital, count: int) -> dict[str, Any]:
     """Measure everything with `count` studies in each part."""
     with hospital.running():
-        warming = hospital.prepare(3)
-        for study in warming:
-            hospital.send(*study)
-        hospital.wait_until_settled()
+        warm(hospital)
         facts: dict[str, Any] = {"studies": count}
         idle = hospital.prepare(count)
         with processors_taken_by_others([os.getpid()]) as others:
@@ -215,11 +241,7 @@ def measure(hospital: Hospital, count: int) -> dict[str, Any]:
                 hospital.send(*study)
                 hospital.wait_until_settled()
         facts |= percentiles("idle", hospital.seconds_of(idle)) | {"others_while_idle": round(others.share, 2)}
-        sustained, started = hospital.prepare(count), time.monotonic()
-        for study in sustained:
-            hospital.send(*study)
-        hospital.wait_until_settled()
-        rate = count / (hospital.archive.latest - started)
+        rate = sustained_rate(hospital, count)
         facts |= {"sustained_studies_per_second": round(rate, 2)}
         loaded = hospital.prepare(count)
         with processors_taken_by_others([os.getpid()]) as others:
@@ -288,6 +310,12 @@ def main() -> None:
         plain = max(plain_rate(hospital, arguments.studies, *layout) for layout in PLAIN_LAYOUTS)
     ratio = round(facts["sustained_studies_per_second"] / plain, 2)
     facts |= {"plain_studies_per_second": round(plain, 2), "sustained_to_plain": ratio}
+    if processor_computes_bf16():
+        rounded = sustained_rate_of("bf16", arguments.studies)
+        facts |= {
+            "sustained_bf16_studies_per_second": round(rounded, 2),
+            "sustained_bf16_to_plain": round(rounded / plain, 2),
+        }
     facts["bars"] = [
         {"of": name, "must": must, "aim": aim, "met": facts[name] <= must} for name, (must, aim) in BARS.items()
     ]

@@ -17,6 +17,7 @@ from dicom_io.result_file import write_result
 from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS
+from model.precision import Precision
 from model.preprocess import INPUT_SIZE_PX, to_uint8_224
 from worker.foundation.stopwatch import Stopwatch
 from worker.runs.analysis import Analysis
@@ -38,8 +39,8 @@ def our_pixels(path: Path, decoding: Decoding = Decoding.EXACT) -> NDArray[np.ui
 class OurWay:
     """The worker's own functions, from a stored file to the bytes of a report and a picture."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(data_dir=folder / "data", allow_demonstration_bundle=True)
+    def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
+        self.settings = Settings(data_dir=folder / "data", allow_demonstration_bundle=True, precision=precision)
         self.model = load_model(self.settings, "default")
 
     def analyse(self, path: Path, decoding: Decoding = Decoding.EXACT, watch: Stopwatch | None = None) -> int:

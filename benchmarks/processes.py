@@ -1,9 +1,9 @@
 """Images a second with 1 to N processes, and what a process costs: ``python -m benchmarks.processes``.
 
 One real chest radiograph as uncompressed, JPEG Lossless, JPEG-LS and JPEG 2000, in turn: from the file to finished
-objects. Ours (exact, and with fast decoding of JPEG 2000) beside the plain way of `benchmarks.plain_way`, both with one
-thread for each process; the ratio is that of both ways' best layouts. Also the stages of ours, the seconds from the
-start of a process to its first finished object, and its memory.
+objects. Ours (exact, with fast decoding of JPEG 2000, and with that and bfloat16 where the processor has it) beside the
+plain way of `benchmarks.plain_way`, all with one thread for each process; a ratio is that of both ways' best layouts.
+Also the stages of ours, the seconds from the start of a process to its first finished object, and its memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -27,9 +27,16 @@ from benchmarks.codings import write_codings
 from benchmarks.receivers import ROOT
 from benchmarks.windows import processors_taken_by_others
 from dicom_io.fidelity import Decoding
+from model.compiled_network import processor_computes_bf16
+from model.precision import Precision
 
 MIX = ("LE", "JPEG Lossless", "JPEG-LS", "JPEG 2000")
-WAYS = ("ours", "fast", "plain")
+WAYS: dict[str, tuple[Decoding, Precision]] = {
+    "ours": (Decoding.EXACT, "fp32"),
+    "fast": (Decoding.FAST, "fp32"),
+    "bf16": (Decoding.FAST, "bf16"),
+}
+PLAIN = "plain"
 _STAGES = "milliseconds of each stage, one process"
 STAGE_ROUNDS = 9
 ROUNDS = 3
@@ -115,19 +122,20 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
     """Measure every way with 1 to `cores` processes."""
     start_seconds(folder)  # compiles the network and the modules
     seconds = [start_seconds(folder) for _ in range(ROUNDS)]
+    ways = [way for way, (_, precision) in WAYS.items() if precision == "fp32" or processor_computes_bf16()] + [PLAIN]
     rows, memory = [], 0.0
     for count in range(1, cores + 1):
-        teams = {way: children(way, count, folder) for way in WAYS}
-        rates: dict[str, list[float]] = {way: [] for way in WAYS}
-        with teams["ours"] as ours, teams["fast"] as fast, teams["plain"] as plain:
+        rates: dict[str, list[float]] = {way: [] for way in ways}
+        with ExitStack() as stack:
+            teams = {way: stack.enter_context(children(way, count, folder)) for way in ways}
             with processors_taken_by_others([os.getpid()]) as others:
                 for _ in range(ROUNDS):
-                    for way, team in (("ours", ours), ("fast", fast), ("plain", plain)):
+                    for way, team in teams.items():
                         rates[way].append(images_per_second(team))
-            memory = max(memory, *(child.resident_mib for child in ours))
-        row = {f"{way} images/s": round(statistics.median(rates[way]), 2) for way in WAYS}
+            memory = max(memory, *(child.resident_mib for child in teams["ours"]))
+        row = {f"{way} images/s": round(statistics.median(found), 2) for way, found in rates.items()}
         rows.append({"processes": count} | row | {"others": round(others.share, 2)})
-    best = {way: max(row[f"{way} images/s"] for row in rows) for way in WAYS}
+    best = {way: max(row[f"{way} images/s"] for row in rows) for way in ways}
     return _facts(rows, best, statistics.median(seconds), memory) | {"tables": {_STAGES: stage_rows(folder)}}
 
 
@@ -153,10 +161,9 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _facts(rows: list[dict[str, Any]], best: dict[str, float], start: float, memory: float) -> dict[str, Any]:
-    ratios = {way: round(best[way] / best["plain"], 2) for way in ("ours", "fast")}
+    ratios = {way: round(best[way] / best[PLAIN], 2) for way in best if way != PLAIN}
     bars = [
-        _bar("ours / plain, images per second:", ratios["ours"], BAR, met=ratios["ours"] >= BAR[0]),
-        _bar("fast / plain, images per second:", ratios["fast"], BAR, met=ratios["fast"] >= BAR[0]),
+        *(_bar(f"{way} / plain, images per second:", of, BAR, met=of >= BAR[0]) for way, of in ratios.items()),
         _bar("seconds from start to first object:", round(start, 2), START_BAR, met=start <= START_BAR[0]),
         _bar("MiB of a process:", round(memory), MEMORY_BAR, met=memory <= MEMORY_BAR[0]),
     ]
@@ -170,17 +177,17 @@ def _bar(of: str, value: float, bar: tuple[float, float], *, met: bool) -> dict[
 def serve(way: str, folder: Path) -> None:
     """Be a child: get ready, then analyse the mix once for every line read."""
     files = list(_files(folder).values())
-    analyse = _plain() if way == "plain" else _ours(folder, Decoding.FAST if way == "fast" else Decoding.EXACT)
+    analyse = _plain() if way == PLAIN else _ours(folder, *WAYS[way])
     for line in chain(["first"], iter(sys.stdin.readline, "")):
         for path in files[:1] if line == "first" else files:
             analyse(path)
         print("done", flush=True)
 
 
-def _ours(folder: Path, decoding: Decoding) -> Callable[[Path], object]:
+def _ours(folder: Path, decoding: Decoding, precision: Precision) -> Callable[[Path], object]:
     from benchmarks.our_way import OurWay
 
-    ours = OurWay(folder)
+    ours = OurWay(folder, precision)
     return lambda path: ours.analyse(path, decoding)
 
 

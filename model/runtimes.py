@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle, read_weights
 from model.bundle_file import BundleFacts
+from model.precision import Precision
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
 Infer = Callable[[NDArray[np.float32]], Arrays]
@@ -30,15 +31,21 @@ def with_openvino(bundle: Bundle, cache_dir: Path | None) -> Infer:
         f"{bundle.input_size_px} {prepared}"
     )
 
-    def build() -> object:
-        return openvino_network.build(read_weights(bundle), bundle)
+    def request(part: str, build: Callable[..., object], precision: Precision) -> Any:
+        network = compiled_network.compiled(
+            lambda: build(read_weights(bundle), bundle), f"{identity} {part}", cache_dir, precision
+        )
+        return network.create_infer_request()
 
-    request = compiled_network.compiled(build, identity, cache_dir, bundle.precision).create_infer_request()
+    stem = request("stem", openvino_network.build_stem, "fp32")
+    blocks = request("blocks", openvino_network.build_blocks, bundle.precision)
+    blocks.set_input_tensor(stem.get_output_tensor(0))
 
     def one(tensor: NDArray[np.float32]) -> Arrays:
-        request.infer({0: tensor})
-        # Copies: the request's own memory is overwritten by the next image.
-        return np.array(request.get_output_tensor(0).data), np.array(request.get_output_tensor(1).data)
+        stem.infer({0: tensor})
+        blocks.infer()
+        # Copies: the requests' own memory is overwritten by the next image.
+        return np.array(blocks.get_output_tensor(0).data), np.array(blocks.get_output_tensor(1).data)
 
     def infer(tensor: NDArray[np.float32]) -> Arrays:
         if len(tensor) == 1:

@@ -47,6 +47,7 @@ from dicom_io.storage_scu import echo, send
 from model.compiled_network import processor_computes_bf16
 from model.precision import Precision
 from worker.foundation.service_process import Service
+from worker.settings.config import STARTER_BUNDLE
 
 CALLING_AE_TITLE = "MODALITY"
 BARS = {"idle_p95_seconds": (2.0, 0.7), "loaded_p95_seconds": (5.0, 2.0)}
@@ -114,6 +115,7 @@ class Hospital:
             "CXR_ACCEPT_UNKNOWN_SOURCES": "true",
             "CXR_ALLOW_DEMONSTRATION_BUNDLE": "true",
             "CXR_MINIMUM_FREE_BYTES": "0",
+            "CXR_BUNDLES": json.dumps({"default": str(STARTER_BUNDLE)}),  # it passed its trial of bfloat16
             "CXR_PRECISION": self.precision,
             "CXR_DESTINATIONS": json.dumps([destination]),
         }

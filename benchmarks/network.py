@@ -35,8 +35,8 @@ from model.openvino_network import build_blocks, build_stem
 from model.precision import Precision
 from model.preprocess import normalise, to_uint8_224
 from model.quiet_openvino import openvino
+from worker.settings.config import STARTER_BUNDLE
 
-BUNDLE = Path(__file__).resolve().parent.parent / "model" / "bundles" / "nih-starter-densenet121"
 MUST_SHARE, AIM_SHARE = 0.80, 0.88
 """Of the measured peak, the worker's way (design/performance.md)."""
 MOST_P = 1e-4
@@ -166,7 +166,7 @@ def _with_openvino(graphs: tuple[Any, Any], precision: Precision) -> Infer:
 def processor(folder: Path) -> dict[str, Any]:
     """Measure every runtime on one thread."""
     torch.set_num_threads(1)
-    bundle = load_bundle(BUNDLE)
+    bundle = load_bundle(STARTER_BUNDLE)
     with Image.open(bundle.golden[0][0]) as picture:
         tensor = normalise(to_uint8_224(np.array(picture.convert("L")))[None])
     ways = runtimes(bundle)
@@ -204,7 +204,7 @@ def processor(folder: Path) -> dict[str, Any]:
 
 def accelerator(device: torch.device, batches: tuple[int, ...], matrix: int) -> list[dict[str, Any]]:
     """Measure batches of pictures on a device that torch knows, as a share of its largest matrix product."""
-    bundle = load_bundle(BUNDLE)
+    bundle = load_bundle(STARTER_BUNDLE)
     network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture).to(device)
     flops = flops_of(network, torch.zeros(1, 1, bundle.input_size_px, bundle.input_size_px, device=device))
     rows = []

@@ -25,7 +25,7 @@ from worker.runs.kept_results import KeptPictures
 from worker.runs.reading import Picture
 from worker.runs.result_objects import ResultObject, result_objects
 from worker.runs.workplace import load_model
-from worker.settings.config import Settings
+from worker.settings.config import STARTER_BUNDLE, Settings
 
 FINDING = LABELS.index("Cardiomegaly")
 """Drawn whatever the network says of it, so that both ways make one picture."""
@@ -40,8 +40,15 @@ class OurWay:
     """The worker's own functions, from a stored file to the bytes of a report and a picture."""
 
     def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
-        self.settings = Settings(data_dir=folder / "data", allow_demonstration_bundle=True, precision=precision)
+        self.settings = Settings(
+            data_dir=folder / "data",
+            bundles={"default": STARTER_BUNDLE},  # it passed its trial of bfloat16
+            allow_demonstration_bundle=True,
+            precision=precision,
+        )
         self.model = load_model(self.settings, "default")
+        if self.model.bundle.precision != precision:
+            raise RuntimeError(f"the bundle is not served in {precision}: what is measured would be something else")
 
     def analyse(self, path: Path, decoding: Decoding = Decoding.EXACT, watch: Stopwatch | None = None) -> int:
         """Return the bytes of all results; the stages are added up on the watch."""

@@ -20,7 +20,7 @@ from benchmarks.our_way import FINDING
 from model.bundle import load_bundle, read_weights
 from model.densenet import network_with
 from model.preprocess import INPUT_SIZE_PX, normalise
-from worker.settings.config import DEFAULT_BUNDLE
+from worker.settings.config import STARTER_BUNDLE
 
 
 def plain_levels(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
@@ -44,7 +44,7 @@ class PlainWay:
 
     def __init__(self) -> None:
         torch.set_num_threads(1)
-        bundle = load_bundle(DEFAULT_BUNDLE)
+        bundle = load_bundle(STARTER_BUNDLE)
         self.network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture)
 
     def analyse(self, path: Path) -> int:

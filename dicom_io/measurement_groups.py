@@ -21,7 +21,7 @@ from dicom_io.content_items import (
     uid_reference,
 )
 from dicom_io.origin import result_uid
-from dicom_io.reporting import DEMONSTRATION_NOTICE, NOT_FOR_DIAGNOSTIC_USE, Report, ReportedFinding
+from dicom_io.reporting import DEMONSTRATION_NOTICE, NO_MEDICAL_DEVICE, Report, ReportedFinding
 
 _PRIORITY = Code("260870009", "SCT", "Priority")
 _SURE_PERCENT = 99.9
@@ -55,7 +55,7 @@ def _comments(report: Report) -> list[str]:
     texts = [f"{report.priority}: {report.priority_reason}"]
     if report.reissue_reason:
         texts.append(f"Replaces the earlier AI report of this study: {report.reissue_reason}")
-    return [*texts, DEMONSTRATION_NOTICE if report.demonstration else NOT_FOR_DIAGNOSTIC_USE]
+    return [*texts, *([DEMONSTRATION_NOTICE] if report.demonstration else []), NO_MEDICAL_DEVICE]
 
 
 def finding_group(sources: Sequence[Dataset], report: Report, finding: ReportedFinding) -> Dataset:

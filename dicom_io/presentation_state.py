@@ -24,7 +24,7 @@ from dicom_io.origin import add_origin, result_uid
 from dicom_io.product import DEVICE_SERIAL_NUMBER
 from dicom_io.reporting import (
     DEMONSTRATION_NOTICE,
-    NOT_FOR_DIAGNOSTIC_USE,
+    NO_MEDICAL_DEVICE,
     InvalidReportError,
     Report,
     ReportedFinding,
@@ -37,7 +37,7 @@ _LINE_NOT_EXTENT = "line = model attention, not lesion extent"
 _ORANGE_CIELAB = (51415, 38197, 45650)
 """L* 78.5, a* 20.6, b* 49.6 (sRGB 255, 178, 102) as 16-bit numbers: 0..100 and -128..127 over 0..65535
 (PS3.3 C.10.7.1.1)."""
-_TEXT_CORNERS = ([0.01, 0.01], [0.99, 0.09])
+_TEXT_CORNERS = ([0.01, 0.01], [0.99, 0.11])
 """Of the box for the words, as parts of the displayed area: its upper edge, above most lungs."""
 
 
@@ -156,7 +156,7 @@ def _add_annotation(
 
 
 def _words(report: Report, finding: ReportedFinding) -> Dataset:
-    notice = DEMONSTRATION_NOTICE if report.demonstration else NOT_FOR_DIAGNOSTIC_USE
+    notice = f"{DEMONSTRATION_NOTICE}\r\n{NO_MEDICAL_DEVICE}" if report.demonstration else NO_MEDICAL_DEVICE
     words = Dataset()
     words.UnformattedTextValue = (
         f"AI: {display_name(finding.label)} {finding.percent} %\r\n{notice}\r\n"

@@ -13,10 +13,11 @@ from dicom_io.product import MANUFACTURER
 PRIORITIES = ("STAT", "URGENT", "ROUTINE")
 """Triage levels of a study; ROUTINE means "nothing flagged", never "normal"."""
 
-NOT_FOR_DIAGNOSTIC_USE = "NOT FOR DIAGNOSTIC USE"
-OVERLAY_NOTICE = f"AI OVERLAY, NOT A MEDICAL DEVICE - {NOT_FOR_DIAGNOSTIC_USE}"
+NO_MEDICAL_DEVICE = "NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE"
+"""Stands on every page and in every object and message."""
+OVERLAY_NOTICE = f"AI OVERLAY, {NO_MEDICAL_DEVICE}"
 DEMONSTRATION_NOTICE = "DEMONSTRATION MODEL - NOT FOR DIAGNOSTIC USE"
-"""Stands in every object and on every picture made with a demonstration bundle."""
+"""Stands, too, in every object and on every picture made with a demonstration bundle."""
 
 
 class InvalidReportError(ValueError):

@@ -195,8 +195,8 @@ def _add_derivation(dataset: Dataset, sources: Sequence[Dataset], report: Report
         f"Class activation map for {words.subject} of {report.algorithm.name} "
         f"{report.algorithm.version}, blended over the source image; not for diagnostic use"
     )
-    notice = DEMONSTRATION_NOTICE if report.demonstration else OVERLAY_NOTICE
-    dataset.ImageComments = f"{words.comment}. {notice}"
+    demonstration = f" {DEMONSTRATION_NOTICE}." if report.demonstration else ""
+    dataset.ImageComments = f"{words.comment}.{demonstration} {OVERLAY_NOTICE}"
 
 
 def _source_image(source: Dataset) -> Dataset:

@@ -15,7 +15,7 @@ from hl7_io.text import escape
 
 DISCLAIMER = (
     "PRELIMINARY output of software, not seen by a physician. It orders the reading worklist. "
-    "Not for diagnostic use, not for the patient's chart."
+    "Not a medical device; not for diagnostic use, not for the patient's chart."
 )
 DICOM_STUDY = Code("113014", "DCM", "DICOM Study")
 """OBX-3 of the Study Instance UID, as in IHE RAD-128."""

@@ -45,7 +45,7 @@ from dicom_io.rejection_note import SERIES_NUMBER as NOTE_NUMBER
 from dicom_io.rejection_note import note_uid, stated_requests
 from dicom_io.rejection_title import RejectionTitle
 from dicom_io.report_class import REPORT_CLASSES
-from dicom_io.reporting import DEMONSTRATION_NOTICE, NOT_FOR_DIAGNOSTIC_USE, Report, ReportedFinding
+from dicom_io.reporting import DEMONSTRATION_NOTICE, NO_MEDICAL_DEVICE, Report, ReportedFinding
 from dicom_io.structured_report import SERIES_DESCRIPTION, SERIES_NUMBER
 from dicom_io.uids import deterministic_uid
 
@@ -132,7 +132,8 @@ def summary_group(sources: Sequence[Dataset], report: Report) -> MeasurementsAnd
     comments = [f"{report.priority}: {report.priority_reason}"]
     if report.reissue_reason:
         comments.append(f"Replaces the earlier AI report of this study: {report.reissue_reason}")
-    comments.append(DEMONSTRATION_NOTICE if report.demonstration else NOT_FOR_DIAGNOSTIC_USE)
+    comments += [DEMONSTRATION_NOTICE] if report.demonstration else []
+    comments.append(NO_MEDICAL_DEVICE)
     group[0].ContentSequence.extend(TextContentItem(dcm.Comment, text, CONTAINS) for text in comments)
     return group
 

@@ -267,7 +267,7 @@ def test_mail_says_that_something_waits_and_nothing_of_whom(make_bench: MakeBenc
         assert message["Subject"] == "STAT: a chest radiograph waits"
         text = message.get_content()
         assert "Read it: https://cxr.example.org" in text.splitlines()
-        assert "NOT FOR DIAGNOSTIC USE" in text
+        assert "NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE" in text
         for secret in (*SECRETS, study.study_instance_uid):
             assert secret not in message.as_string()
         assert rows(bench)[0].last_answer == "taken for 1 of 2 recipients"

@@ -107,6 +107,7 @@ def test_the_words_say_what_the_line_is_and_name_nobody() -> None:
     assert text.split("\r\n") == [
         "AI: Pneumothorax 91 %",
         DEMONSTRATION_NOTICE,
+        "NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE",
         "line = model attention, not lesion extent",
         "phantom-densenet121 0.1.0+weights.3f9c1a7e",
     ]

@@ -101,7 +101,7 @@ def test_a_demonstration_model_says_so_in_every_object(make_bench: MakeBench, de
     for result in bench.results(bench.runs(study.study_instance_uid)[0]):
         content = bench.workplace.results.open_path(result.path).read_bytes()
         assert (b"DEMONSTRATION MODEL" in content) is demonstration
-        assert b"NOT FOR DIAGNOSTIC USE" in content
+        assert b"NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE" in content
 
 
 def test_negatives_are_reported_only_when_asked_for(make_bench: MakeBench) -> None:

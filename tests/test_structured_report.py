@@ -142,7 +142,7 @@ def test_a_real_model_is_not_for_diagnostic_use_either_but_no_demonstration() ->
     source = source_radiograph()
     document = read_back(build_structured_report([source], report_on(source, demonstration=False)))
     summary = groups(document)[0]
-    assert "NOT FOR DIAGNOSTIC USE" in [item.TextValue for item in summary["121106"]]
+    assert "NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE" in [item.TextValue for item in summary["121106"]]
     assert value(summary, "111001") == "phantom-densenet121"
 
 

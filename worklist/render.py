@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
 
 from dicom_io.product import VERSION
-from dicom_io.reporting import NOT_FOR_DIAGNOSTIC_USE
+from dicom_io.reporting import NO_MEDICAL_DEVICE
 from worker.runs.policy import percent
 from worker.views.presentation import bytes_text, dicom_date, duration_text, finding_text, percent_text, seconds_text
 from worklist.login import csrf_token, is_administrator
@@ -36,7 +36,7 @@ TEMPLATES.env.globals.update(
     stage_texts=STAGE_TEXTS,
     why=why,
     version=VERSION,
-    not_for_diagnostic_use=NOT_FOR_DIAGNOSTIC_USE,
+    no_medical_device=NO_MEDICAL_DEVICE,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dicom_io.reporting import NOT_FOR_DIAGNOSTIC_USE
+from dicom_io.reporting import NO_MEDICAL_DEVICE
 from worker.sending.notification_rows import Message
 from worker.settings.config import Settings
 from worker.settings.notifications import Channel
@@ -26,7 +26,7 @@ def as_json(message: Message, channel: Channel, settings: Settings) -> dict[str,
         "source": message.source,
         "unread": message.unread,
         "link": link(message, channel, settings),
-        "notice": NOT_FOR_DIAGNOSTIC_USE,
+        "notice": NO_MEDICAL_DEVICE,
     }
     if channel.patient_data:
         body["study"] = {
@@ -55,7 +55,7 @@ def as_lines(message: Message, channel: Channel, settings: Settings) -> list[str
         ]
     if address := link(message, channel, settings):
         lines.append(f"Read it: {address}")
-    return [*lines, "", NOT_FOR_DIAGNOSTIC_USE]
+    return [*lines, "", NO_MEDICAL_DEVICE]
 
 
 def link(message: Message, channel: Channel, settings: Settings) -> str | None:

@@ -19,7 +19,10 @@ _FAMILY = "1.2.840.10008.1.2.4."
 _Encoder = Callable[[np.ndarray], bytes]
 _ENCODERS: dict[str, tuple[str, _Encoder]] = {
     "HTJ2K": ("201", imagecodecs.htj2k_encode),
-    "JPEG Lossless": ("70", lambda values: imagecodecs.ljpeg_encode(values, bitspersample=_BITS)),
+    "JPEG Lossless": (  # first-order prediction, all that this transfer syntax allows (PS3.5 8.2.3)
+        "70",
+        lambda values: imagecodecs.jpeg8_encode(values, lossless=True, predictor=1, bitspersample=_BITS),
+    ),
     "JPEG-LS": ("80", imagecodecs.jpegls_encode),
     "JPEG 2000": (
         "90",

@@ -22,6 +22,8 @@ from dicom_io.sample_bits import require_announced, unsigned, with_sign_of_strea
 
 _CODEC_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
 """The codecs' own errors are RuntimeErrors; wrong sizes end in the others."""
+_WORD_BITS = (8, 16)
+"""Of the words that samples are decoded to."""
 
 
 def decode_code_stream(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
@@ -82,7 +84,7 @@ def _rgb(values: NDArray[np.generic], stream: JpegStream, layout: PixelLayout) -
 def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
     stream = read_jpeg2000(frame, layout)
     values = unsigned(np.squeeze(_jpeg2000_samples(code_stream(frame), stream)))
-    values = values if stream.reversible else without_overshoot(values, layout)
+    values = values if stream.reversible else without_overshoot(values, layout, signed_stream=stream.signed)
     if values.ndim == 2:
         return with_sign_of_stream(values, stream.precision, layout), stream.coding
     if layout.photometric_interpretation == "YBR_FULL":  # RCT and ICT are parts of the coding and already undone
@@ -91,7 +93,8 @@ def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], s
 
 
 def _jpeg2000_samples(frame: bytes, stream: Jpeg2000Stream) -> NDArray[np.generic]:
-    if stream.high_throughput:
+    # OpenJPH lets lossy samples turn over where their words have no room for more
+    if stream.high_throughput and (stream.reversible or stream.precision not in _WORD_BITS):
         try:
             return np.asarray(imagecodecs.htj2k_decode(frame))
         except _CODEC_ERRORS:  # OpenJPEG reads some profiles that OpenJPH does not

@@ -45,13 +45,20 @@ def with_sign_of_stream(values: NDArray[np.generic], precision: int, layout: Pix
     return np.asarray((codes ^ sign) - sign)  # modulo the width of the array: two's complement
 
 
-def without_overshoot(values: NDArray[np.generic], layout: PixelLayout) -> NDArray[np.generic]:
-    """Limit unsigned samples of a lossy stream to the highest stored value, which they may be rounded beyond.
+def without_overshoot(
+    values: NDArray[np.generic], layout: PixelLayout, *, signed_stream: bool = False
+) -> NDArray[np.generic]:
+    """Limit samples of a lossy stream to the stored values there can be, which they may be rounded beyond.
 
-    Their upper bits hold no overlay: lossy coding would have destroyed it.
+    Their upper bits hold no overlay: lossy coding would have destroyed it. Samples with a sign are only limited where
+    the stream says that it has such (`signed_stream`); then they fill their words, in two's complement.
     """
-    if layout.signed or layout.bits_stored >= values.dtype.itemsize * 8:
+    if layout.bits_stored >= values.dtype.itemsize * 8:
         return values
+    if layout.signed:
+        half = 1 << (layout.bits_stored - 1)
+        with_sign = values.view(f"i{values.dtype.itemsize}")
+        return np.clip(with_sign, -half, half - 1).view(values.dtype) if signed_stream else values
     return np.asarray(np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype)))
 
 

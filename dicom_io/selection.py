@@ -33,7 +33,14 @@ SECONDARY_CAPTURES = frozenset(
 )
 """Secondary Capture, Multi-frame Grayscale Byte and Word."""
 
-_PROCESSED_COPY = re.compile(r"BONE|SOFT ?TISSUE|TUBE|\bLINES?\b|CATHETER|EDGE|INVERT|ENHANCED")
+_PROCESSED_COPY = re.compile(r"\bBONE|SOFT ?TISSUE|\bEDGE|INVERT|ENHANCED")
+"""At the beginning of a word: a wedge is no edge."""
+_DEVICE_COPY = re.compile(r"\bTUBES?\b|\bLINES?\b|\bCATHETERS?\b")
+_ABOUT_A_DEVICE = re.compile(
+    r"\b(?:AFTER|POST|S/P|STATUS|PLACEMENTS?|PLACED|POSITION(?:ING)?|INSERTIONS?|INSERTED|CHECK|CONTROL|CONFIRM\w*|VERIF\w*"
+    r"|REMOV\w*|EXCHANGE|CHEST TUBES?|NG|PICC|CENTRAL|FEEDING|NACH|ZUSTAND|LAGE\w*)\b"
+)
+"""An ordinary radiograph taken because of a tube or line: where a pneumothorax is likeliest, and no processed copy."""
 
 _STUDY_REASONS = (
     (NOT_ANALYSED, ReasonCode.NEEDS_REVIEW),
@@ -212,4 +219,6 @@ def _processed_copy(header: Dataset, fit: Sequence[SiteRule]) -> str:
     for rule in fit:
         if rule.means in (Meaning.STANDARD_COPY, Meaning.PROCESSED_COPY):
             return f"site rule '{rule.name}'" if rule.means is Meaning.PROCESSED_COPY else ""
-    return "SeriesDescription" if _PROCESSED_COPY.search(word(header, "SeriesDescription")) else ""
+    said = word(header, "SeriesDescription")
+    device = _DEVICE_COPY.search(said) and not _ABOUT_A_DEVICE.search(said)
+    return "SeriesDescription" if device or _PROCESSED_COPY.search(said) else ""

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -268,6 +269,40 @@ def test_what_lossy_coding_adds_above_the_highest_level_stays_bright(syntax, enc
     values = decode_stored_values(dataset)
     assert values.max() == (1 << bits) - 1
     assert values[bright_edges() == 4095].min() > (1 << bits) // 4
+
+
+def hard_edges(bits: int) -> np.ndarray:
+    """Return samples of so many bits with black beside white."""
+    rows, columns = np.mgrid[:230, :190]
+    return np.where((columns // 37 + rows // 29) % 2, (1 << bits) - 1, 0)
+
+
+@pytest.mark.parametrize(("bits", "dtype", "level"), [(8, np.uint8, 0.01), (16, np.uint16, 0.0001)])
+def test_lossy_samples_beyond_what_their_words_hold_do_not_turn_over(bits: int, dtype: type, level: float) -> None:
+    """OpenJPH writes 256 as 0: black specks in white, and white ones in black."""
+    pixels = hard_edges(bits)
+    stream = imagecodecs.htj2k_encode(pixels.astype(dtype), level=level, reversible=False)
+    layout = {"BitsAllocated": bits, "BitsStored": bits, "HighBit": bits - 1}
+    values = decode_stored_values(compressed("203", stream, Rows=230, Columns=190, **layout)).astype(int)
+    assert np.abs(values - pixels).max() < 1 << (bits - 2)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        ("203", lambda pixels: imagecodecs.htj2k_encode(pixels, level=0.0001, reversible=False)),
+        ("91", lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=70, reversible=False, codecformat="j2k")),
+    ],
+)
+def test_lossy_samples_with_a_sign_do_not_turn_over_beyond_the_bits_they_may_have(
+    syntax: str, encode: Callable[[np.ndarray], bytes]
+) -> None:
+    pixels = hard_edges(12) - 2048
+    layout = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1}
+    stream = encode(pixels.astype(np.int16))
+    codes = decode_stored_values(compressed(syntax, stream, Rows=230, Columns=190, **layout)).astype(int)
+    values = np.where(codes >= 2048, codes - 4096, codes)
+    assert np.abs(values - pixels).max() < 1024
 
 
 def test_bits_above_the_stored_ones_of_a_lossless_stream_are_overlays():

@@ -66,6 +66,19 @@ def test_one_cue_for_chest_and_one_for_frontal_are_enough(keywords):
     assert judged(**keywords) == ("candidate", None)
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        "Tuberculosis screening PA", "Tuberkulose-Screening", "Wedge view PA", "Chest PA after chest tube",
+        "CHEST 1 VIEW LINE PLACEMENT", "Chest AP post catheter removal", "Portable chest NG tube position",
+        "Thorax Lagekontrolle Tube",
+    ],
+)  # fmt: skip
+def test_an_ordinary_radiograph_is_no_processed_copy_for_a_word_in_its_description(description: str) -> None:
+    """After a tube or line a pneumothorax is likeliest."""
+    assert judged(SeriesDescription=description) == ("candidate", None)
+
+
 @pytest.mark.parametrize("position", ["LL", "RL", "LATERAL", "LLD", "RLD", "LLO", "RLO", "left lateral"])
 def test_other_views_of_the_chest_are_not_frontal(position):
     assert judged(ViewPosition=position, PatientOrientation=None) == ("not_analysed", "not_frontal")
@@ -115,6 +128,7 @@ def test_other_body_parts_are_out_of_scope_whatever_else_is_wrong(body_part):
         ({"SeriesDescription": "Chest PA Bone suppressed"}, "processed_copy"),
         ({"SeriesDescription": "CHEST SOFT_TISSUE"}, "processed_copy"),
         ({"SeriesDescription": "Tube and Line"}, "processed_copy"),
+        ({"SeriesDescription": "Chest AP Catheters"}, "processed_copy"),
     ],
 )
 def test_what_is_kept_and_left_alone(keywords, reason_code):

@@ -18,7 +18,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
         " person (failed, held, not analysed), 5 still being received or waiting for analysis, 6 out of scope",
     ),
     "priority": ("s.priority", "STAT, URGENT or ROUTINE; null = never analysed, which does not mean nothing found"),
-    "priority_rank": ("s.priority_rank", "0 to 1, larger first within one priority: how far above its threshold"),
+    "priority_rank": (
+        "s.priority_rank",
+        "0 to 1, larger first within one priority: by the most urgent flagged finding's tier, then its weight times its"
+        " probability; 0 = nothing flagged",
+    ),
     "priority_reason": ("s.priority_reason", "why this priority, one sentence"),
     "findings": (
         "{findings}",

@@ -197,6 +197,17 @@ def test_page_and_terminal_give_the_same_rows_as_json_and_csv(site: Client, name
     assert command("list", name)
 
 
+def test_a_csv_that_is_cut_says_so_beside_the_rows(site: Client) -> None:
+    del site
+    cut = CliRunner().invoke(app, ["list", "studies", "--csv", "--limit", "2"])
+    assert len(list(csv.DictReader(io.StringIO(cut.stdout)))) == 2
+    assert "There are more" in cut.stderr
+    assert "--all" in cut.stderr
+    whole = CliRunner().invoke(app, ["list", "studies", "--csv", "--limit", "2", "--all"])
+    assert len(list(csv.DictReader(io.StringIO(whole.stdout)))) == 3
+    assert whole.stderr == ""
+
+
 def test_nothing_in_a_csv_starts_a_formula(site: Client) -> None:
     for name in ("studies", "reviews"):
         words = site.get(f"/api/v1/{name}", params={"format": "csv"}).text

@@ -86,6 +86,8 @@ def test_a_secret_is_read_from_the_file_its_variable_names(tmp_path: Path, monke
     secret = write(tmp_path / "url", "postgresql+psycopg://cxr:secret@db/cxr\n")
     monkeypatch.setenv("CXR_DATABASE_URL_FILE", str(secret))
     assert load_settings().effective_database_url == "postgresql+psycopg://cxr:secret@db/cxr"
+    monkeypatch.setenv("CXR_DATABASE_URL", "sqlite:///other.db")
+    assert load_settings().effective_database_url == "postgresql+psycopg://cxr:secret@db/cxr"
     monkeypatch.setenv("CXR_DATABASE_URL_FILE", str(tmp_path / "absent"))
     with pytest.raises(ConfigurationError, match="CXR_DATABASE_URL_FILE"):
         load_settings()

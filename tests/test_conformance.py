@@ -13,6 +13,7 @@ from dicom_io import presentation_state, rejection_note, secondary_capture, stru
 from dicom_io.codes import FINDINGS, PRIORITY_CODES, display_name
 from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.presentation_state import LAYER
+from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.report_class import REPORT_CLASSES
 from worker.settings.config import Destination
@@ -35,6 +36,11 @@ def table(header: str) -> list[list[str]]:
 
 def written(code: Code) -> str:
     return f"{code.value} {code.scheme_designator}"
+
+
+def test_our_identifiers_are_those_of_the_code() -> None:
+    assert f"Implementation Class UID `{IMPLEMENTATION_CLASS_UID}`" in FLOWING
+    assert f"Implementation Version Name `{IMPLEMENTATION_VERSION_NAME}`" in FLOWING
 
 
 def test_the_finding_codes_are_those_of_the_code() -> None:

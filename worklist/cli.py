@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="The radiologist's worklist as a web page. Without a command: serve it until Ctrl-C.\n\n"
+    "NOT A MEDICAL DEVICE. NOT FOR DIAGNOSTIC USE.\n\n"
     "It answers on loopback only, unless worklist_host names another address and worklist_password_hash_file a "
     "password (`python -m worklist passwd FILE`). Put a TLS proxy in front of it outside one machine.",
     add_completion=False,

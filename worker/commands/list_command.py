@@ -74,8 +74,11 @@ def _pages(session: Session, listing: Listing, wanted: Wanted) -> Iterator[Page]
 
 def _write(listing: Listing, pages: Iterator[Page], *, as_csv: bool, as_json: bool) -> None:
     if as_csv:
+        following = None
         for number, page in enumerate(pages):
             sys.stdout.write(csv_of(listing, page.rows, header=number == 0))
+            following = page.next
+        _point_on(following, Console(stderr=True))  # beside the rows, which go into a file
         return
     read = list(pages)
     rows = [row for page in read for row in page.rows]
@@ -88,8 +91,13 @@ def _write(listing: Listing, pages: Iterator[Page], *, as_csv: bool, as_json: bo
     for row in rows:
         table.add_row(*(escape(_text(row[name])) for name in listing.brief))
     Console().print(table)
-    if read[-1].next is not None:
-        Console().print(f"There are more: --after {read[-1].next}, or --all", highlight=False, soft_wrap=True)
+    _point_on(read[-1].next, Console())
+
+
+def _point_on(following: str | None, console: Console) -> None:
+    """Say how to read on where the rows end before the last one."""
+    if following is not None:
+        console.print(f"There are more: --after {following}, or --all", highlight=False, soft_wrap=True)
 
 
 def _text(value: Any) -> str:

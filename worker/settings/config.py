@@ -1,7 +1,7 @@
 """The configuration: one TOML file plus ``CXR_*`` environment variables, read once and passed down, frozen.
 
-Lookup order, first wins: arguments, environment (``CXR_DATABASE_URL=...``, nested with ``__``), ``CXR_<NAME>_FILE``
-for secrets, the TOML file named by ``--config`` or ``CXR_CONFIG``, the defaults below. All mistakes are reported at
+Lookup order, first wins: arguments, ``CXR_<NAME>_FILE`` for secrets, environment (``CXR_DATABASE_URL=...``, nested with
+``__``), the TOML file named by ``--config`` or ``CXR_CONFIG``, the defaults below. All mistakes are reported at
 once.
 """
 

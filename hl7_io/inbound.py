@@ -33,11 +33,13 @@ class RefusedMessage(ValueError):
 
 @dataclass(frozen=True)
 class PatientIdentifier:
-    """One CX: an identifier and who assigned it."""
+    """One CX: an identifier, who assigned it and of what kind it is."""
 
     identifier: str
     authority: str
     """Namespace (HD-1), else universal ID (HD-2); empty where the message names none."""
+    identifier_type: str
+    """CX-5, such as ``MR`` or ``AN``; empty where the message names none."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,9 @@ def _required(segment: Segment | None, name: str) -> Segment:
 
 def _identifiers(segment: Segment, number: int) -> tuple[PatientIdentifier, ...]:
     found = tuple(
-        PatientIdentifier(part(repetition, 1), part(repetition, 4, 1) or part(repetition, 4, 2))
+        PatientIdentifier(
+            part(repetition, 1), part(repetition, 4, 1) or part(repetition, 4, 2), part(repetition, 5).upper()
+        )
         for repetition in segment.repetitions(number)
         if part(repetition, 1)
     )

@@ -32,13 +32,13 @@ from receivers import (
     Hl7Receiver,
     running_receiver,
 )
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from worker.care.administration import mark_read
 from worker.care.release import release_study
 from worker.care.retraction import retract_study
-from worker.rows.database import SessionFactory
-from worker.rows.delivery_tables import Delivery
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery, Notification
 from worker.rows.run_tables import Run
 from worker.rows.site_tables import Event
 from worker.rows.states import Priority, ResultKind
@@ -47,6 +47,7 @@ from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.sending.withdrawal import withdraw_announcements
 from worker.settings.config import Settings
+from worker.views.studies import StudyFilter, list_studies
 
 pytestmark = pytest.mark.either_database
 
@@ -269,6 +270,83 @@ def test_a_study_that_was_read_already_is_announced_only_to_who_knows_of_it(
     bench.triage(told_first)
     deliver(study.study_instance_uid, bench.office)
     assert [str(message["PID.F5.R1.C1"]) for message in receiver.messages] == ["Phantom", "Corrected"]
+
+
+ROUTINE_AT_FIRST = dict.fromkeys(FLAGGED, 0.99)
+URGENT_AT_FIRST = {"Pneumothorax": 0.99}
+
+
+def read_then_another_image(bench: Bench, **keywords: Any) -> str:
+    """Mark a study read at the level the bench's thresholds give it; then an image comes that shows more."""
+    uid = announced(bench, **keywords).study_instance_uid
+    with bench.sessions.begin() as session:
+        mark_read(session, uid, "Dr. Reader")
+    seeing_all = Bench(bench.settings.model_copy(update={"thresholds": {}}), bench.sessions)
+    seeing_all.triage(chest_radiograph(StudyInstanceUID=uid, **keywords))
+    deliver(uid, seeing_all.office)
+    return uid
+
+
+@pytest.mark.parametrize(("thresholds", "level"), [(ROUTINE_AT_FIRST, "ROUTINE"), (URGENT_AT_FIRST, "URGENT")])
+def test_a_late_image_that_makes_a_read_study_more_urgent_makes_it_unread_everywhere(
+    make_bench: MakeBench, receiver: Hl7Receiver, thresholds: dict[str, float], level: str
+) -> None:
+    hook = {"name": "on call", "url": "http://127.0.0.1:9/"}
+    bench = make_bench(receiver.port, {"thresholds": thresholds, "webhooks": [hook]}, announce=["STAT"])
+    uid = read_then_another_image(bench)
+    study = bench.study(uid)
+    assert (study.priority, study.read_at, study.read_by) == ("STAT", None, None)
+    assert study.flagged_at is not None
+    assert [str(message["TQ1.F9.R1.C1"]) for message in receiver.messages] == ["S"]
+    with bench.sessions() as session:
+        assert session.scalars(select(Notification.priority)).all() == ["STAT"]
+        (line,) = list_studies(session, database_now(session), timedelta(minutes=60), StudyFilter(unread_only=True))
+        assert line.group == "STAT"
+        assert session.execute(text("SELECT list_order, read_at FROM triage_worklist")).all() == [(1, None)]
+        event = session.scalars(select(Event).where(Event.kind == "reopened")).one()
+        read = session.scalars(select(Event).where(Event.kind == "read")).one()
+    assert event.details == {"read_by": "Dr. Reader", "read_at": read.at.isoformat(), "from": level, "to": "STAT"}
+    assert "Dr. Reader" in (event.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "keywords"),
+    [
+        ({}, {}),
+        (ROUTINE_AT_FIRST, {"StudyDate": f"{date.today() - timedelta(days=30):%Y%m%d}"}),
+    ],
+    ids=["STAT again", "historical"],
+)
+def test_a_late_image_with_no_news_leaves_a_read_study_read(
+    make_bench: MakeBench, receiver: Hl7Receiver, thresholds: dict[str, float], keywords: dict[str, str]
+) -> None:
+    bench = make_bench(receiver.port, {"thresholds": thresholds})
+    before = read_then_another_image(bench, **keywords)
+    assert bench.study(before).read_by == "Dr. Reader"
+    assert "reopened" not in bench.event_kinds(before)
+    assert len(bench.runs(before)) == 2
+
+
+def test_a_read_study_whose_late_image_shows_nothing_stays_read(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    bench = make_bench(receiver.port, {"thresholds": URGENT_AT_FIRST})
+    uid = announced(bench).study_instance_uid
+    with bench.sessions.begin() as session:
+        mark_read(session, uid, "Dr. Reader")
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    assert bench.study(uid).read_by == "Dr. Reader"
+
+
+def test_what_was_read_before_its_analysis_is_unread_again_for_an_image_that_nobody_has_seen(
+    make_bench: MakeBench, receiver: Hl7Receiver
+) -> None:
+    bench = make_bench(receiver.port)
+    uid = bench.receive(chest_radiograph())
+    with bench.sessions.begin() as session:
+        mark_read(session, uid, "Dr. Reader")
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    deliver(uid, bench.office)
+    assert bench.study(uid).read_at is None
+    assert len(receiver.messages) == 1
 
 
 def test_a_silent_receiver_does_not_hold_up_the_others(make_bench: MakeBench, receiver: Hl7Receiver) -> None:

@@ -55,6 +55,12 @@ def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_
     return Bench(make_settings(**fields, hl7_listener={}), sessions)
 
 
+def at_site(bench: Bench, listener: dict[str, Any]) -> Bench:
+    """Return the bench with its listener configured so."""
+    settings = bench.settings.model_copy(update={"hl7_listener": Hl7Listener.model_validate(listener)})
+    return Bench(settings, bench.sessions)
+
+
 def receive(bench: Bench, content: bytes) -> InboundMessage:
     """Take the message in, apply what is due as the sweeper does, and return its row."""
     listener = bench.settings.hl7_listener
@@ -257,6 +263,88 @@ def test_two_patients_with_one_identifier_and_no_issuer_named_are_left_to_a_pers
     row = receive(bench, update(patient("PHANTOM-1^^^CLINIC^PI", name="Clinic^Name")))
     assert row.state == "applied"
     assert [bench.study(uid).patient_name for uid in (first, second)] == ["Phantom^Test", "Clinic^Name"]
+
+
+ANNA = "100234"
+"""A Patient ID that is somebody else's account number, too."""
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "listener", "corrected"),
+    [
+        ("555^^^HOSP^MR~100234^^^BILLING^AN", {}, ["555"]),
+        ("555^^^^MR~100234^^^^VN", {}, ["555"]),
+        ("100234^^^CLINIC^MR~555^^^HOSP^MR", {"patient_id_authority": "HOSP"}, ["555"]),
+        ("100234^^^CLINIC^MR~555", {"patient_id_authority": "HOSP"}, None),
+        ("100234^^^CLINIC^MR~555^^^HOSP^MR", {}, None),
+        ("100234^^^BILLING^AN", {}, None),
+        ("100234^^^NAT^NNESP", {}, None),
+        ("100234^^^HOSP^MRN", {}, [ANNA]),
+        ("555^^^HOSP^MR~100234^^^HOSP^EPI", {}, ["555"]),
+        ("100234^^^CLINIC^MR", {"patient_id_authority": "HOSP"}, []),
+        ("100234^^^^MR", {"patient_id_authority": "HOSP"}, [ANNA]),
+        ("100234^^^&1.2.3&ISO^MR~555^^^NAT^NI", {}, [ANNA]),
+        ("100234^^^HOSP^MR~100234^^^HOSP^PI", {}, [ANNA]),
+        ("555^^^HOSP^MR~100234^^^NAT^NI", {"patient_id_types": ["NI"]}, [ANNA]),
+        ("555^^^HOSP^MR~666^^^BILLING^AN~777^^^NAT^SS", {}, ["555"]),
+    ],
+)
+def test_a_number_of_another_domain_never_corrects_a_study_whose_images_name_no_issuer(
+    bench: Bench, identifiers: str, listener: dict[str, Any], corrected: list[str] | None
+) -> None:
+    site = at_site(bench, listener)
+    uids = {identifier: delivered(site, PatientID=identifier) for identifier in (ANNA, "555")}
+    row = receive(site, update(patient(identifiers, name="Right^Name")))
+    assert row.state == ("unmatched" if corrected is None else "applied" if corrected else "ignored")
+    changed = [identifier for identifier, uid in uids.items() if site.study(uid).patient_name == "Right^Name"]
+    assert changed == (corrected or [])
+
+
+@pytest.mark.parametrize(
+    ("survivors", "prior", "listener", "patient_id"),
+    [
+        ("555^^^HOSP^MR", "444^^^HOSP^MR~100234^^^BILLING^AN", {}, ANNA),
+        ("555^^^HOSP^MR", "444^^^HOSP^MR~100234^^^CLINIC^MR", {}, ANNA),
+        ("555^^^HOSP^MR", "444^^^HOSP^MR~100234^^^CLINIC^MR", {"patient_id_authority": "HOSP"}, ANNA),
+        ("77^^^BILLING^AN", "100234^^^HOSP^MR", {}, ANNA),
+        ("77^^^BILLING^AN~555^^^HOSP^MR", "100234^^^HOSP^MR~66^^^BILLING^AN", {}, "555"),
+        ("R9^^^REGION^MR~555^^^HOSP^MR", "100234", {"patient_id_authority": "HOSP"}, "555"),
+    ],
+)
+def test_a_number_of_another_domain_never_moves_a_study_to_another_patient(
+    bench: Bench, survivors: str, prior: str, listener: dict[str, Any], patient_id: str
+) -> None:
+    site = at_site(bench, listener)
+    uid = delivered(site, PatientID=ANNA)
+    assert receive(site, merge(patient(survivors), prior)).state in (
+        ("applied",) if patient_id != ANNA else ("ignored", "unmatched")
+    )
+    assert site.study(uid).patient_id == patient_id
+
+
+@pytest.mark.parametrize(
+    "pid", ["555^^^HOSP^MR~100234^^^HOSP^AN", "555^^^HOSP^MR~100234^^^HOSP^MR", "555^^^HOSP^MR~100234"]
+)
+def test_of_several_numbers_only_the_one_that_is_surely_the_patient_id_counts_where_images_name_their_issuer(
+    bench: Bench, pid: str
+) -> None:
+    uid = delivered(bench, PatientID=ANNA, IssuerOfPatientID="HOSP")
+    assert receive(bench, update(patient(pid, name="Other^Name"))).state in ("ignored", "unmatched")
+    assert receive(bench, report(patient(pid), accession="A0001")).state == "unmatched"
+    study = bench.study(uid)
+    assert (study.patient_name, study.read_at) == ("Phantom^Test", None)
+
+
+def test_each_domains_studies_follow_the_number_that_names_it(bench: Bench) -> None:
+    hospital = delivered(bench, PatientID="555", IssuerOfPatientID="HOSP")
+    clinic = delivered(bench, PatientID="C-9", IssuerOfPatientID="CLINIC")
+    assert receive(bench, update(patient("555^^^HOSP^MR~C-9^^^CLINIC^MR", name="Right^Name"))).state == "applied"
+    assert [bench.study(uid).patient_name for uid in (hospital, clinic)] == ["Right^Name", "Right^Name"]
+    doubtful = delivered(bench, PatientID="C-9")
+    row = receive(bench, update(patient("555^^^HOSP^MR~C-9^^^CLINIC^MR", name="New^Name")))
+    assert row.state == "unmatched"
+    assert bench.study(doubtful).patient_name == "Phantom^Test"
+    assert bench.study(hospital).patient_name == "Right^Name", "a person decides on all of it"
 
 
 @pytest.mark.parametrize(

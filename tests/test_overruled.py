@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_if_due, queue_run
-from worker.care.administration import NotStated, requeue_study
+from worker.care.administration import NotStated, mark_read, requeue_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import OverrideRefused, override_priority
 from worker.care.release import release_study
@@ -37,6 +37,7 @@ from worker.rows.run_tables import Prediction
 from worker.rows.site_tables import Event
 from worker.rows.states import Priority, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
+from worker.rows.undoing import forget_answer
 from worker.rows.workitem_tables import Workitem
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
@@ -246,6 +247,33 @@ def test_what_a_person_lowered_the_same_findings_do_not_raise_and_a_new_one_does
     assert run_again(sessions, settings, uid, stat).priority == "STAT", "the person's word is spent"
 
 
+def test_a_read_study_that_a_person_lowered_is_unread_again_for_a_new_finding_only(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    with sessions.begin() as session:
+        uid = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7}).study_instance_uid
+    with sessions.begin() as session:
+        mark_read(session, uid, "Dr Read")
+    override(sessions, uid, Priority.ROUTINE)
+    stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
+    assert run_again(sessions, settings, uid, stat).read_by == "Dr Read"
+    study = run_again(sessions, settings, uid, stat | urgent)
+    assert (study.priority, study.read_by) == ("URGENT", None)
+
+
+def test_a_study_read_as_stat_stays_read_when_it_is_stat_again_without_a_rejected_image(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
+    with sessions.begin() as session:
+        uid = add_triaged_study(session, {"Pneumothorax": 0.9}).study_instance_uid
+    with sessions.begin() as session:
+        mark_read(session, uid, "Dr Read")
+        forget_answer(session.get_one(Study, uid), keep_set_priority=True)
+    for levels in (urgent, stat):
+        assert run_again(sessions, settings, uid, levels).read_by == "Dr Read"
+
+
 def test_what_a_person_raised_the_machine_does_not_lower(sessions: SessionFactory, settings: Settings) -> None:
     with sessions.begin() as session:
         uid = add_triaged_study(session, {"Nodule": 0.1}).study_instance_uid
@@ -296,6 +324,41 @@ def test_workitems_follow_what_was_overruled(bench: Bench) -> None:
     assert workitems(bench, uid) == [("SCHEDULED", "HIGH")]
     retract(bench, uid)
     assert [state for state, _ in workitems(bench, uid)] == ["CANCELED"]
+
+
+def test_a_read_study_that_becomes_more_urgent_gets_another_workitem(
+    bench: Bench, sessions: SessionFactory, settings: Settings
+) -> None:
+    urgent, stat = {"Effusion": Priority.URGENT}, {"Pneumothorax": Priority.STAT}
+    low = Bench(bench.settings.model_copy(update={"thresholds": {"Pneumothorax": 0.99}}), sessions)
+    uid = low.triage(chest_radiograph()).study_instance_uid
+    assert workitems(bench, uid) == [("SCHEDULED", "HIGH")]
+    with sessions.begin() as session:
+        mark_read(session, uid, "Dr Read")
+    assert workitems(bench, uid) == [("CANCELED", "HIGH")]
+    run_again(sessions, settings, uid, urgent)
+    assert workitems(bench, uid) == [("CANCELED", "HIGH")]
+    run_again(sessions, settings, uid, stat)
+    assert workitems(bench, uid) == [("CANCELED", "HIGH"), ("SCHEDULED", "HIGH")]
+    with sessions.begin() as session:  # as a peer that read it and said so (`completion_marks_read`)
+        session.execute(update(Workitem).where(Workitem.current).values(state="COMPLETED", closed_by_us=False))
+        mark_read(session, uid, "READING")
+    run_again(sessions, settings, uid, stat)
+    assert [state for state, _ in workitems(bench, uid)] == ["CANCELED", "COMPLETED"]
+
+
+def test_a_workitem_that_a_peer_completed_as_urgent_is_followed_by_one_for_stat(
+    bench: Bench, sessions: SessionFactory, settings: Settings
+) -> None:
+    low = Bench(bench.settings.model_copy(update={"thresholds": {"Pneumothorax": 0.99}}), sessions)
+    uid = low.triage(chest_radiograph()).study_instance_uid
+    assert workitems(bench, uid) == [("SCHEDULED", "HIGH")]
+    with sessions.begin() as session:
+        session.execute(update(Workitem).values(state="COMPLETED"))
+        mark_read(session, uid, "READING")
+    assert [state for state, _ in workitems(bench, uid)] == ["COMPLETED"]
+    run_again(sessions, settings, uid, {"Pneumothorax": Priority.STAT})
+    assert workitems(bench, uid) == [("COMPLETED", "HIGH"), ("SCHEDULED", "HIGH")]
 
 
 def test_the_workitem_of_a_study_whose_image_was_rejected_is_high_no_longer(bench: Bench) -> None:

@@ -27,6 +27,7 @@ from study_rows import add_instance, add_study, add_triaged_study
 from typer.testing import CliRunner
 
 from worker.arrival.completion import queue_run
+from worker.care.administration import mark_read
 from worker.care.reprocessing import Listed, ReprocessingRefused, Wanted, list_studies, order, require_possible
 from worker.cli import app
 from worker.figures.backfills import backfill_figures, not_done
@@ -278,6 +279,20 @@ def test_a_study_with_something_on_its_way_is_put_off_and_a_held_one_passed_over
         session.execute(update(BackfillStudy).values(not_before=None))
     assert reprocess_next(bench.workplace, backfill_id)
     assert is_over(bench.sessions, backfill_id, bench.settings)
+
+
+def test_a_study_that_was_read_stays_read_and_untold_whatever_the_new_model_says(bench: Bench) -> None:
+    quiet = Bench(bench.settings.model_copy(update={"thresholds": dict.fromkeys(SAYS, 0.99)}), bench.sessions)
+    uid = archived(quiet)
+    with bench.sessions.begin() as session:
+        mark_read(session, uid, "anna")
+    backfill_id = ordered(bench, WITH_CANDIDATE)
+    assert reprocess_next(bench.workplace, backfill_id)
+    study = bench.study(uid)
+    assert (study.priority, study.read_by) == ("URGENT", "anna")
+    assert "reopened" not in bench.event_kinds(uid)
+    with bench.sessions() as session:
+        assert session.scalar(select(func.count(Notification.id))) == 0
 
 
 def test_a_persons_requeue_does_not_wait_for_the_backfill(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from worker.arrival.completion import queue_run
 from worker.foundation.errors import RunRefused, WorkerError, deletion_text, how_to_restore
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
-from worker.rows.events import record
+from worker.rows.events import READ, record
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import DeliveryState, ResultKind, RunTrigger
 from worker.rows.study_tables import Instance, Study
@@ -124,7 +124,14 @@ def mark_read(session: Session, study_instance_uid: str, reader: str) -> None:
         return
     study.read_at = database_now(session)
     study.read_by = reader
-    record(session, "read", actor=reader, study_instance_uid=study_instance_uid, at=study.read_at)
+    record(
+        session,
+        READ,
+        actor=reader,
+        study_instance_uid=study_instance_uid,
+        details={"priority": study.priority},
+        at=study.read_at,
+    )
 
 
 def mark_unread(session: Session, study_instance_uid: str, reader: str) -> None:

@@ -51,7 +51,7 @@ def apply_message(session: Session, message_id: int, settings: Settings) -> Effe
     listener = settings.hl7_listener or Hl7Listener()
     message = read_message(row.content, listener.character_set)
     envelope = understand(message, message.header.text(11))
-    effect = apply_meanings(session, envelope.meanings, row.message_type, row.sender)
+    effect = apply_meanings(session, envelope.meanings, listener, row.message_type, row.sender)
     if effect.state == InboundState.WAITING and _is_over(row, listener, database_now(session)):
         effect = Effect(InboundState.UNMATCHED, effect.reason)
     row.state, row.reason = effect.state, effect.reason

@@ -12,6 +12,8 @@ from worker.rows.site_tables import Event
 
 VIEWED = "viewed"
 """A person looked at a study: its page, its pictures, its data, or an export of it."""
+READ = "read"
+"""A person, or a system in their name, marked a study read; the details keep the priority it had then."""
 LISTED = "listed"
 """A person or a program fetched a listing with patients in it."""
 

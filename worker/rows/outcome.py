@@ -20,7 +20,7 @@ from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import BACKFILL_QUEUE, Claim, locked_study
-from worker.rows.priority import offered_priority, priority_of, rank
+from worker.rows.priority import is_news_to_reader, offered_priority, priority_of, rank
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import DeliveryState, Priority, RunState, StudyState
 from worker.rows.study_tables import Study
@@ -291,6 +291,8 @@ def _tell_study(session: Session, study: Study, run: Run, verdict: RunVerdict, n
     if not (answered and run.queue == BACKFILL_QUEUE):  # a study that has grown old meanwhile keeps its place, unread
         study.historical = verdict.historical
     offered = offered_priority(session, study, verdict.priority, verdict.levels)
+    if run.queue != BACKFILL_QUEUE and not verdict.historical and is_news_to_reader(session, study, offered):
+        _reopen(session, study, run, offered, now)
     held_rank, new_rank = rank(priority_of(study)), rank(offered)
     if offered is None or new_rank < held_rank or (study.priority_set_by is not None and new_rank == held_rank):
         return  # only ever raised
@@ -300,3 +302,24 @@ def _tell_study(session: Session, study: Study, run: Run, verdict: RunVerdict, n
     study.priority, study.priority_set_by, study.priority_decided_run_id = offered, None, None
     if offered != Priority.ROUTINE and not verdict.historical and study.flagged_at is None:
         study.flagged_at = now
+
+
+def _reopen(session: Session, study: Study, run: Run, offered: Priority | None, now: datetime) -> None:
+    """Take back the read mark of a study that is more urgent now than its reader could know; the event keeps it."""
+    priority = max(priority_of(study), offered, key=rank)
+    record(
+        session,
+        "reopened",
+        actor=run.worker_name or "worker",
+        study_instance_uid=study.study_instance_uid,
+        run_id=run.id,
+        reason=f"{priority} is news to {study.read_by}, who marked it read",
+        details={
+            "read_by": study.read_by,
+            "read_at": study.read_at.isoformat() if study.read_at else None,
+            "from": study.priority,
+            "to": priority,
+        },
+        at=now,
+    )
+    study.read_at = study.read_by = None

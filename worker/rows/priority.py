@@ -2,6 +2,8 @@
 
 Where a person has set the priority, findings flagged before that do not raise it again; a finding that no run had
 flagged until then does, to the level of that finding.
+
+A read mark holds for what the reader could know. A run that makes the study more urgent than that takes the mark back.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from collections.abc import Mapping
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from worker.rows.events import READ
 from worker.rows.run_tables import Prediction, Run
+from worker.rows.site_tables import Event
 from worker.rows.states import Priority
 from worker.rows.study_tables import Study
 
@@ -51,3 +55,34 @@ def offered_priority(
     ).all()
     news = [level for finding, level in levels.items() if finding not in known]
     return max(news, key=rank, default=None)
+
+
+def is_news_to_reader(session: Session, study: Study, offered: Priority | None) -> bool:
+    """Return whether a run of today offers a read study a level that its reader could not know of.
+
+    Call it before the study is told. What was read before any analysis was read by eye: only an image that came later
+    can be news then.
+
+    Parameters
+    ----------
+    offered
+        What `offered_priority` says.
+    """
+    if study.read_at is None or offered not in (Priority.STAT, Priority.URGENT):
+        return False
+    held = priority_of(study)
+    if study.priority_set_by is not None:  # a person has decided since or before; what is offered no run had flagged
+        return rank(offered) > rank(held)
+    if (known := _priority_when_read(session, study)) is None:
+        return study.last_received_at > study.read_at and rank(offered) > rank(held)
+    return rank(offered) > rank(known)
+
+
+def _priority_when_read(session: Session, study: Study) -> Priority | None:
+    marks = (
+        select(Event.details)
+        .where(Event.study_instance_uid == study.study_instance_uid, Event.kind == READ)
+        .order_by(Event.id.desc())
+    )
+    known = (session.scalar(marks.limit(1)) or {}).get("priority")
+    return Priority(known) if known else None

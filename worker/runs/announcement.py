@@ -22,7 +22,7 @@ from hl7_io.segments import InvalidMessageError
 from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import Claim
-from worker.rows.priority import offered_priority
+from worker.rows.priority import is_news_to_reader, offered_priority
 from worker.rows.run_tables import Prediction, Result, Run
 from worker.rows.states import Priority, ResultKind
 from worker.rows.study_tables import Study
@@ -46,7 +46,8 @@ class _Known:
     announced: tuple[str, ...]
     """Findings that earlier messages to this destination named, delivered or perhaps delivered."""
     over: bool
-    """A person has read the study, and this destination was never told of it: there is no order left to change."""
+    """A person has read the study at no lower level, and this destination was never told of it: there is no order left
+    to change."""
 
 
 def announcements(claim: Claim, analysis: Analysis, report: Report, workplace: Workplace) -> Iterator[BuiltResult]:
@@ -86,7 +87,8 @@ def _known(session: Session, claim: Claim, report: Report, destination: Hl7Desti
     announced = session.scalars(
         select(Prediction.finding).where(Prediction.run_id.in_(attempted), Prediction.flagged).distinct()
     ).all()
-    over = study.read_at is not None and session.scalar(attempted.limit(1)) is None
+    reopened = not claim.backfill and is_news_to_reader(session, study, offered)  # when this run ends
+    over = study.read_at is not None and not reopened and session.scalar(attempted.limit(1)) is None
     return _Known(min(levels, key=PRIORITIES.index), tuple(sorted(announced)), over)
 
 

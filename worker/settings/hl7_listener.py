@@ -34,6 +34,10 @@ class Hl7Listener(BaseModel):
     idle_seconds: float = Field(default=3600.0, gt=0)
     """A connection without a message for this long is closed."""
     maximum_connections: int = Field(default=25, ge=1)
+    patient_id_authority: str = ""
+    """Who assigns the Patient IDs of images that name no issuer, as in PID-3.4; empty = not known."""
+    patient_id_types: tuple[str, ...] = ("MR", "PI", "PT")
+    """Types (PID-3.5) of identifiers that may be a Patient ID, beside those without a type."""
     match_hours: float = Field(default=24.0, gt=0)
     """A final report whose study is not here yet is matched again for this long."""
     keep_days: float = Field(default=30.0, gt=0)

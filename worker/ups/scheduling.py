@@ -6,7 +6,8 @@ the study                              its workitem
 is triaged                             SCHEDULED with HIGH for STAT and URGENT, MEDIUM for ROUTINE; never LOW
 was triaged again                      identity, inputs and label anew; the priority rises with the study's and falls
                                        only where a person set it or results were taken back; subscribers are told
-rose after its workitem was closed     another workitem, for a closed one stays as it is
+rose to STAT or URGENT after its       another workitem, for a closed one stays as it is
+workitem was closed
 could not be analysed, or failed       one labelled so, at MEDIUM, or none (``ups.not_analysed``)
 was read elsewhere, is held, was       canceled, if nobody had claimed it
 retracted or is out of scope
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
@@ -43,8 +44,9 @@ from worker.arrival.correction import corrections_of, lay_over
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
+from worker.rows.priority import priority_of, rank
 from worker.rows.run_tables import Result
-from worker.rows.states import Disposition, ResultKind, StudyState
+from worker.rows.states import Disposition, Priority, ResultKind, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.rows.workitem_tables import Workitem
 from worker.runs.reading import read_header
@@ -117,12 +119,12 @@ def schedule(session: Session, study_instance_uid: str, store: InstanceStore, up
     if study is None or study.state not in _SETTLED:
         return
     row = current_workitem(session, study_instance_uid)
-    if not _is_wanted(study, row, ups):
+    if not _is_wanted(study, ups):
         if row is not None:
             _withdraw(session, row, study, settings)
     else:
         triaged = _triaged(session, study, store, ups, settings)
-        if row is None or _is_another_wanted(row, triaged):
+        if row is None or _is_another_wanted(row, study, triaged):
             row = _add(session, study, row, triaged, ups, settings)
         elif not StepState(row.state).final:
             _revise(session, study, row, triaged, settings)
@@ -130,28 +132,19 @@ def schedule(session: Session, study_instance_uid: str, store: InstanceStore, up
         _note_compared(session, row, study)
 
 
-def _is_wanted(study: Study, row: Workitem | None, ups: Ups) -> bool:
+def _is_wanted(study: Study, ups: Ups) -> bool:
     """Return whether there should be something to interpret."""
-    if study.historical or study.retracted_at is not None:
-        return False
-    if study.read_at is not None and _was_read(study, study.read_at, row):
+    if study.historical or study.retracted_at is not None or study.read_at is not None:
         return False
     return study.state == StudyState.TRIAGED or (study.state in _UNREADABLE and ups.not_analysed == "workitem")
 
 
-def _was_read(study: Study, read_at: datetime, row: Workitem | None) -> bool:
-    """Return whether somebody has read what the workitem is about; what is flagged later nobody has read yet."""
-    if row is None:
-        return True
-    flagged_since = study.flagged_at is not None and study.flagged_at > read_at
-    return read_at >= row.created_at and not flagged_since
-
-
-def _is_another_wanted(row: Workitem, triaged: Triaged) -> bool:
+def _is_another_wanted(row: Workitem, study: Study, triaged: Triaged) -> bool:
     """Return whether a closed workitem is to be followed by another one."""
     if not StepState(row.state).final:
         return False
-    return row.closed_by_us or (triaged.priority == "HIGH" and _was_scheduled_as(row) != "HIGH")
+    noted = Priority(row.noted_priority) if row.noted_priority else None
+    return row.closed_by_us or (triaged.priority == "HIGH" and rank(priority_of(study)) > rank(noted))
 
 
 def _was_scheduled_as(row: Workitem) -> str:

@@ -17,12 +17,13 @@ from rejection_notes import named
 from sqlalchemy import select
 
 from worker.arrival.completion import queue_if_due
-from worker.arrival.correction import correct_identity
+from worker.arrival.correction import correct_identity, lay_over
 from worker.care.administration import NotStated
 from worker.care.identity_correction import Corrected, CorrectionRefused, Identity, correct_study
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import locked_study
 from worker.rows.site_tables import Event
+from worker.rows.study_tables import IdentityCorrection
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import Settings
@@ -204,3 +205,93 @@ def test_a_late_image_replaces_the_report_and_rejects_nothing(bench: Bench, pacs
     bench.triage(chest_radiograph(StudyInstanceUID=uid))
     deliver(uid, bench.office)
     assert named_notes(pacs) == []
+
+
+WRONG_PATIENT = {
+    "PatientAge": "061Y",
+    "PatientBirthDate": "19640101",
+    "PatientBirthTime": "0101",
+    "PatientSize": "1.60",
+    "PatientWeight": "60",
+    "PatientComments": "of the wrong patient",
+    "EthnicGroup": "of the wrong patient",
+    "OtherPatientIDs": "NATIONAL-OF-WRONG",
+}
+
+
+def other_ids(patient_id: str) -> Dataset:
+    item = Dataset()
+    item.PatientID, item.TypeOfPatientID = patient_id, "TEXT"
+    return item
+
+
+def test_another_patient_keeps_nothing_of_the_wrong_one_and_the_study_keeps_what_is_its_own(bench: Bench) -> None:
+    ids = [other_ids("NATIONAL-OF-WRONG")]
+    of_study = {"AccessionNumber": "A0001", "StudyDescription": "Chest PA", "StudyID": "7"}
+    image = chest_radiograph(OtherPatientIDsSequence=ids, **WRONG_PATIENT, **of_study)
+    uid = bench.triage(image).study_instance_uid
+    correct_by_hand(bench, uid, Identity("RIGHT", None, "Right^One", "19900505", "F"))
+    assert bench.study(uid).patient_age == ""
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, **WRONG_PATIENT))
+    assert bench.study(uid).patient_age == "", "an image of the same patient that comes later says it of the wrong one"
+    assert run_if_due(bench, uid) or triage(uid, bench.workplace)
+    for dataset in bench.datasets(bench.runs(uid)[-1]):
+        told = (dataset.PatientID, str(dataset.PatientName), dataset.PatientBirthDate, dataset.PatientSex)
+        assert told == ("RIGHT", "Right^One", "19900505", "F")
+        assert not {"OtherPatientIDsSequence", *WRONG_PATIENT} - {"PatientBirthDate"} & set(dataset.dir())
+        for keyword, value in (of_study | {"StudyDate": image.StudyDate}).items():
+            assert dataset[keyword].value == value
+
+
+def test_a_corrected_header_says_nothing_more_of_the_wrong_patient() -> None:
+    header = chest_radiograph(OtherPatientIDsSequence=[other_ids("NATIONAL-OF-WRONG")], **WRONG_PATIENT)
+    header.IssuerOfPatientID, header.IssuerOfPatientIDQualifiersSequence = "HOSPITAL", [Dataset()]
+    header.add_new(0x00100099, "LO", "unknown to the dictionary")
+    header.ReferencedPatientSequence = [Dataset()]
+    header.PatientIdentityRemoved = "NO"
+    lay_over(header, [correction(header.PatientID, "RIGHT", issuer="HOSPITAL", patient_name="Right^One")])
+    of_patient = {element.keyword for element in header.group_dataset(0x0010)}
+    assert of_patient == {"PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex"}
+    assert "ReferencedPatientSequence" not in header
+    assert header.PatientIdentityRemoved == "NO", "says what was done to the object"
+
+
+def test_another_issuer_of_the_same_id_is_another_patient_and_a_first_one_is_not() -> None:
+    stated = chest_radiograph(IssuerOfPatientID="OLD", **WRONG_PATIENT)
+    lay_over(stated, [correction(stated.PatientID, stated.PatientID, prior_issuer="OLD", issuer="NEW")])
+    assert (stated.IssuerOfPatientID, "PatientWeight" in stated) == ("NEW", False)
+    silent = chest_radiograph(**WRONG_PATIENT)
+    lay_over(silent, [correction(silent.PatientID, silent.PatientID, issuer="NEW")])
+    assert (silent.IssuerOfPatientID, silent.PatientAge) == ("NEW", "061Y")
+
+
+def test_another_birth_date_takes_only_the_age_with_it(bench: Bench) -> None:
+    ids = [other_ids("NATIONAL-OF-RIGHT")]
+    uid = bench.triage(chest_radiograph(OtherPatientIDsSequence=ids, **WRONG_PATIENT)).study_instance_uid
+    correct_by_hand(bench, uid, Identity(patient_birth_date="19900505"))
+    assert bench.study(uid).patient_age == ""
+    assert run_if_due(bench, uid)
+    for dataset in bench.datasets(bench.runs(uid)[-1]):
+        assert (dataset.PatientBirthDate, "PatientAge" in dataset) == ("19900505", False)
+        assert [item.PatientID for item in dataset.OtherPatientIDsSequence] == ["NATIONAL-OF-RIGHT"]
+
+
+def test_a_corrected_order_or_name_leaves_everything_else_of_the_patient(bench: Bench) -> None:
+    ids = [other_ids("NATIONAL-OF-RIGHT")]
+    uid = bench.triage(chest_radiograph(OtherPatientIDsSequence=ids, **WRONG_PATIENT)).study_instance_uid
+    correct_by_hand(bench, uid, Identity(patient_name="Right^One", accession_number="A0002"))
+    assert bench.study(uid).patient_age == "061Y"
+    assert run_if_due(bench, uid)
+    for dataset in bench.datasets(bench.runs(uid)[-1]):
+        assert (dataset.PatientAge, dataset.PatientBirthTime, dataset.AccessionNumber) == ("061Y", "0101", "A0002")
+        assert [item.PatientID for item in dataset.OtherPatientIDsSequence] == ["NATIONAL-OF-RIGHT"]
+
+
+def correction(before: str, after: str, *, prior_issuer: str = "", issuer: str = "", **said: str) -> IdentityCorrection:
+    return IdentityCorrection(
+        prior_patient_id=before,
+        prior_issuer_of_patient_id=prior_issuer,
+        patient_id=after,
+        issuer_of_patient_id=issuer,
+        **said,
+    )

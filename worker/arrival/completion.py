@@ -3,7 +3,8 @@
 A study is due when its ``due_at`` has come: its association closed, or the quiet time passed since its last candidate.
 An instance that waits for analysis has the disposition ``candidate``; the run that analysed it changes that.
 A queued run absorbs what arrives before it is claimed; what arrives while it runs keeps the study due, and makes a
-late-image run when it has ended. A corrected identity makes a run, too: the results are issued again.
+late-image run when it has ended. A corrected identity makes a run, too: the results are issued again. So does a new
+version of an analysed image that may not be analysed: a run then says what is left of the answer.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
-from dicom_io.selection import Verdict, study_reason
 from worker.arrival.analysable import is_analysable, is_waiting
-from worker.arrival.copies import ALONE, load_copies
 from worker.arrival.correction import is_owed
 from worker.arrival.queued import QueuedRun, queue_of, queued_event, run_row
+from worker.arrival.why_not import why_not_analysed
 from worker.foundation.errors import RunRefused
 from worker.rows.active_bundle import active_bundle
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
+from worker.rows.replaced import is_outdated
 from worker.rows.run_tables import Run
-from worker.rows.states import Disposition, RunState, RunTrigger, StudyState
+from worker.rows.states import RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
@@ -55,7 +56,13 @@ def due_studies(session: Session, now: datetime) -> list[str]:
 def queue_if_due(
     session: Session, study_instance_uid: str, settings: Settings, now: datetime, *, actor: str
 ) -> QueuedRun | None:
-    """Queue a run for one study that is due and has new images or a corrected identity; None when there is none."""
+    """Queue a run for one study that is due and has new images, a corrected identity or an answer that is outdated.
+
+    Returns
+    -------
+    QueuedRun or None
+        To ring for after the commit; None when there is nothing to run for.
+    """
     study = locked_study(session, study_instance_uid)
     if study is None or study.state == StudyState.HELD or study.due_at is None or study.due_at > now:
         return None
@@ -69,7 +76,7 @@ def queue_if_due(
     if active is not None:
         return None  # not claimed yet, so it will take the new images along
     candidates = _waiting_candidates(session, study)
-    if not candidates and not (is_owed(session, study) and _analysable(session, study)):
+    if not candidates and not _must_decide_again(session, study):
         _say_why_not(session, study, actor, now)
         return None
     trigger = _trigger(session, study) if candidates else RunTrigger.REPROCESS
@@ -103,7 +110,8 @@ def queue_run(
     Raises
     ------
     RunRefused
-        The study is held, a run is queued or running already, or no image in it can be analysed.
+        The study is held, a run is queued or running already, or no image in it can be analysed and no answer of it
+        is outdated.
     """
     uid = study.study_instance_uid
     locked_study(session, uid)
@@ -113,7 +121,7 @@ def queue_run(
         raise RunRefused(uid, "a person took its results back; `python -m worker requeue` analyses it all the same")
     if (active := _active_run(session, study)) is not None:
         raise RunRefused(uid, f"run {active.run_number} is {active.state} already")
-    if not _analysable(session, study):
+    if not _analysable(session, study) and not is_outdated(session, study):
         raise RunRefused(uid, "none of its images may be analysed; `python -m worker show` says why")
     own = Run.study_instance_uid == uid
     last = session.scalars(select(Run).where(own, ~Run.shadow).order_by(Run.run_number.desc()).limit(1)).first()
@@ -133,6 +141,11 @@ def queue_run(
     study.state = StudyState.QUEUED
     study.due_at = None
     return QueuedRun(run.id, uid, run.run_number, run.queue)
+
+
+def _must_decide_again(session: Session, study: Study) -> bool:
+    """Return whether the study's answer lacks a correction, or rests on an image that was replaced."""
+    return is_outdated(session, study) or (is_owed(session, study) and _analysable(session, study))
 
 
 def _active_run(session: Session, study: Study) -> Run | None:
@@ -174,22 +187,9 @@ def _stay_retracted(study: Study) -> None:
 def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> None:
     if study.current_run_id is not None or study.state == StudyState.FAILED:
         return  # it has an answer, or a failure that must stay visible; what came since changes nothing
-    judged = session.execute(
-        select(Instance.disposition, Instance.reason_code, Instance.reason)
-        .where(Instance.study_instance_uid == study.study_instance_uid, Instance.current)
-        .order_by(Instance.id)
-    ).all()
-    disposition, code = study_reason(
-        [Verdict(row.disposition, ReasonCode(row.reason_code) if row.reason_code else None) for row in judged]
-    )
-    state, reason = StudyState(disposition), code.sentence if code else None
-    if code == ReasonCode.REJECTED:  # by whom and why
-        reason = next(row.reason for row in judged if row.reason_code == code)
-    if code == ReasonCode.PROCESSED_COPY:
-        reason = ALONE
-        _show_copies(session, study)
-    study.historical = code == ReasonCode.HISTORICAL
-    if (study.state, study.reason_code) == (state, code):
+    why = why_not_analysed(session, study.study_instance_uid)
+    study.historical = why.reason_code == ReasonCode.HISTORICAL
+    if (study.state, study.reason_code) == (why.state, why.reason_code):
         return
     record(
         session,
@@ -197,15 +197,9 @@ def _say_why_not(session: Session, study: Study, actor: str, now: datetime) -> N
         actor=actor,
         study_instance_uid=study.study_instance_uid,
         from_state=study.state,
-        to_state=state,
-        reason=reason,
-        details={"reason_code": code, "instances": len(judged)},
+        to_state=why.state,
+        reason=why.reason,
+        details={"reason_code": why.reason_code, "instances": why.images},
         at=now,
     )
-    study.state, study.reason_code, study.reason = state, code, reason
-
-
-def _show_copies(session: Session, study: Study) -> None:
-    """Note that the processed copies, all that came of this study, are left for a person instead of ignored."""
-    for copy in load_copies(session, study.study_instance_uid):
-        copy.disposition, copy.reason = Disposition.NOT_ANALYSED, ALONE
+    study.state, study.reason_code, study.reason = why.state, why.reason_code, why.reason

@@ -4,6 +4,9 @@ A correction is a row beside the study. It never touches a stored image: it is l
 carries the identity it replaces, when images are received and when results are built. A study with a correction that
 no run has carried yet is due for a run, which repeats the findings without inference under the corrected identity and
 whose report names the one it replaces.
+
+Another Patient ID is another patient: what the images say of the old one and the correction does not say goes, such as
+the age, other Patient IDs or the weight. Name, birth date and sex alone stay where a correction leaves them open.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -29,6 +33,9 @@ _DEMOGRAPHICS = {
     "patient_birth_date": "PatientBirthDate",
     "patient_sex": "PatientSex",
 }
+_PATIENT_GROUP = 0x0010
+"""Whatever describes a patient has tags of this group (PS3.6), down to weight and comments."""
+_LEFT_TO_THE_CORRECTION = [Tag(keyword) for keyword in ("PatientID", "IssuerOfPatientID", *_DEMOGRAPHICS.values())]
 
 
 def correct_identity(
@@ -53,7 +60,8 @@ def correct_identity(
     Parameters
     ----------
     demographics
-        ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is.
+        ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is. The
+        age goes when the patient or the birth date is another.
     cause
         What said so, such as ``ADT^A40``; never patient data.
     accession_number
@@ -78,7 +86,10 @@ def correct_identity(
         return False
     now = database_now(session)
     columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
-    session.add(_correction(study, columns, cause, now))
+    correction = _correction(study, columns, cause, now)
+    session.add(correction)
+    if _outdates_age(correction, study.patient_birth_date):
+        study.patient_age = ""
     differing = sorted(column for column, value in columns.items() if value != getattr(study, column))
     for column, value in columns.items():
         setattr(study, column, value)
@@ -142,6 +153,8 @@ def corrected_columns(columns: Mapping[str, str], corrections: Sequence[Identity
     corrected = dict(columns)
     for correction in corrections:
         if _applies(correction, corrected["patient_id"], corrected["issuer_of_patient_id"]):
+            if _outdates_age(correction, corrected["patient_birth_date"]):
+                corrected["patient_age"] = ""
             corrected |= {"patient_id": correction.patient_id, "issuer_of_patient_id": correction.issuer_of_patient_id}
             corrected |= {column: value for column in _DEMOGRAPHICS if (value := getattr(correction, column))}
             if _is_of_order(correction, corrected["accession_number"]):
@@ -155,6 +168,7 @@ def lay_over(header: Dataset, corrections: Sequence[IdentityCorrection]) -> None
         if not _applies(correction, storable(text(header, "PatientID")), storable(text(header, "IssuerOfPatientID"))):
             continue
         _declare_character_set(header, correction)
+        _forget_patient(header, correction)
         header.PatientID = correction.patient_id
         if correction.issuer_of_patient_id != text(header, "IssuerOfPatientID"):
             header.IssuerOfPatientID = correction.issuer_of_patient_id
@@ -164,6 +178,31 @@ def lay_over(header: Dataset, corrections: Sequence[IdentityCorrection]) -> None
             if (value := getattr(correction, column)) is not None:
                 setattr(header, keyword, value)
         _lay_over_order(header, correction)
+
+
+def _forget_patient(header: Dataset, correction: IdentityCorrection) -> None:
+    """Take out what is true of the old patient, or of the old birth date, only."""
+    if _names_another(correction):
+        of_patient = header.group_dataset(_PATIENT_GROUP).keys()
+        gone = [tag for tag in of_patient if tag not in _LEFT_TO_THE_CORRECTION]
+        gone.append(Tag("ReferencedPatientSequence"))
+    elif _outdates_age(correction, storable(text(header, "PatientBirthDate"))):
+        gone = [Tag("PatientAge")]
+    else:
+        return
+    for tag in gone:
+        header.pop(tag, None)
+
+
+def _names_another(correction: IdentityCorrection) -> bool:
+    """Whether it leads to another patient; an issuer named for the first time makes nobody another."""
+    issuer, before = correction.issuer_of_patient_id, correction.prior_issuer_of_patient_id
+    return correction.patient_id != correction.prior_patient_id or bool(before and issuer != before)
+
+
+def _outdates_age(correction: IdentityCorrection, patient_birth_date: str) -> bool:
+    """Whether the age that stands beside this birth date is true no longer."""
+    return _names_another(correction) or correction.patient_birth_date not in (None, patient_birth_date)
 
 
 def _lay_over_order(header: Dataset, correction: IdentityCorrection) -> None:

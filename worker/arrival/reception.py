@@ -11,6 +11,7 @@ an image that was declared invalid          ``not_analysed(rejected)``
 another Patient ID in the study             study ``held(identity_conflict)``
 a SOP Instance UID known in another study   both studies ``held(identity_conflict)``
 a candidate, or anything before an answer   study due after the quiet time
+a version in the place of an analysed one   the same, whatever it is: the answer rests on what was replaced
 ==========================================  ==================================================================
 """
 
@@ -96,7 +97,8 @@ class Reception:
         columns = corrected_columns(arrival.tags.stated, corrections)
         if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
             take_over(study, columns, corrected=known is not None)
-        if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or is_unanswered(study)):
+        wanted = verdict.disposition == Disposition.CANDIDATE or is_unanswered(study) or _was_looked_at(known)
+        if study.state != StudyState.HELD and wanted:
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 
     def _restore(self, session: Session, study: Study, known: Instance, now: datetime) -> None:
@@ -172,6 +174,11 @@ def _newest_version(session: Session, received: ReceivedInstance) -> Instance | 
         .limit(1)
         .execution_options(populate_existing=True)
     ).first()
+
+
+def _was_looked_at(replaced: Instance | None) -> bool:
+    """Return whether a run has analysed the version that is replaced, or may be about to."""
+    return replaced is not None and replaced.disposition in (Disposition.ANALYSED, Disposition.CANDIDATE)
 
 
 def _rejected_for(session: Session, received: ReceivedInstance) -> str | None:

@@ -1,6 +1,7 @@
 """How a run ends: done with a verdict, or failed; only under the fencing token it was claimed with.
 
-The priority of a study is only ever raised here; lowering it takes a person.
+The priority of a study is only ever raised here; lowering it takes a person. A run that analysed nothing leaves none,
+but what a person has set: the findings it stood for were seen in what is no image of the study any more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from worker.rows.priority import is_news_to_reader, offered_priority, priority_o
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import DeliveryState, Priority, RunState, StudyState
 from worker.rows.study_tables import Study
+from worker.rows.undoing import forget_priority
 from worker.settings.config import Settings
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
     """End the run as done and make it the study's current one; call it in the transaction that adds its rows.
 
     Older runs become superseded and what of theirs was not yet sent is not sent any more. The study's priority stays
-    when the new one is lower.
+    when the new one is lower, and goes when there is none.
 
     Raises
     ------
@@ -290,6 +292,9 @@ def _tell_study(session: Session, study: Study, run: Run, verdict: RunVerdict, n
     study.reason_code, study.reason = verdict.reason_code, verdict.reason
     if not (answered and run.queue == BACKFILL_QUEUE):  # a study that has grown old meanwhile keeps its place, unread
         study.historical = verdict.historical
+    if verdict.priority is None:
+        forget_priority(study, keep_set_priority=True)
+        return
     offered = offered_priority(session, study, verdict.priority, verdict.levels)
     if run.queue != BACKFILL_QUEUE and not verdict.historical and is_news_to_reader(session, study, offered):
         _reopen(session, study, run, offered, now)

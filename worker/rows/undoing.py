@@ -46,6 +46,11 @@ def forget_answer(study: Study, *, keep_set_priority: bool) -> None:
         True leaves a priority that a person has set; what the machine said goes in any case.
     """
     study.current_run = None
+    forget_priority(study, keep_set_priority=keep_set_priority)
+
+
+def forget_priority(study: Study, *, keep_set_priority: bool) -> None:
+    """Leave the study without a priority; True keeps one that a person has set."""
     if keep_set_priority and study.priority_set_by is not None:
         return
     study.priority = study.priority_reason = study.flagged_at = None

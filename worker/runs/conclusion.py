@@ -14,6 +14,7 @@ from dicom_io.selection import study_reason
 from model.suitability import Suitability
 from worker.arrival.correction import is_owed, note_carried
 from worker.arrival.shadow_queue import queue_shadow
+from worker.arrival.why_not import WhyNot, why_not_analysed
 from worker.foundation.stopwatch import Stopwatch
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import Claim, locked_study
@@ -33,6 +34,7 @@ from worker.runs.misfiled import take_back_misfiled
 from worker.runs.policy import level_of
 from worker.runs.prediction_rows import add_predictions
 from worker.runs.reading import Picture, Unread
+from worker.runs.unfounded import take_back_unfounded
 from worker.runs.workplace import LoadedModel, Workplace
 from worker.sending.notification_rows import queue_notifications
 from worker.sending.shipment import ships
@@ -119,32 +121,53 @@ def conclude_unchanged(
 
 def conclude_not_analysed(
     claim: Claim, unread: Sequence[Unread], model: LoadedModel, watch: Stopwatch, workplace: Workplace
-) -> None:
+) -> bool:
     """End a run that found no picture it could read and analyse; one of a backfill changes nothing of its study.
+
+    What earlier runs said does not stay in force: it is taken back wherever it was told.
+
+    Returns
+    -------
+    bool
+        Whether something that takes results back now waits to be delivered.
 
     Raises
     ------
     LeaseLost
         Somebody else has the run; nothing was written.
+    StoreError
+        A kept message is gone, or the store of results is full.
     """
-    outcome, reason_code = study_reason([SelectionVerdict(each.disposition, each.reason_code) for each in unread])
-    telling = next((each.reason for each in unread if each.reason_code == reason_code), None)
-    reason_code = reason_code or ReasonCode.NO_IMAGE
-    verdict = RunVerdict(
-        outcome=StudyState(outcome),
-        reason_code=reason_code,
-        reason=telling or reason_code.sentence,
-        model_version=model.bundle.model_version,
-        timings_seconds=watch.timings_seconds(),
-    )
     with workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)
+        why = _why_not(session, claim, unread)
+        verdict = RunVerdict(
+            outcome=why.state,
+            reason_code=why.reason_code,
+            reason=why.reason,
+            historical=why.reason_code == ReasonCode.HISTORICAL,
+            model_version=model.bundle.model_version,
+            timings_seconds=watch.timings_seconds(),
+        )
+        told = False
         if claim.backfill:
             finish_without_answer(session, claim, verdict)
         else:
+            told = take_back_unfounded(session, claim, why.reason_code, workplace)
             _note_instances(session, (), unread)
             finish_run(session, claim, verdict)
-    logger.info("run %d: not analysed (%s)", claim.run_number, reason_code)
+    logger.info("run %d: not analysed (%s)", claim.run_number, why.reason_code)
+    return told
+
+
+def _why_not(session: Session, claim: Claim, unread: Sequence[Unread]) -> WhyNot:
+    """Return what the run found of the pictures; where there was none to look at, what their tags had said."""
+    if not unread:
+        return why_not_analysed(session, claim.study_instance_uid)
+    outcome, reason_code = study_reason([SelectionVerdict(each.disposition, each.reason_code) for each in unread])
+    telling = next((each.reason for each in unread if each.reason_code == reason_code), None)
+    reason_code = reason_code or ReasonCode.NO_IMAGE
+    return WhyNot(StudyState(outcome), reason_code, telling or reason_code.sentence, len(unread))
 
 
 def _note_instances(session: Session, pictures: Iterable[Picture], unread: Iterable[Unread]) -> None:

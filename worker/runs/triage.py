@@ -75,8 +75,7 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
         pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding, corrections)
     pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
     if not pictures:
-        conclude_not_analysed(claim, unread, model, watch, workplace)
-        return False
+        return conclude_not_analysed(claim, unread, model, watch, workplace)
     unread += judge_copies(copies, pictures, workplace.instances)
     likeness = compare(precedent, pictures, model, workplace.instances, corrections)
     if likeness is Likeness.SAME:

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.outcome import takes_back
+from worker.rows.replaced import rests_on_replaced
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import DeliveryState, ResultKind, StudyState
 from worker.rows.study_tables import Study
@@ -66,19 +67,25 @@ def _is_free(now: datetime) -> ColumnElement[bool]:
 
 
 def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
-    """Return the query for due deliveries, oldest first; of a held study only what takes results back."""
+    """Return the query for due deliveries, oldest first.
+
+    Of a held study only what takes results back; nor does a result go while an image it rests on was replaced and no
+    run has decided anew: whose it is, and whether it still holds, is open until then.
+    """
     return _deliveries().where(is_due(now))
 
 
 @cache
 def _deliveries() -> Select[Delivery, Result, Run]:
     """Return the query for deliveries that may go; put together once, as that takes longer than its answer."""
+    nothing_came = Study.last_received_at < Run.started_at  # nearly always, and cheaper to see
+    stands = or_(nothing_came, ~rests_on_replaced(Run.id))
     return (
         select(Delivery, Result, Run)
         .join(Result, Delivery.result_id == Result.id)
         .join(Run, Result.run_id == Run.id)
         .join(Study, Run.study_instance_uid == Study.study_instance_uid)
-        .where(or_(Study.state != StudyState.HELD, takes_back()))
+        .where(or_(and_(Study.state != StudyState.HELD, stands), takes_back()))
         .order_by(Delivery.id)
     )
 

@@ -11,6 +11,8 @@ import pytest
 from benches import Bench, dicom_bytes
 from bundles import FLAGGED, SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from sqlalchemy import select
 
@@ -158,6 +160,83 @@ def test_other_pixels_under_the_same_uid_are_analysed_anew(bench: Bench) -> None
     old, new = bench.runs(study.study_instance_uid)
     assert (old.state, new.outcome) == ("superseded", "triaged")
     assert "classify" in new.timings_seconds
+
+
+def lut(values: np.ndarray, **keywords: str) -> Sequence:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(values), 0, 12])
+    item.add_new("LUTData", "OW", values.astype("<u2").tobytes())
+    item.update(keywords)
+    return Sequence([item])
+
+
+RAMP, STEEP = np.arange(4096), np.clip((np.arange(4096) - 3500) * 7, 0, 4095)
+NO_WINDOW = {"WindowCenter": None, "WindowWidth": None}
+NO_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None, "RescaleType": None}
+SHOWN_OTHERWISE: dict[str, tuple[np.ndarray, dict[str, object], dict[str, object]]] = {
+    "window": (drawn_chest(96, 80), {"WindowCenter": "3800", "WindowWidth": "500"}, {"WindowCenter": "2048"}),
+    "VOI LUT": (drawn_chest(96, 80), {**NO_WINDOW, "VOILUTSequence": lut(STEEP)}, {"VOILUTSequence": lut(RAMP)}),
+    "modality LUT": (
+        drawn_chest(96, 80),
+        {**NO_RESCALE, "ModalityLUTSequence": lut(STEEP, ModalityLUTType="US")},
+        {"ModalityLUTSequence": lut(RAMP, ModalityLUTType="US")},
+    ),
+    "rows and columns": (drawn_chest(96, 80), {"Rows": 80, "Columns": 96}, {"Rows": 96, "Columns": 80}),
+    "sign": (
+        drawn_chest(96, 80) * 16 ^ 0x8000,
+        {"BitsStored": 16, "HighBit": 15, "WindowCenter": "0", "WindowWidth": "65536"},
+        {"PixelRepresentation": 1},
+    ),
+    "bits stored": (
+        drawn_chest(96, 80) // 16,
+        {"BitsStored": 16, "HighBit": 15, **NO_WINDOW},
+        {"BitsStored": 8, "HighBit": 7},
+    ),
+    "shutter": (
+        drawn_chest(96, 80),
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [48, 40], "RadiusOfCircularShutter": "30"},
+        {"RadiusOfCircularShutter": "40"},
+    ),
+}
+"""Stored values, how they are first to be shown, and what is corrected of that."""
+
+
+@pytest.mark.parametrize("what", SHOWN_OTHERWISE)
+def test_the_same_stored_values_shown_otherwise_are_another_picture(bench: Bench, what: str) -> None:
+    """Not told from printed elements: pydicom prints every long table of one length alike."""
+    pixels, first, corrected = SHOWN_OTHERWISE[what]
+    source = chest_radiograph(pixels, **first)
+    bench.triage(source)
+    for keyword, value in corrected.items():
+        setattr(source, keyword, value)
+    uid = bench.triage(source).study_instance_uid
+    old, new = bench.runs(uid)
+    assert (old.state, new.outcome) == ("superseded", "triaged")
+    assert "classify" in new.timings_seconds
+    before, after = bench.instances(uid)
+    assert before.pixel_sha256 == after.pixel_sha256, "only how they are shown differs"
+
+
+@pytest.mark.parametrize("what", SHOWN_OTHERWISE)
+def test_the_same_picture_again_stays_as_it_is_and_a_corrected_name_needs_no_inference(bench: Bench, what: str) -> None:
+    pixels, first, _corrected = SHOWN_OTHERWISE[what]
+    source = chest_radiograph(pixels, **first)
+    uid = bench.triage(source).study_instance_uid
+    source.ImageComments = "sent again"
+    bench.triage(source)
+    source.PatientName = "Right^Name"
+    bench.triage(source)
+    assert [run.outcome for run in bench.runs(uid)] == ["triaged", "unchanged", "triaged"]
+    assert "classify" not in bench.runs(uid)[-1].timings_seconds
+
+
+def test_an_earlier_version_that_cannot_be_read_any_more_is_no_precedent(bench: Bench) -> None:
+    source = chest_radiograph()
+    uid = bench.triage(source).study_instance_uid
+    bench.workplace.instances.open_path(bench.instances(uid)[0].path).unlink()
+    source.ImageComments = "sent again"
+    bench.triage(source)
+    assert "classify" in bench.runs(uid)[-1].timings_seconds
 
 
 def test_the_machine_only_ever_raises_the_priority(bench: Bench, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from worker.foundation.stopwatch import Stopwatch
 from worker.rows.states import Disposition
 from worker.runs.kept_results import KeptPictures, kept_pictures
 from worker.runs.policy import AssessedFinding, Assessment, unflagged
-from worker.runs.precedent import Precedent
+from worker.runs.precedent import Likeness, Precedent
 from worker.runs.reading import Picture, Unread
 from worker.runs.workplace import LoadedModel, Workplace
 from worker.settings.config import Settings
@@ -39,6 +39,8 @@ class Analysis:
     """What an earlier run drew of the same pixels; nothing for a new analysis."""
     age_days: int | None
     """Days since the study's date when that makes it historical, else None."""
+    likeness: Likeness = Likeness.OTHER
+    """How the material compared with that of the study's run in force."""
 
     @property
     def historical(self) -> bool:
@@ -65,6 +67,7 @@ def analyse(
 
 def recall(
     precedent: Precedent,
+    likeness: Likeness,
     pictures: Sequence[Picture],
     unread: Sequence[Unread],
     model: LoadedModel,
@@ -83,7 +86,7 @@ def recall(
     kept = kept_pictures(precedent.run_id, [finding.label for finding in assessment.flagged], workplace)
     if kept is None:
         return None
-    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, {}, kept, age_days)
+    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, {}, kept, age_days, likeness)
 
 
 def _assess(

@@ -77,7 +77,7 @@ def read_pictures(
     pictures, unread = [], []
     for candidate in candidates:
         try:
-            picture = _read(candidate, store, decoding)
+            picture = read_picture(candidate, store, decoding)
             lay_over(picture.header, corrections)
         except UndecodableError as error:
             unread.append(Unread(candidate.id, ReasonCode(error.reason_code), ReasonCode(error.reason_code).sentence))
@@ -89,7 +89,18 @@ def read_pictures(
     return pictures, unread
 
 
-def _read(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Picture:
+def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Picture:
+    """Decode one instance; its header names the patient as received.
+
+    Raises
+    ------
+    ImagesDeleted
+        Retention has deleted it.
+    RetryableRunError
+        The stored file is missing or cannot be read now.
+    UndecodableError
+        Nothing makes a picture of it.
+    """
     if candidate.deleted_at is not None:
         raise ImagesDeleted(candidate.study_instance_uid, candidate.deleted_at)
     try:

@@ -78,13 +78,13 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
         conclude_not_analysed(claim, unread, model, watch, workplace)
         return False
     unread += judge_copies(copies, pictures, workplace.instances)
-    likeness = compare(precedent, pictures, model, workplace.instances, corrections)
+    likeness = compare(precedent, pictures, model, workplace.instances, corrections, workplace.settings.decoding)
     if likeness is Likeness.SAME:
         conclude_unchanged(claim, pictures, unread, watch, workplace)
         return True  # an earlier result may still wait
     analysis: Analysis | None = None
     if precedent is not None and likeness is Likeness.CORRECTED:
-        analysis = recall(precedent, pictures, unread, model, workplace)
+        analysis = recall(precedent, likeness, pictures, unread, model, workplace)
     if analysis is None:
         analysis = analyse(pictures, unread, model, watch, workplace.settings)
     failpoint("after_inference")

@@ -14,9 +14,11 @@ from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, RLELossless
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_run
+from worker.care.image_rejection import reject_by_hand
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
@@ -303,6 +305,101 @@ def test_one_broken_image_does_not_keep_the_other_from_being_analysed(bench: Ben
     assert study.state == "triaged"
     dispositions = {i.sop_instance_uid: i.disposition for i in bench.instances(study.study_instance_uid)}
     assert dispositions == {good.SOPInstanceUID: "analysed", broken.SOPInstanceUID: "not_analysed"}
+
+
+UNREADABLE = {"HighBit": 15}
+MULTI_FRAME = {"NumberOfFrames": 2}
+CHILD = {"PatientAge": "009Y"}
+MARK = "; 1 image of the study not analysed"
+
+
+@pytest.mark.parametrize("tags", [UNREADABLE, MULTI_FRAME, CHILD], ids=["pixels", "frames", "age"])
+@pytest.mark.parametrize("late", [False, True], ids=["together", "late"])
+def test_an_image_that_is_not_analysed_is_told_of_whenever_it_comes(
+    bench: Bench, tags: dict[str, object], late: bool
+) -> None:
+    good = chest_radiograph()
+    left_out = chest_radiograph(StudyInstanceUID=good.StudyInstanceUID, **tags)
+    if late:
+        assert MARK not in str(bench.triage(good).priority_reason)
+        study = bench.triage(left_out)
+    else:
+        study = bench.triage(good, left_out)
+    assert study.state == "triaged"
+    assert str(study.priority_reason).endswith(MARK)
+    runs = bench.runs(study.study_instance_uid)
+    assert [run.images_not_analysed for run in runs] == ([0, 1] if late else [1])
+    (report,) = (dataset for dataset in bench.datasets(runs[-1]) if dataset.Modality == "SR")
+    texts = "".join(str(element.value) for element in report.iterall() if element.keyword == "TextValue")
+    assert MARK in texts
+    if late:
+        assert (runs[-1].trigger, runs[0].state) == ("late_image", "superseded")
+        assert "classify" not in runs[-1].timings_seconds, "its pictures are known"
+        assert "the number of images not analysed changed" in texts
+
+
+def test_what_is_told_already_is_not_told_again(bench: Bench) -> None:
+    good, other = chest_radiograph(), chest_radiograph(**MULTI_FRAME)
+    other.StudyInstanceUID = good.StudyInstanceUID
+    uid = bench.triage(good, other).study_instance_uid
+    other.ImageComments = "sent again"
+    bench.triage(other)
+    assert len(bench.runs(uid)) == 1
+    good.ImageComments = "sent again"
+    bench.triage(good)
+    assert [run.outcome for run in bench.runs(uid)] == ["triaged", "unchanged"]
+
+
+def test_the_word_of_an_image_whose_new_version_is_ignored_is_taken_back(bench: Bench) -> None:
+    good = chest_radiograph()
+    broken = chest_radiograph(StudyInstanceUID=good.StudyInstanceUID, **MULTI_FRAME)
+    assert MARK in str(bench.triage(good, broken).priority_reason)
+    broken.SeriesDescription, broken.PresentationIntentType = "raw", "FOR PROCESSING"
+    study = bench.triage(broken)
+    assert [each.disposition for each in bench.instances(study.study_instance_uid)] == [
+        "analysed", "not_analysed", "ignored"
+    ]  # fmt: skip
+    assert MARK not in str(study.priority_reason)
+
+
+def test_laterals_rejected_images_and_ignored_objects_are_not_missed(bench: Bench) -> None:
+    good = chest_radiograph()
+    uid = bench.triage(good).study_instance_uid
+    lateral = chest_radiograph(StudyInstanceUID=uid, ViewPosition="LL", PatientOrientation=None)
+    raw = chest_radiograph(StudyInstanceUID=uid, PresentationIntentType="FOR PROCESSING")
+    frames = chest_radiograph(StudyInstanceUID=uid, **MULTI_FRAME)
+    assert MARK not in str(bench.triage(lateral, raw).priority_reason)
+    assert len(bench.runs(uid)) == 1
+    assert MARK in str(bench.triage(frames).priority_reason)
+    with bench.sessions.begin() as session:
+        reject_by_hand(
+            session,
+            uid,
+            {str(frames.SOPInstanceUID)},
+            title=RejectionTitle.QUALITY,
+            reason="moved",
+            by="ann",
+            settings=bench.settings,
+        )
+    triage(uid, bench.workplace)
+    assert MARK not in str(bench.study(uid).priority_reason)
+    assert [each.disposition for each in bench.instances(uid)] == [
+        "analysed",
+        "not_analysed",
+        "ignored",
+        "not_analysed",
+    ]
+
+
+def test_a_run_of_a_version_that_did_not_count_is_taken_to_say_nothing(bench: Bench) -> None:
+    good = chest_radiograph()
+    uid = bench.triage(good).study_instance_uid
+    with bench.sessions.begin() as session:
+        session.execute(update(Run).values(images_not_analysed=None))
+    good.ImageComments = "sent again"
+    bench.triage(good)
+    assert bench.runs(uid)[-1].outcome == "unchanged"
+    assert MARK in str(bench.triage(chest_radiograph(StudyInstanceUID=uid, **MULTI_FRAME)).priority_reason)
 
 
 def test_a_blank_picture_is_not_analysed(bench: Bench) -> None:

@@ -3,7 +3,8 @@
 A study is due when its ``due_at`` has come: its association closed, or the quiet time passed since its last candidate.
 An instance that waits for analysis has the disposition ``candidate``; the run that analysed it changes that.
 A queued run absorbs what arrives before it is claimed; what arrives while it runs keeps the study due, and makes a
-late-image run when it has ended. A corrected identity makes a run, too: the results are issued again.
+late-image run when it has ended. An image that cannot be analysed makes one, too, where others were: their report says
+how many it lacks. So does a corrected identity: the results are issued again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from dicom_io.selection import Verdict, study_reason
-from worker.arrival.analysable import is_analysable, is_waiting
+from worker.arrival.analysable import has_missed, is_analysable, is_waiting
 from worker.arrival.copies import ALONE, load_copies
 from worker.arrival.correction import is_owed
 from worker.arrival.queued import QueuedRun, queue_of, queued_event, run_row
@@ -68,11 +69,12 @@ def queue_if_due(
     study.due_at = None
     if active is not None:
         return None  # not claimed yet, so it will take the new images along
-    candidates = _waiting_candidates(session, study)
-    if not candidates and not (is_owed(session, study) and _analysable(session, study)):
+    analysable = _analysable(session, study)
+    late = _waiting_candidates(session, study) or (analysable and _lacks_others(session, study))
+    if not late and not (analysable and is_owed(session, study)):
         _say_why_not(session, study, actor, now)
         return None
-    trigger = _trigger(session, study) if candidates else RunTrigger.REPROCESS
+    trigger = _trigger(session, study) if late else RunTrigger.REPROCESS
     return queue_run(
         session,
         study,
@@ -161,6 +163,15 @@ def _analysable(session: Session, study: Study) -> bool:
 def _waiting_candidates(session: Session, study: Study) -> bool:
     waiting = select(Instance.id).where(is_waiting(study.study_instance_uid)).limit(1)
     return session.scalar(waiting) is not None
+
+
+def _lacks_others(session: Session, study: Study) -> bool:
+    """Return whether the report in force says another number of images not analysed than there are now."""
+    run = study.current_run
+    if run is None or run.outcome != StudyState.TRIAGED:
+        return False
+    missed = select(func.count(Instance.id)).where(has_missed(study.study_instance_uid))
+    return session.scalar(missed) != (run.images_not_analysed or 0)
 
 
 def _stay_retracted(study: Study) -> None:

@@ -11,6 +11,7 @@ an image that was declared invalid          ``not_analysed(rejected)``
 another Patient ID in the study             study ``held(identity_conflict)``
 a SOP Instance UID known in another study   both studies ``held(identity_conflict)``
 a candidate, or anything before an answer   study due after the quiet time
+an image that cannot be analysed            the same: the report says how many it lacks
 ==========================================  ==================================================================
 """
 
@@ -25,6 +26,7 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.selection import Verdict, judge_tags
+from worker.arrival.analysable import is_missed
 from worker.arrival.correction import corrected_columns, corrections_of, is_owed
 from worker.arrival.identity import conflict, hold, identity_columns, take_over
 from worker.arrival.ordinary import (
@@ -32,6 +34,7 @@ from worker.arrival.ordinary import (
     REMARKABLE,
     Arrival,
     TagsRead,
+    calls_for_run,
     enter_ordinary,
     event_details,
     instance_row,
@@ -96,7 +99,8 @@ class Reception:
         columns = corrected_columns(arrival.tags.stated, corrections)
         if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
             take_over(study, columns, corrected=known is not None)
-        if study.state != StudyState.HELD and (verdict.disposition == Disposition.CANDIDATE or is_unanswered(study)):
+        told_of = known is not None and is_missed(known.disposition, known.reason_code)
+        if study.state != StudyState.HELD and (calls_for_run(verdict) or told_of or is_unanswered(study)):
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 
     def _restore(self, session: Session, study: Study, known: Instance, now: datetime) -> None:

@@ -17,6 +17,7 @@ _REASONS = {
     Likeness.OTHER: "the same pixels were analysed again",
     Likeness.SAME: "the same pixels were analysed again",
     Likeness.CORRECTED: "patient or order data were corrected",
+    Likeness.COUNTED: "the number of images not analysed changed",
 }
 """Why a report is replaced by one of the same stored values, model and policy."""
 

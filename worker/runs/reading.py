@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,7 +17,7 @@ from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
 from dicom_io.reasons import ReasonCode
 from model.suitability import Suitability
-from worker.arrival.analysable import is_analysable
+from worker.arrival.analysable import has_missed, is_analysable, is_missed
 from worker.arrival.correction import lay_over
 from worker.foundation.errors import ImagesDeleted, RetryableRunError
 from worker.rows.states import Disposition
@@ -57,6 +57,24 @@ class Unread:
 def load_candidates(session: Session, study_instance_uid: str) -> list[Instance]:
     """Return the current versions of the study's instances that are, or were, fit for analysis; oldest first."""
     return list(session.scalars(select(Instance).where(is_analysable(study_instance_uid)).order_by(Instance.id)))
+
+
+def load_missed(session: Session, study_instance_uid: str) -> frozenset[int]:
+    """Return the row ids of the study's images that were not analysed and whose report has to say so."""
+    return frozenset(session.scalars(select(Instance.id).where(has_missed(study_instance_uid))))
+
+
+def count_missed(missed: Collection[int], pictures: Iterable[Picture], unread: Iterable[Unread]) -> int:
+    """Return of how many images a run's results say that they were not analysed.
+
+    Parameters
+    ----------
+    missed
+        Row ids of those that were not analysed before the run; what it says of one itself counts instead.
+    """
+    unread = list(unread)
+    judged = {picture.instance_id for picture in pictures} | {each.instance_id for each in unread}
+    return len(set(missed) - judged) + sum(is_missed(each.disposition, each.reason_code) for each in unread)
 
 
 def read_pictures(

@@ -89,6 +89,15 @@ def can_be_presented(source: Dataset) -> bool:
     return source.get("SamplesPerPixel") == 1 and states_grey_scale(source)
 
 
+def shown_as(source: Dataset) -> Dataset:
+    """Return what a presentation state repeats of how the image is to be shown; empty where none can be made of it."""
+    state = Dataset()
+    if can_be_presented(source):
+        _add_displayed_area(state, source)
+        add_grey_scale(source, state)
+    return state
+
+
 def lines_of(state: Dataset) -> list[NDArray[np.float32]]:
     """Return the lines of a state of ours, each float32 [n, 2] of (column, row) in pixels of its image."""
     (annotation,) = state.GraphicAnnotationSequence

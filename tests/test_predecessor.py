@@ -93,6 +93,14 @@ def test_other_pixels_are_named_as_the_reason(bench: Bench) -> None:
     assert reason(newest_report(bench, uid)) == "the images changed"
 
 
+def test_the_same_pixels_shown_otherwise_are_not_called_corrected_patient_data(bench: Bench) -> None:
+    source = chest_radiograph()
+    bench.triage(source)
+    source.WindowWidth = "2000"
+    uid = bench.triage(source).study_instance_uid
+    assert reason(newest_report(bench, uid)) == "the same pixels were analysed again"
+
+
 def test_a_report_kept_in_two_classes_is_named_in_both(bench: Bench) -> None:
     uid = bench.triage(chest_radiograph()).study_instance_uid
     with bench.sessions.begin() as session:

@@ -11,10 +11,14 @@ import pytest
 from benches import Bench, dicom_bytes
 from bundles import FLAGGED, SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, RLELossless
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_run
+from worker.care.image_rejection import reject_by_hand
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
@@ -160,6 +164,83 @@ def test_other_pixels_under_the_same_uid_are_analysed_anew(bench: Bench) -> None
     assert "classify" in new.timings_seconds
 
 
+def lut(values: np.ndarray, **keywords: str) -> Sequence:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(values), 0, 12])
+    item.add_new("LUTData", "OW", values.astype("<u2").tobytes())
+    item.update(keywords)
+    return Sequence([item])
+
+
+RAMP, STEEP = np.arange(4096), np.clip((np.arange(4096) - 3500) * 7, 0, 4095)
+NO_WINDOW = {"WindowCenter": None, "WindowWidth": None}
+NO_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None, "RescaleType": None}
+SHOWN_OTHERWISE: dict[str, tuple[np.ndarray, dict[str, object], dict[str, object]]] = {
+    "window": (drawn_chest(96, 80), {"WindowCenter": "3800", "WindowWidth": "500"}, {"WindowCenter": "2048"}),
+    "VOI LUT": (drawn_chest(96, 80), {**NO_WINDOW, "VOILUTSequence": lut(STEEP)}, {"VOILUTSequence": lut(RAMP)}),
+    "modality LUT": (
+        drawn_chest(96, 80),
+        {**NO_RESCALE, "ModalityLUTSequence": lut(STEEP, ModalityLUTType="US")},
+        {"ModalityLUTSequence": lut(RAMP, ModalityLUTType="US")},
+    ),
+    "rows and columns": (drawn_chest(96, 80), {"Rows": 80, "Columns": 96}, {"Rows": 96, "Columns": 80}),
+    "sign": (
+        drawn_chest(96, 80) * 16 ^ 0x8000,
+        {"BitsStored": 16, "HighBit": 15, "WindowCenter": "0", "WindowWidth": "65536"},
+        {"PixelRepresentation": 1},
+    ),
+    "bits stored": (
+        drawn_chest(96, 80) // 16,
+        {"BitsStored": 16, "HighBit": 15, **NO_WINDOW},
+        {"BitsStored": 8, "HighBit": 7},
+    ),
+    "shutter": (
+        drawn_chest(96, 80),
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [48, 40], "RadiusOfCircularShutter": "30"},
+        {"RadiusOfCircularShutter": "40"},
+    ),
+}
+"""Stored values, how they are first to be shown, and what is corrected of that."""
+
+
+@pytest.mark.parametrize("what", SHOWN_OTHERWISE)
+def test_the_same_stored_values_shown_otherwise_are_another_picture(bench: Bench, what: str) -> None:
+    """Not told from printed elements: pydicom prints every long table of one length alike."""
+    pixels, first, corrected = SHOWN_OTHERWISE[what]
+    source = chest_radiograph(pixels, **first)
+    bench.triage(source)
+    for keyword, value in corrected.items():
+        setattr(source, keyword, value)
+    uid = bench.triage(source).study_instance_uid
+    old, new = bench.runs(uid)
+    assert (old.state, new.outcome) == ("superseded", "triaged")
+    assert "classify" in new.timings_seconds
+    before, after = bench.instances(uid)
+    assert before.pixel_sha256 == after.pixel_sha256, "only how they are shown differs"
+
+
+@pytest.mark.parametrize("what", SHOWN_OTHERWISE)
+def test_the_same_picture_again_stays_as_it_is_and_a_corrected_name_needs_no_inference(bench: Bench, what: str) -> None:
+    pixels, first, _corrected = SHOWN_OTHERWISE[what]
+    source = chest_radiograph(pixels, **first)
+    uid = bench.triage(source).study_instance_uid
+    source.ImageComments = "sent again"
+    bench.triage(source)
+    source.PatientName = "Right^Name"
+    bench.triage(source)
+    assert [run.outcome for run in bench.runs(uid)] == ["triaged", "unchanged", "triaged"]
+    assert "classify" not in bench.runs(uid)[-1].timings_seconds
+
+
+def test_an_earlier_version_that_cannot_be_read_any_more_is_no_precedent(bench: Bench) -> None:
+    source = chest_radiograph()
+    uid = bench.triage(source).study_instance_uid
+    bench.workplace.instances.open_path(bench.instances(uid)[0].path).unlink()
+    source.ImageComments = "sent again"
+    bench.triage(source)
+    assert "classify" in bench.runs(uid)[-1].timings_seconds
+
+
 def test_the_machine_only_ever_raises_the_priority(bench: Bench, tmp_path: Path) -> None:
     source = chest_radiograph()
     bench.triage(source)
@@ -224,6 +305,101 @@ def test_one_broken_image_does_not_keep_the_other_from_being_analysed(bench: Ben
     assert study.state == "triaged"
     dispositions = {i.sop_instance_uid: i.disposition for i in bench.instances(study.study_instance_uid)}
     assert dispositions == {good.SOPInstanceUID: "analysed", broken.SOPInstanceUID: "not_analysed"}
+
+
+UNREADABLE = {"HighBit": 15}
+MULTI_FRAME = {"NumberOfFrames": 2}
+CHILD = {"PatientAge": "009Y"}
+MARK = "; 1 image of the study not analysed"
+
+
+@pytest.mark.parametrize("tags", [UNREADABLE, MULTI_FRAME, CHILD], ids=["pixels", "frames", "age"])
+@pytest.mark.parametrize("late", [False, True], ids=["together", "late"])
+def test_an_image_that_is_not_analysed_is_told_of_whenever_it_comes(
+    bench: Bench, tags: dict[str, object], late: bool
+) -> None:
+    good = chest_radiograph()
+    left_out = chest_radiograph(StudyInstanceUID=good.StudyInstanceUID, **tags)
+    if late:
+        assert MARK not in str(bench.triage(good).priority_reason)
+        study = bench.triage(left_out)
+    else:
+        study = bench.triage(good, left_out)
+    assert study.state == "triaged"
+    assert str(study.priority_reason).endswith(MARK)
+    runs = bench.runs(study.study_instance_uid)
+    assert [run.images_not_analysed for run in runs] == ([0, 1] if late else [1])
+    (report,) = (dataset for dataset in bench.datasets(runs[-1]) if dataset.Modality == "SR")
+    texts = "".join(str(element.value) for element in report.iterall() if element.keyword == "TextValue")
+    assert MARK in texts
+    if late:
+        assert (runs[-1].trigger, runs[0].state) == ("late_image", "superseded")
+        assert "classify" not in runs[-1].timings_seconds, "its pictures are known"
+        assert "the number of images not analysed changed" in texts
+
+
+def test_what_is_told_already_is_not_told_again(bench: Bench) -> None:
+    good, other = chest_radiograph(), chest_radiograph(**MULTI_FRAME)
+    other.StudyInstanceUID = good.StudyInstanceUID
+    uid = bench.triage(good, other).study_instance_uid
+    other.ImageComments = "sent again"
+    bench.triage(other)
+    assert len(bench.runs(uid)) == 1
+    good.ImageComments = "sent again"
+    bench.triage(good)
+    assert [run.outcome for run in bench.runs(uid)] == ["triaged", "unchanged"]
+
+
+def test_the_word_of_an_image_whose_new_version_is_ignored_is_taken_back(bench: Bench) -> None:
+    good = chest_radiograph()
+    broken = chest_radiograph(StudyInstanceUID=good.StudyInstanceUID, **MULTI_FRAME)
+    assert MARK in str(bench.triage(good, broken).priority_reason)
+    broken.SeriesDescription, broken.PresentationIntentType = "raw", "FOR PROCESSING"
+    study = bench.triage(broken)
+    assert [each.disposition for each in bench.instances(study.study_instance_uid)] == [
+        "analysed", "not_analysed", "ignored"
+    ]  # fmt: skip
+    assert MARK not in str(study.priority_reason)
+
+
+def test_laterals_rejected_images_and_ignored_objects_are_not_missed(bench: Bench) -> None:
+    good = chest_radiograph()
+    uid = bench.triage(good).study_instance_uid
+    lateral = chest_radiograph(StudyInstanceUID=uid, ViewPosition="LL", PatientOrientation=None)
+    raw = chest_radiograph(StudyInstanceUID=uid, PresentationIntentType="FOR PROCESSING")
+    frames = chest_radiograph(StudyInstanceUID=uid, **MULTI_FRAME)
+    assert MARK not in str(bench.triage(lateral, raw).priority_reason)
+    assert len(bench.runs(uid)) == 1
+    assert MARK in str(bench.triage(frames).priority_reason)
+    with bench.sessions.begin() as session:
+        reject_by_hand(
+            session,
+            uid,
+            {str(frames.SOPInstanceUID)},
+            title=RejectionTitle.QUALITY,
+            reason="moved",
+            by="ann",
+            settings=bench.settings,
+        )
+    triage(uid, bench.workplace)
+    assert MARK not in str(bench.study(uid).priority_reason)
+    assert [each.disposition for each in bench.instances(uid)] == [
+        "analysed",
+        "not_analysed",
+        "ignored",
+        "not_analysed",
+    ]
+
+
+def test_a_run_of_a_version_that_did_not_count_is_taken_to_say_nothing(bench: Bench) -> None:
+    good = chest_radiograph()
+    uid = bench.triage(good).study_instance_uid
+    with bench.sessions.begin() as session:
+        session.execute(update(Run).values(images_not_analysed=None))
+    good.ImageComments = "sent again"
+    bench.triage(good)
+    assert bench.runs(uid)[-1].outcome == "unchanged"
+    assert MARK in str(bench.triage(chest_radiograph(StudyInstanceUID=uid, **MULTI_FRAME)).priority_reason)
 
 
 def test_a_blank_picture_is_not_analysed(bench: Bench) -> None:

@@ -1,4 +1,7 @@
-"""Which instances of a study a run looks at: those fit for analysis, and those a further look may judge otherwise."""
+"""Which instances of a study a run looks at, and which its report has to say were not analysed.
+
+It looks at those fit for analysis, and at those a further look may judge otherwise.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,25 @@ WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK)
 
 NOT_OF_THIS_STUDY = (ReasonCode.IDENTITY_CONFLICT, ReasonCode.REJECTED)
 """Reasons that no run may overlook, whatever an earlier one saw in the picture: another patient's, or invalid."""
+
+NOT_MISSED = (*NOT_OF_THIS_STUDY, ReasonCode.NOT_FRONTAL)
+"""Reasons of images that a report does not lack: no part of the study, or the lateral view that nearly every frontal
+one comes with, of which nobody expects a word."""
+
+
+def is_missed(disposition: str, reason_code: str | None) -> bool:
+    """Say whether a report without this image says less than its readers may think."""
+    return disposition == Disposition.NOT_ANALYSED and reason_code not in NOT_MISSED
+
+
+def has_missed(study_instance_uid: str) -> ColumnElement[bool]:
+    """Return the condition on ``Instance`` for the current versions of this study that are missed, as `is_missed`."""
+    return and_(
+        Instance.study_instance_uid == study_instance_uid,
+        Instance.current,
+        Instance.disposition == Disposition.NOT_ANALYSED,
+        or_(Instance.reason_code.is_(None), Instance.reason_code.not_in(NOT_MISSED)),
+    )
 
 
 def is_analysable(study_instance_uid: str) -> ColumnElement[bool]:

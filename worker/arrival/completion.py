@@ -3,8 +3,9 @@
 A study is due when its ``due_at`` has come: its association closed, or the quiet time passed since its last candidate.
 An instance that waits for analysis has the disposition ``candidate``; the run that analysed it changes that.
 A queued run absorbs what arrives before it is claimed; what arrives while it runs keeps the study due, and makes a
-late-image run when it has ended. A corrected identity makes a run, too: the results are issued again. So does a new
-version of an analysed image that may not be analysed: a run then says what is left of the answer.
+late-image run when it has ended. An image that cannot be analysed makes one, too, where others were: their report says
+how many it lacks. So does a corrected identity: the results are issued again; and a new version of an analysed image
+that may not be analysed: a run then says what is left of the answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
-from worker.arrival.analysable import is_analysable, is_waiting
+from worker.arrival.analysable import has_missed, is_analysable, is_waiting
 from worker.arrival.correction import is_owed
 from worker.arrival.queued import QueuedRun, queue_of, queued_event, run_row
 from worker.arrival.why_not import why_not_analysed
@@ -75,11 +76,11 @@ def queue_if_due(
     study.due_at = None
     if active is not None:
         return None  # not claimed yet, so it will take the new images along
-    candidates = _waiting_candidates(session, study)
-    if not candidates and not _must_decide_again(session, study):
+    late = _waiting_candidates(session, study) or (_analysable(session, study) and _lacks_others(session, study))
+    if not late and not _must_decide_again(session, study):
         _say_why_not(session, study, actor, now)
         return None
-    trigger = _trigger(session, study) if candidates else RunTrigger.REPROCESS
+    trigger = _trigger(session, study) if late else RunTrigger.REPROCESS
     return queue_run(
         session,
         study,
@@ -174,6 +175,15 @@ def _analysable(session: Session, study: Study) -> bool:
 def _waiting_candidates(session: Session, study: Study) -> bool:
     waiting = select(Instance.id).where(is_waiting(study.study_instance_uid)).limit(1)
     return session.scalar(waiting) is not None
+
+
+def _lacks_others(session: Session, study: Study) -> bool:
+    """Return whether the report in force says another number of images not analysed than there are now."""
+    run = study.current_run
+    if run is None or run.outcome != StudyState.TRIAGED:
+        return False
+    missed = select(func.count(Instance.id)).where(has_missed(study.study_instance_uid))
+    return session.scalar(missed) != (run.images_not_analysed or 0)
 
 
 def _stay_retracted(study: Study) -> None:

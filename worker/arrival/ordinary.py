@@ -30,6 +30,7 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.selection import Verdict
+from worker.arrival.analysable import is_missed
 from worker.arrival.identity import COLUMN_KEYWORDS, conflict
 from worker.rows.database import as_utc, clock, one_at_a_time
 from worker.rows.fixed_statement import FixedInsert, FixedStatement
@@ -123,7 +124,7 @@ def enter_ordinary(connection: Connection, arrival: Arrival, quiet_time: timedel
     event = {"at": now, "study_instance_uid": received.study_instance_uid, "actor": ACTOR, "kind": "received"}
     _ADD_EVENT.execute(connection, event | {"reason": verdict.sentence, "details": event_details(arrival, verdict)})
     times = {"study": received.study_instance_uid, "now": now}
-    if verdict.disposition == Disposition.CANDIDATE or study is None or is_unanswered(study):
+    if calls_for_run(verdict) or study is None or is_unanswered(study):
         _RECEIVED_AND_DUE.execute(connection, times | {"due": now + quiet_time})
     else:
         _RECEIVED.execute(connection, times)
@@ -183,6 +184,11 @@ def event_details(arrival: Arrival, verdict: Verdict) -> dict[str, object]:
         "reason_code": verdict.reason_code,
         "calling_ae_title": arrival.received.calling_ae_title,
     }
+
+
+def calls_for_run(verdict: Verdict) -> bool:
+    """Say whether an image changes what is to be said of its study: it is analysed, or the report lacks it."""
+    return verdict.disposition == Disposition.CANDIDATE or is_missed(verdict.disposition, verdict.reason_code)
 
 
 def is_unanswered(study: Any) -> bool:

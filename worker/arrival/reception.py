@@ -12,6 +12,7 @@ another Patient ID in the study             study ``held(identity_conflict)``
 a SOP Instance UID known in another study   both studies ``held(identity_conflict)``
 a candidate, or anything before an answer   study due after the quiet time
 a version in the place of an analysed one   the same, whatever it is: the answer rests on what was replaced
+an image that cannot be analysed            the same: the report says how many it lacks
 ==========================================  ==================================================================
 """
 
@@ -26,6 +27,7 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.selection import Verdict, judge_tags
+from worker.arrival.analysable import is_missed
 from worker.arrival.correction import corrected_columns, corrections_of, is_owed
 from worker.arrival.identity import conflict, hold, identity_columns, take_over
 from worker.arrival.ordinary import (
@@ -33,6 +35,7 @@ from worker.arrival.ordinary import (
     REMARKABLE,
     Arrival,
     TagsRead,
+    calls_for_run,
     enter_ordinary,
     event_details,
     instance_row,
@@ -97,7 +100,8 @@ class Reception:
         columns = corrected_columns(arrival.tags.stated, corrections)
         if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
             take_over(study, columns, corrected=known is not None)
-        wanted = verdict.disposition == Disposition.CANDIDATE or is_unanswered(study) or _was_looked_at(known)
+        told_of = known is not None and is_missed(known.disposition, known.reason_code)
+        wanted = calls_for_run(verdict) or told_of or is_unanswered(study) or _was_looked_at(known)
         if study.state != StudyState.HELD and wanted:
             study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)
 

@@ -50,6 +50,8 @@ class RunVerdict:
     reason_code: str | None = None
     """Needed unless the outcome is TRIAGED."""
     reason: str | None = None
+    images_not_analysed: int | None = None
+    """How many images of the study the results say were not analysed; None unless the outcome is TRIAGED."""
     historical: bool = False
     """True never sets ``flagged_at``."""
     model_version: str | None = None
@@ -85,6 +87,7 @@ def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
     run.priority = verdict.priority
     run.reason_code, run.reason = verdict.reason_code, verdict.reason
     run.model_version, run.policy_hash = verdict.model_version, verdict.policy_hash
+    run.images_not_analysed = verdict.images_not_analysed
     record(
         session,
         "finished",

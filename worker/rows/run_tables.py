@@ -50,6 +50,8 @@ class Run(Base):
     priority: Mapped[str | None] = mapped_column(String(8))
     reason_code: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None]
+    images_not_analysed: Mapped[int | None]
+    """How many images of the study its report says were not analysed; null = it has none, or is of an older version."""
     queued_at: Mapped[datetime]
     rung_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]

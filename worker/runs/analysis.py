@@ -15,10 +15,9 @@ from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX
 from worker.arrival.selection_rules import site_date
 from worker.foundation.stopwatch import Stopwatch
-from worker.rows.states import Disposition
 from worker.runs.kept_results import KeptPictures, kept_pictures
 from worker.runs.policy import AssessedFinding, Assessment, unflagged
-from worker.runs.precedent import Precedent
+from worker.runs.precedent import Likeness, Precedent
 from worker.runs.reading import Picture, Unread
 from worker.runs.workplace import LoadedModel, Workplace
 from worker.settings.config import Settings
@@ -39,6 +38,10 @@ class Analysis:
     """What an earlier run drew of the same pixels; nothing for a new analysis."""
     age_days: int | None
     """Days since the study's date when that makes it historical, else None."""
+    likeness: Likeness = Likeness.OTHER
+    """How the material compared with that of the study's run in force."""
+    images_not_analysed: int = 0
+    """Other images of the study, whenever they came, of which these results say nothing."""
 
     @property
     def historical(self) -> bool:
@@ -52,21 +55,33 @@ def analyse(
     model: LoadedModel,
     watch: Stopwatch,
     settings: Settings,
+    images_not_analysed: int = 0,
 ) -> Analysis:
     """Classify every picture, judge the study by the highest probability of each finding, draw what is flagged."""
     classifications = [_classify(picture, model, watch) for picture in pictures]
     probabilities = tuple(classification.probabilities for classification in classifications)
     age_days = historical_age_days(pictures, settings)
-    assessment = _assess(probabilities, pictures, unread, model, settings)
+    assessment = _assess(probabilities, pictures, images_not_analysed, model, settings)
     with watch.stage("saliency"):
         seen = {finding.label: _saliency(finding, classifications) for finding in assessment.flagged}
-    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, seen, KeptPictures(), age_days)
+    return Analysis(
+        tuple(pictures),
+        tuple(unread),
+        probabilities,
+        assessment,
+        seen,
+        KeptPictures(),
+        age_days,
+        images_not_analysed=images_not_analysed,
+    )
 
 
 def recall(
     precedent: Precedent,
+    likeness: Likeness,
     pictures: Sequence[Picture],
     unread: Sequence[Unread],
+    images_not_analysed: int,
     model: LoadedModel,
     workplace: Workplace,
 ) -> Analysis | None:
@@ -79,17 +94,19 @@ def recall(
     """
     probabilities = tuple(precedent.probabilities[picture.sop_instance_uid] for picture in pictures)
     age_days = historical_age_days(pictures, workplace.settings)
-    assessment = _assess(probabilities, pictures, unread, model, workplace.settings)
+    assessment = _assess(probabilities, pictures, images_not_analysed, model, workplace.settings)
     kept = kept_pictures(precedent.run_id, [finding.label for finding in assessment.flagged], workplace)
     if kept is None:
         return None
-    return Analysis(tuple(pictures), tuple(unread), probabilities, assessment, {}, kept, age_days)
+    return Analysis(
+        tuple(pictures), tuple(unread), probabilities, assessment, {}, kept, age_days, likeness, images_not_analysed
+    )
 
 
 def _assess(
     probabilities: Sequence[Sequence[float | None]],
     pictures: Sequence[Picture],
-    unread: Sequence[Unread],
+    images_not_analysed: int,
     model: LoadedModel,
     settings: Settings,
 ) -> Assessment:
@@ -102,9 +119,8 @@ def _assess(
     today = site_date(settings)
     if all(patient_age_years(picture.header, today) is None for picture in pictures):
         marks.append("age unknown, taken for an adult")
-    missed = sum(each.disposition == Disposition.NOT_ANALYSED for each in unread)
-    if missed:
-        marks.append(f"{missed} image{'s' if missed > 1 else ''} of the study not analysed")
+    if images_not_analysed:
+        marks.append(f"{images_not_analysed} image{'s' if images_not_analysed > 1 else ''} of the study not analysed")
     return replace(assessment, reason="; ".join(marks))
 
 

@@ -71,6 +71,7 @@ def conclude_analysed(
         priority_rank=assessment.rank,
         priority_reason=assessment.reason,
         levels={finding.label: level_of(finding.label) for finding in assessment.flagged},
+        images_not_analysed=analysis.images_not_analysed,
         historical=analysis.historical,
         model_version=model.bundle.model_version,
         policy_hash=model.policy.hash,

@@ -1,7 +1,8 @@
 """Whether an earlier run of the study already looked at just these pictures, with this model and this policy.
 
-A transcoded copy changes nothing; corrected patient or order data re-issue the results without inference; other pixels,
-another set of pictures, another model or another policy are a new analysis.
+A transcoded copy changes nothing; corrected patient or order data, and another number of images that were not analysed,
+re-issue the results without inference; other pixels, another way to show them, another set of pictures, another model
+or another policy are a new analysis.
 """
 
 from __future__ import annotations
@@ -10,35 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 from pydicom.dataset import Dataset
 from sqlalchemy.orm import Session
 
+from dicom_io.header import PARSE_ERRORS
 from dicom_io.identity import OPTIONAL, REQUIRED
-from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.pixels import UndecodableError
+from dicom_io.presentation_state import shown_as
 from model.labels import LABELS
 from worker.arrival.correction import lay_over
+from worker.foundation.errors import RunError
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState
 from worker.rows.study_tables import IdentityCorrection, Instance, Study
-from worker.runs.reading import Picture, read_header
-from worker.runs.workplace import LoadedModel
+from worker.runs.reading import Picture, read_picture
+from worker.runs.workplace import LoadedModel, Workplace
 
-CARRIED_KEYWORDS = (*REQUIRED, *OPTIONAL, "RequestAttributesSequence", "BurnedInAnnotation")
-"""What our results copy from their source (patient, study and order); decoded values are compared."""
-RENDERING_KEYWORDS = (
-    "PhotometricInterpretation",
-    "PresentationLUTShape",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-)
-"""What decides how the same stored values look (PS3.3 C.11.1, C.11.2): another window is another picture."""
+CARRIED_KEYWORDS = (*REQUIRED, *OPTIONAL, "RequestAttributesSequence", "BurnedInAnnotation", "PatientOrientation")
+"""What our results copy from their source (patient, study, order); decoded values are compared."""
 
 
 class Likeness(Enum):
@@ -47,7 +38,12 @@ class Likeness(Enum):
     OTHER = "other"
     SAME = "same"
     CORRECTED = "corrected"
-    """Same pixels, model and policy, other patient or order data."""
+    """Same pictures, model and policy, other patient or order data."""
+    COUNTED = "counted"
+    """Same in all that was analysed, and another number of images beside it that were not."""
+
+
+_MOST_TELLING_FIRST = (Likeness.OTHER, Likeness.CORRECTED, Likeness.COUNTED, Likeness.SAME)
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,8 @@ class Precedent:
     """SOP Instance UID and pixel SHA-256 of each analysed picture."""
     instances: dict[str, Instance]
     """The analysed versions by SOP Instance UID."""
+    images_not_analysed: int
+    """Of how many other images of the study its results say that they were not analysed."""
     probabilities: dict[str, tuple[float | None, ...]]
     """Per SOP Instance UID, in the order of ``LABELS``."""
 
@@ -77,6 +75,7 @@ def load_precedent(session: Session, study_instance_uid: str) -> Precedent | Non
         run.policy_hash,
         frozenset((uid, instance.pixel_sha256 or "") for uid, instance in instances.items()),
         instances,
+        run.images_not_analysed or 0,
         {uid: _probabilities(run, instance.id) for uid, instance in instances.items()},
     )
 
@@ -89,14 +88,17 @@ def _probabilities(run: Run, instance_id: int) -> tuple[float | None, ...]:
 def compare(
     precedent: Precedent | None,
     pictures: Sequence[Picture],
+    images_not_analysed: int,
     model: LoadedModel,
-    store: InstanceStore,
+    workplace: Workplace,
     corrections: Sequence[IdentityCorrection] = (),
 ) -> Likeness:
     """Return how these pictures, seen by this model, compare with the precedent.
 
     Parameters
     ----------
+    images_not_analysed
+        How many images of the study the results would say were not.
     corrections
         Of the study's identity, as laid over the pictures' headers; one that no run has carried makes a difference.
     """
@@ -108,27 +110,43 @@ def compare(
         return Likeness.OTHER
     versions = [(picture, precedent.instances[picture.sop_instance_uid]) for picture in pictures]
     carried = [correction for correction in corrections if correction.run_id is not None]
-    found = {_compare_versions(picture, before, store, carried) for picture, before in versions}
+    found = {_compare_versions(picture, before, workplace, carried) for picture, before in versions}
     if len(carried) < len(corrections):
         found.add(Likeness.CORRECTED)
-    return next(likeness for likeness in (Likeness.OTHER, Likeness.CORRECTED, Likeness.SAME) if likeness in found)
+    if precedent.images_not_analysed != images_not_analysed:
+        found.add(Likeness.COUNTED)
+    return next(likeness for likeness in _MOST_TELLING_FIRST if likeness in found)
 
 
 def _compare_versions(
-    picture: Picture, before: Instance, store: InstanceStore, carried: Sequence[IdentityCorrection]
+    picture: Picture, before: Instance, workplace: Workplace, carried: Sequence[IdentityCorrection]
 ) -> Likeness:
-    """Compare the headers of two versions of an instance with equal stored values."""
+    """Compare two versions of an instance with equal stored values: what they look like and whom they name."""
     if before.id == picture.instance_id:
         return Likeness.SAME
     try:
-        header = read_header(before, store)
-        lay_over(header, carried)
-    except StoreError:  # the older version is gone: look anew rather than keep what may be wrong
+        earlier = read_picture(before, workplace.instances, workplace.settings.decoding)
+    except (RunError, UndecodableError):  # the older version is gone: look anew rather than keep what may be wrong
         return Likeness.OTHER
-    if decoded_values(picture.header, RENDERING_KEYWORDS) != decoded_values(header, RENDERING_KEYWORDS):
+    lay_over(earlier.header, carried)
+    if not _look_alike(picture, earlier):
         return Likeness.OTHER
-    same = decoded_values(picture.header, CARRIED_KEYWORDS) == decoded_values(header, CARRIED_KEYWORDS)
+    same = decoded_values(picture.header, CARRIED_KEYWORDS) == decoded_values(earlier.header, CARRIED_KEYWORDS)
     return Likeness.SAME if same else Likeness.CORRECTED
+
+
+def _look_alike(picture: Picture, earlier: Picture) -> bool:
+    """Say whether two versions are one picture, for the network and at a workstation.
+
+    Drawn and compared, not told from elements: equal stored values look different under another LUT, window, sign or
+    layout, and no list of the elements that decide could be known to be complete.
+    """
+    if not np.array_equal(picture.radiograph.pixels, earlier.radiograph.pixels):
+        return False
+    try:
+        return shown_as(picture.header) == shown_as(earlier.header)
+    except PARSE_ERRORS:
+        return False
 
 
 def decoded_values(header: Dataset, keywords: Sequence[str]) -> dict[str, str]:

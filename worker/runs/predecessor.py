@@ -10,7 +10,16 @@ from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import ResultKind, RunTrigger
 from worker.runs.analysis import Analysis
+from worker.runs.precedent import Likeness
 from worker.runs.workplace import LoadedModel
+
+_REASONS = {
+    Likeness.OTHER: "the same pixels were analysed again",
+    Likeness.SAME: "the same pixels were analysed again",
+    Likeness.CORRECTED: "patient or order data were corrected",
+    Likeness.COUNTED: "the number of images not analysed changed",
+}
+"""Why a report is replaced by one of the same stored values, model and policy."""
 
 
 def find_predecessors(
@@ -54,7 +63,7 @@ def _reason(run: Run, analysis: Analysis, model: LoadedModel) -> str:
     if run.policy_hash != model.policy.hash:
         return "judged by another policy"
     if before == now:
-        return "patient or order data were corrected"
+        return _REASONS[analysis.likeness]
     if before < now:
         return "an image was added"
     return "the images changed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,7 +17,7 @@ from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
 from dicom_io.reasons import ReasonCode
 from model.suitability import Suitability
-from worker.arrival.analysable import is_analysable
+from worker.arrival.analysable import has_missed, is_analysable, is_missed
 from worker.arrival.correction import lay_over
 from worker.foundation.errors import ImagesDeleted, RetryableRunError
 from worker.rows.states import Disposition
@@ -59,6 +59,24 @@ def load_candidates(session: Session, study_instance_uid: str) -> list[Instance]
     return list(session.scalars(select(Instance).where(is_analysable(study_instance_uid)).order_by(Instance.id)))
 
 
+def load_missed(session: Session, study_instance_uid: str) -> frozenset[int]:
+    """Return the row ids of the study's images that were not analysed and whose report has to say so."""
+    return frozenset(session.scalars(select(Instance.id).where(has_missed(study_instance_uid))))
+
+
+def count_missed(missed: Collection[int], pictures: Iterable[Picture], unread: Iterable[Unread]) -> int:
+    """Return of how many images a run's results say that they were not analysed.
+
+    Parameters
+    ----------
+    missed
+        Row ids of those that were not analysed before the run; what it says of one itself counts instead.
+    """
+    unread = list(unread)
+    judged = {picture.instance_id for picture in pictures} | {each.instance_id for each in unread}
+    return len(set(missed) - judged) + sum(is_missed(each.disposition, each.reason_code) for each in unread)
+
+
 def read_pictures(
     candidates: Iterable[Instance],
     store: InstanceStore,
@@ -77,7 +95,7 @@ def read_pictures(
     pictures, unread = [], []
     for candidate in candidates:
         try:
-            picture = _read(candidate, store, decoding)
+            picture = read_picture(candidate, store, decoding)
             lay_over(picture.header, corrections)
         except UndecodableError as error:
             unread.append(Unread(candidate.id, ReasonCode(error.reason_code), ReasonCode(error.reason_code).sentence))
@@ -89,7 +107,18 @@ def read_pictures(
     return pictures, unread
 
 
-def _read(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Picture:
+def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) -> Picture:
+    """Decode one instance; its header names the patient as received.
+
+    Raises
+    ------
+    ImagesDeleted
+        Retention has deleted it.
+    RetryableRunError
+        The stored file is missing or cannot be read now.
+    UndecodableError
+        Nothing makes a picture of it.
+    """
     if candidate.deleted_at is not None:
         raise ImagesDeleted(candidate.study_instance_uid, candidate.deleted_at)
     try:

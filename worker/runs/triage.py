@@ -21,7 +21,7 @@ from worker.runs.conclusion import conclude_analysed, conclude_not_analysed, con
 from worker.runs.examination import examine
 from worker.runs.exposures import judge_copies
 from worker.runs.precedent import Likeness, compare, load_precedent
-from worker.runs.reading import load_candidates, read_pictures
+from worker.runs.reading import count_missed, load_candidates, load_missed, read_pictures
 from worker.runs.results import build_results
 from worker.runs.workplace import Workplace
 
@@ -69,6 +69,7 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     with workplace.sessions() as session:
         candidates = load_candidates(session, claim.study_instance_uid)
         copies = load_copies(session, claim.study_instance_uid)
+        missed = load_missed(session, claim.study_instance_uid)
         precedent = load_precedent(session, claim.study_instance_uid)
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
@@ -77,15 +78,16 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     if not pictures:
         return conclude_not_analysed(claim, unread, model, watch, workplace)
     unread += judge_copies(copies, pictures, workplace.instances)
-    likeness = compare(precedent, pictures, model, workplace.instances, corrections)
+    count = count_missed(missed, pictures, unread)
+    likeness = compare(precedent, pictures, count, model, workplace, corrections)
     if likeness is Likeness.SAME:
         conclude_unchanged(claim, pictures, unread, watch, workplace)
         return True  # an earlier result may still wait
     analysis: Analysis | None = None
-    if precedent is not None and likeness is Likeness.CORRECTED:
-        analysis = recall(precedent, pictures, unread, model, workplace)
+    if precedent is not None and likeness is not Likeness.OTHER:
+        analysis = recall(precedent, likeness, pictures, unread, count, model, workplace)
     if analysis is None:
-        analysis = analyse(pictures, unread, model, watch, workplace.settings)
+        analysis = analyse(pictures, unread, model, watch, workplace.settings, count)
     failpoint("after_inference")
     lease.require()
     with watch.stage("results"):

@@ -48,7 +48,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "`[[viewers]]`": (Viewer,),
 }
 """Heading of docs/configuration.md -> the models whose keys stand below it."""
-WITHOUT_A_WARNING = {"corrections.md", "licences.md", "performance.md"}
+WITHOUT_A_WARNING = {"licences.md", "performance.md"}
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -163,6 +163,20 @@ class InstanceStore:
             raise StoreError("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
 
+    def open_intact(self, relative_path: str, sha256: str) -> Path:
+        """Return the absolute path of a stored file whose bytes, all of which are read, are still those written.
+
+        Raises
+        ------
+        StoreError
+            There is no such file, or it is damaged.
+        """
+        path = self.open_path(relative_path)
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise StoreError("stored file is damaged; restore it from a backup", path)
+        return path
+
     def quarantine(self, chunks: Content, reason: str) -> Path:
         """Keep a refused object for inspection, with a ``.txt`` beside it that says why.
 

@@ -19,7 +19,9 @@ from pydicom.uid import (
 from receivers import running_receiver
 from sqlalchemy import select, update
 
+from dicom_io.instance_store import InstanceStore
 from dicom_io.report_class import report_in_class
+from worker.care.requeue import requeue_quietly
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, DestinationOutage
@@ -27,6 +29,7 @@ from worker.rows.run_tables import Result
 from worker.rows.site_tables import Event
 from worker.rows.states import Priority, StudyState
 from worker.rows.study_tables import Study
+from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.sending.outage import may_try, note_away
 from worker.sending.outbox import due_destinations, retry_delay, take_due
@@ -384,7 +387,10 @@ def test_a_slow_archive_does_not_lose_the_lease(make_bench: MakeBench, pacs: Sta
     assert len(pacs.arrivals) == 3
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-2])])
+DAMAGES = [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-2])]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_missing_or_damaged_file_is_a_visible_failure_and_the_others_go(
     make_bench: MakeBench, pacs: StandInPacs, damage: Callable[[Path], object]
 ) -> None:
@@ -395,6 +401,73 @@ def test_a_missing_or_damaged_file_is_a_visible_failure_and_the_others_go(
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent", "failed", "sent"]
     assert "delivery_failed" in bench.event_kinds(study.study_instance_uid)
+
+
+def requeue(bench: Bench, uid: str) -> None:
+    with bench.sessions.begin() as session:
+        requeue_quietly(session, bench.workplace.instances, bench.settings, uid, "ann")
+    triage(uid, bench.workplace)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(("lost", "looks_again"), [(0, False), (1, True)], ids=["report", "picture"])
+@pytest.mark.parametrize("delivered_first", [False, True])
+def test_a_requeue_makes_results_again_whose_files_were_lost_and_they_are_delivered(
+    make_bench: MakeBench,
+    pacs: StandInPacs,
+    damage: Callable[[Path], object],
+    lost: int,
+    looks_again: bool,
+    delivered_first: bool,
+) -> None:
+    bench = make_bench(pacs)
+    study = bench.triage(chest_radiograph())
+    uid = study.study_instance_uid
+    if delivered_first:
+        deliver(uid, bench.office)
+    damage(bench.office.results.open_path(bench.results(bench.runs(uid)[0])[lost].path))
+    deliver(uid, bench.office)
+    requeue(bench, uid)
+    deliver(uid, bench.office)
+    old, new = bench.runs(uid)
+    assert (old.state, new.outcome, states(bench, study)) == ("superseded", "triaged", ["sent"] * 3)
+    assert ("classify" in new.timings_seconds) is looks_again, "what was drawn is kept where it is intact"
+    assert {row.state for row in bench.deliveries(old)} <= {"sent", "superseded"}
+    (report,) = (dataset for dataset in bench.datasets(new) if dataset.Modality == "SR")
+    assert "files of the earlier results were lost" in [
+        str(element.value).partition(": ")[2] for element in report.iterall() if element.keyword == "TextValue"
+    ]
+    requeue(bench, uid)
+    deliver(uid, bench.office)
+    assert bench.runs(uid)[-1].outcome == "unchanged", "once is enough"
+    sent = [str(arrival.sop_instance_uid) for arrival in pacs.arrivals]
+    assert len(sent) == len(set(sent))
+
+
+def test_a_copy_that_comes_again_heals_what_could_not_be_delivered_and_reads_no_other_file(
+    make_bench: MakeBench, pacs: StandInPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(pacs)
+    image = chest_radiograph()
+    study = bench.triage(image)
+    uid = study.study_instance_uid
+    results = bench.results(bench.runs(uid)[0])
+    bench.office.results.open_path(results[1].path).unlink()
+    deliver(uid, bench.office)
+    assert states(bench, study) == ["sent", "failed", "sent"]
+    image.ImageComments = "sent again"
+    bench.triage(image)
+    deliver(uid, bench.office)
+    assert states(bench, study) == ["sent"] * 3
+
+    def read(*_arguments: object) -> Path:
+        raise AssertionError("nothing had failed: no result is read")
+
+    monkeypatch.setattr(InstanceStore, "open_intact", read)
+    bench.office.results.open_path(bench.results(bench.runs(uid)[-1])[1].path).unlink()
+    image.ImageComments = "and again"
+    bench.triage(image)
+    assert bench.runs(uid)[-1].outcome == "unchanged"
 
 
 def another_patient(bench: Bench, study: Study) -> None:

@@ -7,7 +7,7 @@ but what a person has set: the findings it stood for were seen in what is no ima
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -247,11 +247,13 @@ def end_run(session: Session, run: Run, outcome: str, timings_seconds: dict[str,
     return now
 
 
-def supersede_pending(session: Session, results: Select[int]) -> None:
+def supersede_pending(
+    session: Session, results: Select[int], states: Sequence[DeliveryState] = (DeliveryState.PENDING,)
+) -> None:
     """Send nothing more of the results whose row ids the query returns; what takes others back still goes out."""
     session.execute(
         update(Delivery)
-        .where(Delivery.result_id.in_(results), Delivery.state == DeliveryState.PENDING)
+        .where(Delivery.result_id.in_(results), Delivery.state.in_(states))
         .where(~takes_back())
         .values(state=DeliveryState.SUPERSEDED, lease_until=None),
         execution_options={"synchronize_session": False},
@@ -281,7 +283,8 @@ def _supersede_older(session: Session, study: Study, run: Run) -> None:
         Run.state == RunState.DONE,
         ~Run.shadow,
     )
-    supersede_pending(session, select(Result.id).where(Result.run_id.in_(older)))
+    unsent = (DeliveryState.PENDING, DeliveryState.FAILED)  # of a file that was lost: it would be a failure for ever
+    supersede_pending(session, select(Result.id).where(Result.run_id.in_(older)), unsent)
     session.execute(
         update(Run).where(Run.id.in_(older.scalar_subquery())).values(state=RunState.SUPERSEDED),
         execution_options={"synchronize_session": False},

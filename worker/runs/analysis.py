@@ -78,19 +78,18 @@ def analyse(
 
 def recall(
     precedent: Precedent,
-    likeness: Likeness,
     pictures: Sequence[Picture],
     unread: Sequence[Unread],
     images_not_analysed: int,
     model: LoadedModel,
     workplace: Workplace,
 ) -> Analysis | None:
-    """Repeat the precedent's findings for the same pixels under corrected identity, without inference.
+    """Repeat the precedent's findings for the same pictures, without inference.
 
     Returns
     -------
     Analysis or None
-        None when a kept picture is gone, so that the study has to be analysed again.
+        None when a kept picture is gone or damaged, so that the study has to be analysed again.
     """
     probabilities = tuple(precedent.probabilities[picture.sop_instance_uid] for picture in pictures)
     age_days = historical_age_days(pictures, workplace.settings)
@@ -99,7 +98,14 @@ def recall(
     if kept is None:
         return None
     return Analysis(
-        tuple(pictures), tuple(unread), probabilities, assessment, {}, kept, age_days, likeness, images_not_analysed
+        tuple(pictures),
+        tuple(unread),
+        probabilities,
+        assessment,
+        {},
+        kept,
+        age_days,
+        images_not_analysed=images_not_analysed,
     )
 
 

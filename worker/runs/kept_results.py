@@ -33,7 +33,7 @@ class KeptPictures:
 
 
 def kept_pictures(run_id: int, findings: Sequence[str], workplace: Workplace) -> KeptPictures | None:
-    """Return the pictures an earlier run made of these findings; None when the overlay of one is gone."""
+    """Return the pictures an earlier run made of these findings; None when a file is gone or damaged."""
     with workplace.sessions() as session:
         kept = session.scalars(
             select(Result).where(Result.run_id == run_id, Result.kind != ResultKind.STRUCTURED_REPORT)
@@ -49,9 +49,9 @@ def kept_pictures(run_id: int, findings: Sequence[str], workplace: Workplace) ->
             {str(row.finding): lines_of(_read(row, workplace)) for row in states},
             _read(summary, workplace).pixel_array if summary else None,
         )
-    except StoreError:
+    except (StoreError, OSError):
         return None
 
 
 def _read(row: Result, workplace: Workplace) -> Dataset:
-    return pydicom.dcmread(workplace.results.open_path(row.path))
+    return pydicom.dcmread(workplace.results.open_intact(row.path, row.sha256))

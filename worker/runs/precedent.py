@@ -25,6 +25,7 @@ from worker.foundation.errors import RunError
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState
 from worker.rows.study_tables import IdentityCorrection, Instance, Study
+from worker.runs.lost_results import are_lost
 from worker.runs.reading import Picture, read_picture
 from worker.runs.workplace import LoadedModel, Workplace
 
@@ -41,6 +42,8 @@ class Likeness(Enum):
     """Same pictures, model and policy, other patient or order data."""
     COUNTED = "counted"
     """Same in all that was analysed, and another number of images beside it that were not."""
+    LOST = "lost"
+    """Same, and files of its results are gone or damaged (`worker.runs.lost_results`)."""
 
 
 _MOST_TELLING_FIRST = (Likeness.OTHER, Likeness.CORRECTED, Likeness.COUNTED, Likeness.SAME)
@@ -92,6 +95,8 @@ def compare(
     model: LoadedModel,
     workplace: Workplace,
     corrections: Sequence[IdentityCorrection] = (),
+    *,
+    asked: bool = False,
 ) -> Likeness:
     """Return how these pictures, seen by this model, compare with the precedent.
 
@@ -101,6 +106,8 @@ def compare(
         How many images of the study the results would say were not.
     corrections
         Of the study's identity, as laid over the pictures' headers; one that no run has carried makes a difference.
+    asked
+        Whether a person asked for the run; then all files of the precedent's results are looked at.
     """
     if precedent is None:
         return Likeness.OTHER
@@ -115,7 +122,10 @@ def compare(
         found.add(Likeness.CORRECTED)
     if precedent.images_not_analysed != images_not_analysed:
         found.add(Likeness.COUNTED)
-    return next(likeness for likeness in _MOST_TELLING_FIRST if likeness in found)
+    likeness = next(likeness for likeness in _MOST_TELLING_FIRST if likeness in found)
+    if likeness is Likeness.SAME and are_lost(precedent.run_id, workplace, asked=asked):
+        return Likeness.LOST
+    return likeness
 
 
 def _compare_versions(

@@ -18,6 +18,7 @@ _REASONS = {
     Likeness.SAME: "the same pixels were analysed again",
     Likeness.CORRECTED: "patient or order data were corrected",
     Likeness.COUNTED: "the number of images not analysed changed",
+    Likeness.LOST: "files of the earlier results were lost",
 }
 """Why a report is replaced by one of the same stored values, model and policy."""
 

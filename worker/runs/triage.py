@@ -7,6 +7,7 @@ cannot go on ends in a named error here and in a visible state there; a worker t
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from worker.arrival.copies import load_copies
 from worker.arrival.correction import corrections_of
@@ -16,6 +17,7 @@ from worker.foundation.stopwatch import Stopwatch
 from worker.rows.leases import Claim, LeaseKeeper, claim_run
 from worker.rows.outcome import fail_run
 from worker.rows.room import wait_for_room
+from worker.rows.states import RunTrigger
 from worker.runs.analysis import Analysis, analyse, recall
 from worker.runs.conclusion import conclude_analysed, conclude_not_analysed, conclude_unchanged
 from worker.runs.examination import examine
@@ -79,15 +81,17 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
         return conclude_not_analysed(claim, unread, model, watch, workplace)
     unread += judge_copies(copies, pictures, workplace.instances)
     count = count_missed(missed, pictures, unread)
-    likeness = compare(precedent, pictures, count, model, workplace, corrections)
+    asked = claim.trigger == RunTrigger.MANUAL
+    likeness = compare(precedent, pictures, count, model, workplace, corrections, asked=asked)
     if likeness is Likeness.SAME:
         conclude_unchanged(claim, pictures, unread, watch, workplace)
         return True  # an earlier result may still wait
     analysis: Analysis | None = None
     if precedent is not None and likeness is not Likeness.OTHER:
-        analysis = recall(precedent, likeness, pictures, unread, count, model, workplace)
+        analysis = recall(precedent, pictures, unread, count, model, workplace)
     if analysis is None:
         analysis = analyse(pictures, unread, model, watch, workplace.settings, count)
+    analysis = replace(analysis, likeness=likeness)
     failpoint("after_inference")
     lease.require()
     with watch.stage("results"):

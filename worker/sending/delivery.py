@@ -7,7 +7,6 @@ cannot be cured by repeating, so a report is tried in an older SR class and then
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -166,12 +165,9 @@ def _dropped(parcel: Parcel) -> SendOutcome:
 
 def _intact_file(parcel: Parcel, office: PostOffice) -> Path | None:
     try:
-        path = office.results.open_path(parcel.path)
+        return office.results.open_intact(parcel.path, parcel.sha256)
     except StoreError:
         return None
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return path if digest == parcel.sha256 else None
 
 
 def _give_up(study_instance_uid: str, parcels: Sequence[Parcel], why: str, office: PostOffice) -> None:

@@ -73,7 +73,7 @@ def test_every_object_names_what_its_source_names_and_what_a_person_corrects_and
     command(site, "correct", uid, "--patient-id", "RIGHT-1", "--accession-number", "A-2", "--reason", "wrong order")
     wait_until(lambda: len(orthanc.results(uid)) == 2 * EVERY_KIND + 1, "issued again, and a note")
     site.wait_for_delivery(uid, "committed")
-    right = source | {"PatientID": "RIGHT-1", "AccessionNumber": "A-2"}
+    right = source | {"PatientID": "RIGHT-1", "PatientAge": "", "AccessionNumber": "A-2"}  # the age was the other's
     (note,) = notes_in(orthanc, uid)
     again = [item for item in orthanc.results(uid) if item not in (*first, note)]
     assert [tags_of(orthanc, item) for item in again] == [right] * EVERY_KIND

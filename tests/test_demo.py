@@ -20,7 +20,7 @@ from model.labels import LABELS
 from worker.demo.demonstration import is_over, send_study
 from worker.demo.pacs import StoredObject, stand_in_pacs
 from worker.demo.report import Outcome, violations
-from worker.demo.setup import MARKER, DemoFailed, demo_settings, free_ports, prepare_folder
+from worker.demo.setup import MARKER, DemoFailed, demo_settings, free_ports, fresh_folder
 from worker.demo.studies import (
     DemoStudy,
     Expectation,
@@ -46,17 +46,26 @@ def bundle(tmp_path: Path) -> Bundle:
 def test_a_folder_that_no_demonstration_made_is_left_alone(tmp_path: Path) -> None:
     precious = tmp_path / "precious.txt"
     precious.write_text("mine")
-    with pytest.raises(DemoFailed, match="no demonstration made it"):
-        prepare_folder(tmp_path)
+    with pytest.raises(DemoFailed, match="no demonstration made it"), fresh_folder(tmp_path):
+        pytest.fail("it must not begin")
     assert precious.read_text() == "mine"
 
 
 def test_an_old_demonstration_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    prepare_folder(folder)
-    (folder / "old").write_text("x")
-    prepare_folder(folder)
-    assert sorted(path.name for path in folder.iterdir()) == [MARKER, "outgoing"]
+    with fresh_folder(folder):
+        (folder / "old").write_text("x")
+    with fresh_folder(folder):
+        assert sorted(path.name for path in folder.iterdir()) == [MARKER, "outgoing"]
+
+
+def test_a_running_demonstration_keeps_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    with fresh_folder(folder):
+        (folder / "its").write_text("x")
+        with pytest.raises(DemoFailed, match="is running in"), fresh_folder(folder):
+            pytest.fail("it must not begin")
+        assert (folder / "its").read_text() == "x"
 
 
 def test_the_configuration_stays_on_loopback_and_knows_its_sender(

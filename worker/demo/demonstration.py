@@ -33,7 +33,7 @@ from worker.demo.setup import (
     demo_settings,
     demonstration_bundle,
     free_ports,
-    prepare_folder,
+    fresh_folder,
     running_worker,
     wait_until_up,
 )
@@ -67,7 +67,11 @@ def run_demo(folder: Path, *, keep: bool, deadline_seconds: float) -> int:
     signal.signal(signal.SIGTERM, _leave)
     console = wide_console()
     bundle = demonstration_bundle()
-    prepare_folder(folder)
+    with fresh_folder(folder):
+        return _show(folder, console, bundle, keep=keep, deadline_seconds=deadline_seconds)
+
+
+def _show(folder: Path, console: Console, bundle: Bundle, *, keep: bool, deadline_seconds: float) -> int:
     ports = free_ports()
     settings = demo_settings(folder, ports, bundle, bundle_for_real_films(bundle))
     upgrade(settings.effective_database_url)

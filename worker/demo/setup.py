@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import echo
@@ -76,21 +78,40 @@ def bundle_for_real_films(bundle: Bundle) -> Bundle:
         raise DemoFailed(str(error)) from error
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make a fresh folder; an old one is deleted only if a demonstration made it.
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[None]:
+    """Make a fresh folder that is this demonstration's while the block lasts.
+
+    An old one is deleted only if a demonstration made it, and none is running there.
 
     Raises
     ------
     DemoFailed
-        The folder holds something else.
+        The folder holds something else, or is another demonstration's.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+    marker = folder / MARKER
+    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
         raise DemoFailed(f"{folder} is not empty and no demonstration made it; name another folder with --folder")
-    if folder.exists():
-        shutil.rmtree(folder)
-    for part in (folder, folder / "outgoing"):
-        part.mkdir(parents=True)
-    (folder / MARKER).write_text("The next demonstration deletes this folder.\n", encoding="utf-8")
+    if marker.is_file():
+        with marker.open(encoding="utf-8") as old:
+            _claim(old, folder)
+            shutil.rmtree(folder)
+    (folder / "outgoing").mkdir(parents=True)
+    with marker.open("w", encoding="utf-8") as mine:
+        _claim(mine, folder)
+        mine.write("The next demonstration deletes this folder.\n")
+        mine.flush()
+        yield
+
+
+def _claim(marker: TextIO, folder: Path) -> None:
+    """Lock the marker as long as it is open; the lock ends with its holder, however that ends."""
+    try:
+        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DemoFailed(
+            f"a demonstration is running in {folder}; end it, or name another folder with --folder"
+        ) from None
 
 
 def free_ports() -> Ports:

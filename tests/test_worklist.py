@@ -10,10 +10,11 @@ import pytest
 from factories import chest_radiograph, write_dicom
 from httpx import Client
 from pages import served
+from sqlalchemy import select
 from study_rows import add_instance, add_study, add_triaged_study
 
 from worker.rows.database import SessionFactory
-from worker.rows.run_tables import Run
+from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Study
@@ -133,6 +134,21 @@ def test_radiograph_is_shown_as_png_and_a_missing_one_says_so(
         answer = browser.get(f"/studies/{uid}/instances/{instance_id}.png")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "image/svg+xml")
     assert browser.get(f"/studies/2.25.999999/instances/{stored}.png").status_code == 404
+
+
+def test_a_missing_heat_map_says_so_without_the_servers_folders(
+    browser: Client, writing: SessionFactory, page_settings: Settings
+) -> None:
+    with writing.begin() as session:
+        study = add_triaged_study(session, {"Mass": 0.9}, now=now())
+        uid, instance_id = study.study_instance_uid, add_instance(session, study, path="gone.dcm").id
+        made = select(Result.id).join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == uid)
+        result_id = session.scalars(made.where(Result.kind == "secondary_capture")).one()
+    for path in (f"maps/{instance_id}/{result_id}.png", f"results/{result_id}.png"):
+        answer = browser.get(f"/studies/{uid}/{path}")
+        words = " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
+        assert (answer.status_code, "missing" in words) == (404, True)
+        assert str(page_settings.data_dir) not in words.replace(" ", "")
 
 
 def test_an_undecodable_image_is_replaced_by_its_reason(

@@ -125,7 +125,9 @@ def heat_map(
     try:
         shown = heat_map_png(_stored(site.results, found.path), _stored(site.instances, image.path))
         return Response(shown, media_type="image/png")
-    except (StoreError, ValueError) as error:
+    except StoreError:
+        return _no_picture("The stored heat map, or the radiograph that it was made of, is missing.", 404)
+    except ValueError as error:
         return _no_picture(f"This heat map cannot be laid over the radiograph: {error}", 404)
 
 

@@ -31,7 +31,7 @@ from benchmarks.windows import Measured, in_turn
 from model.bundle import Bundle, load_bundle, read_weights
 from model.compiled_network import cpu_settings, processor_computes_bf16
 from model.densenet import DenseNet121Cam, network_with
-from model.openvino_network import build_blocks, build_stem
+from model.openvino_network import build_blocks, build_stem, joined_requests
 from model.precision import Precision
 from model.preprocess import normalise, to_uint8_224
 from model.quiet_openvino import openvino
@@ -149,11 +149,10 @@ def flops_of_graph(graph: Any) -> float:
 
 def _with_openvino(graphs: tuple[Any, Any], precision: Precision) -> Infer:
     core = openvino.Core()
-    stem, blocks = (
-        core.compile_model(graph, "CPU", cpu_settings(of)).create_infer_request()
-        for graph, of in zip(graphs, ("fp32", precision), strict=True)
+    stem, blocks = joined_requests(
+        core.compile_model(graphs[0], "CPU", cpu_settings("fp32")),
+        core.compile_model(graphs[1], "CPU", cpu_settings(precision)),
     )
-    blocks.set_input_tensor(stem.get_output_tensor(0))
 
     def infer(tensor: Tensor) -> Tensor:
         stem.infer({0: tensor})

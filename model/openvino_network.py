@@ -59,6 +59,13 @@ def build_blocks(weights: Weights, facts: BundleFacts) -> Any:
     return openvino.Model([logits, maps], [features], "densenet-blocks-cam")
 
 
+def joined_requests(stem: Any, blocks: Any) -> tuple[Any, Any]:
+    """Return an infer request of each compiled graph; what the first leaves is what the second takes, not a copy."""
+    first, second = stem.create_infer_request(), blocks.create_infer_request()
+    second.set_input_tensor(first.get_output_tensor(0))
+    return first, second
+
+
 def _in_channels(pixels: Any, facts: BundleFacts) -> Any:
     """Return the picture's one channel as the first convolution takes it, normalised as the bundle says."""
     if facts.channels == 1 or facts.input_channels == "grey":

@@ -6,6 +6,7 @@ Both compute float32, OpenVINO bfloat16 too, and give logits and class activatio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,15 +32,15 @@ def with_openvino(bundle: Bundle, cache_dir: Path | None) -> Infer:
         f"{bundle.input_size_px} {prepared}"
     )
 
-    def request(part: str, build: Callable[..., object], precision: Precision) -> Any:
-        network = compiled_network.compiled(
-            lambda: build(read_weights(bundle), bundle), f"{identity} {part}", cache_dir, precision
-        )
-        return network.create_infer_request()
+    weights = cache(lambda: read_weights(bundle))  # once for both, and only where something has to be compiled
 
-    stem = request("stem", openvino_network.build_stem, "fp32")
-    blocks = request("blocks", openvino_network.build_blocks, bundle.precision)
-    blocks.set_input_tensor(stem.get_output_tensor(0))
+    def compiled(part: str, build: Callable[..., object], precision: Precision) -> Any:
+        return compiled_network.compiled(lambda: build(weights(), bundle), f"{identity} {part}", cache_dir, precision)
+
+    stem, blocks = openvino_network.joined_requests(
+        compiled("stem", openvino_network.build_stem, "fp32"),
+        compiled("blocks", openvino_network.build_blocks, bundle.precision),
+    )
 
     def one(tensor: NDArray[np.float32]) -> Arrays:
         stem.infer({0: tensor})

@@ -131,6 +131,15 @@ def named_notes(pacs: StandInPacs) -> list[set[str]]:
     return [named(arrival.dataset) for arrival in pacs.stored if arrival.dataset.Modality == "KO"]
 
 
+def telling(bench: Bench, make_settings: Callable[..., Settings], port: int) -> Bench:
+    """Return a bench with the same bundles, archives and rows that tells an HL7 receiver as well."""
+    receiver = {"name": "ris", "host": "127.0.0.1", "port": port}
+    settings = make_settings(
+        bundles=dict(bench.settings.bundles), destinations=bench.settings.destinations, hl7_destinations=[receiver]
+    )
+    return Bench(settings, bench.sessions)
+
+
 def correct_by_hand(bench: Bench, uid: str, identity: Identity, reason: str = "wrong order chosen") -> Corrected:
     with bench.sessions.begin() as session:
         return correct_study(session, uid, identity, reason=reason, by="Ada Admin", settings=bench.settings)
@@ -140,11 +149,7 @@ def test_a_person_corrects_the_patient_and_archives_and_receivers_hear_of_both(
     bench: Bench, pacs: StandInPacs, make_settings: Callable[..., Settings]
 ) -> None:
     with running_receiver() as ris:
-        fields = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
-        settings = make_settings(
-            bundles=dict(bench.settings.bundles), destinations=bench.settings.destinations, hl7_destinations=[fields]
-        )
-        bench = Bench(settings, bench.sessions)
+        bench = telling(bench, make_settings, ris.port)
         uid = delivered(bench, PatientID="WRONG", AccessionNumber="A0001")
         sent = {arrival.sop_instance_uid for arrival in pacs.stored}
         corrected = correct_by_hand(bench, uid, Identity(patient_id="RIGHT", patient_name="Right^One"))
@@ -352,11 +357,7 @@ def test_a_new_version_that_is_not_analysed_leaves_nothing_of_the_old_one_in_for
     reason_code: str,
 ) -> None:
     with running_receiver() as ris:
-        fields = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
-        settings = make_settings(
-            bundles=dict(bench.settings.bundles), destinations=bench.settings.destinations, hl7_destinations=[fields]
-        )
-        bench = Bench(settings, bench.sessions)
+        bench = telling(bench, make_settings, ris.port)
         image = chest_radiograph()
         uid = bench.triage(image).study_instance_uid
         deliver(uid, bench.office)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,14 +15,17 @@ import pytest
 from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
+from pydicom.dataset import Dataset
 from sqlalchemy import select, update
 
 from worker.figures.overview import read_overview
 from worker.processes.lost_rings import give_up_used_up_runs, queued_runs_to_ring
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
-from worker.rows.run_tables import Run
+from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState
 from worker.runs.triage import triage
 from worker.settings.config import Settings
 
@@ -31,7 +35,8 @@ DISK_BYTES = 32 << 20
 @pytest.fixture
 def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
     write_test_bundle(tmp_path / "bundle")
-    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, accept_unknown_sources=True), sessions)
+    archive = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
+    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive]), sessions)
 
 
 @pytest.fixture
@@ -129,4 +134,63 @@ def test_results_that_cannot_be_written_for_another_reason_use_the_attempts_up(b
     (bench.settings.results_dir / uid).write_text("where the study's folder belongs")
     for _ in range(bench.settings.maximum_attempts):
         triage(uid, bench.workplace)
+    assert (bench.study(uid).state, bench.study(uid).reason_code) == ("failed", "storage")
+
+
+def stored_in_the_archive(bench: Bench, image: Dataset) -> str:
+    """Analyse the image, and let the archive have its results."""
+    uid = bench.triage(image).study_instance_uid
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).values(state=DeliveryState.SENT))
+    return uid
+
+
+def blank(image: Dataset) -> Dataset:
+    image = deepcopy(image)
+    image.PixelData = bytes(len(image.PixelData))
+    return image
+
+
+def of_another_order(image: Dataset) -> Dataset:
+    image = deepcopy(image)
+    image.AccessionNumber = "A0002"
+    return image
+
+
+@pytest.mark.parametrize(("next_version", "state"), [(blank, "not_analysed"), (of_another_order, "triaged")])
+def test_results_are_taken_back_as_soon_as_there_is_room_for_the_note(
+    bench: Bench,
+    results_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    next_version: Callable[[Dataset], Dataset],
+    state: str,
+) -> None:
+    image = chest_radiograph()
+    uid = stored_in_the_archive(bench, image)
+    bench.receive(next_version(image))
+    with monkeypatch.context() as patch:  # the run's own results find room, the note does not
+        patch.setattr("worker.runs.triage.failpoint", lambda name: fill(results_disk) if "files" in name else None)
+        if state == "not_analysed":
+            fill(results_disk)
+        assert triage(uid, bench.workplace) is False
+    run = bench.runs(uid)[-1]
+    assert (bench.study(uid).state, run.state, run.reason_code, run.attempts) == ("queued", "queued", "no_room", 0)
+    (results_disk / "filler").unlink()
+    assert triage(uid, bench.workplace) is True
+    assert bench.study(uid).state == state
+    assert "rejection_note" in {result.kind for result in bench.results(bench.runs(uid)[0])}
+
+
+def test_a_store_that_takes_no_note_for_another_reason_uses_the_attempts_up(bench: Bench) -> None:
+    image = chest_radiograph()
+    uid = stored_in_the_archive(bench, image)
+    bench.receive(blank(image))
+    elsewhere = bench.settings.results_dir / "elsewhere"
+    (bench.settings.results_dir / uid).rename(elsewhere)
+    with bench.sessions.begin() as session:
+        for result in session.scalars(select(Result)):
+            result.path = result.path.replace(uid, elsewhere.name)
+    (bench.settings.results_dir / uid).write_text("where the study's folder belongs")
+    for _ in range(bench.settings.maximum_attempts):
+        assert triage(uid, bench.workplace) is False
     assert (bench.study(uid).state, bench.study(uid).reason_code) == ("failed", "storage")

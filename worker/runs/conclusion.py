@@ -34,6 +34,7 @@ from worker.runs.misfiled import take_back_misfiled
 from worker.runs.policy import level_of
 from worker.runs.prediction_rows import add_predictions
 from worker.runs.reading import Picture, Unread
+from worker.runs.storing import storing_results
 from worker.runs.unfounded import take_back_unfounded
 from worker.runs.workplace import LoadedModel, Workplace
 from worker.sending.notification_rows import queue_notifications
@@ -63,6 +64,8 @@ def conclude_analysed(
     ------
     LeaseLost
         Somebody else has the run; nothing was written.
+    NoRoomForResults, RetryableRunError
+        What takes earlier results back cannot be stored; nothing was written.
     """
     assessment = analysis.assessment
     verdict = RunVerdict(
@@ -83,7 +86,7 @@ def conclude_analysed(
             "pictures": {picture.sop_instance_uid: _how_made(picture) for picture in analysis.pictures},
         },
     )
-    with workplace.sessions.begin() as session:
+    with storing_results(), workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)
         headers = [picture.header for picture in analysis.pictures]
         take_back_misfiled(session, claim, headers, corrections, workplace)
@@ -136,10 +139,10 @@ def conclude_not_analysed(
     ------
     LeaseLost
         Somebody else has the run; nothing was written.
-    StoreError
-        A kept message is gone, or the store of results is full.
+    NoRoomForResults, RetryableRunError
+        What takes earlier results back cannot be stored, or a kept message is gone; nothing was written.
     """
-    with workplace.sessions.begin() as session:
+    with storing_results(), workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)
         why = _why_not(session, claim, unread)
         verdict = RunVerdict(

@@ -13,11 +13,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import StorageFull, StoredFile, StoreError
+from dicom_io.instance_store import StoredFile
 from dicom_io.reasons import ReasonCode
 from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
 from dicom_io.result_file import write_result
-from worker.foundation.errors import NoRoomForResults, PermanentRunError, RetryableRunError
+from worker.foundation.errors import PermanentRunError
 from worker.rows.database import database_now
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
@@ -26,6 +26,7 @@ from worker.runs.announcement import announcements
 from worker.runs.built_result import BuiltResult
 from worker.runs.predecessor import find_predecessors
 from worker.runs.result_objects import ResultObject, result_objects
+from worker.runs.storing import storing_results
 from worker.runs.workplace import LoadedModel, Workplace
 
 
@@ -46,17 +47,13 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
     with workplace.sessions() as session:
         report = _report(session, claim, analysis, model)
     try:
-        with ThreadPoolExecutor(1, thread_name_prefix="results") as writer:
+        with storing_results(), ThreadPoolExecutor(1, thread_name_prefix="results") as writer:
             made = result_objects(analysis, report, workplace.settings)
             begun = [_begin_storing(each, report, workplace, writer) for each in made]
             objects = [built(file=file.result()) for built, file in begun]
-        return [*objects, *announcements(claim, analysis, report, workplace)]
+            return [*objects, *announcements(claim, analysis, report, workplace)]
     except InvalidReportError as error:
         raise PermanentRunError(ReasonCode.RESULT_INVALID, f"{ReasonCode.RESULT_INVALID.sentence} {error}") from error
-    except StorageFull as error:
-        raise NoRoomForResults(str(error)) from error
-    except StoreError as error:
-        raise RetryableRunError(ReasonCode.STORAGE, f"{ReasonCode.STORAGE.sentence} {error}") from error
 
 
 def _begin_storing(

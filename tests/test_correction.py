@@ -17,15 +17,18 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 from receivers import running_receiver
 from rejection_notes import named
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity, lay_over
 from worker.care.administration import NotStated
 from worker.care.identity_correction import Corrected, CorrectionRefused, Identity, correct_study
+from worker.care.resend import NothingToResend, resend_study
 from worker.rows.database import SessionFactory, database_now
+from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import locked_study
 from worker.rows.site_tables import Event
+from worker.rows.states import DeliveryState
 from worker.rows.study_tables import IdentityCorrection, Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
@@ -125,6 +128,35 @@ def test_patient_and_order_are_corrected_together(bench: Bench) -> None:
     run_if_due(bench, uid)
     for dataset in bench.datasets(bench.runs(uid)[-1]):
         assert (dataset.PatientID, dataset.AccessionNumber, str(dataset.PatientName)) == ("RIGHT", "A0002", "Right^One")
+
+
+def put_back_into_the_outbox(bench: Bench) -> None:
+    """Do what the answer does that an archive does not keep what it was sent."""
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).values(state=DeliveryState.PENDING))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"accession_number": "A0002"}, {"demographics": {"patient_name": "Right^One"}}, {"patient_id": "RIGHT"}]
+)
+def test_what_an_archive_has_lost_is_not_sent_again_under_the_identity_it_had_before(
+    bench: Bench, pacs: StandInPacs, changed: dict[str, Any]
+) -> None:
+    uid = delivered(bench, AccessionNumber="A0001")
+    before = len(pacs.arrivals)
+    assert correct(bench, uid, **changed)
+    put_back_into_the_outbox(bench)
+    deliver(uid, bench.office)
+    assert len(pacs.arrivals) == before
+    with bench.sessions.begin() as session, pytest.raises(NothingToResend, match="corrected"):
+        resend_study(session, uid, [], "Ada Admin", bench.settings)
+    assert run_if_due(bench, uid)
+    bench.make_due()
+    deliver(uid, bench.office)
+    results = [arrival.dataset for arrival in pacs.arrivals[before:] if arrival.dataset.Modality != "KO"]
+    again = {(o.PatientID, str(o.PatientName), o.AccessionNumber) for o in results}
+    study = bench.study(uid)
+    assert again == {(study.patient_id, study.patient_name, study.accession_number)}
 
 
 def named_notes(pacs: StandInPacs) -> list[set[str]]:

@@ -16,8 +16,8 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_io.character_set import UTF_8
 from dicom_io.header import text
@@ -142,10 +142,16 @@ def corrections_of(session: Session, study_instance_uid: str) -> list[IdentityCo
 
 def is_owed(session: Session, study: Study) -> bool:
     """Return whether results exist that lack a correction of the study."""
-    owed = select(IdentityCorrection.id).where(
-        IdentityCorrection.study_instance_uid == study.study_instance_uid, IdentityCorrection.run_id.is_(None)
+    return study.current_run_id is not None and bool(session.scalar(select(lacks_correction(study.study_instance_uid))))
+
+
+def lacks_correction(study_instance_uid: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """Return the condition that the study has a correction that no run's results carry yet."""
+    return (
+        select(IdentityCorrection.id)
+        .where(IdentityCorrection.study_instance_uid == study_instance_uid, IdentityCorrection.run_id.is_(None))
+        .exists()
     )
-    return study.current_run_id is not None and session.scalar(owed.limit(1)) is not None
 
 
 def corrected_columns(columns: Mapping[str, str], corrections: Sequence[IdentityCorrection]) -> dict[str, str]:

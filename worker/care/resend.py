@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from worker.arrival.correction import is_owed
 from worker.care.administration import existing_study
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
@@ -70,11 +71,15 @@ def resend_study(
     UnknownStudy
         The study was never received.
     NothingToResend
-        The study is held, a destination is not configured, or no result that counts is for any of them.
+        The study is held, or was corrected and its results were not made anew; a destination is not configured; or no
+        result that counts is for any of them.
     """
     study = existing_study(session, study_instance_uid)
     if study.state == StudyState.HELD:
         raise NothingToResend(study_instance_uid, f"it is held ({study.reason}); release it first")
+    if is_owed(session, study):
+        why = "it was corrected, and no run has issued its results anew; requeue it, then they are sent"
+        raise NothingToResend(study_instance_uid, why)
     configured = settings.destination_names
     if unknown := sorted(set(destinations) - set(configured)):
         known = ", ".join(configured) or "none"

@@ -3,6 +3,9 @@
 Every object was compared with its source when it was made (`dicom_io.identity_guard`), and its bytes with their hash
 just now. This finds what neither can: a row that points at somebody else's file, and a study that became another
 patient's since. What takes results back names whoever they were stored under, so of it only the study is compared.
+
+Names and orders are not compared: images of one study may spell a name in two ways and belong to two orders. What was
+made before a correction of either is no longer due at all (`worker.sending.outbox`).
 """
 
 from __future__ import annotations

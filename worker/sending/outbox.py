@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Update, and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from worker.arrival.correction import lacks_correction
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.outcome import takes_back
@@ -70,7 +71,8 @@ def due_deliveries(now: datetime) -> Select[Delivery, Result, Run]:
     """Return the query for due deliveries, oldest first.
 
     Of a held study only what takes results back; nor does a result go while an image it rests on was replaced and no
-    run has decided anew: whose it is, and whether it still holds, is open until then.
+    run has decided anew: whose it is, and whether it still holds, is open until then. The same while the study was
+    corrected and no run has issued results that say so: what an archive has lost would be sent under the old name.
     """
     return _deliveries().where(is_due(now))
 
@@ -80,12 +82,13 @@ def _deliveries() -> Select[Delivery, Result, Run]:
     """Return the query for deliveries that may go; put together once, as that takes longer than its answer."""
     nothing_came = Study.last_received_at < Run.started_at  # nearly always, and cheaper to see
     stands = or_(nothing_came, ~rests_on_replaced(Run.id))
+    is_named_as_now = ~lacks_correction(Study.study_instance_uid)
     return (
         select(Delivery, Result, Run)
         .join(Result, Delivery.result_id == Result.id)
         .join(Run, Result.run_id == Run.id)
         .join(Study, Run.study_instance_uid == Study.study_instance_uid)
-        .where(or_(and_(Study.state != StudyState.HELD, stands), takes_back()))
+        .where(or_(and_(Study.state != StudyState.HELD, stands, is_named_as_now), takes_back()))
         .order_by(Delivery.id)
     )
 

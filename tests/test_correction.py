@@ -32,6 +32,7 @@ from worker.rows.states import DeliveryState
 from worker.rows.study_tables import IdentityCorrection, Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
+from worker.sending.last_look import contradiction
 from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
@@ -431,6 +432,44 @@ def test_what_waits_is_not_sent_under_the_identity_of_a_version_that_was_replace
     assert {row.state for row in bench.deliveries(bench.runs(uid)[0])} == {"superseded"}
     study = bench.study(uid)
     assert (study.patient_name, study.accession_number, study.state) == ("Right^One", "A0002", "not_analysed")
+
+
+def replaced(bench: Bench, image: Dataset) -> None:
+    bench.receive(as_lateral(image))
+
+
+def of_another_order(bench: Bench, image: Dataset) -> None:
+    correct(bench, image.StudyInstanceUID, accession_number="A0002")
+
+
+def of_another_name(bench: Bench, image: Dataset) -> None:
+    correct(bench, image.StudyInstanceUID, demographics={"patient_name": "Right^One"})
+
+
+def in_doubt(bench: Bench, image: Dataset) -> None:
+    bench.receive(chest_radiograph(StudyInstanceUID=image.StudyInstanceUID, PatientID="SOMEBODY-ELSE"))
+
+
+@pytest.mark.parametrize("changed", [replaced, of_another_order, of_another_name, in_doubt])
+def test_what_a_sender_has_in_hand_stays_when_its_study_changes_before_it_leaves(
+    bench: Bench, pacs: StandInPacs, monkeypatch: pytest.MonkeyPatch, changed: Callable[[Bench, Dataset], None]
+) -> None:
+    image = chest_radiograph(AccessionNumber="A0001")
+    uid = bench.triage(image).study_instance_uid
+
+    changes = iter([changed])
+
+    def changed_meanwhile(*arguments: Any) -> str:
+        for change in changes:
+            change(bench, image)
+        return contradiction(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.sending.delivery.contradiction", changed_meanwhile)
+        deliver(uid, bench.office)
+    assert pacs.arrivals == []
+    rows = bench.deliveries(bench.runs(uid)[0])
+    assert {(row.offered, row.lease_until) for row in rows} == {(False, None)}
 
 
 def test_what_waits_is_sent_under_the_new_identity_only_once_a_run_has_issued_it(

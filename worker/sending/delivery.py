@@ -105,7 +105,7 @@ def _settled_and_sent(
         return _send(study_instance_uid, destination, parcels, office)
     hindrance = settle_identity(study_instance_uid, destination, office)
     if hindrance is None:
-        return _send(study_instance_uid, destination, _still_wanted(parcels, office), office)
+        return _send(study_instance_uid, destination, parcels, office)
     notes = [parcel for parcel in parcels if parcel not in results]
     waiting = SendOutcome(
         Path(),
@@ -120,17 +120,14 @@ def _settled_and_sent(
     return [*_send(study_instance_uid, destination, notes, office), *((parcel, waiting) for parcel in results)]
 
 
-def _still_wanted(parcels: Sequence[Parcel], office: PostOffice) -> list[Parcel]:
-    """Return the parcels that nobody has stopped since they were taken."""
-    with office.reading() as session:
-        return [parcel for parcel in parcels if outbox.is_in_hand(session, parcel)]
-
-
 def _send(
     study_instance_uid: str, destination: Destination | Hl7Destination, parcels: Sequence[Parcel], office: PostOffice
 ) -> list[tuple[Parcel, SendOutcome]]:
-    """Send the parcels whose files are as they were written, over one connection; the others are given up."""
-    ready = []
+    """Send the parcels that may still go and whose files are as they were written, over one connection.
+
+    Those with other files are given up; those that were stopped meanwhile are not in the answer.
+    """
+    ready: dict[Parcel, Path] = {}
     dropped = [(parcel, _dropped(parcel)) for parcel in parcels if parcel.lost >= LOSSES_BEFORE_REFUSAL]
     with office.reading() as session:
         owner = owner_of(session, study_instance_uid)
@@ -143,18 +140,18 @@ def _send(
             why = f"the result's file contradicts its study in {wrong}; nothing was sent, requeue the study"
             _give_up(study_instance_uid, [parcel], why, office)
         else:
-            ready.append((parcel, path))
-    if not ready:
-        return dropped
+            ready[parcel] = path
     with office.sessions.begin() as session:
-        outbox.note_offered(session, [parcel for parcel, _path in ready])
-    paths, settings = [path for _parcel, path in ready], office.settings
+        offered = outbox.offer(session, study_instance_uid, list(ready)) if ready else []
+    if not offered:
+        return dropped
+    paths, settings = [ready[parcel] for parcel in offered], office.settings
     if isinstance(destination, Hl7Destination):
         outcomes = announce(destination, paths)
     else:
         keeping = keeping_for(destination, office.keeper)
         outcomes = send(destination.peer(), paths, settings.ae_title, office.patience(), keeping)
-    return dropped + [(parcel, outcome) for (parcel, _path), outcome in zip(ready, outcomes, strict=True)]
+    return dropped + list(zip(offered, outcomes, strict=True))
 
 
 def _dropped(parcel: Parcel) -> SendOutcome:

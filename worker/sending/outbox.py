@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from worker.arrival.correction import lacks_correction
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
+from worker.rows.leases import locked_study
 from worker.rows.outcome import takes_back
 from worker.rows.replaced import rests_on_replaced
 from worker.rows.run_tables import Result, Run
@@ -167,11 +168,19 @@ def retry_delay(attempts: int, settings: Settings, *, unreachable: bool = False)
     return timedelta(seconds=min(settings.delivery_first_retry_seconds * 2**doublings, longest))
 
 
-def note_offered(session: Session, parcels: Sequence[Parcel]) -> None:
-    """Note, before a byte leaves, that the destination may have these from now on."""
-    for parcel in parcels:
-        if not parcel.offered:
-            session.execute(update(Delivery).where(*_in_hand(parcel)).values(offered=True))
+def offer(session: Session, study_instance_uid: str, parcels: Sequence[Parcel]) -> list[Parcel]:
+    """Note, before a byte leaves, that the destination may have these from now on; returns those that may still go.
+
+    What came since they were taken, such as a new version of an image, a correction or a doubt about the identity,
+    stops them as it stops what is due; whatever comes after this finds them offered and takes them back.
+    """
+    locked_study(session, study_instance_uid)
+    in_hand = or_(*(and_(*_in_hand(parcel)) for parcel in parcels))
+    may_go = _deliveries().with_only_columns(Delivery.id).order_by(None).correlate(None)
+    offered = set(_ids(session, update(Delivery).where(in_hand, Delivery.id.in_(may_go)).values(offered=True)))
+    if len(offered) < len(parcels):
+        _ids(session, update(Delivery).where(in_hand, Delivery.id.not_in(offered)).values(lease_until=None))
+    return [parcel for parcel in parcels if parcel.delivery_id in offered]
 
 
 def note_sent(session: Session, parcel: Parcel, status: int | None, comment: str | None, *, commitment: bool) -> bool:
@@ -241,8 +250,12 @@ def _in_hand(parcel: Parcel) -> Iterable[ColumnElement[bool]]:
 
 
 def _changed(session: Session, change: Update) -> bool:
-    changed = session.execute(change.returning(Delivery.id), execution_options={"synchronize_session": False})
-    return changed.one_or_none() is not None
+    return bool(_ids(session, change))
+
+
+def _ids(session: Session, change: Update) -> Sequence[int]:
+    """Make the change and return the ids of the rows that it changed."""
+    return session.scalars(change.returning(Delivery.id), execution_options={"synchronize_session": False}).all()
 
 
 def is_report(parcel: Parcel) -> bool:

@@ -16,9 +16,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from dicom_io.exposure import exposure_of, same_exposure
+from worker.arrival.completion import queue_if_due
 from worker.arrival.copies import ALONE
-from worker.rows.database import SessionFactory
-from worker.rows.study_tables import Instance
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
@@ -120,3 +121,20 @@ def test_a_study_of_processed_copies_alone_says_so_until_the_standard_one_comes(
     study = bench.triage(sibling(bones, SeriesDescription="Chest PA", **PA))
     assert (study.state, study.reason_code) == ("triaged", None)
     assert rows(bench, uid) == [("ignored", "processed_copy")] * 2 + [("analysed", None)]
+
+
+@pytest.mark.parametrize(("told", "alone"), [(LATER, True), (PA, False), ({}, False)])
+def test_a_copy_that_comes_after_the_report_is_judged_at_once_and_only_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, told: dict[str, object], alone: bool
+) -> None:
+    standard = chest_radiograph(SeriesDescription="Chest PA", **PA)
+    uid = bench.triage(standard).study_instance_uid
+    monkeypatch.setattr("worker.runs.triage.analyse", lambda *arguments: pytest.fail("looked at the picture again"))
+    bench.triage(sibling(standard, SeriesDescription="Chest AP Bone", **told))
+    judged = ("not_analysed" if alone else "ignored", "processed_copy")
+    assert rows(bench, uid) == [("analysed", None), judged]
+    _first, second = bench.runs(uid)
+    assert (second.outcome, second.images_not_analysed) == (("triaged", 1) if alone else ("unchanged", None))
+    with bench.sessions.begin() as session:
+        now = session.get_one(Study, uid).due_at = database_now(session)
+        assert queue_if_due(session, uid, bench.settings, now, actor="test") is None

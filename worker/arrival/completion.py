@@ -4,8 +4,9 @@ A study is due when its ``due_at`` has come: its association closed, or the quie
 An instance that waits for analysis has the disposition ``candidate``; the run that analysed it changes that.
 A queued run absorbs what arrives before it is claimed; what arrives while it runs keeps the study due, and makes a
 late-image run when it has ended. An image that cannot be analysed makes one, too, where others were: their report says
-how many it lacks. So does a corrected identity: the results are issued again; and a new version of an analysed image
-that may not be analysed: a run then says what is left of the answer.
+how many it lacks; and so does a processed copy, which may be all there is of its exposure. So does a corrected
+identity: the results are issued again; and a new version of an analysed image that may not be analysed: a run then says
+what is left of the answer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
 from worker.arrival.analysable import has_missed, is_analysable, is_waiting
+from worker.arrival.copies import is_copy
 from worker.arrival.correction import is_owed
 from worker.arrival.queued import QueuedRun, queue_of, queued_event, run_row
 from worker.arrival.why_not import why_not_analysed
@@ -76,7 +78,7 @@ def queue_if_due(
     study.due_at = None
     if active is not None:
         return None  # not claimed yet, so it will take the new images along
-    late = _waiting_candidates(session, study) or (_analysable(session, study) and _lacks_others(session, study))
+    late = _waiting_candidates(session, study) or (_analysable(session, study) and _says_too_little(session, study))
     if not late and not _must_decide_again(session, study):
         _say_why_not(session, study, actor, now)
         return None
@@ -177,13 +179,21 @@ def _waiting_candidates(session: Session, study: Study) -> bool:
     return session.scalar(waiting) is not None
 
 
-def _lacks_others(session: Session, study: Study) -> bool:
-    """Return whether the report in force says another number of images not analysed than there are now."""
+def _says_too_little(session: Session, study: Study) -> bool:
+    """Return whether the report in force may say another number of images not analysed than there are now."""
     run = study.current_run
     if run is None or run.outcome != StudyState.TRIAGED:
         return False
     missed = select(func.count(Instance.id)).where(has_missed(study.study_instance_uid))
-    return session.scalar(missed) != (run.images_not_analysed or 0)
+    return session.scalar(missed) != (run.images_not_analysed or 0) or _has_unjudged_copy(session, study)
+
+
+def _has_unjudged_copy(session: Session, study: Study) -> bool:
+    """Return whether a processed copy has come since the last run began: it may be all there is of its exposure."""
+    uid = study.study_instance_uid
+    last = select(func.max(Run.started_at)).where(Run.study_instance_uid == uid, ~Run.shadow).scalar_subquery()
+    unjudged = select(Instance.id).where(is_copy(uid), Instance.received_at > last)
+    return session.scalar(unjudged.limit(1)) is not None
 
 
 def _stay_retracted(study: Study) -> None:

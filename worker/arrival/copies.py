@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.reasons import ReasonCode
@@ -14,11 +14,15 @@ ALONE = (
 )
 
 
-def load_copies(session: Session, study_instance_uid: str) -> list[Instance]:
-    """Return the current versions of the study's instances that were left out as processed copies; oldest first."""
-    copies = select(Instance).where(
+def is_copy(study_instance_uid: str) -> ColumnElement[bool]:
+    """Return the condition on ``Instance`` for the current versions of this study left out as processed copies."""
+    return and_(
         Instance.study_instance_uid == study_instance_uid,
         Instance.current,
         Instance.reason_code == ReasonCode.PROCESSED_COPY,
     )
-    return list(session.scalars(copies.order_by(Instance.id)))
+
+
+def load_copies(session: Session, study_instance_uid: str) -> list[Instance]:
+    """Return the instances of the study that were left out as processed copies; oldest first."""
+    return list(session.scalars(select(Instance).where(is_copy(study_instance_uid)).order_by(Instance.id)))

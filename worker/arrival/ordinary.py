@@ -187,8 +187,13 @@ def event_details(arrival: Arrival, verdict: Verdict) -> dict[str, object]:
 
 
 def calls_for_run(verdict: Verdict) -> bool:
-    """Say whether an image changes what is to be said of its study: it is analysed, or the report lacks it."""
-    return verdict.disposition == Disposition.CANDIDATE or is_missed(verdict.disposition, verdict.reason_code)
+    """Say whether an image may change what is to be said of its study.
+
+    It is analysed, or the report lacks it, or it is a processed copy: perhaps all there is of its exposure.
+    """
+    if verdict.disposition == Disposition.CANDIDATE or verdict.reason_code == ReasonCode.PROCESSED_COPY:
+        return True
+    return is_missed(verdict.disposition, verdict.reason_code)
 
 
 def is_unanswered(study: Any) -> bool:

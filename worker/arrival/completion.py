@@ -78,8 +78,10 @@ def queue_if_due(
     study.due_at = None
     if active is not None:
         return None  # not claimed yet, so it will take the new images along
-    late = _waiting_candidates(session, study) or (_analysable(session, study) and _says_too_little(session, study))
-    if not late and not _must_decide_again(session, study):
+    waiting = _waiting_candidates(session, study)
+    fit = waiting or _analysable(session, study)
+    late = waiting or (fit and _says_too_little(session, study))
+    if not late and not is_outdated(session, study) and not (fit and is_owed(session, study)):
         _say_why_not(session, study, actor, now)
         return None
     trigger = _trigger(session, study) if late else RunTrigger.REPROCESS
@@ -144,11 +146,6 @@ def queue_run(
     study.state = StudyState.QUEUED
     study.due_at = None
     return QueuedRun(run.id, uid, run.run_number, run.queue)
-
-
-def _must_decide_again(session: Session, study: Study) -> bool:
-    """Return whether the study's answer lacks a correction, or rests on an image that was replaced."""
-    return is_outdated(session, study) or (is_owed(session, study) and _analysable(session, study))
 
 
 def _active_run(session: Session, study: Study) -> Run | None:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from dicom_io.header import text
 from dicom_io.reasons import ReasonCode
 from worker.rows.events import record
+from worker.rows.reopening import reopen
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Study
 from worker.rows.undoing import stop_runs
@@ -86,6 +87,7 @@ def hold(session: Session, study: Study, cause: str, now: datetime, *, actor: st
         details={"reason_code": ReasonCode.IDENTITY_CONFLICT, "sop_instance_uid": sop_instance_uid},
         at=now,
     )
+    reopen(session, study, "the doubt about the patient", now, actor=actor, run_id=None)
     study.state = StudyState.HELD
     study.reason_code = ReasonCode.IDENTITY_CONFLICT
     study.reason = reason

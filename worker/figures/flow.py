@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from worker.figures.time_buckets import bucket_start, hour_of
 from worker.rows.delivery_tables import Delivery, DestinationOutage, Notification
@@ -15,6 +15,7 @@ from worker.rows.leases import BACKFILL_QUEUE
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import DeliveryState, InboundState, RunState, StudyState
 from worker.rows.study_tables import Instance, ReceivedNote, Study
+from worker.sending.outbox import may_go
 
 QUEUES = ("stat", "routine", "shadow")
 WITHOUT_ANSWER = (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED)
@@ -220,6 +221,20 @@ def _destination(session: Session, now: datetime, name: str) -> DestinationFigur
         counts.get(DeliveryState.COMMITTED, 0),
         session.scalar(select(func.count()).where(warned)) or 0,
     )
+
+
+def keeping_back(session: Session) -> int:
+    """Return how many failed studies have earlier results that may not leave before another run has decided."""
+    waiting = aliased(Delivery)
+    query = (
+        select(func.count(Run.study_instance_uid.distinct()))
+        .join(Result, Result.run_id == Run.id)
+        .join(waiting, waiting.result_id == Result.id)
+        .join(Study, Study.study_instance_uid == Run.study_instance_uid)
+        .where(waiting.state == DeliveryState.PENDING, Study.state == StudyState.FAILED)
+        .where(~may_go().where(Delivery.id == waiting.id).correlate(waiting).exists())
+    )
+    return session.scalar(query) or 0
 
 
 def unread_notes(session: Session, since: datetime) -> Sequence[str]:

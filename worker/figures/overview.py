@@ -21,6 +21,7 @@ from worker.figures.flow import (
     failed_studies,
     failure_figures,
     hour_figures,
+    keeping_back,
     queue_figures,
     unread_notes,
 )
@@ -75,6 +76,8 @@ class Overview:
     """Under way, or ended within the last week."""
     without_room: int = 0
     """Studies whose results the full disk has no room for."""
+    keeping_back: int = 0
+    """Failed studies whose earlier results may not leave before another run has decided."""
 
     @property
     def attention(self) -> list[Attention]:
@@ -150,6 +153,11 @@ class Overview:
                 yield Attention("deliveries", f"{counted} waiting for {item.name}, the first for {waiting}{why}")
             if stopped := item.refused + item.failed:
                 yield Attention("deliveries", f"{_counted(stopped, 'result', 'results')} not accepted by {item.name}")
+        if self.keeping_back:
+            one, many = "failed study keeps its", "failed studies keep their"
+            counted = _counted(self.keeping_back, one, many)
+            why = "an image or the patient is another since; try the analysis again"
+            yield Attention("deliveries", f"{counted} earlier results back: {why}")
 
     def _sources(self) -> Iterator[Attention]:
         for source in self.sources:
@@ -197,4 +205,5 @@ def read_overview(session: Session, settings: Settings, now: datetime) -> Overvi
         unread_notes(session, now - UNREAD_NOTES_WINDOW),
         backfill_figures(session, now),
         waiting_for_room(session),
+        keeping_back(session),
     )

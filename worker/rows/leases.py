@@ -29,6 +29,7 @@ from worker.foundation.errors import LeaseLost
 from worker.rows.active_bundle import active_bundle
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
+from worker.rows.reopening import reopen_failed
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState, StudyState
 from worker.rows.study_tables import Study
@@ -173,6 +174,7 @@ def give_up(session: Session, study: Study, run: Run, now: datetime) -> None:
     if run.shadow:
         return
     study.reason_code, study.reason = ReasonCode.POISON, reason
+    reopen_failed(session, study, run, now)
     record(
         session,
         "failed",

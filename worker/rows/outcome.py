@@ -22,6 +22,7 @@ from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import BACKFILL_QUEUE, Claim, locked_study
 from worker.rows.priority import is_news_to_reader, offered_priority, priority_of, rank
+from worker.rows.reopening import reopen, reopen_failed
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import DeliveryState, Priority, RunState, StudyState
 from worker.rows.study_tables import Study
@@ -173,6 +174,7 @@ def fail_run(
     run.finished_at = None if again else now
     if not again:
         study.reason_code, study.reason = reason_code, reason
+        reopen_failed(session, study, run, now)
     end_attempt(
         session,
         claim,
@@ -303,7 +305,9 @@ def _tell_study(session: Session, study: Study, run: Run, verdict: RunVerdict, n
         return
     offered = offered_priority(session, study, verdict.priority, verdict.levels)
     if run.queue != BACKFILL_QUEUE and not verdict.historical and is_news_to_reader(session, study, offered):
-        _reopen(session, study, run, offered, now)
+        known, news = study.priority, max(priority_of(study), offered, key=rank)
+        actor = run.worker_name or "worker"
+        reopen(session, study, str(news), now, actor=actor, run_id=run.id, **{"from": known, "to": news})
     held_rank, new_rank = rank(priority_of(study)), rank(offered)
     if offered is None or new_rank < held_rank or (study.priority_set_by is not None and new_rank == held_rank):
         return  # only ever raised
@@ -313,24 +317,3 @@ def _tell_study(session: Session, study: Study, run: Run, verdict: RunVerdict, n
     study.priority, study.priority_set_by, study.priority_decided_run_id = offered, None, None
     if offered != Priority.ROUTINE and not verdict.historical and study.flagged_at is None:
         study.flagged_at = now
-
-
-def _reopen(session: Session, study: Study, run: Run, offered: Priority | None, now: datetime) -> None:
-    """Take back the read mark of a study that is more urgent now than its reader could know; the event keeps it."""
-    priority = max(priority_of(study), offered, key=rank)
-    record(
-        session,
-        "reopened",
-        actor=run.worker_name or "worker",
-        study_instance_uid=study.study_instance_uid,
-        run_id=run.id,
-        reason=f"{priority} is news to {study.read_by}, who marked it read",
-        details={
-            "read_by": study.read_by,
-            "read_at": study.read_at.isoformat() if study.read_at else None,
-            "from": study.priority,
-            "to": priority,
-        },
-        at=now,
-    )
-    study.read_at = study.read_by = None

@@ -94,6 +94,11 @@ def _deliveries() -> Select[Delivery, Result, Run]:
     )
 
 
+def may_go() -> Select[int]:
+    """Return the query for the ids of deliveries that nothing about their studies keeps back."""
+    return _deliveries().with_only_columns(Delivery.id).order_by(None)
+
+
 def due_destinations(session: Session, study_instance_uid: str) -> set[str]:
     """Return the names of the destinations that something of the study is due for."""
     due = due_deliveries(database_now(session)).where(Run.study_instance_uid == study_instance_uid)
@@ -176,8 +181,8 @@ def offer(session: Session, study_instance_uid: str, parcels: Sequence[Parcel]) 
     """
     locked_study(session, study_instance_uid)
     in_hand = or_(*(and_(*_in_hand(parcel)) for parcel in parcels))
-    may_go = _deliveries().with_only_columns(Delivery.id).order_by(None).correlate(None)
-    offered = set(_ids(session, update(Delivery).where(in_hand, Delivery.id.in_(may_go)).values(offered=True)))
+    goes = Delivery.id.in_(may_go().correlate(None))
+    offered = set(_ids(session, update(Delivery).where(in_hand, goes).values(offered=True)))
     if len(offered) < len(parcels):
         _ids(session, update(Delivery).where(in_hand, Delivery.id.not_in(offered)).values(lease_until=None))
     return [parcel for parcel in parcels if parcel.delivery_id in offered]

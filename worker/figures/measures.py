@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from worker.figures.backfills import BackfillFigures
+from worker.figures.clocks import WrongClock
 from worker.figures.flow import DestinationFigures, QueueFigures
 from worker.figures.latency import StageFigures
 from worker.figures.overview import Overview
@@ -31,6 +32,8 @@ MEANINGS: Mapping[str, str] = {
     "cxr_deliveries_last_day": "results that the destination took in the last 24 hours",
     "cxr_source_silent_seconds": "time since the last image of a device",
     "cxr_source_missed_studies": "studies to be expected of it in that time, by the weeks before",
+    "cxr_source_clock_behind_days": "how far back a device dates its studies, where its clock seems wrong and none of "
+    "them is flagged; absent = all seem right",
     "cxr_processes": "processes that give signs of life (alive) and those that stopped (silent)",
     "cxr_backfill_studies": "studies of a backfill by state: waiting, running, done, failed, missing (images gone), "
     "skipped; of backfills under way or ended within a week",
@@ -63,6 +66,7 @@ def measures(overview: Overview) -> Iterator[Measure]:
         ),
         *(measure for item in overview.destinations for measure in _of_destination(item)),
         *(measure for item in overview.sources for measure in _of_source(item)),
+        *(_of_clock(item) for item in overview.wrong_clocks),
         *(measure for item in overview.backfills for measure in _of_backfill(item)),
         *_of_machines(overview),
     ]
@@ -106,6 +110,11 @@ def _of_source(item: SourceFigures) -> Iterator[Measure]:
     labels = {"source": item.calling_ae_title, "station": item.station_name}
     yield Measure("cxr_source_silent_seconds", item.silent_seconds, labels)
     yield Measure("cxr_source_missed_studies", item.expected_since, labels)
+
+
+def _of_clock(item: WrongClock) -> Measure:
+    labels = {"source": item.calling_ae_title, "station": item.station_name}
+    return Measure("cxr_source_clock_behind_days", item.days_behind, labels)
 
 
 def _of_backfill(item: BackfillFigures) -> Iterator[Measure]:

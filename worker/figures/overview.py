@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from worker.figures.backfills import BackfillFigures, backfill_figures
 from worker.figures.certificates import EndingCertificate, ending_certificates
+from worker.figures.clocks import WrongClock, wrong_clocks
 from worker.figures.flow import (
     DestinationFigures,
     FailedStudy,
@@ -78,12 +79,15 @@ class Overview:
     """Studies whose results the full disk has no room for."""
     keeping_back: int = 0
     """Failed studies whose earlier results may not leave before another run has decided."""
+    wrong_clocks: Sequence[WrongClock] = ()
+    """Devices none of whose studies is flagged, because their dates lie too far back."""
 
     @property
     def attention(self) -> list[Attention]:
         """What needs a person, the most pressing first."""
         return [
             *self._processes(),
+            *self._clocks(),
             *self._disk(),
             *self._queues(),
             *self._failures(),
@@ -159,13 +163,18 @@ class Overview:
             why = "an image or the patient is another since; try the analysis again"
             yield Attention("deliveries", f"{counted} earlier results back: {why}")
 
+    def _clocks(self) -> Iterator[Attention]:
+        for clock in self.wrong_clocks:
+            studies = f"the last {clock.studies} studies of {_device(clock)}"
+            dated = f"are dated {clock.days_behind} days before they came, so none of them is flagged or announced"
+            yield Attention("sources", f"{studies} {dated}: is its clock right?")
+
     def _sources(self) -> Iterator[Attention]:
         for source in self.sources:
             if source.silent:
-                name = " / ".join(part for part in (source.calling_ae_title, source.station_name) if part)
                 silent = duration_text(source.silent_seconds)
                 usual = f"{source.expected_since:.0f} studies were to be expected"
-                yield Attention("sources", f"{name} has sent nothing for {silent}; {usual}")
+                yield Attention("sources", f"{_device(source)} has sent nothing for {silent}; {usual}")
 
     def _certificates(self) -> Iterator[Attention]:
         for item in self.certificates:
@@ -177,6 +186,10 @@ class Overview:
             why = f"; {gap.reason}" if gap.reason else ""
             words = f"nothing could be received from {gap.begins_at:%Y-%m-%d %H:%M} to {gap.ends_at:%H:%M} UTC"
             yield Attention("sources", f"{words}, images may be missing (`python -m worker reconcile`){why}")
+
+
+def _device(item: SourceFigures | WrongClock) -> str:
+    return " / ".join(part for part in (item.calling_ae_title, item.station_name) if part)
 
 
 def _counted(number: int, one: str, many: str) -> str:
@@ -206,4 +219,5 @@ def read_overview(session: Session, settings: Settings, now: datetime) -> Overvi
         backfill_figures(session, now),
         waiting_for_room(session),
         keeping_back(session),
+        wrong_clocks(session, now, settings.historical_after_days),
     )

@@ -62,7 +62,8 @@ def _jpeg(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
         require_consistent(stream, values)
         require_used_up(stream, frame, values, decode)
     values = without_overshoot(values, layout) if stream.lossy else values
-    return _rgb(values, stream, layout), "JPEG Lossless" if stream.lossless else "JPEG"
+    coding = "JPEG Lossless" if stream.lossless else "JPEG"
+    return _rgb(with_sign_of_stream(values, stream.precision, layout), stream, layout), coding
 
 
 def _jpeg_grey(frame: bytes) -> NDArray[np.generic]:

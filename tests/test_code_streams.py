@@ -141,18 +141,37 @@ def test_a_stream_under_the_wrong_label_is_decoded_as_what_it_is(label, actual, 
     assert frame.coding == coding
 
 
-@pytest.mark.parametrize("syntax", ["80", "90", "201"])
+@pytest.mark.parametrize("syntax", ["57", "70", "80", "90", "201"])
 def test_the_sign_of_a_stream_with_fewer_bits_than_the_header_says_is_kept(syntax):
     signed = NOISY.astype(np.int32) - 2048  # 12 bits, two's complement
     codes = (signed & 0xFFF).astype(np.uint16)
     described = {"rows": 61, "columns": 47, "samples_per_pixel": 1, "bits_stored": 12}
     encode = {
+        "57": lambda: imagecodecs.jpeg8_encode(codes, lossless=True, predictor=4, bitspersample=12),
+        "70": lambda: imagecodecs.ljpeg_encode(codes, bitspersample=12),
         "80": lambda: bytes(jpeg_ls.encode_pixel_data(codes.tobytes(), **described)),
         "90": lambda: imagecodecs.jpeg2k_encode(codes, level=0, reversible=True, codecformat="j2k", bitspersample=12),
         "201": lambda: imagecodecs.htj2k_encode(signed.astype(np.int16)),
     }[syntax]
     values = decode_stored_values(compressed(syntax, encode(), BitsStored=16, HighBit=15, PixelRepresentation=1))
     np.testing.assert_array_equal(values.view(np.int16), signed)
+
+
+@pytest.mark.parametrize("bits_stored", [12, 14, 16])
+def test_a_lossless_jpeg_with_a_sign_and_fewer_bits_is_what_dcmtk_reads(bits_stored: int, tmp_path: Path) -> None:
+    if (program := shutil.which("dcmdjpeg")) is None:
+        pytest.skip("dcmdjpeg is not installed")
+    codes = (NOISY.astype(np.int32) - 2048 & 0xFFF).astype(np.uint16)
+    frame = imagecodecs.ljpeg_encode(codes, bitspersample=12)
+    image = compressed("70", frame, BitsStored=bits_stored, HighBit=bits_stored - 1, PixelRepresentation=1)
+    ours = decode_stored_values(image).astype(np.int32)
+    ours = (ours ^ 1 << bits_stored - 1) - (1 << bits_stored - 1)
+    source = write_dicom(image, tmp_path / "compressed.dcm")
+    subprocess.run([program, str(source), str(tmp_path / "plain.dcm")], check=True)
+    plain = pydicom.dcmread(tmp_path / "plain.dcm")
+    stored = np.frombuffer(plain.PixelData, np.uint16)[: NOISY.size].reshape(NOISY.shape).astype(np.int32)
+    sign = 1 << plain.BitsStored - 1
+    np.testing.assert_array_equal(ours, (stored ^ sign) - sign)
 
 
 def test_a_stream_deeper_than_the_header_allocates_is_refused():

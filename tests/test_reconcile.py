@@ -14,7 +14,7 @@ import pytest
 from factories import chest_radiograph, write_dicom
 from orthanc import CLOSED, Orthanc, StartHospital, need, real_radiograph
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 from services import free_port, wait_for_port
 from sites import LISTEN, Site, wait_until
 from sqlalchemy import func, select, update
@@ -161,6 +161,36 @@ def test_a_forgotten_patient_is_not_fetched_again(
         status, done = commanded(monkeypatch, asking(site, port, "ARCHIVE"), "--since", YESTERDAY)
     assert (status, done["fetched"], done["complete"]) == (0, 1, True), done
     assert film.StudyInstanceUID not in {event.study_instance_uid for event in events(site, "fetched")}
+
+
+def test_an_image_that_is_here_under_another_study_is_named_and_not_fetched(
+    lone_listener: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = lone_listener
+    here, moved = recent_radiograph(), recent_radiograph()
+    with dcmqrscp(tmp_path, site.settings.listen_port) as port:
+        archive, worker = Peer("ARCHIVE", "127.0.0.1", port), Peer("CXRAI", "127.0.0.1", site.settings.listen_port)
+        files = [write_dicom(each, tmp_path / f"{place}.dcm") for place, each in enumerate((here, moved))]
+        assert all(item.accepted for item in send(worker, files, "ARCHIVE"))
+        came_in = moved.StudyInstanceUID
+        moved.StudyInstanceUID, moved.PatientID = generate_uid(), "ANOTHER"
+        write_dicom(moved, files[1])
+        assert all(item.accepted for item in send(archive, files, "MODALITY"))
+        status, found = commanded(monkeypatch, asking(site, port, "ARCHIVE"), "--since", YESTERDAY)
+        assert (status, found["missing"], found["complete"]) == (0, [], True), found
+        (elsewhere,) = found["elsewhere"]
+        assert elsewhere == {
+            "study_instance_uid": moved.StudyInstanceUID,
+            "sop_instance_uid": moved.SOPInstanceUID,
+            "here_under": came_in,
+        }
+        assert f"1 object is here under another study than in {found['archive']}" in found["summary"]
+        table = CliRunner().invoke(app, ["reconcile", "--since", YESTERDAY])
+    assert "Here under another study" in table.stdout
+    assert came_in[-10:] in table.stdout  # the rest is folded
+    assert events(site, "reconciled")[0].details["elsewhere"] == [list(elsewhere.values())]
+    with site.session() as session:
+        assert {study.state for study in session.scalars(select(Study))} != {StudyState.HELD}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from zoneinfo import ZoneInfo
@@ -65,6 +65,20 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """One object that the archive has in another study than we do: moved, or filed there under a UID of its own.
+
+    It is not fetched: it would put the patient of both studies in doubt, and hold them.
+    """
+
+    study_instance_uid: str
+    """In the archive."""
+    sop_instance_uid: str
+    here_under: str
+    """Study Instance UID."""
+
+
 @dataclass
 class Reconciliation:
     """What was found and done."""
@@ -77,6 +91,8 @@ class Reconciliation:
     objects: int = 0
     missing: list[Wanted] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    elsewhere: list[Elsewhere] = field(default_factory=list)
+    """What is here under another study; it does not count as missing."""
     problem: str = ""
     """Why the archive could not be asked to the end; empty when it was."""
     fetched: int = 0
@@ -96,7 +112,12 @@ class Reconciliation:
         )
         if self.problem:
             return f"{looked} until {self.problem}"
-        return f"{looked}, {self.fetched} of them were fetched" if self.missing else looked
+        if self.missing:
+            looked = f"{looked}, {self.fetched} of them were fetched"
+        if not self.elsewhere:
+            return looked
+        are = "object is" if len(self.elsewhere) == 1 else "objects are"
+        return f"{looked}; {len(self.elsewhere)} {are} here under another study than in {self.archive}"
 
 
 @dataclass(frozen=True)
@@ -159,6 +180,7 @@ class Reconciler:
                 held = list(self._objects(query, study_instance_uid))
             found.studies, found.objects = int(bool(held)), len(held)
             found.missing = self._not_here(held, deleted_too=True)
+            found.elsewhere = self._elsewhere(held)
             if found.missing:
                 self._fetch(found)
             found.problem = self._still_deleted(study_instance_uid)
@@ -180,6 +202,7 @@ class Reconciler:
                 held = list(self._objects(query, study_instance_uid))
                 found.objects += len(held)
                 found.missing += self._not_here(held)
+                found.elsewhere += self._elsewhere(held)
 
     def _wanted(self, studies: list[str]) -> list[str]:
         """Return the studies without those of forgotten patients."""
@@ -224,6 +247,21 @@ class Reconciler:
             known |= set(session.scalars(received))
             known |= set(session.scalars(select(Result.sop_instance_uid).where(Result.sop_instance_uid.in_(uids))))
         return [item for item in held if item.sop_instance_uid not in known]
+
+    def _elsewhere(self, held: list[Wanted]) -> list[Elsewhere]:
+        """Return what we know in another study only than the archive does."""
+        query = select(Instance.sop_instance_uid, Instance.study_instance_uid).where(
+            Instance.current, Instance.sop_instance_uid.in_([item.sop_instance_uid for item in held])
+        )
+        studies: dict[str, set[str]] = {}
+        with self.sessions() as session:
+            for uid, study in session.execute(query):
+                studies.setdefault(uid, set()).add(study)
+        return [
+            Elsewhere(item.study_instance_uid, item.sop_instance_uid, min(here))
+            for item in held
+            if (here := studies.get(item.sop_instance_uid)) and item.study_instance_uid not in here
+        ]
 
     def _fetch(self, found: Reconciliation) -> None:
         """Fetch everything, then look what is here: only rows of ours count, not what the archive says."""
@@ -286,6 +324,7 @@ def _details(found: Reconciliation) -> dict[str, object]:
         "missing": len(found.missing),
         "fetched": found.fetched,
         "complete": found.complete,
+        "elsewhere": [list(astuple(item)) for item in found.elsewhere[:100]],
         "failures": [[item.study_instance_uid, item.sop_instance_uid, item.reason] for item in found.failures[:100]],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn
 from zoneinfo import ZoneInfo
@@ -80,19 +81,26 @@ def _tell(found: Reconciliation, *, dry_run: bool, json_output: bool) -> NoRetur
     still = [(item.study_instance_uid, item.sop_instance_uid, item.reason) for item in found.failures]
     if dry_run:
         still = [(item.study_instance_uid, item.sop_instance_uid, "missing") for item in found.missing]
+    elsewhere = [(item.study_instance_uid, item.sop_instance_uid, item.here_under) for item in found.elsewhere]
     if json_output:
-        print_json({**as_json(found), "complete": found.complete})
+        print_json({**as_json(found), "complete": found.complete, "summary": found.summary})
     else:
         console = Console()
         console.print(escape(found.summary), highlight=False, soft_wrap=True)
-        if still:
-            table = Table(title="Not here", header_style="bold")
-            for title in ("Study", "Object", "Why"):
-                table.add_column(title, overflow="fold")
-            for line in still:
-                table.add_row(*(escape(cell) for cell in line))
-            console.print(table)
+        _print_table(console, "Not here", ("Study", "Object", "Why"), still)
+        _print_table(console, "Here under another study", ("Study in the archive", "Object", "Study here"), elsewhere)
     raise typer.Exit(0 if found.complete else 1)
+
+
+def _print_table(console: Console, title: str, columns: Sequence[str], lines: Sequence[tuple[str, ...]]) -> None:
+    if not lines:
+        return
+    table = Table(title=title, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        table.add_row(*(escape(cell) for cell in line))
+    console.print(table)
 
 
 def register(app: typer.Typer) -> None:

@@ -62,7 +62,7 @@ def _jpeg(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
         require_consistent(stream, values)
         require_used_up(stream, frame, values, decode)
     values = without_overshoot(values, layout) if stream.lossy else values
-    values = with_sign_of_stream(values, stream.precision, layout) if values.ndim == 2 else values
+    values = values.astype(f"u{layout.bits_allocated // 8}", copy=False)  # 8 bits under a header that says 12
     return _rgb(values, stream, layout), "JPEG Lossless" if stream.lossless else "JPEG"
 
 

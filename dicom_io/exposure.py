@@ -55,7 +55,10 @@ def same_exposure(one: Exposure, other: Exposure) -> bool | None:
 
 def _moment(value: str) -> datetime | None:
     """Return a DT, or DA and TM joined (PS3.5 6.2), to the second; None when it is no whole moment."""
+    digits = value.replace(".", "").replace(":", "")[: len("YYYYMMDDHHMMSS")]
+    if len(digits) < len("YYYYMMDDHHMMSS"):  # strptime would take "1015" for a minute and five seconds past ten
+        return None
     try:
-        return datetime.strptime(value.replace(".", "").replace(":", "")[:14], "%Y%m%d%H%M%S")
+        return datetime.strptime(digits, "%Y%m%d%H%M%S")
     except ValueError:
         return None

@@ -9,6 +9,7 @@ from io import BytesIO
 
 from pydicom import Dataset, dcmread
 
+from dicom_io.elements import items
 from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.orders import referenced_requests
 from dicom_io.reporting import InvalidReportError
@@ -74,9 +75,9 @@ def _order(item: Dataset) -> tuple[str, ...]:
 
 def _text(dataset: Dataset, keyword: str) -> str:
     """Return a value as decoded text; that of a sequence is the text of its items."""
-    value = dataset.get(keyword)
-    if value is None:
-        return ""
     if keyword.endswith("Sequence"):
-        return "\n".join("; ".join(f"{part.keyword}={part.value}" for part in item.iterall()) for item in value)
-    return str(value)
+        return "\n".join(
+            "; ".join(f"{part.keyword}={part.value}" for part in item.iterall()) for item in items(dataset, keyword)
+        )
+    value = dataset.get(keyword)
+    return "" if value is None else str(value)

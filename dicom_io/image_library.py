@@ -9,6 +9,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_io.content_items import HAS_ACQ_CONTEXT, SOURCE, code, container, image, number, text
+from dicom_io.elements import numbers
+from dicom_io.header import text as written
 
 _PIXELS = Code("{pixels}", "UCUM", "Pixels")
 _MODALITIES = {
@@ -51,18 +53,18 @@ def _entry(source: Dataset) -> Dataset:
 
 
 def _orientation(source: Dataset) -> list[Dataset]:
-    values = tuple(source.get("PatientOrientation") or ())
+    values = written(source, "PatientOrientation").split("\\")
     if len(values) != 2 or not all(values):
         return []
     names = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
-    return [text(name, str(value), HAS_ACQ_CONTEXT) for name, value in zip(names, values, strict=True)]
+    return [text(name, value, HAS_ACQ_CONTEXT) for name, value in zip(names, values, strict=True)]
 
 
 def _spacing(source: Dataset) -> list[Dataset]:
-    values = tuple(source.get("ImagerPixelSpacing") or ())
-    if len(values) != 2 or not all(float(value) > 0 for value in values):
+    values = numbers(source, "ImagerPixelSpacing")
+    if len(values) != 2 or min(values) <= 0:
         return []
     return [  # the attribute gives the spacing of rows first (PS3.3 10.7.1.3)
-        number(codes.DCM.HorizontalPixelSpacing, float(values[1]), codes.UCUM.Millimeter, HAS_ACQ_CONTEXT),
-        number(codes.DCM.VerticalPixelSpacing, float(values[0]), codes.UCUM.Millimeter, HAS_ACQ_CONTEXT),
+        number(codes.DCM.HorizontalPixelSpacing, values[1], codes.UCUM.Millimeter, HAS_ACQ_CONTEXT),
+        number(codes.DCM.VerticalPixelSpacing, values[0], codes.UCUM.Millimeter, HAS_ACQ_CONTEXT),
     ]

@@ -7,6 +7,8 @@ from copy import deepcopy
 
 from pydicom import Dataset
 
+from dicom_io.elements import items
+
 _NAMING = (
     "AccessionNumber",
     "RequestedProcedureID",
@@ -40,7 +42,7 @@ _TYPE_2 = (
 
 def copy_request_attributes(source: Dataset, target: Dataset) -> None:
     """Copy the Request Attributes Sequence (PS3.3 table 10-9) of the image, if it has one, into a series of ours."""
-    if source.get("RequestAttributesSequence"):
+    if items(source, "RequestAttributesSequence"):
         target.add(deepcopy(source["RequestAttributesSequence"]))
 
 
@@ -52,11 +54,9 @@ def referenced_requests(sources: Sequence[Dataset]) -> list[Dataset]:
     """
     found: dict[tuple[str, ...], Dataset] = {}
     for source in sources:
-        if not source.get("RequestAttributesSequence"):
-            continue
-        items: Sequence[Dataset] = deepcopy(source["RequestAttributesSequence"].value)
-        for item in items:
-            request = _request(item, source, alone=len(items) == 1)
+        orders = deepcopy(items(source, "RequestAttributesSequence"))
+        for order in orders:
+            request = _request(order, source, alone=len(orders) == 1)
             found.setdefault(tuple(str(request.get(keyword, "")) for keyword in _NAMING), request)
     return list(found.values())
 

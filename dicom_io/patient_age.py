@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import date
 
 from pydicom.dataset import Dataset
 
@@ -39,10 +39,10 @@ def study_age_days(header: Dataset, today: date) -> int | None:
 def dicom_date(value: str) -> date | None:
     """Return a DA value (PS3.5 6.2; the old form with dots, too) as a date, None when it is empty or no date."""
     digits = value.replace(".", "")[:8]
+    if len(digits) != len("YYYYMMDD") or not (digits.isascii() and digits.isdigit()):
+        return None  # strptime would take "202611" for 1 January
     try:
-        if len(digits) == len("YYYYMMDD") and digits.isascii() and digits.isdigit():  # strptime takes ten times as long
-            return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-        return datetime.strptime(digits, "%Y%m%d").date()
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
 

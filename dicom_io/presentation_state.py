@@ -18,6 +18,7 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 from dicom_io.character_set import settle_character_set
 from dicom_io.codes import display_name
 from dicom_io.displayed_grey_scale import add_grey_scale, states_grey_scale
+from dicom_io.elements import numbers
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.orders import copy_request_attributes
 from dicom_io.origin import add_origin, result_uid
@@ -194,10 +195,14 @@ def _add_displayed_area(state: Dataset, source: Dataset) -> None:
     area.DisplayedAreaTopLeftHandCorner = [1, 1]
     area.DisplayedAreaBottomRightHandCorner = [source.Columns, source.Rows]
     area.PresentationSizeMode = "SCALE TO FIT"
-    area.PresentationPixelAspectRatio = list(source.get("PixelAspectRatio") or (1, 1))
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = [float(value) for value in source.get(keyword) or ()]
-        if len(spacing) == 2 and min(spacing) > 0:
-            area.PresentationPixelAspectRatio = [round(1000 * spacing[0]), round(1000 * spacing[1])]
-            break
+    area.PresentationPixelAspectRatio = _aspect_ratio(source)
     state.DisplayedAreaSelectionSequence = [area]
+
+
+def _aspect_ratio(source: Dataset) -> list[int]:
+    """Return height and width of a pixel as whole numbers; 1 and 1 where nothing that can be read says otherwise."""
+    for keyword, scale in (("PixelSpacing", 1000), ("ImagerPixelSpacing", 1000), ("PixelAspectRatio", 1)):
+        ratio = [round(scale * value) for value in numbers(source, keyword)]
+        if len(ratio) == 2 and min(ratio) > 0:
+            return ratio
+    return [1, 1]

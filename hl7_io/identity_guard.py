@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pydicom import Dataset
 
+from dicom_io.elements import items
 from dicom_io.header import text
 from hl7_io.reading import Message, Segment, part, read_message
 from hl7_io.segments import InvalidMessageError
@@ -61,7 +62,7 @@ def _issuers(study: Dataset) -> set[str]:
 
 def _accession_numbers(headers: Sequence[Dataset]) -> set[str]:
     """Return the accession numbers of the images and of their orders; with an empty one where an order has none."""
-    orders = [order for header in headers for order in header.get("RequestAttributesSequence") or ()]
+    orders = [order for header in headers for order in items(header, "RequestAttributesSequence")]
     return {plain(text(item, "AccessionNumber")) for item in (*headers, *orders)}
 
 

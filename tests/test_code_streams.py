@@ -30,6 +30,7 @@ from samples import shared
 from dicom_io.decoding import decode_frame, decode_stored_values
 from dicom_io.encapsulation import single_frame
 from dicom_io.jpeg_stream import GO_ON, LS_GO_ON, scan_end
+from dicom_io.pixels import read_radiograph
 from dicom_io.reasons import ReasonCode, UndecodableError
 
 PIXELS = drawn_chest(61, 47)
@@ -172,6 +173,15 @@ def test_a_lossless_jpeg_with_a_sign_and_fewer_bits_is_what_dcmtk_reads(bits_sto
     stored = np.frombuffer(plain.PixelData, np.uint16)[: NOISY.size].reshape(NOISY.shape).astype(np.int32)
     sign = 1 << plain.BitsStored - 1
     np.testing.assert_array_equal(ours, (stored ^ sign) - sign)
+
+
+@pytest.mark.parametrize("syntax", ["50", "70"])
+def test_a_jpeg_of_eight_bits_under_a_header_of_twelve_has_the_values_it_holds(syntax):
+    stream = STREAMS["50"] if syntax == "50" else imagecodecs.ljpeg_encode(BYTES, bitspersample=8)
+    plain = decode_stored_values(compressed(syntax, stream, **EIGHT_BITS))
+    dataset = compressed(syntax, stream, BitsAllocated=16, BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(decode_stored_values(dataset), plain)
+    np.testing.assert_array_equal(read_radiograph(dataset).pixels, np.rint(plain / 4095 * 255))
 
 
 def test_a_stream_deeper_than_the_header_allocates_is_refused():

@@ -55,6 +55,7 @@ DATETIME = {"AcquisitionDateTime": PA["AcquisitionDate"] + "101503.5+0100"}
         (LATER, DATETIME, False),
         (PA, {"AcquisitionDate": "", "AcquisitionTime": "101500"}, None),
         (PA, {"AcquisitionDate": "x", "AcquisitionTime": "y"}, None),
+        (PA | {"AcquisitionTime": "1015"}, PA | {"AcquisitionTime": "1015"}, None),  # two may share a minute
         ({"SourceImageSequence": derived_from(SOURCE)}, {"SourceImageSequence": derived_from(SOURCE)}, True),
         ({"SOPInstanceUID": SOURCE.SOPInstanceUID} | PA, {"SourceImageSequence": derived_from(SOURCE)} | LATER, True),
     ],

@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmread
 from reports import report_on, source_radiograph
 from validators import dciodvfy_errors
 
+from dicom_io.identity_guard import require_identity
 from dicom_io.orders import referenced_requests
 from dicom_io.reporting import ReportedFinding
 from dicom_io.result_file import write_result
@@ -30,6 +31,14 @@ def coded(meaning: str) -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "XR01", "99LOCAL", meaning
     return code
+
+
+def test_an_order_that_is_no_sequence_is_no_order() -> None:
+    source = source_radiograph()
+    source.add_new("RequestAttributesSequence", "LO", "none")
+    document = build_structured_report([source], report_on(source))
+    require_identity(write_result(document), source)
+    assert "ReferencedRequestSequence" not in document
 
 
 def test_orders_of_all_images_are_named_once_each(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from factories import chest_radiograph, computed_radiograph, write_dicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from reports import QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, need
 
@@ -135,6 +138,15 @@ def test_the_whole_image_is_shown_and_pixels_that_are_not_square_stay_so() -> No
     assert list(area.DisplayedAreaBottomRightHandCorner) == [80, 96]  # columns, rows
     vertical, horizontal = area.PresentationPixelAspectRatio
     assert vertical / horizontal == 2
+
+
+@pytest.mark.parametrize("keyword", ["PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"])
+@pytest.mark.parametrize("written", [b"0,2\\0,1 ", b"2 ", b"0\\0 ", b"wide"])
+def test_spacing_and_aspect_that_cannot_be_read_leave_pixels_square(keyword: str, written: bytes) -> None:
+    source, tag = source_radiograph(ImagerPixelSpacing=None), Tag(keyword)
+    source[tag] = RawDataElement(tag, dictionary_VR(tag), len(written), written, 0, False, True)
+    (area,) = state_of(source).DisplayedAreaSelectionSequence
+    assert list(area.PresentationPixelAspectRatio) == [1, 1]
 
 
 def test_what_the_image_hides_behind_a_shutter_stays_hidden(tmp_path: Path) -> None:

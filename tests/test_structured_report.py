@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from reports import CREATED_AT, QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
@@ -89,6 +91,22 @@ def test_dicom3tools_and_dcmtk_find_no_error_whatever_the_source(name: str, tmp_
     assert dciodvfy_errors(path) == []
     assert dcentvfy_errors(source_path, path) == []
     assert "AI summary" in dsrdump(path)
+
+
+@pytest.mark.parametrize("written", [b"0,143\\0,143 ", b"0.143 ", b"0\\0 ", b"unknown ", b"0.1\\0.1\\0.1 "])
+def test_a_spacing_that_is_none_costs_the_report_nothing_but_the_spacing(written: bytes) -> None:
+    source = source_radiograph()
+    tag = Tag("ImagerPixelSpacing")
+    source[tag] = RawDataElement(tag, "DS", len(written), written, 0, False, True)
+    document = build_structured_report([source], report_on(source))
+    without = source_radiograph(ImagerPixelSpacing=None)
+    assert write_result(document) == write_result(build_structured_report([without], report_on(without)))
+
+
+def test_an_orientation_of_one_value_names_no_row_and_no_column() -> None:
+    source, without = source_radiograph(PatientOrientation="LF"), source_radiograph(PatientOrientation=None)
+    documents = [write_result(build_structured_report([each], report_on(each))) for each in (source, without)]
+    assert documents[0] == documents[1]
 
 
 @pytest.mark.parametrize("findings", [None, QUIET], ids=["positive", "negative"])

@@ -43,34 +43,35 @@ def banner_height_px(lines: Sequence[Line], type_px: int) -> int:
     return sum(round(_LEADING * size_px) for _text, size_px, _colour in lines) + type_px // 4
 
 
-def write_banner(picture: Image.Image, lines: Sequence[Line], type_px: int) -> None:
-    """Write the lines at the black top of the picture; one that is too wide is set smaller, then cut."""
+def write_banner(picture: NDArray[np.uint8], lines: Sequence[Line], type_px: int) -> None:
+    """Write the lines at the black top of the picture, RGB [h, w, 3]; a line too wide is set smaller, then cut."""
     top = type_px // 2 // 2
     for text, size_px, colour in lines:
-        picture.paste(_written(text, size_px, colour, picture.size[0], type_px), (0, top))
-        top += round(_LEADING * size_px)
+        written = _written(text, size_px, colour, picture.shape[1], type_px)
+        picture[top : top + len(written)] = written
+        top += len(written)
 
 
 @lru_cache(maxsize=64)
-def _written(text: str, size_px: int, colour: tuple[int, int, int], width: int, type_px: int) -> Image.Image:
+def _written(text: str, size_px: int, colour: tuple[int, int, int], width: int, type_px: int) -> NDArray[np.uint8]:
     """Return one line on black, not to be drawn on: most of them are the same in picture after picture."""
     line, margin = Image.new("RGB", (width, round(_LEADING * size_px))), type_px // 2
     draw, room = ImageDraw.Draw(line), width - 2 * margin
     font = fitting_font(draw, text, size_px, room)
     draw.text((margin, 0), fitting_text(draw, text, font, room), font=font, fill=colour)
-    return line
+    return np.asarray(line)
 
 
-def draw_legend(picture: Image.Image, top: int, type_px: int, *, seen: bool = True) -> None:
+def draw_legend(picture: NDArray[np.uint8], top: int, type_px: int, *, seen: bool = True) -> None:
     """Draw the colour scale as it appears over mid-grey, the line where it stands on it, and the warning below.
 
     Without anything seen there is no scale, and the words say that the model points nowhere.
     """
-    picture.paste(_legend(picture.size[0], type_px, seen), (0, top))
+    picture[top : top + LEGEND_TYPES * type_px] = _legend(picture.shape[1], type_px, seen)
 
 
 @lru_cache(maxsize=16)
-def _legend(width: int, type_px: int, seen: bool) -> Image.Image:
+def _legend(width: int, type_px: int, seen: bool) -> NDArray[np.uint8]:
     """Return the legend on black, not to be drawn on."""
     legend, margin = Image.new("RGB", (width, LEGEND_TYPES * type_px)), type_px // 2
     draw, size_px = ImageDraw.Draw(legend), round(0.85 * type_px)
@@ -85,7 +86,7 @@ def _legend(width: int, type_px: int, seen: bool) -> Image.Image:
     warning = ATTENTION_NOT_EXTENT if seen else _NOWHERE
     font = fitting_font(draw, warning, size_px, width - 2 * margin)
     draw.text((margin, margin + round(_LEADING * type_px)), warning, font=font, fill=WHITE)
-    return legend
+    return np.asarray(legend)
 
 
 def _scale(width: int, height: int) -> NDArray[np.uint8]:

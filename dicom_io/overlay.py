@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dicom_io.attention import near_line, smooth, stretch
 from dicom_io.banner import (
@@ -36,6 +35,8 @@ TYPE_PART = 46
 """The longest side is this many times the size of the type."""
 
 _LINE_PX, _CASING_PX, _CASING_OPACITY = 1.4, 4.0, 0.45
+_NEARLY_THAT_SIZE = 1.25
+"""Up to this many pixels for one, samples between two pixels leave nothing out; beyond it, areas are averaged."""
 
 
 class Film:
@@ -49,9 +50,30 @@ class Film:
     def scaled(self, height: int, width: int) -> NDArray[np.uint8]:
         """Return it at that size, uint8 [height, width]; do not write to it."""
         if self._scaled is None or self._scaled.shape != (height, width):
-            interpolation = cv2.INTER_AREA if height < self.pixels.shape[0] else cv2.INTER_CUBIC
-            self._scaled = np.asarray(cv2.resize(self.pixels, (width, height), interpolation=interpolation), np.uint8)
+            self._scaled = _scaled(self.pixels, height, width)
         return self._scaled
+
+
+def _scaled(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return the picture at that size; halved first as long as it can be, which OpenCV does thirty times as fast."""
+    across, down = width / pixels.shape[1], height / pixels.shape[0]
+    if max(across, down) > 1:
+        return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    while max(across, down) <= 0.5:
+        pixels, across, down = _halved(pixels), 2 * across, 2 * down
+    interpolation = cv2.INTER_LINEAR if min(across, down) * _NEARLY_THAT_SIZE >= 1 else cv2.INTER_AREA
+    # by the factors and not by the size: a border that was added must not move the picture
+    scaled = cv2.resize(pixels, None, fx=across, fy=down, interpolation=interpolation)
+    return np.asarray(scaled[:height, :width], np.uint8)
+
+
+def _halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the means of two by two pixels; the last row and column go on beyond the border where they are odd."""
+    rows, columns = pixels.shape
+    if rows % 2 or columns % 2:
+        pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, rows % 2, 0, columns % 2, cv2.BORDER_REPLICATE), np.uint8)
+    size = (pixels.shape[1] // 2, pixels.shape[0] // 2)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -113,10 +135,9 @@ def draw_overlay(
     canvas = np.zeros((banner_px + height + legend_px, max(width, MINIMUM_WIDTH_PX), 3), np.uint8)
     left = (canvas.shape[1] - width) // 2
     canvas[banner_px : banner_px + height, left : left + width] = coloured(film.scaled(height, width), attention)
-    picture = Image.fromarray(canvas)
-    write_banner(picture, lines, type_px)
-    draw_legend(picture, banner_px + height, type_px, seen=bool(attention.any()))
-    return np.asarray(picture).copy()
+    write_banner(canvas, lines, type_px)
+    draw_legend(canvas, banner_px + height, type_px, seen=bool(attention.any()))
+    return canvas
 
 
 @dataclass(frozen=True)
@@ -155,17 +176,17 @@ def coloured(grey: NDArray[np.uint8], attention: NDArray[np.float32]) -> NDArray
     stretched = stretch(attention, *grey.shape)
     picture = tinted(grey, stretched)
     near = near_line(stretched, _CASING_PX)
-    _paint(picture, near.pixels, _CASING_OPACITY * near.coverage(_CASING_PX), CASING_RGB)
-    _paint(picture, near.pixels, near.coverage(_LINE_PX), LINE_RGB)
+    flat = picture.reshape(-1, 3)
+    colours = flat[near.pixels]
+    colours = _painted(colours, _CASING_OPACITY * near.coverage(_CASING_PX), CASING_RGB)
+    flat[near.pixels] = _painted(colours, near.coverage(_LINE_PX), LINE_RGB)
     return picture
 
 
-def _paint(
-    picture: NDArray[np.uint8], pixels: NDArray[np.intp], opacity: NDArray[np.float32], rgb: tuple[int, int, int]
-) -> None:
-    """Lay one colour over those pixels, as much of it as the opacity of each, 0..1, says."""
-    flat, part = picture.reshape(-1, 3), opacity[:, np.newaxis]
-    flat[pixels] = np.rint(part * np.array(rgb, np.float32) + (1 - part) * flat[pixels]).astype(np.uint8)
+def _painted(colours: NDArray[np.uint8], opacity: NDArray[np.float32], rgb: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return colours [n, 3] under another, of which as much is seen as the opacity of each, 0..1, says."""
+    part = opacity[:, np.newaxis]
+    return np.rint(part * np.array(rgb, np.float32) + (1 - part) * colours).astype(np.uint8)
 
 
 def _fit(rows: int, columns: int, long_side_px: int, texts_px: int) -> tuple[int, int]:

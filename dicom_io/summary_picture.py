@@ -63,11 +63,11 @@ def draw_summary(report: Report, panels: Sequence[Panel], long_side_px: int = LO
     canvas = np.zeros((banner_px + grid.shape[0] + below_px, max(grid.shape[1], MINIMUM_WIDTH_PX), 3), np.uint8)
     left = (canvas.shape[1] - grid.shape[1]) // 2
     canvas[banner_px : banner_px + grid.shape[0], left : left + grid.shape[1]] = grid
-    picture = Image.fromarray(canvas)
-    write_banner(picture, lines, type_px)
-    _name_others(picture, others, banner_px + grid.shape[0], type_px)
-    draw_legend(picture, canvas.shape[0] - LEGEND_TYPES * type_px, type_px)
-    return np.asarray(picture).copy()
+    if others:
+        canvas = _naming(others, canvas, banner_px + grid.shape[0], type_px)
+    write_banner(canvas, lines, type_px)
+    draw_legend(canvas, canvas.shape[0] - LEGEND_TYPES * type_px, type_px)
+    return canvas
 
 
 def _headline(report: Report) -> str:
@@ -141,11 +141,12 @@ def _caption(report: Report, finding: ReportedFinding) -> str:
     return text
 
 
-def _name_others(picture: Image.Image, others: Sequence[Panel], top: int, type_px: int) -> None:
-    if not others:
-        return
+def _naming(others: Sequence[Panel], canvas: NDArray[np.uint8], top: int, type_px: int) -> NDArray[np.uint8]:
+    """Return the canvas with the findings named that have no panel of their own."""
+    picture = Image.fromarray(canvas)
     draw, margin = ImageDraw.Draw(picture), type_px // 2
     named = ", ".join(f"{display_name(panel.finding.label)} {panel.finding.percent} %" for panel in others)
     text, room = f"also flagged: {named}", picture.size[0] - 2 * margin
     font = fitting_font(draw, text, round(0.85 * type_px), room)
     draw.text((margin, top + margin), fitting_text(draw, text, font, room), font=font, fill=GREY)
+    return np.array(picture)

@@ -52,10 +52,10 @@ def tinted(grey: NDArray[np.uint8], attention: NDArray[np.float32]) -> NDArray[n
     NDArray[np.uint8]
         RGB [h, w, 3].
     """
-    colours = (255 * attention + 0.5).astype(np.uint16)  # and the grey as the lower byte
-    colours <<= 8
-    colours |= grey
-    return np.asarray(cv2.cvtColor(_packed_table()[colours].view(np.uint8).reshape(*grey.shape, 4), cv2.COLOR_RGBA2RGB))
+    steps = cv2.convertScaleAbs(attention, alpha=255)  # rounded to uint8
+    codes = cv2.merge((grey, steps)).view("<u2")  # [h, w, 1]: attention and grey as the place of their colour
+    colours = np.take(_packed_table(), codes).view(np.uint8)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGBA2RGB))
 
 
 @lru_cache(maxsize=1)

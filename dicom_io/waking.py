@@ -26,7 +26,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.bell import Bell
-from dicom_io.data_pdu import data_pdu
+from dicom_io.data_pdu import data_pdu_head
 from dicom_io.store_request import PlainStore
 from dicom_io.store_response import success_pdu
 from dicom_io.store_serving import serve_store
@@ -34,6 +34,9 @@ from dicom_io.store_serving import serve_store
 LOOK_SECONDS = 0.02
 UNSETTLED_SECONDS = 0.001
 """Between two looks while an association is closed, or its sender is held back."""
+GATHERED_BYTES = 256 << 10
+"""Of one message, sent together."""
+_LAST_FRAGMENT = 0x02  # of the message control header (PS3.8 E.2)
 
 PRIVATE_PARTS = (
     DULServiceProvider.run_reactor,
@@ -135,19 +138,35 @@ class WokenRequestorDul(WokenDul):
     look_seconds = 0.5
     _sends_at_once = True
 
-    def send_pdu(self, primitive: Any) -> None:
-        """Have something sent; data at once, by the thread that asks: it reads no faster than the peer takes."""
-        if isinstance(primitive, P_DATA):
-            # once one has gone the other way none may overtake it
-            self._sends_at_once = self._sends_at_once and self._send_data(primitive)
-            if self._sends_at_once:
-                return
-        super().send_pdu(primitive)
+    def begin_waiting(self) -> None:
+        """Take over, before the thread is started."""
+        WokenDul.begin_waiting(self)  # before this is of the class, which ``super()`` would ask for
+        self._gathered: list[P_DATA] = []
 
-    def _send_data(self, primitive: P_DATA) -> bool:
-        """Send a fragment; say whether it went."""
-        values = primitive.presentation_data_value_list
-        return len(values) == 1 and self.send_at_once(data_pdu(*values[0]))
+    def send_pdu(self, primitive: Any) -> None:
+        """Have something sent; data at once, by the thread that asks: it reads no faster than the peer takes.
+
+        Fragments are gathered, up to a message's last one: most peers take 16 kB at a time, for which each call of the
+        network, and the peer that it wakes, costs as much as the bytes.
+        """
+        if not isinstance(primitive, P_DATA) or not self._sends_at_once:
+            super().send_pdu(primitive)
+            return
+        self._gathered.append(primitive)
+        (_context_id, value), *_none = primitive.presentation_data_value_list
+        if value[0] & _LAST_FRAGMENT or len(self._gathered) * len(value) >= GATHERED_BYTES:
+            self._send_gathered()
+
+    def _send_gathered(self) -> None:
+        """Send what was gathered; once something has gone the other way nothing may overtake it."""
+        gathered, self._gathered = self._gathered, []
+        pieces: list[bytes] = []
+        for context_id, value in (value for primitive in gathered for value in primitive.presentation_data_value_list):
+            pieces += (data_pdu_head(context_id, len(value)), value)
+        self._sends_at_once = self.send_at_once(b"".join(pieces))
+        if not self._sends_at_once:
+            for primitive in gathered:
+                super().send_pdu(primitive)
 
     def _pass_on(self) -> None:
         """Nothing: whoever asked for the association waits for the answer itself."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_io.attention import CONTOUR_LEVEL, contours, near_line, smooth, stretch
+from dicom_io import attention
+from dicom_io.attention import CONTOUR_LEVEL, SMOOTHING, contours, near_line, smooth, stretch
 from model.cam import saliency
 
 
@@ -75,3 +77,30 @@ def test_two_spots_give_two_lines_the_longer_first() -> None:
     first, second = contours(spots.astype(np.float32), 224, 224)
     assert first.mean(axis=0) == pytest.approx([60, 60], abs=3)
     assert second.mean(axis=0) == pytest.approx([170, 160], abs=3)
+
+
+def random_map(seed: int) -> NDArray[np.float32]:
+    """Return what a network of seven cells might say, stretched."""
+    cells = np.maximum(np.random.default_rng(seed).normal(size=(7, 7)), 0).astype(np.float32)
+    return saliency(cells, (224, 224))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_smoothed_as_by_the_filter_of_opencv(seed: int) -> None:
+    seen = random_map(seed)
+    filtered = cv2.GaussianBlur(seen, (0, 0), SMOOTHING * 224, borderType=cv2.BORDER_REPLICATE)
+    assert np.abs(smooth(seen) - filtered / filtered.max()).max() < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("size", [(870, 819), (90, 80)])
+def test_the_line_is_the_same_where_the_whole_picture_is_looked_at(
+    seed: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stretched = stretch(smooth(random_map(seed)), *size)
+    found = near_line(stretched, 4.0)
+    monkeypatch.setattr(attention, "_surroundings", lambda picture, width_px: (0, 0, *picture.shape))
+    everywhere = near_line(stretched, 4.0)
+    assert found.pixels.size
+    assert np.array_equal(found.pixels, everywhere.pixels)
+    assert np.array_equal(found.distance_px, everywhere.distance_px)

@@ -510,4 +510,4 @@ def test_a_destination_that_is_no_longer_configured_ends_visibly(make_bench: Mak
     deliver(study.study_instance_uid, PostOffice(without, bench.sessions, bench.office.results, "bench:2"))
     assert states(bench, study) == ["failed"] * 3
     with bench.sessions.begin() as session:
-        assert due_destinations(session, study.study_instance_uid) == set()
+        assert due_destinations(session, study.study_instance_uid, database_now(session)) == set()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from reports import report_on, source_radiograph
+from samples import public_sample
 
 from dicom_io.overlay import Caption, Film, caption_of, draw_overlay
+from dicom_io.pixels import read_radiograph
 
 CAPTION = Caption("STAT  Pneumothorax 91 %", "phantom-densenet121 0.1.0+weights.3f9c1a7e, threshold 50 %", True)
 
@@ -119,3 +122,31 @@ def test_no_letter_stands_on_the_radiograph() -> None:
     banner_end = max(row for row in written if row < 300)
     legend_start = min(row for row in written if row > 300)
     assert legend_start - banner_end >= 800 * 0.9  # the whole radiograph lies between them
+
+
+@pytest.mark.parametrize(
+    ("height", "mean_levels", "most_levels"), [(1500, 0.25, 12), (870, 0.35, 16), (600, 0.35, 12), (430, 0.35, 12)]
+)
+def test_a_film_is_scaled_nearly_as_by_a_filter_that_leaves_nothing_out(
+    height: int, mean_levels: float, most_levels: int
+) -> None:
+    pixels = read_radiograph(public_sample("RG1_J2KI.dcm")).pixels
+    width = round(height * pixels.shape[1] / pixels.shape[0])
+    expected = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    scaled = Film(pixels).scaled(height, width)
+    difference = np.abs(scaled.astype(int) - np.asarray(expected))
+    assert scaled.shape == (height, width)
+    assert difference.mean() < mean_levels
+    assert difference.max() < most_levels  # at letters and edges of collimation
+
+
+@pytest.mark.parametrize("side", [1954, 1955, 1957, 3001])
+@pytest.mark.parametrize("scaled_side", [400, 600, 870, 901])
+def test_scaling_moves_nothing_whatever_the_size(side: int, scaled_side: int) -> None:
+    for edge in (side // 4, side - side // 5):
+        rise = np.clip((np.arange(side) + 0.5 - edge) / 20 + 0.5, 0, 1)  # to half at the edge
+        step = np.tile(np.rint(200 * rise).astype(np.uint8), (side, 1))
+        expected = (side - edge) / side * scaled_side
+        for moved in (Film(step), Film(np.ascontiguousarray(step.T))):
+            bright = moved.scaled(scaled_side, scaled_side).sum() / 200 / scaled_side
+            assert bright == pytest.approx(expected, abs=0.05)

@@ -49,3 +49,10 @@ def test_the_strongest_colour_is_seen_on_lung_and_on_bone_and_does_not_brighten_
     for grey in (20, 60, 128, 200, 240):
         assert np.hypot(*lab[255, grey, 1:]) > 10  # a just noticeable difference is about 2.3
     assert lab[255, :, 0].mean() <= lab[0, :, 0].mean() + 2
+
+
+def test_every_pixel_has_the_colour_of_its_grey_and_its_attention() -> None:
+    rng = np.random.default_rng(2)
+    grey, attention = rng.integers(0, 256, (90, 70), dtype=np.uint8), rng.random((90, 70), np.float32)
+    steps = np.rint(255 * attention.astype(np.float64)).astype(int)
+    assert np.array_equal(tinted(grey, attention), tint_table()[steps, grey])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from worker.rows.database import database_now
@@ -61,3 +63,9 @@ def record(
     )
     session.add(entry)
     return entry
+
+
+def record_all(session: Session, events: Sequence[dict[str, Any]]) -> None:
+    """Insert several events in one statement, each given by the same columns of ``event``."""
+    if events:
+        session.execute(insert(Event), events)

@@ -7,7 +7,6 @@ import logging
 from dicom_io.storage_commitment_scu import RequestOutcome, request_commitment
 from worker.sending.commitment import (
     Transaction,
-    due_commitment_destinations,
     forget_uncommitted,
     is_answered,
     note_asked,
@@ -22,8 +21,13 @@ from worker.settings.config import Destination
 logger = logging.getLogger(__name__)
 
 
-def ask_for_commitment(study_instance_uid: str, name: str, office: PostOffice) -> bool:
+def ask_for_commitment(study_instance_uid: str, name: str, office: PostOffice, *, was_due: bool) -> bool:
     """Ask about everything of the study that is due to be asked about at this destination, in one transaction.
+
+    Parameters
+    ----------
+    was_due
+        Whether there was something to ask about before this delivery; forgotten where that is no longer wanted.
 
     Returns
     -------
@@ -32,8 +36,8 @@ def ask_for_commitment(study_instance_uid: str, name: str, office: PostOffice) -
     """
     destination = office.destination(name)
     if not isinstance(destination, Destination) or not destination.storage_commitment:
-        with office.sessions.begin() as session:
-            if name in due_commitment_destinations(session, study_instance_uid):
+        if was_due:
+            with office.sessions.begin() as session:
                 forget_uncommitted(session, study_instance_uid, name)
         return False
     with office.sessions.begin() as session:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -21,7 +23,8 @@ from sqlalchemy.orm import Session
 from dicom_io.instance_store import StoreError
 from dicom_io.storage_scu import SendOutcome, send
 from worker.foundation.failpoints import failpoint
-from worker.rows.events import record
+from worker.rows.database import database_now
+from worker.rows.events import record, record_all
 from worker.rows.states import DeliveryState, ResultKind
 from worker.sending import outage, outbox
 from worker.sending.archive_identity import settle_identity
@@ -44,10 +47,12 @@ logger = logging.getLogger(__name__)
 def deliver(study_instance_uid: str, office: PostOffice) -> None:
     """Send what is due of one study, to all destinations and people at once; what another process has is left to it."""
     with office.sessions.begin() as session:
-        destinations = outbox.due_destinations(session, study_instance_uid)
-        destinations |= due_commitment_destinations(session, study_instance_uid)
-        channels = due_channels(session, study_instance_uid)
-    steps = [(notify, name) for name in sorted(channels)] + [(_deliver_to, name) for name in sorted(destinations)]
+        now = database_now(session)
+        destinations = outbox.due_destinations(session, study_instance_uid, now)
+        unasked = due_commitment_destinations(session, study_instance_uid, now)
+        channels = due_channels(session, study_instance_uid, now)
+    steps: list[tuple[Callable[[str, str, PostOffice], None], str]] = [(notify, name) for name in sorted(channels)]
+    steps += [(partial(_deliver_to, was_due=name in unasked), name) for name in sorted(destinations | unasked)]
     if not steps:
         return
     with ThreadPoolExecutor(len(steps), "delivery") as threads:  # a silent one must not hold up the others
@@ -56,14 +61,17 @@ def deliver(study_instance_uid: str, office: PostOffice) -> None:
         done.result()
 
 
-def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice) -> None:
+def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice, *, was_due: bool) -> None:
     with office.sessions.begin() as session:
         asked = outage.may_try(session, destination, office.settings)
     while asked:  # again for what an answer that came at once has put back
         while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
-            if not _deliver_batch(study_instance_uid, destination, parcels, office):
+            outcomes = _deliver_batch(study_instance_uid, destination, parcels, office)
+            if any(outcome.unreachable for outcome in outcomes):
                 return
-        asked = ask_for_commitment(study_instance_uid, destination, office)
+            if all(outcome.accepted for outcome in outcomes):
+                break  # nothing was put back
+        asked = ask_for_commitment(study_instance_uid, destination, office, was_due=was_due)
 
 
 def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list[Parcel]:
@@ -71,26 +79,29 @@ def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list
         return outbox.take_due(session, study_instance_uid, destination, office.settings)
 
 
-def _deliver_batch(study_instance_uid: str, name: str, parcels: Sequence[Parcel], office: PostOffice) -> bool:
-    """Send the parcels and note every answer; False when nobody was there."""
+def _deliver_batch(
+    study_instance_uid: str, name: str, parcels: Sequence[Parcel], office: PostOffice
+) -> list[SendOutcome]:
+    """Send the parcels, note every answer and return them."""
     destination = office.destination(name)
     if destination is None:
         _give_up(study_instance_uid, parcels, f"destination {name} is not configured any more", office)
         with office.sessions.begin() as session:
             outage.forget(session, name)
-        return True
+        return []
     with _kept_in_hand(parcels, office):
         outcomes = _settled_and_sent(study_instance_uid, destination, parcels, office)
     failpoint("after_store_before_row")
     with office.sessions.begin() as session:
+        _note_accepted(session, study_instance_uid, [pair for pair in outcomes if pair[1].accepted], office)
         for parcel, outcome in outcomes:
-            _note(session, study_instance_uid, parcel, outcome, office)
-        away = any(outcome.unreachable for _parcel, outcome in outcomes)
-        if away:
+            if not outcome.accepted:
+                _note_not_accepted(session, study_instance_uid, parcel, outcome, office)
+        if any(outcome.unreachable for _parcel, outcome in outcomes):
             outage.note_away(session, name, office.worker_name, office.settings)
         elif outcomes:
             outage.note_back(session, name, office.worker_name)
-    return not away
+    return [outcome for _parcel, outcome in outcomes]
 
 
 def _settled_and_sent(
@@ -174,26 +185,42 @@ def _give_up(study_instance_uid: str, parcels: Sequence[Parcel], why: str, offic
                 _record(session, "delivery_failed", study_instance_uid, parcel, why, office)
 
 
-def _note(session: Session, study_instance_uid: str, parcel: Parcel, outcome: SendOutcome, office: PostOffice) -> None:
+def _note_accepted(
+    session: Session, study_instance_uid: str, outcomes: Sequence[tuple[Parcel, SendOutcome]], office: PostOffice
+) -> None:
+    """Write what the destination has into its rows and into the audit trail, equal answers together."""
+    answers: dict[tuple[int | None, str], list[tuple[Parcel, SendOutcome]]] = {}
+    for parcel, outcome in outcomes:
+        answers.setdefault((outcome.status, outcome.comment), []).append((parcel, outcome))
+    for (status, comment), equal in answers.items():
+        parcels, now = [parcel for parcel, _outcome in equal], database_now(session)
+        commitment = _commits(parcels[0], office)
+        noted = outbox.note_sent(session, parcels, status, comment, now, commitment=commitment)
+        kind, answer = "stored" if commitment else "delivered", describe_answer(equal[0][1])
+        told = [
+            _event(kind, study_instance_uid, parcel, answer, office) | {"at": now}
+            for parcel in parcels
+            if parcel.delivery_id in noted
+        ]
+        record_all(session, told)
+
+
+def _note_not_accepted(
+    session: Session, study_instance_uid: str, parcel: Parcel, outcome: SendOutcome, office: PostOffice
+) -> None:
     """Write one answer into its row, and into the audit trail when it settles something."""
     answer = describe_answer(outcome)
-    if outcome.accepted:
-        commitment = _commits(parcel, office)
-        if outbox.note_sent(session, parcel, outcome.status, outcome.comment, commitment=commitment):
-            _record(session, "stored" if commitment else "delivered", study_instance_uid, parcel, answer, office)
-    elif not outcome.permanent:
-        if (
-            outbox.note_retry(
-                session,
-                parcel,
-                outcome.status,
-                outcome.comment,
-                office.settings,
-                unreachable=outcome.unreachable,
-                offered=parcel.offered or _may_be_there(outcome),
-            )
-            and parcel.attempts == 1
-        ):
+    if not outcome.permanent:
+        again = outbox.note_retry(
+            session,
+            parcel,
+            outcome.status,
+            outcome.comment,
+            office.settings,
+            unreachable=outcome.unreachable,
+            offered=parcel.offered or _may_be_there(outcome),
+        )
+        if again and parcel.attempts == 1:
             _record(session, "delivery_delayed", study_instance_uid, parcel, answer, office)
     elif outbox.is_report(parcel) and (older := next_report_class(parcel.sop_class_uid)):
         _reissue(session, study_instance_uid, parcel, older, outcome, office)
@@ -241,17 +268,20 @@ def describe_answer(outcome: SendOutcome) -> str:
 def _record(
     session: Session, kind: str, study_instance_uid: str, parcel: Parcel, reason: str, office: PostOffice
 ) -> None:
+    record(session, **_event(kind, study_instance_uid, parcel, reason, office))
+
+
+def _event(kind: str, study_instance_uid: str, parcel: Parcel, reason: str, office: PostOffice) -> dict[str, Any]:
+    """Return what the audit trail says of a parcel, and tell the log."""
     logger.info("%s: %s to %s, attempt %d (%s)", kind, parcel.kind, parcel.destination, parcel.attempts, reason)
-    details = {"destination": parcel.destination, "delivery_id": parcel.delivery_id, "attempts": parcel.attempts}
-    record(
-        session,
-        kind,
-        actor=office.worker_name,
-        study_instance_uid=study_instance_uid,
-        run_id=parcel.run_id,
-        reason=reason,
-        details=details,
-    )
+    return {
+        "kind": kind,
+        "actor": office.worker_name,
+        "study_instance_uid": study_instance_uid,
+        "run_id": parcel.run_id,
+        "reason": reason,
+        "details": {"destination": parcel.destination, "delivery_id": parcel.delivery_id, "attempts": parcel.attempts},
+    }
 
 
 @contextmanager

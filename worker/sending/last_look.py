@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.header import PARSE_ERRORS, text
@@ -38,8 +39,8 @@ class Owner:
 
 def owner_of(session: Session, study_instance_uid: str) -> Owner:
     """Return the study's identity as it is now, corrections included."""
-    study = session.get_one(Study, study_instance_uid, populate_existing=True)
-    return Owner(study.study_instance_uid, study.patient_id, study.issuer_of_patient_id)
+    named = select(Study.study_instance_uid, Study.patient_id, Study.issuer_of_patient_id)
+    return Owner(*session.execute(named.where(Study.study_instance_uid == study_instance_uid)).one())
 
 
 def contradiction(parcel: Parcel, path: Path, owner: Owner) -> str:

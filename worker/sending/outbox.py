@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, and_, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, Update, and_, bindparam, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from worker.arrival.correction import lacks_correction
@@ -56,13 +56,17 @@ class Parcel:
     """Whether an earlier attempt came so far that the destination may have it."""
 
 
-def is_due(now: datetime) -> ColumnElement[bool]:
+Moment = datetime | BindParameter[datetime]
+"""Aware UTC by the database's clock, given now or with each execution."""
+
+
+def is_due(now: Moment) -> ColumnElement[bool]:
     """Return the condition for a delivery row that may be taken at ``now`` (aware UTC)."""
     waiting_is_over = or_(Delivery.next_attempt_at.is_(None), Delivery.next_attempt_at <= now)
     return _is_free(now) & waiting_is_over
 
 
-def _is_free(now: datetime) -> ColumnElement[bool]:
+def _is_free(now: Moment) -> ColumnElement[bool]:
     """Return the condition for a delivery row that waits and that nobody has in hand."""
     free = or_(Delivery.lease_until.is_(None), Delivery.lease_until <= now)
     return (Delivery.state == DeliveryState.PENDING) & free
@@ -99,10 +103,23 @@ def may_go() -> Select[int]:
     return _deliveries().with_only_columns(Delivery.id).order_by(None)
 
 
-def due_destinations(session: Session, study_instance_uid: str) -> set[str]:
-    """Return the names of the destinations that something of the study is due for."""
-    due = due_deliveries(database_now(session)).where(Run.study_instance_uid == study_instance_uid)
-    return {delivery.destination for delivery, _result, _run in session.execute(due)}
+def due_destinations(session: Session, study_instance_uid: str, now: datetime) -> set[str]:
+    """Return the names of the destinations that something of the study is due for at ``now``."""
+    return set(session.scalars(_due_destinations(), {"study": study_instance_uid, "now": now}))
+
+
+@cache
+def _due_destinations() -> Select[str]:
+    """Return the query for destinations by ``study`` and ``now``, put together once as well."""
+    names = _deliveries().with_only_columns(Delivery.destination).order_by(None).distinct()
+    return names.where(is_due(bindparam("now")), Run.study_instance_uid == bindparam("study"))
+
+
+@cache
+def _waiting() -> Select[Delivery, Result, Run]:
+    """Return the query for what waits of one ``study`` for one ``destination`` and is free at ``now``."""
+    here = (Run.study_instance_uid == bindparam("study"), Delivery.destination == bindparam("destination"))
+    return _deliveries().where(_is_free(bindparam("now")), *here)
 
 
 def take_due(session: Session, study_instance_uid: str, destination: str, settings: Settings) -> list[Parcel]:
@@ -112,39 +129,50 @@ def take_due(session: Session, study_instance_uid: str, destination: str, settin
     a withdrawal before it hears the next message about the study, or it would act on the withdrawal last.
     """
     now = database_now(session)
-    here = (Run.study_instance_uid == study_instance_uid, Delivery.destination == destination)
-    waiting = session.execute(_deliveries().where(_is_free(now), *here)).all()
+    here = {"study": study_instance_uid, "destination": destination, "now": now}
+    waiting = session.execute(_waiting(), here).all()
     last_due = max((row.Delivery.id for row in waiting if _is_over(row.Delivery, now)), default=0)
-    parcels = []
-    for delivery, result, run in waiting:
-        goes_along = result.kind == ResultKind.HL7_MESSAGE and delivery.id < last_due
-        if not (goes_along or _is_over(delivery, now)):
-            continue
-        token, attempts = delivery.fencing_token + 1, delivery.attempts + 1
-        taken = _changed(
-            session,
-            update(Delivery)
-            .where(Delivery.id == delivery.id, Delivery.fencing_token == delivery.fencing_token, _is_free(now))
-            .values(fencing_token=token, attempts=attempts, lease_until=now + lease(settings)),
+    wanted = [
+        row
+        for row in waiting
+        if _is_over(row.Delivery, now) or (row.Result.kind == ResultKind.HL7_MESSAGE and row.Delivery.id < last_due)
+    ]
+    attempts = _taken([row.Delivery for row in wanted], now, settings, session)
+    return [
+        Parcel(
+            delivery_id=delivery.id,
+            fencing_token=delivery.fencing_token + 1,
+            attempts=attempts[delivery.id],
+            destination=destination,
+            result_id=result.id,
+            run_id=run.id,
+            kind=result.kind,
+            sop_class_uid=result.sop_class_uid,
+            path=result.path,
+            sha256=result.sha256,
+            lost=delivery.lost,
+            offered=delivery.offered,
         )
-        if taken:
-            parcels.append(
-                Parcel(
-                    delivery_id=delivery.id,
-                    fencing_token=token,
-                    attempts=attempts,
-                    destination=destination,
-                    result_id=result.id,
-                    run_id=run.id,
-                    kind=result.kind,
-                    sop_class_uid=result.sop_class_uid,
-                    path=result.path,
-                    sha256=result.sha256,
-                    lost=delivery.lost,
-                    offered=delivery.offered,
-                )
-            )
-    return parcels
+        for delivery, result, run in wanted
+        if delivery.id in attempts
+    ]
+
+
+def _taken(deliveries: Sequence[Delivery], now: datetime, settings: Settings, session: Session) -> dict[int, int]:
+    """Take in hand what nobody has taken since it was read, in one statement; return the attempts by row id."""
+    if not deliveries:
+        return {}
+    as_read = [(delivery.id, delivery.fencing_token) for delivery in deliveries]
+    taken = session.execute(
+        update(Delivery)
+        .where(*_with_tokens(as_read), _is_free(now))
+        .values(
+            fencing_token=Delivery.fencing_token + 1, attempts=Delivery.attempts + 1, lease_until=now + lease(settings)
+        )
+        .returning(Delivery.id, Delivery.attempts),
+        execution_options={"synchronize_session": False},
+    )
+    return {row.id: row.attempts for row in taken}
 
 
 def _is_over(delivery: Delivery, now: datetime) -> bool:
@@ -180,25 +208,37 @@ def offer(session: Session, study_instance_uid: str, parcels: Sequence[Parcel]) 
     stops them as it stops what is due; whatever comes after this finds them offered and takes them back.
     """
     locked_study(session, study_instance_uid)
-    in_hand = or_(*(and_(*_in_hand(parcel)) for parcel in parcels))
-    goes = Delivery.id.in_(may_go().correlate(None))
-    offered = set(_ids(session, update(Delivery).where(in_hand, goes).values(offered=True)))
+    these = Delivery.id.in_([parcel.delivery_id for parcel in parcels])
+    in_hand, goes = _all_in_hand(parcels), Delivery.id.in_(may_go().where(these).correlate(None))
+    offered = set(_ids(session, update(Delivery).where(*in_hand, goes).values(offered=True)))
     if len(offered) < len(parcels):
-        _ids(session, update(Delivery).where(in_hand, Delivery.id.not_in(offered)).values(lease_until=None))
+        _ids(session, update(Delivery).where(*in_hand, Delivery.id.not_in(offered)).values(lease_until=None))
     return [parcel for parcel in parcels if parcel.delivery_id in offered]
 
 
-def note_sent(session: Session, parcel: Parcel, status: int | None, comment: str | None, *, commitment: bool) -> bool:
-    """Note that the destination has the result; False when the parcel is no longer in hand.
+def note_sent(
+    session: Session,
+    parcels: Sequence[Parcel],
+    status: int | None,
+    comment: str | None,
+    now: datetime,
+    *,
+    commitment: bool,
+) -> set[int]:
+    """Note with one answer that the destination has these results; return the row ids of what was still in hand.
 
     Parameters
     ----------
     commitment
-        True has the destination asked whether it will keep it.
+        True has the destination asked whether it will keep them.
     """
-    now = database_now(session)
-    asked: dict[str, Any] = {"commitment_due_at": now if commitment else None, "commitment_requests": 0}
-    return _note(session, parcel, DeliveryState.SENT, status, comment, sent_at=now, **asked)
+    noted = _noted(DeliveryState.SENT, status, comment) | {
+        "sent_at": now,
+        "commitment_due_at": now if commitment else None,
+        "commitment_requests": 0,
+    }
+    change = update(Delivery).where(*_all_in_hand(parcels)).values(**noted).returning(Delivery.id)
+    return set(session.scalars(change, execution_options={"synchronize_session": False}))
 
 
 def note_over(session: Session, parcel: Parcel, state: DeliveryState, status: int | None, comment: str | None) -> bool:
@@ -236,9 +276,19 @@ def _note(
     comment: str | None,
     **others: Any,
 ) -> bool:
-    noted = {"state": state, "last_status": status, "last_comment": comment, "lease_until": None}
-    values = {**noted, "unreachable": False, **others}
+    values = _noted(state, status, comment) | others
     return _changed(session, update(Delivery).where(*_in_hand(parcel)).values(**values))
+
+
+def _noted(state: DeliveryState, status: int | None, comment: str | None) -> dict[str, Any]:
+    """Return the columns that every answer changes."""
+    return {
+        "state": state,
+        "last_status": status,
+        "last_comment": comment,
+        "lease_until": None,
+        "unreachable": False,
+    }
 
 
 def is_in_hand(session: Session, parcel: Parcel) -> bool:
@@ -252,6 +302,17 @@ def _in_hand(parcel: Parcel) -> Iterable[ColumnElement[bool]]:
         Delivery.fencing_token == parcel.fencing_token,
         Delivery.state == DeliveryState.PENDING,
     )
+
+
+def _all_in_hand(parcels: Iterable[Parcel]) -> Iterable[ColumnElement[bool]]:
+    in_hand = [(parcel.delivery_id, parcel.fencing_token) for parcel in parcels]
+    return (*_with_tokens(in_hand), Delivery.state == DeliveryState.PENDING)
+
+
+def _with_tokens(known: Sequence[tuple[int, int]]) -> Iterable[ColumnElement[bool]]:
+    """Return the condition for the rows of these ids and tokens; SQLite looks through all rows for pairs alone."""
+    ids = [delivery_id for delivery_id, _token in known]
+    return Delivery.id.in_(ids), tuple_(Delivery.id, Delivery.fencing_token).in_(known)
 
 
 def _changed(session: Session, change: Update) -> bool:

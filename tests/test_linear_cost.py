@@ -16,10 +16,14 @@ import pytest
 from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
-from sqlalchemy import event, make_url
+from sqlalchemy import Engine, event, make_url, select, update
 
 from benchmarks.many_studies import fill
-from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.database import SessionFactory, database_now, open_engine, session_factory
+from worker.rows.delivery_tables import Delivery
+from worker.rows.states import DeliveryState
+from worker.rows.study_tables import Study
+from worker.sending import outbox
 from worker.settings.config import Settings
 
 STEP, STEPS = int(os.environ.get("CXR_TEST_STUDIES", "400")) // 16, (1, 4, 16)
@@ -87,10 +91,7 @@ def test_sqlite_does_no_more_work_for_a_study_where_many_were_before_it(
     engine.dispose()
 
     def work(url: str, folder: Path) -> int:
-        engine, steps = open_engine(url), itertools.count()
-        event.listen(
-            engine, "connect", lambda connection, _: connection.set_progress_handler(lambda: next(steps) < 0, 50)
-        )
+        engine, steps = counted(url)
         bench = bench_on(session_factory(engine), make_settings, folder)
         bench.triage(chest_radiograph())
         before = next(steps)
@@ -101,6 +102,44 @@ def test_sqlite_does_no_more_work_for_a_study_where_many_were_before_it(
     alone = work(sqlite_url, tmp_path / "alone")
     assert alone > 20, "SQLite's instructions are counted, fifty at a time"
     assert work(full_url, tmp_path / "among many") <= MOST_GROWTH * alone
+
+
+def test_sqlite_does_no_more_work_for_a_parcel_where_many_others_wait(
+    sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """An archive that was away for a day comes back to thousands of them, each sent with its study."""
+    full_url = f"sqlite:///{tmp_path / 'full.db'}"
+    shutil.copy(make_url(sqlite_url).database or "", tmp_path / "full.db")
+    engine = open_engine(full_url)
+    fill(engine, 2000)
+    with engine.begin() as connection:
+        connection.execute(update(Delivery).values(state=DeliveryState.PENDING))
+    engine.dispose()
+
+    def work(url: str, folder: Path) -> int:
+        engine, steps = counted(url)
+        bench = bench_on(session_factory(engine), make_settings, folder)
+        bench.triage(chest_radiograph())
+        with bench.sessions.begin() as session:
+            uid = session.scalars(select(Study.study_instance_uid).order_by(Study.first_received_at.desc())).first()
+            now, before = database_now(session), next(steps)
+            assert outbox.due_destinations(session, uid, now) == {"pacs"}
+            parcels = outbox.take_due(session, uid, "pacs", bench.settings)
+            assert outbox.offer(session, uid, parcels) == parcels
+            assert len(outbox.note_sent(session, parcels, 0, "", now, commitment=False)) == len(parcels) > 1
+            found = next(steps) - before
+        engine.dispose()
+        return found
+
+    alone = work(sqlite_url, tmp_path / "alone")
+    assert work(full_url, tmp_path / "among many") <= MOST_GROWTH * alone + 5, "fifty instructions are one"
+
+
+def counted(url: str) -> tuple[Engine, Iterator[int]]:
+    """Return an engine whose SQLite draws one number for every fifty of its instructions."""
+    engine, steps = open_engine(url), itertools.count()
+    event.listen(engine, "connect", lambda connection, _: connection.set_progress_handler(lambda: next(steps) < 0, 50))
+    return engine, steps
 
 
 def test_one_more_image_costs_the_same_number_of_statements_each_time(bench: Bench) -> None:

@@ -32,7 +32,7 @@ from dicom_io.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
 from dicom_io.holding_socket import HoldingSocket
 from dicom_io.spool import SpooledDataSet
 from dicom_io.store_request import ArrivingStore, plain_request
-from dicom_io.waking import WokenDul
+from dicom_io.waking import WokenDimse, WokenDul
 
 LOGGER = logging.getLogger(__name__)
 
@@ -315,7 +315,7 @@ class StreamingDul(WokenDul):
         dimse = self.assoc.dimse
         if dimse.message.__class__ is ArrivingStore:  # pynetdicom makes another class of what it reads a command into
             message, dimse.message = dimse.message, None
-            dimse.msg_queue.put((message.arrives_under, message.message_to_primitive()))
+            cast(WokenDimse, dimse).take_store(message.message_to_primitive(), message.arrives_under)
             return
         transport.held = data_pdu(1, bytes([_LAST])) + transport.held
         self._read_pdu_data()

@@ -156,7 +156,8 @@ class BoundedRequestHandler(RequestHandler):
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes
         association.dimse = dimse
         if self.server.spool_folder is not None:
-            dimse.spool_folder, dimse.woken = self.server.spool_folder, True
+            dimse.spool_folder = self.server.spool_folder
+            dimse.begin_waiting()
             association.dul.__class__ = StreamingDul  # made by pynetdicom as well
             cast(StreamingDul, association.dul).begin(
                 self.server.ae.maximum_pdu_size,

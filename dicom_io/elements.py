@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from dicom_io.header import PARSE_ERRORS
+from dicom_io.header import PARSE_ERRORS, is_absent
 
 MAXIMUM_ITEMS = 64
 """Items of a sequence that are looked at; code and LUT sequences have one to three."""
@@ -20,6 +20,8 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
     Bytes of an unknown or ambiguous representation are read as little-endian 16-bit words, as the pixel attributes are.
     """
+    if is_absent(dataset, keyword):
+        return ()
     try:
         value = dataset.get(keyword)
         if value is None or isinstance(value, str):
@@ -38,6 +40,8 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 def integer(dataset: Dataset, keyword: str, default: int | None) -> int | None:
     """Return the first value of an integer element; `default` when it is absent or empty, None when unreadable."""
+    if is_absent(dataset, keyword):
+        return default
     found = numbers(dataset, keyword)
     if found:
         return int(found[0]) if found[0] == int(found[0]) else None
@@ -50,6 +54,8 @@ def integer(dataset: Dataset, keyword: str, default: int | None) -> int | None:
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """Return the items of a sequence, at most `MAXIMUM_ITEMS`; none when it is absent, empty or unreadable."""
+    if is_absent(dataset, keyword):
+        return []
     try:
         value = dataset.get(keyword)
         return list(value[:MAXIMUM_ITEMS]) if isinstance(value, Sequence) else []

@@ -6,14 +6,14 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM_GROUP = 0xFFFE
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
-_LONG_LENGTH = frozenset(
+LONG_LENGTH_REPRESENTATIONS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"),
 )
-_SHORT_LENGTH = frozenset(
+SHORT_LENGTH_REPRESENTATIONS = frozenset(
     (
         *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL"),
         *(b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
@@ -24,7 +24,7 @@ _HEAD = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
 _LENGTH = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 MAXIMUM_NESTING = 64
 """Sequences inside sequences; real objects stay below ten."""
-_LAST_GROUP_OF_IDENTITY = 0x0008
+LAST_GROUP_OF_IDENTITY = 0x0008
 
 
 class NotADataSetError(Exception):
@@ -62,10 +62,11 @@ def require_complete(encoded: bytes | memoryview, *, implicit: bool, little_endi
         pass
 
 
-def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool) -> Iterator[Span]:
+def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, first: int = 0) -> Iterator[Span]:
     """Yield where each element stands, in the order of the bytes; the last one may reach beyond their end.
 
-    Up to seven zero bytes after the last element are tolerated (some senders pad their fragments).
+    What stands before byte `first` was looked at already. Up to seven zero bytes after the last element are tolerated
+    (some senders pad their fragments).
 
     Raises
     ------
@@ -75,11 +76,11 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool) -
         At the end: an element reaches beyond it, nesting is never closed or deeper than `MAXIMUM_NESTING`.
     """
     syntax = [(implicit, little_endian)]  # innermost last; UN of undefined length holds Implicit VR Little Endian
-    position = 0
+    position = first
     tag = start = 0
     while len(encoded) - position >= 8:
         element = _read(encoded, position, *syntax[-1])
-        if position == 0 and not 0 < element.tag >> 16 <= _LAST_GROUP_OF_IDENTITY:
+        if position == 0 and not 0 < element.tag >> 16 <= LAST_GROUP_OF_IDENTITY:
             raise NotADataSetError(f"data set begins with element {element.tag:08X}; expected group 0008")
         if len(syntax) == 1:
             tag, start = element.tag, position
@@ -88,7 +89,7 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool) -
             if len(syntax) == 1:
                 raise TruncatedDataSetError(f"a sequence ends at byte {position} that never began")
             syntax.pop()
-        elif element.length_bytes == _UNDEFINED_LENGTH:
+        elif element.length_bytes == UNDEFINED_LENGTH:
             if len(syntax) > MAXIMUM_NESTING:
                 raise TruncatedDataSetError(f"sequences nested deeper than {MAXIMUM_NESTING} at byte {position}")
             syntax.append((True, True) if element.representation == b"UN" else syntax[-1])
@@ -104,9 +105,9 @@ def _read(encoded: bytes | memoryview, position: int, implicit: bool, little_end
     group, number, representation, length_bytes = _HEAD[little_endian].unpack_from(encoded, position)
     tag = group << 16 | number
     if not implicit and group != _ITEM_GROUP:
-        if representation in _SHORT_LENGTH:
+        if representation in SHORT_LENGTH_REPRESENTATIONS:
             return _Element(tag, representation, length_bytes, position + 8)
-        if representation in _LONG_LENGTH:
+        if representation in LONG_LENGTH_REPRESENTATIONS:
             if len(encoded) - position < 12:
                 raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends in the head of an element")
             (length_bytes,) = _LENGTH[little_endian].unpack_from(encoded, position + 8)

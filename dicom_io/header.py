@@ -14,10 +14,10 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.tag import BaseTag
 
 from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, spans
+from dicom_io.plain_header import interned_tag, plain_header
 
 # Odd values are common and must not print patient data as warnings; what we use of a value, we check ourselves.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -34,8 +34,8 @@ LATER_GROUPS = frozenset({0x0054, 0x2050})
 _ONE_LINE = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})
 """Value representations whose values are kept as they came, padding apart."""
 _US_BYTES = 2
-_TAKEN_APART = (b"\\", b"=")
-"""Between values, and between the ways to write a name."""
+_BETWEEN_VALUES, _BETWEEN_SPELLINGS = b"\\", b"="
+"""The latter stands between the ways to write a name."""
 INFLATED_HEAD_BYTES = 64 << 20
 MAXIMUM_INFLATED_BYTES = 2 << 30
 _INFLATE_STEP_BYTES = 1 << 20
@@ -73,26 +73,30 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
         encoded, whole = inflate_head(encoded)
     implicit = transfer_syntax_uid in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
     little_endian = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
-    head, later = _head_and_later_bytes(encoded, implicit, little_endian, whole=whole)
-    try:
-        header = read_dataset(BytesIO(head), implicit, little_endian)
-    except PARSE_ERRORS as error:
-        raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
+    plain = None if implicit or not little_endian else plain_header(encoded, LAST_HEADER_TAG)
+    header, first = plain or (None, 0)
+    head, later = _head_and_later_bytes(encoded, implicit, little_endian, first, whole=whole)
+    if header is None:
+        try:
+            header = read_dataset(BytesIO(head), implicit, little_endian)
+        except PARSE_ERRORS as error:
+            raise NotADataSetError(f"data set cannot be parsed ({type(error).__name__})") from None
     if later:
         header.update(_later_elements(later, implicit, little_endian))
-    header.file_meta = pydicom.dataset.FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     return header
 
 
 def _head_and_later_bytes(
-    encoded: bytes | memoryview, implicit: bool, little_endian: bool, *, whole: bool
+    encoded: bytes | memoryview, implicit: bool, little_endian: bool, first: int, *, whole: bool
 ) -> tuple[bytes | memoryview, bytes]:
-    """Return what stands before the bulk and the elements of `LATER_GROUPS`, after a look at all elements."""
+    """Return what stands before the bulk and the elements of `LATER_GROUPS`, after a look at all elements.
+
+    Those before byte `first` were looked at already.
+    """
     later = bytearray()
     head_ends = len(encoded)
     try:
-        for span in spans(encoded, implicit=implicit, little_endian=little_endian):
+        for span in spans(encoded, implicit=implicit, little_endian=little_endian, first=first):
             if span.tag > LAST_HEADER_TAG:
                 head_ends = min(head_ends, span.start)
             if span.tag >> 16 in LATER_GROUPS:
@@ -175,13 +179,19 @@ def _plain_text(dataset: Dataset, keyword: str) -> str | None:
     if element.VR == "US" and len(element.value) == _US_BYTES:
         return str(int.from_bytes(element.value, "little" if element.is_little_endian else "big"))
     value = element.value.strip(b"\0 ")
-    if element.VR not in _ONE_LINE or any(mark in value for mark in _TAKEN_APART) or not value.isascii():
+    if element.VR not in _ONE_LINE or _BETWEEN_VALUES in value or _BETWEEN_SPELLINGS in value or not value.isascii():
         return None
     plain = value.decode("ascii")
     return plain if plain.isprintable() else None
 
 
+def is_absent(dataset: Dataset, keyword: str) -> bool:
+    """Say whether there is no such element, in a tenth of the time that pydicom takes to return nothing."""
+    tag = _tag(keyword)
+    return tag is not None and tag not in dataset
+
+
 @cache
 def _tag(keyword: str) -> BaseTag | None:
     number = tag_for_keyword(keyword)
-    return None if number is None else Tag(number)
+    return None if number is None else interned_tag(number)

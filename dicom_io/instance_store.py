@@ -16,10 +16,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_io.errands import ErrandThreads
 from dicom_io.spool import SpooledDataSet
 from dicom_io.uids import is_valid_uid
 from dicom_io.write_behind import wait_written
@@ -34,7 +34,7 @@ QUARANTINE_COST_BYTES = 8192
 """Counted for an object beside its own bytes: two names, and two blocks that are not full."""
 LASTING_FOLDERS = 1_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
-SYNCING_THREADS = 4
+_SYNCING = ErrandThreads(4, "fsync")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Content = Iterable[bytes | memoryview] | SpooledDataSet
@@ -115,7 +115,6 @@ class InstanceStore:
         self._quarantine_lock = threading.Lock()
         self._lasting: dict[str, int] = {}
         """Folders whose names this process has brought to disk, with their inodes."""
-        self._syncing = ThreadPoolExecutor(SYNCING_THREADS, thread_name_prefix="fsync")  # starts threads when used
 
     def write(
         self,
@@ -291,12 +290,14 @@ class InstanceStore:
         waited for once.
         """
         wait_written(descriptor)
-        others = [self._syncing.submit(_fsync_folder, folder) for folder in folders]
+        others = [_SYNCING.begin(_fsync_folder, folder) for folder in folders]
         try:
             os.fsync(descriptor)
         finally:
-            for one in wait(others).done:
-                one.result()
+            for one in others:
+                one.wait()
+        for one in others:
+            one.finish()
 
     def _count_quarantined(self, added_bytes: int) -> None:
         with self._quarantine_lock:

@@ -7,7 +7,7 @@ import inspect
 
 from dicom_io import store_request, store_serving, streaming, waking
 
-_KNOWN_SOURCE = "9172d12d44b4373a6af36a0611c303cb80f4bda23352153ed3f97d3ed4275ba1"
+_KNOWN_SOURCE = "d3e7a668d7dd11e724c4ccca5f80391d19b4db0dfbb29105d7ff8d85b43c76d7"
 
 
 def private_parts_changed() -> bool:

@@ -15,11 +15,11 @@ import threading
 import uuid
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dicom_io.errands import Errand, ErrandThreads
 from dicom_io.write_behind import STEP_BYTES, begin_writing, reserve
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ HASHING_BYTES, HASHED_BEHIND_BYTES = 1 << 20, 1 << 18
 HASHED_AT_ONCE_BYTES = 1 << 19
 """Hashed by whoever writes it: for less than this, handing it to a thread takes as long as the hash."""
 _THREADS = threading.local()
-_HASHERS = ThreadPoolExecutor(4, thread_name_prefix="hash")  # starts threads when used
+_HASHERS = ErrandThreads(4, "hash")
 _OPEN: set[Path] = set()
 """Files of the data sets that arrive, or are being stored."""
 _PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -68,7 +68,7 @@ class SpooledDataSet(BytesIO):
         self._on_disk_bytes = 0
         self._digest = hashlib.sha256()
         self._hashed_bytes = 0
-        self._hashing: Future[None] | None = None
+        self._hashing: Errand | None = None
         self._begun_bytes = 0
         """On their way to disk."""
         self._reserved_bytes = 0
@@ -96,21 +96,21 @@ class SpooledDataSet(BytesIO):
         elif self._on_disk_bytes - self._hashed_bytes >= HASHED_BEHIND_BYTES:
             self._hash_behind()
 
-    def append(self, values: memoryview) -> Future[None] | None:
+    def append(self, values: memoryview) -> Errand | None:
         """Append, and hash as it lies in memory: until what is returned is done it must stay as it is.
 
         A thread hashes while there is a processor for it. Where as many objects arrive as there are processors,
         whoever writes does so, too: threads that wait for each other would take a seventh of the time.
         """
         if self._hashing is not None:
-            wait([self._hashing])
+            self._hashing.wait()
         starts_at = self._on_disk_bytes
         if not self.on_disk or len(_OPEN) >= _PROCESSORS:
             self._write([values])
             if self.on_disk:
                 self._hash_from_memory(values, starts_at)
             return None
-        self._hashing = _HASHERS.submit(self._hash_from_memory, values, starts_at)
+        self._hashing = _HASHERS.begin(self._hash_from_memory, values, starts_at)
         self._write([values])
         return self._hashing
 
@@ -161,29 +161,29 @@ class SpooledDataSet(BytesIO):
             return
         if self._reserved_bytes > self._on_disk_bytes:
             os.ftruncate(self.descriptor, self._on_disk_bytes)
-        nobody_hashes = self._hashing is None or self._hashing.done()
+        nobody_hashes = self._hashing is None or self._hashing.is_done
         if nobody_hashes and self._hashed_bytes < self._on_disk_bytes:
-            self._hashing = _HASHERS.submit(self._finish)
+            self._hashing = _HASHERS.begin(self._finish)
         else:
             self._begin_writing()
 
     def sha256(self) -> str:
         """Return the hash of the file; only while it is `on_disk`."""
         if self._hashing is not None:
-            self._hashing.result()
+            self._hashing.finish()
         self._hash_all()
         return self._digest.hexdigest()
 
     def discard(self) -> None:
         """Close the file and delete it, unless it was renamed."""
         if self._hashing is not None:
-            wait([self._hashing])
+            self._hashing.wait()
         self._forget()
 
     def _hash_behind(self) -> None:
         """Hash, in a thread of its own, what was written meanwhile; that way little is left to do at the end."""
-        if self._hashing is None or self._hashing.done():
-            self._hashing = _HASHERS.submit(self._hash_all)
+        if self._hashing is None or self._hashing.is_done:
+            self._hashing = _HASHERS.begin(self._hash_all)
 
     def _keep_room_ahead(self) -> None:
         """Have room for one step more where this is going to be a large object."""

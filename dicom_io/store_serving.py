@@ -26,9 +26,9 @@ PRIVATE_PARTS = (StorageServiceClass.SCP, ServiceClass.validate_status, attempt)
 
 
 def serve_store(association: Association, request: PlainStore, context_id: int) -> None:
-    """Have the object stored, its sender answered and what arrived discarded; called in the association's own thread.
+    """Have the object stored, its sender answered and what arrived discarded; the sender does not wait for the last.
 
-    The sender does not wait for the last.
+    Called by the thread whose turn it is (`dicom_io.waking`). If that is the association's own, it says that it pauses.
     """
     arrived = cast(SpooledDataSet, request.DataSet)
     if association._sent_release:
@@ -36,7 +36,6 @@ def serve_store(association: Association, request: PlainStore, context_id: int) 
         return
     dimse, context = association.dimse, association._accepted_cx[context_id]
     dimse.cancel_req = {}
-    association._is_paused = True
     response = C_STORE()
     response._message_id = response._message_id_being_responded_to = request._message_id
     response._affected_sop_class_uid = request._affected_sop_class_uid
@@ -53,5 +52,4 @@ def serve_store(association: Association, request: PlainStore, context_id: int) 
             dimse.send_msg(response, context_id)
     finally:
         arrived.discard()  # no more than its temporary name once it was stored
-    association._is_paused = False
     dimse.cancel_req = {}

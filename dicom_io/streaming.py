@@ -17,7 +17,6 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import cast
 
@@ -27,12 +26,13 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.data_pdu import data_pdu
+from dicom_io.errands import Errand
 from dicom_io.file_meta import encode_file_meta
 from dicom_io.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
 from dicom_io.holding_socket import HoldingSocket
 from dicom_io.spool import SpooledDataSet
 from dicom_io.store_request import ArrivingStore, plain_request
-from dicom_io.waking import WokenDul
+from dicom_io.waking import WokenDimse, WokenDul
 
 LOGGER = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class StreamingDul(WokenDul):
         self._buffer: memoryview | None = None
         self._other_buffer: memoryview | None = None
         """Lent to whoever hashes what it holds, until `_hashing` is done."""
-        self._hashing: Future[None] | None = None
+        self._hashing: Errand | None = None
         self._run: FragmentRun | None = None
         """How the fragments of the data set under way look, once one has come that is not the last."""
         self._left: int | None = None
@@ -107,7 +107,7 @@ class StreamingDul(WokenDul):
         """Serve the association in this thread, and leave the buffers to another one."""
         super().run()
         if self._hashing is not None:
-            wait([self._hashing])
+            self._hashing.wait()
         _IDLE_BUFFERS.extend(buffer for buffer in (self._buffer, self._other_buffer) if buffer is not None)
         self._buffer = self._other_buffer = None
 
@@ -248,7 +248,7 @@ class StreamingDul(WokenDul):
         if hashing is None:
             return
         if self._hashing is not None:
-            wait([self._hashing])
+            self._hashing.wait()
         self._buffer, self._other_buffer = self._other_buffer or _some_buffer(), self._buffer
         self._hashing = hashing
 
@@ -315,7 +315,7 @@ class StreamingDul(WokenDul):
         dimse = self.assoc.dimse
         if dimse.message.__class__ is ArrivingStore:  # pynetdicom makes another class of what it reads a command into
             message, dimse.message = dimse.message, None
-            dimse.msg_queue.put((message.arrives_under, message.message_to_primitive()))
+            cast(WokenDimse, dimse).take_store(message.message_to_primitive(), message.arrives_under)
             return
         transport.held = data_pdu(1, bytes([_LAST])) + transport.held
         self._read_pdu_data()

@@ -5,6 +5,10 @@ sleep between looks, so that an image waits for both sleeps, and an idle associa
 Here the first waits for the network or for something to send, the second for a request, and goes from one request to
 the next without a sleep. Both look around every `LOOK_SECONDS` all the same, for timers and whatever wakes nobody.
 
+An object to be stored is not handed over at all: the thread that read it serves its request as well, for the sender
+waits for the answer and nothing else comes meanwhile. Two threads that wake each other cost as much as the object's
+rows.
+
 This leans on private parts of pynetdicom, which `dicom_io.private_parts` knows; where they differ
 nobody gives an association these classes' ways.
 """
@@ -45,6 +49,7 @@ PRIVATE_PARTS = (
     DULServiceProvider.stop_dul,
     DULServiceProvider.kill_dul,
     DULServiceProvider.peek_next_pdu,
+    DULServiceProvider.idle_timer_expired,
     DIMSEServiceProvider.receive_primitive,
     DIMSEServiceProvider.get_msg,
     DIMSEServiceProvider.send_msg,
@@ -60,6 +65,8 @@ class WokenDul(DULServiceProvider):
 
     look_seconds = LOOK_SECONDS
     """How long it waits at most."""
+    serves = False
+    """Whether this thread serves a request just now, and leaves the network alone."""
 
     def begin_waiting(self) -> None:
         """Take over, before the thread is started."""
@@ -75,13 +82,19 @@ class WokenDul(DULServiceProvider):
         super().kill_dul()
         self._bell.ring()
 
+    def idle_timer_expired(self) -> bool:
+        """Say whether the peer was silent for too long; while it waits for an answer it is not."""
+        return not self.serves and bool(super().idle_timer_expired())
+
     def send_at_once(self, pdu: bytes) -> bool:
         """Send P-DATA from the thread that asks, as the state machine would (PS3.8 DT-1 and AR-7); say whether it went.
 
-        Not over TLS, which cannot be written to while it is read, nor past what waits to be sent.
+        Not past what waits to be sent, and over TLS, which cannot be written to while it is read, only by this thread.
         """
         connection = self.socket.socket if self.socket is not None else None
-        if connection is None or isinstance(connection, ssl.SSLSocket) or self.to_provider_queue.queue:
+        if connection is None or self.to_provider_queue.queue:
+            return False
+        if isinstance(connection, ssl.SSLSocket) and threading.current_thread() is not self:
             return False
         if self.state_machine.current_state not in ("Sta6", "Sta8"):
             return False
@@ -172,11 +185,50 @@ class WokenRequestorDul(WokenDul):
         """Nothing: whoever asked for the association waits for the answer itself."""
 
 
+class RequestQueue(queue.Queue[Any]):
+    """What the association's thread is to do, and whether it is doing the last thing that it took."""
+
+    is_served = False
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Say whether everything that was put here has been done."""
+        with self.mutex:  # `_get` is called with it
+            return not self.queue and not self.is_served
+
+    def _get(self) -> Any:
+        item = super()._get()
+        self.is_served = item[1] is not None
+        return item
+
+
 class WokenDimse(DIMSEServiceProvider):
     """Serves one request after the other while they come."""
 
     woken = False
     """Whether this and the upper layer have been given their new ways; else pynetdicom's are kept."""
+    msg_queue: RequestQueue
+
+    def begin_waiting(self) -> None:
+        """Take over, before the association's thread is started."""
+        self.woken, self.msg_queue = True, RequestQueue()
+
+    def take_store(self, request: PlainStore, context_id: int) -> None:
+        """Have an object stored and its sender answered; by this thread, the upper layer's, unless others come first.
+
+        Whoever holds the association's thread to send something of its own, or has not established the association
+        yet, has the request wait.
+        """
+        association, upper_layer = self.assoc, cast(WokenDul, self.dul)
+        free = association.is_established and association._reactor_checkpoint.is_set()
+        if not free or not self.msg_queue.is_at_rest:
+            self.msg_queue.put((context_id, request))
+            return
+        upper_layer.serves = True
+        try:
+            serve_store(association, request, context_id)
+        finally:
+            upper_layer.serves = False
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message; the answer to most requests, that an object is stored, without detours."""
@@ -201,9 +253,12 @@ class WokenDimse(DIMSEServiceProvider):
             if request is None or context_id is None:
                 return None, None
             if isinstance(request, PlainStore):
+                association._is_paused = True
                 serve_store(association, request, context_id)
+                association._is_paused = False
             else:
                 association._serve_request(request, context_id)
+            self.msg_queue.is_served = False
             if association._kill or self.dul.to_user_queue.queue or not association._reactor_checkpoint.is_set():
                 return None, None
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import struct
 from contextlib import suppress
 from datetime import date
+from pathlib import Path
 
+import pydicom
 import pytest
 from arrivals import encoded, received
 from factories import chest_radiograph
+from mutations import sources
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -20,8 +24,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_io.encoded import TruncatedDataSetError
-from dicom_io.header import PARSE_ERRORS, parse_header, text
+from dicom_io.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.header import LAST_HEADER_TAG, PARSE_ERRORS, parse_header, text
+from dicom_io.plain_header import plain_header
 from dicom_io.selection import SelectionRules, judge_tags
 
 TODAY = date(2026, 1, 15)
@@ -110,3 +115,61 @@ def test_text_is_the_same_before_and_after_pydicom_has_looked_at_an_element() ->
         with suppress(*PARSE_ERRORS):
             looked_at[tag]
         assert before == text(looked_at, keyword), (keyword, value)
+
+
+def outcome(encoded: bytes, syntax: str) -> object:
+    """What becomes of a data set: every element as it lies there, or the error."""
+    try:
+        header = parse_header(encoded, syntax)
+    except (NotADataSetError, TruncatedDataSetError) as error:
+        return type(error), str(error)
+    elements = [(tag, header.get_item(tag, keep_deferred=True)) for tag in header.keys()]  # noqa: SIM118 (iterating makes elements)
+    raw = [(tag, element if isinstance(element, RawDataElement) else str(element)) for tag, element in elements]
+    return raw, header.original_encoding, header.original_character_set
+
+
+def both_ways(encoded: bytes, syntax: str, monkeypatch: pytest.MonkeyPatch) -> tuple[object, object]:
+    """The outcome with and without the short way."""
+    ours = outcome(encoded, syntax)
+    with monkeypatch.context() as patched:
+        patched.setattr("dicom_io.header.plain_header", lambda *_: None)
+        return ours, outcome(encoded, syntax)
+
+
+def without_file_meta(path: Path) -> tuple[bytes, str] | None:
+    """The data set of a file as it would travel, and its transfer syntax; None where no file meta stands before it."""
+    content = path.read_bytes()
+    if content[128:140] != b"DICM\x02\0\0\0UL\4\0":
+        return None
+    (meta_bytes,) = struct.unpack_from("<I", content, 140)
+    return content[144 + meta_bytes :], str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", ""))
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of values and character sets that cannot be
+def test_a_plain_header_is_what_pydicom_reads_of_every_real_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = []
+    for path in sources():
+        found = without_file_meta(path)
+        if found is None:
+            continue
+        ours, theirs = both_ways(*found, monkeypatch)
+        assert ours == theirs, path
+        plain += [path.name] if plain_header(found[0], LAST_HEADER_TAG) is not None else []
+    assert "nema_wg04_RG3_UNCR.dcm" in plain or "RG3_UNCR.dcm" in plain, plain
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of values and character sets that cannot be
+def test_a_damaged_header_has_the_same_outcome_whoever_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(11)
+    views = [coded("272479007", "postero-anterior")]
+    whole = encoded(chest_radiograph(ViewCodeSequence=views, RequestAttributesSequence=views, PixelData=b"\0\1" * 8))
+    bare = whole[: whole.index(b"\xe0\x7f\x10\x00")]
+    odd_character_set = whole.replace(b"CS\x0a\0ISO_IR 192", b"SQ\0\0\0\0\0\0")
+    assert odd_character_set != whole
+    for _ in range(4000):
+        damaged = bytearray(draw.choice([whole, bare, odd_character_set]))
+        for _ in range(draw.randrange(4)):
+            damaged[draw.randrange(len(damaged))] = draw.choice([0, 1, 2, 8, 0x20, 0x41, 0x5C, 0x80, 0xFF])
+        cut = bytes(damaged[: draw.choice([len(damaged), len(damaged), draw.randrange(len(damaged) + 1)])])
+        ours, theirs = both_ways(cut, ExplicitVRLittleEndian, monkeypatch)
+        assert ours == theirs

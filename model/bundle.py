@@ -233,7 +233,8 @@ def write_bundle(
     Raises
     ------
     BundleError
-        A tensor is not finite, something that is no bundle is in the way, or the result would not load.
+        A tensor is not finite, something that is no bundle is in the way, the disk is full or the folder not writable,
+        or the result would not load. A bundle that was there stays.
     """
     if impossible := impossible_tensors(weights):
         raise BundleError(
@@ -252,5 +253,11 @@ def write_bundle(
         | {"files": files, "golden_images": images}
     )
     contents[DESCRIPTION_FILE] = described.to_json().encode()
-    replace_folder(path, contents, load_bundle)
+    try:
+        replace_folder(path, contents, load_bundle)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BundleError(
+            f"{path}: the bundle cannot be written ({reason}); make room or name another folder"
+        ) from error
     return load_bundle(path)

@@ -11,6 +11,7 @@ from typing import Any
 import model_factories
 import numpy as np
 import pytest
+from file_limits import files_of_at_most
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
@@ -33,6 +34,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def bundle(written: Bundle, tmp_path: Path) -> Bundle:
     """A copy that a test may damage."""
     return load_bundle(Path(shutil.copytree(written.folder, tmp_path / "bundle")))
+
+
+def test_a_bundle_that_finds_no_room_is_named_and_the_one_before_stays_whole(bundle: Bundle) -> None:
+    weights = weights_of(model_factories.network())
+    with files_of_at_most(2000), pytest.raises(BundleError, match=r"bundle cannot be written .*make room"):
+        write_bundle(bundle.folder, model_factories.facts(), weights, "another card")
+    assert load_bundle(bundle.folder).card_path.read_text() == bundle.card_path.read_text()
+    assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
 
 def rewrite(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> None:

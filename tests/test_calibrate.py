@@ -64,6 +64,17 @@ def test_a_temperature_never_turns_the_order_round() -> None:
     assert fit_calibration("temperature", _table(-right), _table(truth), TRAINED).a[0] == pytest.approx(0.001)
 
 
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_a_finding_ranked_the_wrong_way_round_on_validation_keeps_its_order_and_says_its_prevalence(kind: str) -> None:
+    """Turned round, the probabilities would rank against the logits that every AUROC is measured with."""
+    right, truth = _cases(2000)
+    wrong = _table(-right)
+    calibration = fit_calibration(kind, wrong, _table(truth), TRAINED)
+    probability = calibration.probabilities(wrong)[:, 0]
+    assert (np.diff(probability[np.argsort(-right)]) > 0).all()
+    assert probability == pytest.approx(truth.mean(), abs=0.01)
+
+
 def test_isotonic_puts_right_what_no_slope_and_offset_can() -> None:
     right, truth = _cases(20_000)
     bent = np.where(right > 0, right * 6, right / 6)

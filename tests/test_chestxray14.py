@@ -39,6 +39,14 @@ def test_ages_of_the_first_release_in_months_and_days_become_whole_years(tmp_pat
     assert [entries[name].age_years for name in names[:3]] == [2, 0, 58]
 
 
+def test_a_row_without_labels_is_refused_and_never_taken_for_a_normal_picture(tmp_path: Path) -> None:
+    write_layout(tmp_path)
+    table = tmp_path / "Data_Entry_2017.csv"
+    table.write_text(table.read_text().replace(",No Finding,", ",,"))
+    with pytest.raises(LayoutError, match=r"Data_Entry_2017\.csv, line 3: no labels; write 'No Finding'.*4 more"):
+        read_layout(tmp_path)
+
+
 def test_pictures_in_numbered_folders_are_found(tmp_path: Path) -> None:
     names = write_layout(tmp_path)
     (tmp_path / "images_002" / "images").mkdir(parents=True)

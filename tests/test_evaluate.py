@@ -83,6 +83,17 @@ def test_intervals_that_rest_on_few_patients_are_marked() -> None:
     assert not found["Effusion"].shaky
 
 
+def test_a_finding_of_very_few_patients_is_not_counted_as_better_than_guessing() -> None:
+    """One patient's pictures cannot vary from resample to resample, so the interval is narrow and says nothing."""
+    _, targets = _part(120)
+    targets[:, 0] = np.arange(120) < 30
+    targets[:, LABELS.index("Effusion")] = np.arange(120) % 2
+    patients = ["one"] * 30 + [str(row) for row in range(90)]
+    evaluation = evaluate(_predictions(targets * 3.0, patients), targets, {}, Resampling(50, 1), part="")
+    assert evaluation.findings["Atelectasis"].auroc.low == 1
+    assert "better than guessing on 1 of them; 1 more has too few positive patients to tell." in evaluation.summary
+
+
 def test_calibration_error_is_told_before_and_after_and_at_the_parts_own_prevalence() -> None:
     """Right logits moved by log 4, as a four times rarer finding gives: the move to this prevalence takes it back."""
     rng = np.random.default_rng(2)

@@ -9,16 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import model_factories
 import numpy as np
 import pytest
 from file_limits import files_of_at_most
+from layouts import write_layout
 from numpy.typing import NDArray
 from samples import shared
 
+from model.bundle import write_bundle
+from model.densenet import weights_of
 from training.data.chestxray14 import DRAWN_FILE, read_layout
 from training.data.pictures import read_grey
 from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.data.split import choose_parts
+from training.evaluation.leakage import seen_images
+from training.evaluation.predictions import network_predictions
 from training.phantoms.canvas import fill_outline
 from training.phantoms.dataset import write_phantom_dataset
 from training.phantoms.film_dataset import write_films_with_findings
@@ -27,7 +33,9 @@ from training.phantoms.film_pose import FILM_CHEST, Pose, drawn_template, film_t
 from training.phantoms.folder import PhantomDatasetError
 from training.phantoms.picture import draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS
+from training.recalibration import CalibrationChoices, recalibrated
 from training.recipe import Data
+from training.subjects import PartName, part_names
 
 SIDE_PX = 256
 
@@ -184,6 +192,23 @@ def test_copies_are_trained_on_and_never_validated_or_tested_on(both: LabelledRa
     held = {both.entries[name].patient_id for name in official.validation}
     assert not held & {both.entries[name].patient_id for name in official.training}
     assert both.drawn & set(official.training)
+
+
+def test_copies_are_neither_judged_nor_counted_when_thresholds_are_chosen_anew(tmp_path: Path) -> None:
+    """A finding may flag only where enough real films show it."""
+    write_layout(tmp_path / "data", patients=100, test_patients=20, size_px=40)
+    films = read_layout(tmp_path / "data")
+    trained, held = films.train_val[:60], films.train_val[60:]
+    seen = seen_images(films, trained, held)
+    weights = weights_of(model_factories.network())
+    bundle = write_bundle(tmp_path / "bundle", model_factories.facts(("Effusion",)), weights, "card", seen=seen)
+    logits = np.random.default_rng(1).normal(0, 1, (len(held), 14))
+    said = network_predictions("a model", held, films.patients(held), logits, bundle.calibration, bundle.trained)
+    assert list(recalibrated(bundle, films, said, CalibrationChoices()).operating_points) == ["Effusion"]
+    mixed = replace(films, drawn=frozenset(trained[10:]))
+    assert recalibrated(bundle, mixed, said, CalibrationChoices()).reported_only == ("Effusion",)
+    assert part_names(mixed, PartName.TRAIN_VAL, None) == (*trained[:10], *held)
+    assert part_names(mixed, PartName.ALL, None) == (*trained[:10], *held, *films.test)
 
 
 def test_real_pictures_are_told_from_drawn_ones_and_the_same_seed_gives_the_same_bytes(

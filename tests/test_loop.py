@@ -220,3 +220,26 @@ def test_a_deterministic_run_asks_torch_for_it_and_the_next_run_takes_it_back(tm
     assert not torch.backends.cudnn.benchmark
     Trainer(tiny_run(tmp_path / "second").plan, ALONE)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_network_that_is_no_number_any_more_never_takes_the_place_of_a_good_checkpoint(tmp_path: Path) -> None:
+    """A checkpoint within the epoch, by the clock or by Ctrl-C, would else keep what no run can be continued from."""
+    prepared = tiny_run(tmp_path)
+    first = Trainer(prepared.plan, ALONE)
+    first.stop_asked = True
+    assert not first.run()
+    before = prepared.plan.checkpoint.read_bytes()
+    trainer = Trainer(prepared.plan, ALONE)
+    trainer.learner.network.classifier.bias.data.fill_(float("nan"))
+    trainer.stop_asked = True
+    with pytest.raises(DivergedError, match=r"epoch 1 .*lower the learning rate.*delete .*checkpoint\.pt"):
+        trainer.run()
+    assert prepared.plan.checkpoint.read_bytes() == before
+
+
+def test_weights_that_the_last_step_of_an_epoch_breaks_are_not_kept_as_the_best(tmp_path: Path) -> None:
+    trainer = Trainer(tiny_run(tmp_path).plan, ALONE)
+    trainer.learner.averaged.classifier.bias.data.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="is not a number"):
+        trainer.run()
+    assert trainer.best["weights"] == {}

@@ -33,7 +33,7 @@ def test_a_target_is_reached_and_not_by_more_than_one_picture(rule: str, place: 
     assert rates == (pytest.approx(point.sensitivity), pytest.approx(point.specificity))
     assert rates[place] is not None
     assert 0.9 <= rates[place] < 0.91
-    assert point.chosen_by == f"{rule} 0.9 on the validation part"
+    assert point.chosen_by == f"{rule} 0.9 on the validation part, {int(truth[:, 0].sum())} positives"
 
 
 def test_youden_picks_the_largest_sum_of_sensitivity_and_specificity() -> None:
@@ -63,7 +63,7 @@ def test_a_predictive_value_out_of_reach_is_said_to_be() -> None:
     probability, truth = np.repeat(np.linspace(0, 1, 100)[:, None], 14, 1), np.zeros((100, 14))
     truth[[10, 99]] = 1
     point = choose_operating_points(probability, truth, FLAGGING, OperatingRule("ppv", 0.9))["Atelectasis"]
-    assert point.chosen_by == "PPV 0.9 (not reached) on the validation part"
+    assert point.chosen_by == "PPV 0.9 (not reached) on the validation part, 2 positives"
     assert (probability[:, 0] >= point.threshold).sum() == 10
 
 
@@ -73,8 +73,8 @@ def test_single_findings_may_have_a_rule_of_their_own() -> None:
     rules = {LABELS[1]: OperatingRule("specificity", 0.95)}
     points = choose_operating_points(probability, truth, both, OperatingRule("f1"), rules)
     assert [point.chosen_by for point in points.values()] == [
-        "F1 on the validation part",
-        "specificity 0.95 on the validation part",
+        f"F1 on the validation part, {int(truth[:, 0].sum())} positives",
+        f"specificity 0.95 on the validation part, {int(truth[:, 1].sum())} positives",
     ]
 
 

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,3 +34,28 @@ def test_one_process_alone_averages_nothing() -> None:
     Team(0, 1).average([tensor])
     assert tensor.item() == 3.0
     assert Team(0, 1).collect(tensor) is tensor
+
+
+@pytest.mark.timeout(300)
+def test_the_processes_of_a_run_that_is_killed_end_with_it(tmp_path: Path) -> None:
+    """Orphans would go on training, and write their checkpoints into those of the same command run again."""
+    script = Path(__file__).with_name("team_work.py")
+    run = subprocess.Popen([sys.executable, script, tmp_path], cwd=script.parents[1], env=_with_tests(script))
+    try:
+        assert _within(200, lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    finally:
+        run.kill()
+        run.wait()
+    members = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
+    assert _within(30, lambda: not any(Path(f"/proc/{member}/cmdline").exists() for member in members))
+
+
+def _with_tests(script: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{script.parent}{os.pathsep}{script.parents[1]}"}
+
+
+def _within(seconds: float, holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return holds()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from file_limits import files_of_at_most
 from layouts import write_layout
 from safetensors.torch import load_file
 from slow_cases import mostly_slow
@@ -22,8 +23,9 @@ from training.evaluation.inference import outputs_of
 from training.fitting.loop import Trainer
 from training.material import DataChoices
 from training.networks.build import build_network
+from training.output import OutputError, only_run
 from training.parallel import Team
-from training.pipeline import train
+from training.pipeline import run_pipeline, train
 from training.prepare import Prepared, prepare
 from training.recipe import RECIPES_DIRECTORY, Recipe, known_recipes, parse_recipe
 
@@ -106,6 +108,30 @@ def test_a_run_that_cannot_be_served_ends_with_weights_figures_and_a_report_and_
     assert np.array_equal(again.logits, outputs_of(network, prepared.cache, names, 32).logits)
     report = (folder / "s4-cnn1" / "report.html").read_text()
     assert "There is no bundle to serve" in report
+
+
+def test_results_that_find_no_room_are_told_in_a_sentence_and_the_same_command_concludes_anew(folder: Path) -> None:
+    recipe = _shrunk("s4-cnn1")
+    prepared, results = _concluded(folder, recipe)
+    before = (results / "metrics.json").read_bytes()
+    with (
+        files_of_at_most(2000),
+        pytest.raises(OutputError, match=r"s4-cnn1: results cannot be written .*same command again"),
+    ):
+        conclude(prepared, train(prepared), folder / recipe.bundle_name)
+    assert (results / "metrics.json").read_bytes() == before
+    assert not list((folder / recipe.bundle_name).rglob("*.partial"))
+    assert conclude(prepared, train(prepared), folder / recipe.bundle_name) == results
+
+
+def test_a_second_run_in_a_folder_where_one_is_at_work_is_refused(folder: Path) -> None:
+    recipe = _shrunk("s4-cnn1", bundle_name="twice")
+    choices = DataChoices(_prepared(folder, recipe).layout.root, folder / "cache")
+    with only_run(folder / "twice"), pytest.raises(OutputError, match="another training run is at work"):
+        run_pipeline(choices, folder / "twice", recipe, None, 1)
+    assert not (folder / "twice" / "training").exists()
+    with only_run(folder / "twice"):  # the lock went with the block
+        pass
 
 
 def test_the_report_holds_the_pictures_that_the_recipe_asks_for(folder: Path) -> None:

@@ -134,7 +134,6 @@ def main() -> None:
 def _refusals() -> tuple[type[Exception], ...]:
     from model.bundle import BundleError
     from model.classifier import NotFiniteError, RuntimeUnavailableError
-    from training.commands.models import OutputError
     from training.data.cache import CacheError
     from training.data.radiographs import LayoutError
     from training.evaluation.leakage import LeakError
@@ -142,6 +141,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     from training.fitting.checkpoint import CheckpointError
     from training.fitting.weights_file import InitError
     from training.heads.errors import HeadError
+    from training.output import OutputError
     from training.parallel import TrainingFailedError
     from training.phantoms.folder import PhantomDatasetError
     from training.recipe import RecipeError

@@ -23,6 +23,7 @@ from training.evaluation.operating_points import OperatingRule, choose_operating
 from training.evaluation.predictions import network_predictions, write_predictions
 from training.export import export_bundle
 from training.networks.build import ChestNetwork, build_network, served_channels
+from training.output import writing_to
 from training.parallel import training_device
 from training.prepare import Prepared
 from training.reporting.report import ReportMaterial, write_report
@@ -47,6 +48,11 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
     """Calibrate and choose thresholds on validation, test once, write bundle (or weights) and report; say where.
 
     Everything is computed with the weights as they are written: float16 in a bundle, float32 beside it.
+
+    Raises
+    ------
+    BundleError, OutputError
+        The results cannot be written.
     """
     recipe, reasons = prepared.plan.recipe, prepared.reasons_not_to_serve
     network = build_network(recipe, prepared.plan.training.labels, prepared.plan.levels)
@@ -56,26 +62,26 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
         judgement = judge(network, prepared)
         folder = out / "weights" / recipe.bundle_name
         assessment = judgement.assessment
-        write_weights(folder, network, prepared, assessment.evaluation, judgement.outputs, assessment.points)
+        with writing_to(out):
+            write_weights(folder, network, prepared, assessment.evaluation, judgement.outputs, assessment.points)
         title = f"{recipe.bundle_name} {recipe.version}"
     else:
         folder, title, judgement = _conclude_with_bundle(network, prepared, out)
-    write_predictions(judgement.assessment.judged.predictions, out / "predictions.csv")
-    write_json(judgement.assessment.as_dict(), out / "evaluation.json")
     notes = [f"Parts: {prepared.parts.mark}."]
     notes += [f"There is no bundle to serve: {'; '.join(reasons)}."] if reasons else []
-    write_report(
-        ReportMaterial(
-            title,
-            prepared.demonstration,
-            tuple(notes),
-            judgement.assessment,
-            prepared.cache,
-            checkpoint["history"],
-            tuple(asked_for_plots(network, prepared, judgement.outputs)),
-        ),
-        out / "report.html",
+    report = ReportMaterial(
+        title,
+        prepared.demonstration,
+        tuple(notes),
+        judgement.assessment,
+        prepared.cache,
+        checkpoint["history"],
+        tuple(asked_for_plots(network, prepared, judgement.outputs)),
     )
+    with writing_to(out):
+        write_predictions(judgement.assessment.judged.predictions, out / "predictions.csv")
+        write_json(judgement.assessment.as_dict(), out / "evaluation.json")
+        write_report(report, out / "report.html")
     logger.info(
         "test: mean AUROC %s, maps reach %.3f of the pointing ceiling; report: %s",
         judgement.assessment.evaluation.mean_auroc.rounded(),

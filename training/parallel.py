@@ -25,6 +25,8 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from training.parent import end_with_parent
+
 _LONGEST_WAIT = timedelta(hours=12)
 INTERRUPTED_EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
@@ -153,6 +155,7 @@ def _wait(members: list[BaseProcess], signals_seen: set[int]) -> None:
 
 
 def _member(work: Callable[[Team], bool], team: Team, meeting_point: str) -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     if team.size > 1:
         if Path("/sys/class/net/lo").exists():

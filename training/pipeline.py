@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from training.fitting.checkpoint import load_checkpoint
 from training.fitting.initial import initial_network, require_init_file
 from training.fitting.member import train_member
 from training.material import DataChoices
+from training.output import only_run
 from training.parallel import Team, TrainingInterruptedError, launched_membership, launched_team, run_team
 from training.prepare import Prepared, prepare
 from training.recipe import Recipe
@@ -28,20 +30,23 @@ def run_pipeline(
 
     Raises
     ------
-    LayoutError, CacheError, RecipeError, InitError, CheckpointError, TrainingFailedError, TrainingInterruptedError
+    LayoutError, CacheError, RecipeError, InitError, CheckpointError, OutputError, TrainingFailedError,
+    TrainingInterruptedError
     """
     if init_file is not None:
         require_init_file(init_file, recipe.architecture)
     launched = launched_team()
     if launched is None:
         prepared = prepare(choices, out, recipe, init_file, processes)
-        return conclude(prepared, train(prepared), out)
+        with only_run(out):
+            return conclude(prepared, train(prepared), out)
     if launched.rank:
         logging.getLogger().setLevel(logging.WARNING)
     with launched_membership(launched):
         prepared = _prepare_in_turn(launched, choices, out, recipe, init_file)
-        checkpoint = train(prepared, launched)
-    return conclude(prepared, checkpoint, out) if launched.rank == 0 else None
+        with only_run(out) if launched.rank == 0 else nullcontext():
+            checkpoint = train(prepared, launched)
+            return conclude(prepared, checkpoint, out) if launched.rank == 0 else None
 
 
 def train(prepared: Prepared, launched: Team | None = None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from training.data.cache_index import write_whole
 from training.data.radiographs import LabelledRadiographs
 from training.data.reading_pool import ReadingPool
 from training.evaluation.inference import Outputs, outputs_of
+from training.output import writing_to
 from training.parallel import training_device
 from training.progress import RateBar
 
@@ -53,12 +54,16 @@ def read_pictures(
         Of the bundle's input size, or of any size for a bundle with a preparation of its own.
     file
         ``.npz`` that is added to on the way; another network's is replaced.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
     """
     identity = _identity(bundle)
     kept = _read_kept(file, identity)
     keys = dict(zip(names, _keys(cache, names), strict=True))
     wanted = tuple(name for name in names if keys[name] not in kept)
-    file.parent.mkdir(parents=True, exist_ok=True)
     if bundle.preparation is None and bundle.precision == "fp32" and training_device().type == "cuda":
         network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture)
         network = network.to(training_device())
@@ -152,4 +157,5 @@ def _write_kept(file: Path, identity: str, kept: Kept) -> None:
         logits=np.stack([logits for logits, _ in kept.values()]),
         maps=np.stack([maps for _, maps in kept.values()]),
     )
-    write_whole(stream.getvalue(), file)
+    with writing_to(file.parent):
+        write_whole(stream.getvalue(), file)

@@ -126,8 +126,8 @@ def with_calibration(predictions: Predictions, calibration: Calibration) -> Pred
 
 
 def _trained_positives(bundle: Bundle, radiographs: LabelledRadiographs) -> NDArray[np.float32]:
-    """Return float32 [14]: positives among the pictures at hand that the weights were trained on."""
-    names = check_leakage(bundle, radiographs, radiographs.listed).training
+    """Return float32 [14]: positives among the real pictures at hand that the weights were trained on."""
+    names = radiographs.real(check_leakage(bundle, radiographs, radiographs.listed).training)
     counts: NDArray[np.float32] = radiographs.targets(names).sum(0)
     return counts
 

@@ -142,7 +142,7 @@ def load_subject(
 
 
 def part_names(radiographs: LabelledRadiographs, part: PartName, bundle: Bundle | None) -> tuple[str, ...]:
-    """Return the pictures of a part.
+    """Return the pictures of a part; films with drawn findings are for training alone and in none.
 
     Raises
     ------
@@ -154,6 +154,7 @@ def part_names(radiographs: LabelledRadiographs, part: PartName, bundle: Bundle 
     else:
         lists = {PartName.TEST: radiographs.test, PartName.TRAIN_VAL: radiographs.train_val}
         names = lists.get(part, radiographs.listed)
+    names = radiographs.real(names)
     if not names:
         raise LayoutError(f"{radiographs.root}: no pictures in {part.value}; take another --part")
     return names
@@ -192,6 +193,7 @@ def _in_words(radiographs: LabelledRadiographs, part: PartName, names: tuple[str
         PartName.TRAIN_VAL: "training and validation list",
         PartName.ALL: "both lists",
     }
-    listed = {PartName.TEST: radiographs.test, PartName.TRAIN_VAL: radiographs.train_val}.get(part, radiographs.listed)
+    lists = {PartName.TEST: radiographs.test, PartName.TRAIN_VAL: radiographs.train_val}
+    listed = radiographs.real(lists.get(part, radiographs.listed))
     share = "" if part is PartName.VALIDATION or len(names) == len(listed) else f" of {len(listed):,} listed"
     return f"{titles[part]}: {len(names):,}{share} pictures ({radiographs.source})"

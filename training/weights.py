@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from model.bundle import OperatingPoint
+from training.data.cache_index import write_whole
 from training.data.radiographs import NO_FINDING, list_hash
 from training.evaluation.box_protocol import localisation_values
 from training.evaluation.evaluate import Evaluation
@@ -39,7 +39,7 @@ def write_weights(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    _write_durably(folder / WEIGHTS_FILE, save(tensors, metadata={"not": "for diagnostic use"}))
+    write_whole(save(tensors, metadata={"not": "for diagnostic use"}), folder / WEIGHTS_FILE)
     facts = _facts(prepared) | {
         "operating_points": {
             label: {"threshold": p.threshold, "chosen_by": p.chosen_by} for label, p in points.items()
@@ -48,7 +48,7 @@ def write_weights(
         "localisation": localisation_values(evaluation.pointing, {}),
         "no_finding": _no_finding(prepared, outputs),
     }
-    _write_durably(folder / METRICS_FILE, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
+    write_whole((json.dumps(facts, indent=1, allow_nan=False) + "\n").encode(), folder / METRICS_FILE)
 
 
 def _facts(prepared: Prepared) -> dict[str, Any]:
@@ -78,12 +78,3 @@ def _no_finding(prepared: Prepared, outputs: Outputs) -> dict[str, Any] | None:
         "auroc": with_interval(auroc, truth, logits, weights).rounded(),
         "average_precision": with_interval(average_precision, truth, logits, weights).rounded(),
     }
-
-
-def _write_durably(file: Path, content: bytes) -> None:
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)

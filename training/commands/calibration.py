@@ -26,7 +26,6 @@ from training.commands.models import (
     adjudicated_labels,
     subject_of,
     tell,
-    writing_to,
 )
 from training.data.folder import read_folder
 from training.evaluation.assessment import Assessment, assess
@@ -34,6 +33,7 @@ from training.evaluation.evaluate import Resampling
 from training.evaluation.leakage import LeakError, SeenPolicy, require_separate_patients
 from training.evaluation.operating_points import OperatingRule
 from training.material import DataChoices
+from training.output import writing_to
 from training.recalibration import (
     CalibrationChoices,
     recalibrated,

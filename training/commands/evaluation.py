@@ -25,7 +25,6 @@ from training.commands.models import (
     leak_sentences,
     subject_of,
     tell,
-    writing_to,
 )
 from training.evaluation.adjudicated import evaluate_adjudicated
 from training.evaluation.assessment import evaluate_judged
@@ -34,6 +33,7 @@ from training.evaluation.evaluate import Resampling
 from training.evaluation.leakage import LeakError, SeenPolicy
 from training.evaluation.predictions import write_predictions
 from training.evaluation.published import side_by_side
+from training.output import writing_to
 from training.reporting.comparison_grids import comparison_grids
 from training.reporting.figure_grids import (
     adjudicated_grid,

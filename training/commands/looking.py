@@ -22,7 +22,6 @@ from training.commands.models import (
     page_words,
     subject_of,
     tell,
-    writing_to,
 )
 from training.data.cache_index import write_whole
 from training.evaluation.assessment import score_boxes
@@ -32,6 +31,7 @@ from training.evaluation.box_protocol import localisation_values
 from training.evaluation.evaluate import Resampling
 from training.evaluation.leakage import SeenPolicy
 from training.evaluation.localise import pointing_game
+from training.output import writing_to
 from training.reporting.audit_grids import group_grid, intersection_grid
 from training.reporting.map_grids import box_grids, pointing_grid
 from training.reporting.report import NOTICE, write_page

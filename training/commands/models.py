@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from training.data.cache_index import write_json
 from training.evaluation.adjudicated import AdjudicatedLabels, read_google2019
 from training.evaluation.leakage import SeenPolicy
 from training.material import DataChoices
+from training.output import writing_to
 from training.reporting.grid import Grid
 from training.reporting.report import NOTICE
 from training.subjects import PartName, Subject, load_subject
@@ -73,27 +73,6 @@ LabelsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, for scripts.")]
 OUT = Path("training-run/evaluation")
-
-
-class OutputError(Exception):
-    """Results cannot be written; the message names the place and what to do."""
-
-
-@contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Make the folder, and turn what the system refuses inside the block into one sentence.
-
-    Raises
-    ------
-    OutputError
-        The disk is full, or the folder cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        what = error.strerror or error
-        raise OutputError(f"{folder}: results cannot be written ({what}); make room or name another folder") from error
 
 
 def subject_of(

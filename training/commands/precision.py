@@ -21,9 +21,9 @@ from training.commands.models import (
     leak_sentences,
     subject_of,
     tell,
-    writing_to,
 )
 from training.evaluation.leakage import LeakError, SeenPolicy
+from training.output import writing_to
 from training.precision_trial import predictions_in_bf16, require_bf16, trial_of, with_trial
 from training.reporting.precision_section import trial_grid
 from training.reporting.report import NOTICE

@@ -20,13 +20,13 @@ from training.commands.models import (
     page_words,
     subject_of,
     tell,
-    writing_to,
 )
 from training.data.cache_index import write_whole
 from training.evaluation.assessment import assess
 from training.evaluation.evaluate import Resampling
 from training.evaluation.leakage import SeenPolicy
 from training.evaluation.predictions import write_predictions
+from training.output import writing_to
 from training.reporting.card import making_in, model_card
 from training.reporting.figure_grids import evaluation_grid
 from training.reporting.report import ReportMaterial, write_report

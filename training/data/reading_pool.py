@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
+
+from training.parent import end_with_parent
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -47,7 +48,7 @@ class ReadingPool(Generic[Job, Answer]):
         self._executor: ProcessPoolExecutor | None = None
         if wanted > 1:
             context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(wanted, context, initializer=_end_with_parent)
+            self._executor = ProcessPoolExecutor(wanted, context, initializer=end_with_parent)
 
     def each(self, jobs: Sequence[Job]) -> Iterator[Answer]:
         """Yield the answers in the order of the jobs."""
@@ -65,15 +66,3 @@ class ReadingPool(Generic[Job, Answer]):
         """Drop what is not begun and end the processes."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Make this process end when its parent is killed; the pool's own pipes would keep it waiting for ever."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -17,6 +17,9 @@ from model.labels import LABELS
 _NEWTON_STEPS = 100
 _SMALLEST_CLASS = 5
 """With fewer positives or negatives on validation a slope is not worth fitting; only the offset is."""
+_SMALLEST_SLOPE = 1e-3
+"""A slope of 0 or below would turn the order of pictures round: every AUROC is measured on logits, and thresholds and
+heat maps mean what raises the logit. Validation says then that the network knows nothing of the finding."""
 ISOTONIC_POSITIVES = 1000
 """With fewer positives on validation an isotonic curve follows noise; Platt's two numbers stand in."""
 
@@ -92,10 +95,10 @@ def _fit_temperature(
 
 
 def _slope(logit: NDArray[np.float64], truth: NDArray[np.floating]) -> float:
-    """Return 1 / temperature, kept above 0.001 so that the order of pictures stays."""
+    """Return 1 / temperature, kept positive so that the order of pictures stays."""
     scale = float(np.abs(logit).mean()) or 1.0
     weights = _newton((logit / scale)[:, None], np.zeros_like(logit), _smoothed(truth))
-    return max(float(weights[0]) / scale, 1e-3)
+    return max(float(weights[0]) / scale, _SMALLEST_SLOPE)
 
 
 def _isotonic(logit: NDArray[np.float64], truth: NDArray[np.floating]) -> tuple[tuple[float, float], ...]:
@@ -109,15 +112,17 @@ def _isotonic(logit: NDArray[np.float64], truth: NDArray[np.floating]) -> tuple[
 
 
 def _fit(logit: NDArray[np.float64], truth: NDArray[np.floating]) -> tuple[float, float]:
-    positives = float(truth.sum())
-    fixed_slope = min(positives, len(truth) - positives) < _SMALLEST_CLASS
-    centre, spread = float(logit.mean()), float(logit.std()) or 1.0
-    z = (logit - centre) / spread
-    design = np.stack([z, np.ones_like(z)], axis=1)[:, 1 if fixed_slope else 0 :]
-    weights = _newton(design, logit if fixed_slope else np.zeros_like(logit), _smoothed(truth))
-    if fixed_slope:
-        return 1.0, float(weights[0])
-    return float(weights[0] / spread), float(weights[1] - weights[0] * centre / spread)
+    """Return slope and offset; the offset alone where there is nothing to fit a slope on, or it would not rise."""
+    positives, wanted = float(truth.sum()), _smoothed(truth)
+    slope, one = 1.0, np.ones_like(logit)
+    if min(positives, len(truth) - positives) >= _SMALLEST_CLASS:
+        centre, spread = float(logit.mean()), float(logit.std()) or 1.0
+        weights = _newton(np.stack([(logit - centre) / spread, one], axis=1), np.zeros_like(logit), wanted)
+        slope = float(weights[0] / spread)
+        if slope >= _SMALLEST_SLOPE:
+            return slope, float(weights[1] - weights[0] * centre / spread)
+        slope = _SMALLEST_SLOPE
+    return slope, float(_newton(one[:, None], slope * logit, wanted)[0])
 
 
 def _newton(design: NDArray[np.float64], base: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:

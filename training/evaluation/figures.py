@@ -75,14 +75,16 @@ class Evaluation:
     @property
     def summary(self) -> str:
         """Return in a sentence or two what the figures amount to."""
-        defined = {label: f.auroc for label, f in self.findings.items() if f.auroc.defined}
+        defined = [figures for figures in self.findings.values() if figures.auroc.defined]
         if not defined:
             return "No finding has both classes among these pictures, so nothing can be said of the model."
-        mean, better = self.mean_auroc, sum(interval.low > 0.5 for interval in defined.values())
+        mean, shaky = self.mean_auroc, sum(figures.shaky for figures in defined)
+        better = sum(figures.auroc.low > 0.5 and not figures.shaky for figures in defined)
         reading = "no better than guessing" if not mean.low > 0.5 else "better than guessing"
+        untold = f"; {shaky} more {'has' if shaky == 1 else 'have'} too few positive patients to tell" if shaky else ""
         return (
             f"Mean AUROC {mean.value:.3f} ({mean.low:.3f} to {mean.high:.3f}) over {len(defined)} findings: as a whole "
-            f"{reading}. With 95 % confidence better than guessing on {better} of them."
+            f"{reading}. With 95 % confidence better than guessing on {better} of them{untold}."
         )
 
     @property

@@ -121,9 +121,10 @@ def _choose(probability: NDArray[np.floating], truth: NDArray[np.floating], rule
         return OperatingPoint(threshold=0.5, chosen_by="0.5, since validation has one class only")
     rates = _rates(probability, truth)
     place, reached = _place(rates, rule)
+    count = f"{rates.positives:,} positive{'' if rates.positives == 1 else 's'}"  # what the sensitivity there rests on
     return OperatingPoint(
         threshold=float(rates.cuts[place]),
-        chosen_by=f"{rule}{'' if reached else ' (not reached)'} on the validation part",
+        chosen_by=f"{rule}{'' if reached else ' (not reached)'} on the validation part, {count}",
         sensitivity=float(rates.sensitivity[place]),
         specificity=float(rates.specificity[place]),
     )

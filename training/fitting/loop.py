@@ -100,18 +100,22 @@ class Trainer:
 
     def _close_epoch(self, epoch: Epoch) -> None:
         training_loss: list[float] = (self.loss_sum / epoch.steps).tolist()
-        if not all(map(math.isfinite, training_loss)):
-            raise DivergedError(
-                f"the loss of epoch {epoch.number + 1} is not a number; lower the learning rate, or delete "
-                f"{self.plan.checkpoint} and try precision = 'fp32'"
-            )
+        self._insist_on_numbers(training_loss)
         score = self._validated(epoch)
+        self._insist_on_numbers([score.loss])  # the last step may have broken the weights, after its own loss was known
         losses = {"training_loss": training_loss[0], "place_loss": training_loss[1]}
         place = {"epoch": epoch.number, "size_px": epoch.stage.size_px}
         self.history.append({**place, **losses, **score.as_dict()})
         self._note(epoch, score)
         self.loss_sum.zero_()
         self.epoch_number, self.step = epoch.number + 1, 0
+
+    def _insist_on_numbers(self, losses: list[float]) -> None:
+        if not all(map(math.isfinite, losses)):
+            raise DivergedError(
+                f"the loss of epoch {self.epoch_number + 1} is not a number; lower the learning rate, or set "
+                f"precision = 'fp32'. Then delete {self.plan.checkpoint}, where there is one, or give another --out"
+            )
 
     def _validated(self, epoch: Epoch) -> ValidationScore:
         device, finding_loss = self.learner.device, self.learner.gradients.finding_loss
@@ -145,6 +149,7 @@ class Trainer:
             self.ended_early = True
 
     def _save(self) -> None:
+        self._insist_on_numbers(self.loss_sum.tolist())
         self.last_saved = time.monotonic()
         if self.team.rank != 0:
             return

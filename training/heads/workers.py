@@ -7,20 +7,18 @@ orphan goes on writing files.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for_end
 from typing import Any, TypeVar
 
 import torch
 
 from training.heads.errors import HeadError
 from training.parallel import TrainingInterruptedError
+from training.parent import end_with_parent
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -118,16 +116,9 @@ def interruptible() -> Iterator[None]:
 
 def _start(prepare: Callable[[], Any], pulse: Pulse) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     _Held.state, _Held.pulse = prepare(), pulse
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for_end([parent.sentinel])
-        os._exit(1)
 
 
 def _run(work: Callable[[Any, Any, Pulse], None], job: Any) -> None:

@@ -83,7 +83,7 @@ def operating_grid(evaluation: Evaluation, points: Mapping[str, OperatingPoint])
             (
                 label,
                 f"{point.threshold:.4f}",
-                point.chosen_by.removesuffix(_WHERE),
+                point.chosen_by.replace(_WHERE, ""),
                 chosen,
                 *map(share, values),
                 *accuracies,
@@ -109,9 +109,10 @@ def operating_grid(evaluation: Evaluation, points: Mapping[str, OperatingPoint])
             "accuracy of never flagging",
         ),
         tuple(rows),
-        "Chosen on validation and frozen; what stands right of that is measured here. Predictive values depend on the "
-        "prevalence. Accuracy means nothing without the last column beside it. A finding that was taught but has fewer "
-        f"than {FEWEST_POSITIVES} positives in training and validation together is reported and never flags.",
+        "Chosen on validation and frozen; what stands right of that is measured here. A sensitivity there that rests "
+        "on few positives says little. Predictive values depend on the prevalence. Accuracy means nothing without the "
+        f"last column beside it. A finding that was taught but has fewer than {FEWEST_POSITIVES} positives in training "
+        "and validation together is reported and never flags.",
         last,
     )
 

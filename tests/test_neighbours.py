@@ -1,0 +1,226 @@
+"""What is done to one study leaves every other one as it is, those of the same patient, too.
+
+Beside the study stand others in the states in which a forgotten condition would find them: results sent, waiting or
+refused, a run that waits, a correction that nobody has carried, the word of another model, a processed copy alone.
+After each deed all that is known of them is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benches import Bench
+from bundles import write_test_bundle
+from factories import chest_radiograph, drawn_chest
+from peers import StandInPacs, accept_everything, running_pacs
+from pydicom.dataset import Dataset
+from receivers import Hl7Receiver, running_receiver
+from rejection_notes import named
+from rows_of import rows_of_study
+
+from dicom_io.rejection_title import RejectionTitle
+from worker.arrival.completion import queue_if_due
+from worker.arrival.correction import correct_identity
+from worker.care.administration import mark_read, requeue_study
+from worker.care.identity_correction import Identity, correct_study
+from worker.care.image_rejection import reject_by_hand
+from worker.care.release import release_study
+from worker.care.resend import resend_study
+from worker.care.retraction import retract_study
+from worker.rows.database import SessionFactory, database_now
+from worker.rows.leases import locked_study
+from worker.runs.triage import triage
+from worker.sending.delivery import deliver
+from worker.settings.config import Settings
+
+BY = "Ada Admin"
+Deed = Callable[[Bench, Dataset], None]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database is enough: a condition is missing on both or on neither."""
+    return sqlite_url
+
+
+@pytest.fixture
+def pacs() -> Iterator[StandInPacs]:
+    with running_pacs() as started:
+        yield started
+
+
+@pytest.fixture
+def ris() -> Iterator[Hl7Receiver]:
+    with running_receiver() as started:
+        yield started
+
+
+@pytest.fixture
+def bench(
+    make_settings: Callable[..., Settings],
+    sessions: SessionFactory,
+    tmp_path: Path,
+    pacs: StandInPacs,
+    ris: Hl7Receiver,
+) -> Bench:
+    write_test_bundle(tmp_path / "bundle")
+    write_test_bundle(tmp_path / "other", {"Mass": 0.9, "Pneumothorax": 0.1}, version="0.0.2")
+    settings = make_settings(
+        bundles={"default": tmp_path / "bundle", "other": tmp_path / "other"},
+        sources=[{"ae_title": "MODALITY"}, {"ae_title": "OTHER", "bundle": "other"}],
+        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
+        hl7_destinations=[{"name": "ris", "host": "127.0.0.1", "port": ris.port}],
+    )
+    return Bench(settings, sessions)
+
+
+def correct(bench: Bench, uid: str) -> None:
+    with bench.sessions.begin() as session:
+        study = locked_study(session, uid)
+        assert study is not None
+        correct_identity(
+            session,
+            study,
+            patient_id="RIGHT",
+            issuer_of_patient_id="",
+            demographics={},
+            cause="archive",
+            actor="test",
+        )
+
+
+def go_on(bench: Bench, uid: str) -> None:
+    """Do what the sweeper and the workers do next."""
+    with bench.sessions.begin() as session:
+        queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper")
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+
+
+def neighbours(bench: Bench, pacs: StandInPacs) -> list[str]:
+    """Return the UIDs of studies in every state in which another one's deed might find them."""
+    delivered = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(delivered, bench.office)
+    refused = bench.triage(chest_radiograph()).study_instance_uid
+    pacs.status = lambda sop_class_uid, sop_instance_uid: 0xC000
+    deliver(refused, bench.office)
+    pacs.status = accept_everything
+    owing = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(owing, bench.office)
+    correct(bench, owing)
+    waiting = bench.triage(chest_radiograph()).study_instance_uid
+    other = bench.receive(chest_radiograph(), calling_ae_title="OTHER")
+    triage(other, bench.workplace)
+    deliver(other, bench.office)
+    copy = bench.triage(chest_radiograph(SeriesDescription="BONE SUPPRESSED")).study_instance_uid
+    queued = bench.receive(chest_radiograph())
+    return [delivered, refused, owing, waiting, other, copy, queued]
+
+
+def late_image(bench: Bench, image: Dataset) -> None:
+    bench.receive(chest_radiograph(StudyInstanceUID=image.StudyInstanceUID))
+
+
+def blank_version(bench: Bench, image: Dataset) -> None:
+    uids = {"StudyInstanceUID": image.StudyInstanceUID, "SOPInstanceUID": image.SOPInstanceUID}
+    bench.receive(chest_radiograph(np.zeros_like(drawn_chest()), **uids))
+
+
+def corrected(bench: Bench, image: Dataset) -> None:
+    correct(bench, image.StudyInstanceUID)
+
+
+def corrected_by_hand(bench: Bench, image: Dataset) -> None:
+    right = Identity(patient_id="RIGHT")
+    with bench.sessions.begin() as session:
+        correct_study(session, image.StudyInstanceUID, right, reason="wristband", by=BY, settings=bench.settings)
+
+
+def held_and_released(bench: Bench, image: Dataset) -> None:
+    uid = image.StudyInstanceUID
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="TWO"))
+    assert bench.study(uid).state == "held"
+    with bench.sessions.begin() as session:
+        release_study(session, bench.workplace.instances, uid, "TWO", None, BY, settings=bench.settings)
+
+
+def retracted(bench: Bench, image: Dataset) -> None:
+    with bench.sessions.begin() as session:
+        retract_study(session, image.StudyInstanceUID, reason="wrong side", by=BY, settings=bench.settings)
+
+
+def rejected(bench: Bench, image: Dataset) -> None:
+    with bench.sessions.begin() as session:
+        reject_by_hand(
+            session,
+            image.StudyInstanceUID,
+            [image.SOPInstanceUID],
+            title=RejectionTitle.QUALITY,
+            reason="blurred",
+            by=BY,
+            settings=bench.settings,
+        )
+
+
+def resent(bench: Bench, image: Dataset) -> None:
+    with bench.sessions.begin() as session:
+        resend_study(session, image.StudyInstanceUID, (), BY, bench.settings)
+
+
+def requeued(bench: Bench, image: Dataset) -> None:
+    with bench.sessions.begin() as session:
+        requeue_study(session, image.StudyInstanceUID, BY)
+
+
+def read(bench: Bench, image: Dataset) -> None:
+    with bench.sessions.begin() as session:
+        mark_read(session, image.StudyInstanceUID, BY)
+
+
+DEEDS: list[Deed] = [
+    late_image, blank_version, corrected, corrected_by_hand, held_and_released, retracted, rejected, resent, requeued,
+    read,
+]  # fmt: skip
+
+
+def test_what_is_done_to_one_study_leaves_every_other_one_as_it_is(
+    bench: Bench, pacs: StandInPacs, ris: Hl7Receiver
+) -> None:
+    others = neighbours(bench, pacs)
+    before = [rows_of_study(bench.sessions, other) for other in others]
+    objects, messages = len(pacs.stored), len(ris.messages)
+    for deed in DEEDS:
+        image = chest_radiograph()
+        uid = str(image.StudyInstanceUID)
+        bench.receive(image)
+        go_on(bench, uid)
+        (first,) = bench.runs(uid)
+        assert (first.run_number, first.trigger, first.result_revision) == (1, "auto", 1)
+        deed(bench, image)
+        go_on(bench, uid)
+        assert [rows_of_study(bench.sessions, other) for other in others] == before, deed.__name__
+        of_study = {str(result.sop_instance_uid) for run in bench.runs(uid) for result in bench.results(run)}
+        told = [arrival.dataset for arrival in pacs.stored[objects:]]
+        for dataset in told:
+            assert dataset.SOPInstanceUID in of_study, deed.__name__
+            assert predecessors(dataset) <= of_study, deed.__name__
+        for message in ris.messages[messages:]:
+            assert uid in str(message), deed.__name__
+            assert "Mass" not in str(message), "which another model said of another study"
+        objects, messages = len(pacs.stored), len(ris.messages)
+
+
+def predecessors(dataset: Dataset) -> set[str]:
+    """Return the SOP Instance UIDs that a report replaces, or a note rejects."""
+    if dataset.Modality == "KO":
+        return named(dataset)
+    studies = dataset.get("PredecessorDocumentsSequence") or ()
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for study in studies
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }

@@ -1,19 +1,20 @@
 """What is done to one study leaves every other one as it is, those of the same patient, too.
 
 Beside the study stand others in the states in which a forgotten condition would find them: results sent, waiting or
-refused, a run that waits, a correction that nobody has carried, the word of another model, a processed copy alone.
-After each deed all that is known of them is compared.
+refused, a run that waits, a correction that nobody has carried, a version that nobody has judged, the word of another
+model, a processed copy alone. After each deed all that is known of them is compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from benches import Bench
-from bundles import write_test_bundle
+from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from peers import StandInPacs, accept_everything, running_pacs
 from pydicom.dataset import Dataset
@@ -37,6 +38,7 @@ from worker.sending.delivery import deliver
 from worker.settings.config import Settings
 
 BY = "Ada Admin"
+OBJECTS = 1 + len(FLAGGED)
 Deed = Callable[[Bench, Dataset], None]
 
 
@@ -111,17 +113,25 @@ def neighbours(bench: Bench, pacs: StandInPacs) -> list[str]:
     owing = bench.triage(chest_radiograph()).study_instance_uid
     deliver(owing, bench.office)
     correct(bench, owing)
+    replaced = bench.triage(image := chest_radiograph()).study_instance_uid
+    deliver(replaced, bench.office)
+    blank_version(bench, image)
     waiting = bench.triage(chest_radiograph()).study_instance_uid
     other = bench.receive(chest_radiograph(), calling_ae_title="OTHER")
     triage(other, bench.workplace)
     deliver(other, bench.office)
     copy = bench.triage(chest_radiograph(SeriesDescription="BONE SUPPRESSED")).study_instance_uid
     queued = bench.receive(chest_radiograph())
-    return [delivered, refused, owing, waiting, other, copy, queued]
+    return [delivered, refused, owing, replaced, waiting, other, copy, queued]
+
+
+def radiograph(**keywords: Any) -> Dataset:
+    """Return an image from which other pictures are drawn than from those of the neighbours."""
+    return chest_radiograph(drawn_chest(rows=90), **keywords)
 
 
 def late_image(bench: Bench, image: Dataset) -> None:
-    bench.receive(chest_radiograph(StudyInstanceUID=image.StudyInstanceUID))
+    bench.receive(radiograph(StudyInstanceUID=image.StudyInstanceUID))
 
 
 def blank_version(bench: Bench, image: Dataset) -> None:
@@ -141,7 +151,7 @@ def corrected_by_hand(bench: Bench, image: Dataset) -> None:
 
 def held_and_released(bench: Bench, image: Dataset) -> None:
     uid = image.StudyInstanceUID
-    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="TWO"))
+    bench.receive(radiograph(StudyInstanceUID=uid, PatientID="TWO"))
     assert bench.study(uid).state == "held"
     with bench.sessions.begin() as session:
         release_study(session, bench.workplace.instances, uid, "TWO", None, BY, settings=bench.settings)
@@ -191,29 +201,35 @@ def test_what_is_done_to_one_study_leaves_every_other_one_as_it_is(
 ) -> None:
     others = neighbours(bench, pacs)
     before = [rows_of_study(bench.sessions, other) for other in others]
+    pictures = {bytes(arrival.dataset.get("PixelData", b"")) for arrival in pacs.stored} - {b""}
     objects, messages = len(pacs.stored), len(ris.messages)
     for deed in DEEDS:
-        image = chest_radiograph()
+        image = radiograph()
         uid = str(image.StudyInstanceUID)
         bench.receive(image)
         go_on(bench, uid)
         (first,) = bench.runs(uid)
-        assert (first.run_number, first.trigger, first.result_revision) == (1, "auto", 1)
+        assert (first.trigger, first.result_revision, first.images_not_analysed) == ("auto", 1, 0)
+        told = [arrival.dataset for arrival in pacs.stored[objects:]]
+        assert [dataset.PatientID for dataset in told] == [image.PatientID] * OBJECTS, deed.__name__
         deed(bench, image)
         go_on(bench, uid)
         assert [rows_of_study(bench.sessions, other) for other in others] == before, deed.__name__
-        of_study = {str(result.sop_instance_uid) for run in bench.runs(uid) for result in bench.results(run)}
-        told = [arrival.dataset for arrival in pacs.stored[objects:]]
-        for dataset in told:
-            assert dataset.SOPInstanceUID in of_study, deed.__name__
-            assert predecessors(dataset) <= of_study, deed.__name__
+        runs = bench.runs(uid)
+        assert [run.run_number for run in runs] == list(range(1, 1 + len(runs)))
+        of_study = {str(result.sop_instance_uid) for run in runs for result in bench.results(run)}
+        for dataset in (arrival.dataset for arrival in pacs.stored[objects:]):
+            assert {dataset.SOPInstanceUID, *earlier(dataset)} <= of_study, deed.__name__
+            assert dataset.get("PixelData") not in pictures, deed.__name__
         for message in ris.messages[messages:]:
             assert uid in str(message), deed.__name__
             assert "Mass" not in str(message), "which another model said of another study"
         objects, messages = len(pacs.stored), len(ris.messages)
+    tomograph = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT"}
+    assert bench.triage(chest_radiograph(**tomograph)).state == "out_of_scope"
 
 
-def predecessors(dataset: Dataset) -> set[str]:
+def earlier(dataset: Dataset) -> set[str]:
     """Return the SOP Instance UIDs that a report replaces, or a note rejects."""
     if dataset.Modality == "KO":
         return named(dataset)

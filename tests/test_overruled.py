@@ -236,6 +236,7 @@ def test_what_a_person_lowered_the_same_findings_do_not_raise_and_a_new_one_does
     sessions: SessionFactory, settings: Settings
 ) -> None:
     with sessions.begin() as session:
+        add_triaged_study(session, {"Mass": 0.9})  # of another study, to which it is no news
         uid = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7}).study_instance_uid
     override(sessions, uid, Priority.ROUTINE)
     stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}

@@ -185,8 +185,10 @@ def test_an_older_archive_gets_the_same_tree_in_an_older_class(
 ) -> None:
     with running_pacs(sop_classes=[SecondaryCaptureImageStorage, *accepted]) as old:
         bench = make_bench(old)
-        study = delivered(bench)
-    (report,) = [arrival.dataset for arrival in old.stored if arrival.sop_class_uid != SecondaryCaptureImageStorage]
+        study, other = delivered(bench), delivered(bench)
+    reports = [arrival.dataset for arrival in old.stored if arrival.sop_class_uid != SecondaryCaptureImageStorage]
+    assert [each.StudyInstanceUID for each in reports] == [study.study_instance_uid, other.study_instance_uid]
+    report = reports[0]
     assert report.SOPClassUID == stored
     (run,) = bench.runs(study.study_instance_uid)
     original = bench.datasets(run)[0]

@@ -189,6 +189,22 @@ def test_padding_of_signed_data_is_found_with_either_sign_written(representation
     assert pixels[2049] == 255
 
 
+def test_a_padding_range_of_monochrome1_ends_below_its_first_value():
+    """PS3.3 C.7.5.1.1.2: there the limit is the smaller of the two."""
+    inverse = {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}
+    pixels = grey(PixelPaddingValue=10, PixelPaddingRangeLimit=3, **inverse)
+    assert not pixels[3:11].any()
+    assert pixels[[2, 11]].tolist() == [255, 254]
+
+
+def test_padding_written_with_a_sign_that_the_pixels_lack_is_found():
+    picture = np.array([[65535, 65534], [1, 0]], dtype=np.uint16)
+    window = {"WindowCenter": "32768", "WindowWidth": "65536"}
+    dataset = chest_radiograph(picture, BitsStored=16, HighBit=15, **window)
+    dataset.add_new("PixelPaddingValue", "SS", -1)
+    assert read_radiograph(dataset).pixels.tolist() == [[0, 255], [0, 0]]
+
+
 def test_padding_beyond_the_stored_bits_marks_no_pixel():
     np.testing.assert_array_equal(grey(PixelPaddingValue=65535), grey())
     np.testing.assert_array_equal(grey(PixelPaddingValue=4096), grey())
@@ -212,6 +228,12 @@ def test_a_byte_picture_without_a_window_is_shown_as_it_is(bits):
     assert not radiograph.voi_fallback
     dataset.RescaleSlope = "2"  # now the values have a unit, and a window is missing
     assert read_radiograph(dataset).voi_fallback
+
+
+def test_a_window_of_width_one_is_black_up_to_its_edge_and_white_above():
+    """PS3.3 C.11.2.1.2.1: what equals center - 0.5 is still black."""
+    pixels = grey(WindowCenter="2048.5", WindowWidth="1")
+    assert pixels[[2047, 2048, 2049]].tolist() == [0, 0, 255]
 
 
 @pytest.mark.parametrize("center", ["1,5", "abc", "", ["x", "2"], "1e999"])

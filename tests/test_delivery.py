@@ -99,8 +99,8 @@ def test_what_is_sent_is_the_kept_file_byte_for_byte(make_bench: MakeBench, pacs
     bench = make_bench(pacs)
     study = delivered(bench)
     sent = {arrival.sop_instance_uid: arrival.dataset for arrival in pacs.stored}
-    for kept in bench.datasets(bench.runs(study.study_instance_uid)[0]):
-        assert sent[kept.SOPInstanceUID] == kept
+    kept = {dataset.SOPInstanceUID: dataset for dataset in bench.datasets(bench.runs(study.study_instance_uid)[0])}
+    assert sent == kept
 
 
 def test_ringing_twice_sends_once(make_bench: MakeBench, pacs: StandInPacs) -> None:

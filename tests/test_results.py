@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from benches import Bench
-from bundles import SAYS, write_test_bundle
+from bundles import FLAGGED, SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 
@@ -85,6 +85,7 @@ def test_rows_describe_the_files_exactly(make_bench: MakeBench) -> None:
     bench = make_bench()
     study = bench.triage(chest_radiograph())
     (run,) = bench.runs(study.study_instance_uid)
+    assert len(bench.results(run)) == 1 + len(FLAGGED)
     for result in bench.results(run):
         content = bench.workplace.results.open_path(result.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (result.bytes, result.sha256)
@@ -98,7 +99,9 @@ def test_rows_describe_the_files_exactly(make_bench: MakeBench) -> None:
 def test_a_demonstration_model_says_so_in_every_object(make_bench: MakeBench, demonstration: bool) -> None:
     bench = make_bench(demonstration=demonstration)
     study = bench.triage(chest_radiograph())
-    for result in bench.results(bench.runs(study.study_instance_uid)[0]):
+    results = bench.results(bench.runs(study.study_instance_uid)[0])
+    assert len(results) == 1 + len(FLAGGED)
+    for result in results:
         content = bench.workplace.results.open_path(result.path).read_bytes()
         assert (b"DEMONSTRATION MODEL" in content) is demonstration
         assert b"NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE" in content

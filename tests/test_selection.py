@@ -220,6 +220,7 @@ def test_the_public_chest_is_a_candidate_and_the_leg_is_not():
 def test_real_files_are_judged_as_the_manifest_says():
     with shared("data/dicom_manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
+    assert rows
     for row in rows:
         header = pydicom.dcmread(shared("data/dicom") / row["file"], stop_before_pixels=True)
         verdict = judge_tags(header, SelectionRules(), TODAY)

@@ -109,11 +109,17 @@ def test_no_entries_announced_means_all_65536():
     np.testing.assert_array_equal(pixels, np.rint(entries[RAMP.ravel()] / 4095 * 255))
 
 
-def test_entries_of_eight_bits_packed_two_to_a_word_are_unpacked():
+@pytest.mark.parametrize("announced", [4096, 4095])
+def test_entries_of_eight_bits_packed_two_to_a_word_are_unpacked(announced):
     item = Dataset()
-    item.LUTDescriptor = [4096, 0, 8]
+    item.LUTDescriptor = [announced, 0, 8]
     item.LUTData = (np.arange(4096) // 16).astype(np.uint8).tobytes()
     np.testing.assert_array_equal(grey(VOILUTSequence=[item]), RAMP.ravel() // 16)
+
+
+def test_half_as_many_entries_of_eight_bits_as_announced_are_not_taken_for_packed_ones():
+    half = grey(VOILUTSequence=lut(np.arange(256), bits=8, announced=512))
+    np.testing.assert_array_equal(half, np.minimum(RAMP.ravel(), 255))
 
 
 @pytest.mark.parametrize("first", [-1000, 64536])
@@ -227,6 +233,8 @@ def test_a_byte_picture_without_a_window_is_shown_as_it_is(bits):
     np.testing.assert_array_equal(radiograph.pixels, np.rint(picture / (2**bits - 1) * 255))
     assert not radiograph.voi_fallback
     dataset.RescaleSlope = "2"  # now the values have a unit, and a window is missing
+    assert read_radiograph(dataset).voi_fallback
+    dataset.RescaleSlope, dataset.PixelRepresentation = "1", 1  # nothing with a sign was made for the screen
     assert read_radiograph(dataset).voi_fallback
 
 
@@ -411,3 +419,16 @@ def test_the_fallback_window_is_the_percentiles_of_the_pixels(values, negative, 
     expected = np.clip((modality - low) / max(high - low, 1e-6), 0, 1) * 255
     assert np.abs(read_radiograph(dataset).pixels - expected).max() <= 0.5 + 1e-6
     assert read_radiograph(dataset).voi_fallback
+
+
+def test_padding_takes_no_part_in_the_fallback_window():
+    """Else a collimated radiograph would be shown with less contrast than an open one."""
+    picture = np.where(RAMP < 1024, 0, RAMP)
+    low, high = np.percentile(RAMP[RAMP >= 1024], (0.5, 99.5))
+    expected = np.clip((picture - low) / (high - low), 0, 1) * 255
+    pixels = read_radiograph(chest_radiograph(picture, PixelPaddingValue=0, **NO_WINDOW)).pixels
+    assert np.abs(pixels - expected).max() <= 0.5 + 1e-6
+
+
+def test_a_picture_of_padding_alone_is_black():
+    assert not read_radiograph(chest_radiograph(np.full_like(RAMP, 7), PixelPaddingValue=7, **NO_WINDOW)).pixels.any()

@@ -69,16 +69,15 @@ def read_back(bench: Bench, built: BuiltResult) -> Dataset:
 def test_each_picture_is_made_from_the_image_where_its_finding_scored_highest(make_bench: MakeBench) -> None:
     bench = make_bench()
     first = chest_radiograph()
-    second = chest_radiograph(drawn_chest(80, 96), StudyInstanceUID=first.StudyInstanceUID)
+    second = chest_radiograph(drawn_chest(48, 192), StudyInstanceUID=first.StudyInstanceUID)
     claim, pictures = claimed(bench, first, second)
     analysis = analysis_of(bench, pictures, {"Effusion": 0.9, "Mass": 0.61}, {"Effusion": 0.7, "Mass": 0.8})
     built = build_results(claim, analysis, bench.workplace.model("default"), bench.workplace)
-    sources = {
-        result.finding: read_back(bench, result).SourceImageSequence[0].ReferencedSOPInstanceUID
-        for result in built
-        if result.finding
-    }
+    drawn = {result.finding: read_back(bench, result) for result in built if result.finding}
+    sources = {finding: each.SourceImageSequence[0].ReferencedSOPInstanceUID for finding, each in drawn.items()}
     assert sources == {"Effusion": first.SOPInstanceUID, "Mass": second.SOPInstanceUID}
+    upright = {finding: each.Rows > each.Columns for finding, each in drawn.items()}
+    assert upright == {"Effusion": True, "Mass": False}, "as the film is that it is drawn on"
 
 
 def test_rows_describe_the_files_exactly(make_bench: MakeBench) -> None:

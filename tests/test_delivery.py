@@ -99,8 +99,8 @@ def test_what_is_sent_is_the_kept_file_byte_for_byte(make_bench: MakeBench, pacs
     bench = make_bench(pacs)
     study = delivered(bench)
     sent = {arrival.sop_instance_uid: arrival.dataset for arrival in pacs.stored}
-    for kept in bench.datasets(bench.runs(study.study_instance_uid)[0]):
-        assert sent[kept.SOPInstanceUID] == kept
+    kept = {dataset.SOPInstanceUID: dataset for dataset in bench.datasets(bench.runs(study.study_instance_uid)[0])}
+    assert sent == kept
 
 
 def test_ringing_twice_sends_once(make_bench: MakeBench, pacs: StandInPacs) -> None:
@@ -185,8 +185,10 @@ def test_an_older_archive_gets_the_same_tree_in_an_older_class(
 ) -> None:
     with running_pacs(sop_classes=[SecondaryCaptureImageStorage, *accepted]) as old:
         bench = make_bench(old)
-        study = delivered(bench)
-    (report,) = [arrival.dataset for arrival in old.stored if arrival.sop_class_uid != SecondaryCaptureImageStorage]
+        study, other = delivered(bench), delivered(bench)
+    reports = [arrival.dataset for arrival in old.stored if arrival.sop_class_uid != SecondaryCaptureImageStorage]
+    assert [each.StudyInstanceUID for each in reports] == [study.study_instance_uid, other.study_instance_uid]
+    report = reports[0]
     assert report.SOPClassUID == stored
     (run,) = bench.runs(study.study_instance_uid)
     original = bench.datasets(run)[0]

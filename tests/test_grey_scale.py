@@ -109,11 +109,17 @@ def test_no_entries_announced_means_all_65536():
     np.testing.assert_array_equal(pixels, np.rint(entries[RAMP.ravel()] / 4095 * 255))
 
 
-def test_entries_of_eight_bits_packed_two_to_a_word_are_unpacked():
+@pytest.mark.parametrize("announced", [4096, 4095])
+def test_entries_of_eight_bits_packed_two_to_a_word_are_unpacked(announced):
     item = Dataset()
-    item.LUTDescriptor = [4096, 0, 8]
+    item.LUTDescriptor = [announced, 0, 8]
     item.LUTData = (np.arange(4096) // 16).astype(np.uint8).tobytes()
     np.testing.assert_array_equal(grey(VOILUTSequence=[item]), RAMP.ravel() // 16)
+
+
+def test_half_as_many_entries_of_eight_bits_as_announced_are_not_taken_for_packed_ones():
+    half = grey(VOILUTSequence=lut(np.arange(256), bits=8, announced=512))
+    np.testing.assert_array_equal(half, np.minimum(RAMP.ravel(), 255))
 
 
 @pytest.mark.parametrize("first", [-1000, 64536])
@@ -189,6 +195,22 @@ def test_padding_of_signed_data_is_found_with_either_sign_written(representation
     assert pixels[2049] == 255
 
 
+def test_a_padding_range_of_monochrome1_ends_below_its_first_value():
+    """PS3.3 C.7.5.1.1.2: there the limit is the smaller of the two."""
+    inverse = {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}
+    pixels = grey(PixelPaddingValue=10, PixelPaddingRangeLimit=3, **inverse)
+    assert not pixels[3:11].any()
+    assert pixels[[2, 11]].tolist() == [255, 254]
+
+
+def test_padding_written_with_a_sign_that_the_pixels_lack_is_found():
+    picture = np.array([[65535, 65534], [1, 0]], dtype=np.uint16)
+    window = {"WindowCenter": "32768", "WindowWidth": "65536"}
+    dataset = chest_radiograph(picture, BitsStored=16, HighBit=15, **window)
+    dataset.add_new("PixelPaddingValue", "SS", -1)
+    assert read_radiograph(dataset).pixels.tolist() == [[0, 255], [0, 0]]
+
+
 def test_padding_beyond_the_stored_bits_marks_no_pixel():
     np.testing.assert_array_equal(grey(PixelPaddingValue=65535), grey())
     np.testing.assert_array_equal(grey(PixelPaddingValue=4096), grey())
@@ -212,6 +234,14 @@ def test_a_byte_picture_without_a_window_is_shown_as_it_is(bits):
     assert not radiograph.voi_fallback
     dataset.RescaleSlope = "2"  # now the values have a unit, and a window is missing
     assert read_radiograph(dataset).voi_fallback
+    dataset.RescaleSlope, dataset.PixelRepresentation = "1", 1  # nothing with a sign was made for the screen
+    assert read_radiograph(dataset).voi_fallback
+
+
+def test_a_window_of_width_one_is_black_up_to_its_edge_and_white_above():
+    """PS3.3 C.11.2.1.2.1: what equals center - 0.5 is still black."""
+    pixels = grey(WindowCenter="2048.5", WindowWidth="1")
+    assert pixels[[2047, 2048, 2049]].tolist() == [0, 0, 255]
 
 
 @pytest.mark.parametrize("center", ["1,5", "abc", "", ["x", "2"], "1e999"])
@@ -389,3 +419,16 @@ def test_the_fallback_window_is_the_percentiles_of_the_pixels(values, negative, 
     expected = np.clip((modality - low) / max(high - low, 1e-6), 0, 1) * 255
     assert np.abs(read_radiograph(dataset).pixels - expected).max() <= 0.5 + 1e-6
     assert read_radiograph(dataset).voi_fallback
+
+
+def test_padding_takes_no_part_in_the_fallback_window():
+    """Else a collimated radiograph would be shown with less contrast than an open one."""
+    picture = np.where(RAMP < 1024, 0, RAMP)
+    low, high = np.percentile(RAMP[RAMP >= 1024], (0.5, 99.5))
+    expected = np.clip((picture - low) / (high - low), 0, 1) * 255
+    pixels = read_radiograph(chest_radiograph(picture, PixelPaddingValue=0, **NO_WINDOW)).pixels
+    assert np.abs(pixels - expected).max() <= 0.5 + 1e-6
+
+
+def test_a_picture_of_padding_alone_is_black():
+    assert not read_radiograph(chest_radiograph(np.full_like(RAMP, 7), PixelPaddingValue=7, **NO_WINDOW)).pixels.any()

@@ -47,13 +47,13 @@ def add_run(sessions: SessionFactory, number: int) -> None:
         session.add(Run(study_instance_uid=UID, run_number=number, queued_at=datetime.now(UTC)))
 
 
-def claim(sessions: SessionFactory, settings: Settings, worker: str = "w1") -> Claim | None:
+def claim(sessions: SessionFactory, settings: Settings, worker: str = "w1", uid: str = UID) -> Claim | None:
     with sessions.begin() as session:
-        return claim_run(session, UID, worker, settings)
+        return claim_run(session, uid, worker, settings)
 
 
-def claimed(sessions: SessionFactory, settings: Settings, worker: str = "w1") -> Claim:
-    made = claim(sessions, settings, worker)
+def claimed(sessions: SessionFactory, settings: Settings, worker: str = "w1", uid: str = UID) -> Claim:
+    made = claim(sessions, settings, worker, uid)
     assert made is not None
     return made
 
@@ -171,11 +171,25 @@ def test_a_lease_lapses_when_nobody_renews_it(sessions: SessionFactory, fast: Se
     assert claimed(sessions, fast, "w2").fencing_token == 2
 
 
+def test_renewing_one_lease_keeps_no_other(sessions: SessionFactory, settings: Settings) -> None:
+    """Else the run of a worker that died would stay with it for as long as others work."""
+    other = "1.2.826.0.2"
+    add_study(sessions)
+    add_study(sessions, other)
+    made, died = claimed(sessions, settings), claimed(sessions, settings, uid=other)
+    assert made.fencing_token == died.fencing_token
+    let_lease_lapse(sessions)
+    with sessions.begin() as session:
+        renew(session, made, settings)
+    assert claim(sessions, settings, "w2") is None
+    assert claimed(sessions, settings, "w2", other).run_id == died.run_id
+
+
 def test_a_kept_lease_outlives_its_first_term(sessions: SessionFactory, fast: Settings) -> None:
     add_study(sessions)
     made = claimed(sessions, fast)
     with LeaseKeeper(sessions, made, fast) as lease:
-        time.sleep(1.5)
+        time.sleep(0.9)  # half a term more than one
         assert claim(sessions, fast, "w2") is None
         assert not lease.lost
         lease.require()

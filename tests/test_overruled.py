@@ -236,6 +236,7 @@ def test_what_a_person_lowered_the_same_findings_do_not_raise_and_a_new_one_does
     sessions: SessionFactory, settings: Settings
 ) -> None:
     with sessions.begin() as session:
+        add_triaged_study(session, {"Mass": 0.9})  # of another study, to which it is no news
         uid = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7}).study_instance_uid
     override(sessions, uid, Priority.ROUTINE)
     stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
@@ -272,6 +273,17 @@ def test_a_study_read_as_stat_stays_read_when_it_is_stat_again_without_a_rejecte
         forget_answer(session.get_one(Study, uid), keep_set_priority=True)
     for levels in (urgent, stat):
         assert run_again(sessions, settings, uid, levels).read_by == "Dr Read"
+
+
+def test_what_was_read_in_another_study_is_news_in_this_one(sessions: SessionFactory, settings: Settings) -> None:
+    with sessions.begin() as session:
+        uid = add_triaged_study(session, {"Mass": 0.9}).study_instance_uid
+        other = add_triaged_study(session, {"Pneumothorax": 0.9}).study_instance_uid
+    for each in (uid, other):
+        with sessions.begin() as session:
+            mark_read(session, each, "Dr Read")
+    study = run_again(sessions, settings, uid, {"Pneumothorax": Priority.STAT})
+    assert (study.priority, study.read_by) == ("STAT", None)
 
 
 def test_what_a_person_raised_the_machine_does_not_lower(sessions: SessionFactory, settings: Settings) -> None:

@@ -66,6 +66,8 @@ def test_a_late_image_is_named_as_the_reason(bench: Bench) -> None:
     after = newest_report(bench, uid)
     assert replaced(after) == [before]
     assert reason(after) == "an image was added"
+    bench.triage(chest_radiograph(drawn_chest(88, 96), StudyInstanceUID=uid))
+    assert replaced(newest_report(bench, uid)) == [after.SOPInstanceUID], "the newest, not the first"
 
 
 def test_corrected_data_are_named_as_the_reason(bench: Bench) -> None:

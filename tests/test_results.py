@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from benches import Bench
-from bundles import SAYS, write_test_bundle
+from bundles import FLAGGED, SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 
@@ -69,22 +69,22 @@ def read_back(bench: Bench, built: BuiltResult) -> Dataset:
 def test_each_picture_is_made_from_the_image_where_its_finding_scored_highest(make_bench: MakeBench) -> None:
     bench = make_bench()
     first = chest_radiograph()
-    second = chest_radiograph(drawn_chest(80, 96), StudyInstanceUID=first.StudyInstanceUID)
+    second = chest_radiograph(drawn_chest(48, 192), StudyInstanceUID=first.StudyInstanceUID)
     claim, pictures = claimed(bench, first, second)
     analysis = analysis_of(bench, pictures, {"Effusion": 0.9, "Mass": 0.61}, {"Effusion": 0.7, "Mass": 0.8})
     built = build_results(claim, analysis, bench.workplace.model("default"), bench.workplace)
-    sources = {
-        result.finding: read_back(bench, result).SourceImageSequence[0].ReferencedSOPInstanceUID
-        for result in built
-        if result.finding
-    }
+    drawn = {result.finding: read_back(bench, result) for result in built if result.finding}
+    sources = {finding: each.SourceImageSequence[0].ReferencedSOPInstanceUID for finding, each in drawn.items()}
     assert sources == {"Effusion": first.SOPInstanceUID, "Mass": second.SOPInstanceUID}
+    upright = {finding: each.Rows > each.Columns for finding, each in drawn.items()}
+    assert upright == {"Effusion": True, "Mass": False}, "as the film is that it is drawn on"
 
 
 def test_rows_describe_the_files_exactly(make_bench: MakeBench) -> None:
     bench = make_bench()
     study = bench.triage(chest_radiograph())
     (run,) = bench.runs(study.study_instance_uid)
+    assert len(bench.results(run)) == 1 + len(FLAGGED)
     for result in bench.results(run):
         content = bench.workplace.results.open_path(result.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (result.bytes, result.sha256)
@@ -98,7 +98,9 @@ def test_rows_describe_the_files_exactly(make_bench: MakeBench) -> None:
 def test_a_demonstration_model_says_so_in_every_object(make_bench: MakeBench, demonstration: bool) -> None:
     bench = make_bench(demonstration=demonstration)
     study = bench.triage(chest_radiograph())
-    for result in bench.results(bench.runs(study.study_instance_uid)[0]):
+    results = bench.results(bench.runs(study.study_instance_uid)[0])
+    assert len(results) == 1 + len(FLAGGED)
+    for result in results:
         content = bench.workplace.results.open_path(result.path).read_bytes()
         assert (b"DEMONSTRATION MODEL" in content) is demonstration
         assert b"NOT A MEDICAL DEVICE - NOT FOR DIAGNOSTIC USE" in content

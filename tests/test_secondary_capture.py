@@ -14,7 +14,7 @@ from validators import dcentvfy_errors, dciodvfy_errors
 
 from dicom_io.reporting import DEMONSTRATION_NOTICE, InvalidReportError, ReportedFinding
 from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture, series_description
+from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture, series_description
 
 PICTURE = np.arange(61 * 45 * 3, dtype=np.uint32).reshape(61, 45, 3).astype(np.uint8)  # an odd number of bytes
 
@@ -59,6 +59,25 @@ def test_it_never_passes_for_an_original_image() -> None:
     assert reference.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
     assert "not for diagnostic use" in picture.DerivationDescription
     assert DEMONSTRATION_NOTICE in picture.ImageComments
+
+
+def test_a_summary_of_two_images_says_what_holds_for_either() -> None:
+    clean = source_radiograph(BurnedInAnnotation="NO", PatientOrientation=["L", "F"])
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": "10"}
+    stamped = source_radiograph("1.2.3.11", BurnedInAnnotation="YES", PatientOrientation=["F", "L"], **lossy)
+    findings = (ReportedFinding("Effusion", 0.66, 0.5, 1), ReportedFinding("Pneumothorax", 0.91, 0.5, 0))
+    report = report_on(clean, stamped, findings=findings)
+    summary = build_summary_capture([clean, stamped], report, PICTURE)
+    assert (summary.BurnedInAnnotation, summary.LossyImageCompression) == ("YES", "01")
+    assert summary.LossyImageCompressionRatio == 10
+    assert summary.PatientOrientation == ""
+    assert len(summary.SourceImageSequence) == 2
+
+
+def test_the_picture_of_a_pseudonym_says_so() -> None:
+    removed = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "by hand"}
+    picture = picture_of(source_radiograph(**removed))
+    assert {keyword: picture.get(keyword) for keyword in removed} == removed
 
 
 def test_a_worklist_can_filter_on_the_series() -> None:

@@ -198,12 +198,25 @@ UNCLEAR = verdict("not_analysed", ReasonCode.NEEDS_REVIEW)
         ([verdict("ignored", ReasonCode.FOR_PROCESSING), SR], ("not_analysed", "for_processing")),
         ([LATERAL, verdict("not_analysed", ReasonCode.HISTORICAL)], ("not_analysed", "historical")),
         ([SR, verdict("ignored", ReasonCode.PROCESSED_COPY), LATERAL], ("not_analysed", "processed_copy")),
+        ([verdict("ignored", ReasonCode.FOR_PROCESSING), KNEE], ("out_of_scope", "not_chest")),
         ([verdict("ignored", ReasonCode.SITE_RULE), SR], ("out_of_scope", "site_rule")),
         ([UNCLEAR, CANDIDATE, KNEE], ("candidate", None)),
     ],
 )
 def test_a_study_is_told_its_most_telling_reason(verdicts, expected):
     assert study_reason(verdicts) == expected
+
+
+@pytest.mark.parametrize(
+    "reason_code",
+    [
+        "age", "historical", "multi_frame", "needs_review", "undecodable", "unsupported_pixels", "too_large", "blank",
+        "no_pixels", "not_frontal", "processed_copy", "rejected",
+    ],
+)  # fmt: skip
+def test_an_image_that_was_not_analysed_never_makes_a_study_look_out_of_scope(reason_code):
+    left_out = verdict("not_analysed", ReasonCode(reason_code))
+    assert study_reason([SR, KNEE, left_out]) == ("not_analysed", reason_code)
 
 
 def test_every_reason_has_a_sentence():
@@ -220,6 +233,7 @@ def test_the_public_chest_is_a_candidate_and_the_leg_is_not():
 def test_real_files_are_judged_as_the_manifest_says():
     with shared("data/dicom_manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
+    assert rows
     for row in rows:
         header = pydicom.dcmread(shared("data/dicom") / row["file"], stop_before_pixels=True)
         verdict = judge_tags(header, SelectionRules(), TODAY)

@@ -64,6 +64,7 @@ def test_compressed_and_plain_objects_go_together(tmp_path, files):
         (0xC000, False, True),
         (0xCFFF, False, True),
         (0x0122, False, True),
+        (0x0124, False, True),
     ],
 )
 def test_each_status_has_its_class(files, status, accepted, permanent):

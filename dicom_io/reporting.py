@@ -75,9 +75,10 @@ class ReportedFinding:
         return self.probability >= self.threshold
 
     @property
-    def percent(self) -> int:
-        """Probability in whole percent, 1..99, as people read it: a model is never so sure as 0 or 100."""
-        return min(99, max(1, round(100.0 * self.probability)))
+    def percent(self) -> str:
+        """Probability in whole per cent as on the page, ``91``, ``< 1`` or ``> 99``: never 100."""
+        whole = round(100.0 * self.probability)
+        return "< 1" if whole == 0 else "> 99" if whole == 100 else str(whole)
 
 
 @dataclass(frozen=True)

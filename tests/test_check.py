@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from bundles import write_test_bundle
 from peers import StandInPacs
 from receivers import running_receiver
 from services import free_port
+from test_commitment_listener import NoReceiver
 from typer.testing import CliRunner
 
+from dicom_io.storage_scp import StorageScp
 from worker.care.check import check_everything
 from worker.cli import app
+from worker.processes.listener import scp_settings
 from worker.settings.config import Destination, Settings, Source
 from worker.settings.hl7 import Hl7Destination
 
@@ -109,3 +113,43 @@ def test_the_command_exits_1_and_writes_json(tmp_path: Path, monkeypatch: pytest
     report = json.loads(result.stdout)
     assert report["passed"] is False
     assert {"name", "passed", "detail", "seconds"} == set(report["checks"][0])
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[None]:
+    """Run the real listener's network side, which is not asked to store anything."""
+    scp = StorageScp(scp_settings(settings), NoReceiver())  # type: ignore[arg-type]
+    scp.start()
+    try:
+        yield
+    finally:
+        scp.stop()
+
+
+@pytest.mark.parametrize(
+    ("sources", "detail"),
+    [
+        ([{"ae_title": "PACS", "hosts": ["192.0.2.1"]}, {"ae_title": "MODALITY"}], "answered C-ECHO"),
+        ([{"ae_title": "MODALITY", "hosts": ["127.0.0.1"]}], "answered C-ECHO"),
+        ([{"ae_title": "PACS", "hosts": ["192.0.2.1"]}], "takes connections; no source may call from this machine"),
+    ],
+)
+def test_a_listener_that_runs_is_asked_by_c_echo(
+    make_settings: MakeSettings, sources: list[dict[str, object]], detail: str
+) -> None:
+    settings = make_settings(listen_host="127.0.0.1", listen_port=free_port(), sources=sources)
+    assert "is not running" in detail_of(settings, "listener")
+    with listening(settings):
+        assert detail in detail_of(settings, "listener")
+        assert verdicts(settings)["listener"]
+
+
+def test_another_program_on_the_port_is_no_listener(make_settings: MakeSettings) -> None:
+    sources = [{"ae_title": "MODALITY"}]
+    with running_receiver() as other:
+        settings = make_settings(listen_port=other.port, sources=sources)
+        assert not verdicts(settings)["listener"]
+        assert "another program" in detail_of(settings, "listener")
+    with listening(make_settings(ae_title="ELSE", listen_host="127.0.0.1", listen_port=other.port, sources=sources)):
+        assert not verdicts(settings)["listener"]
+        assert "rejected" in detail_of(settings, "listener")

@@ -167,6 +167,7 @@ def test_bad_choices_are_one_sentence(
         (("--init", "none.pth"), "no such file"),
         (("--backbone", bundle, "--init", "random"), "brings its own weights"),
         (("--split", "thirds"), "data.split"),
+        (("--data", "nowhere", "--init", "none.pth"), "nowhere: no Data_Entry_2017"),
     ):
         assert expected in refusal(monkeypatch, capsys, *arguments(run, "other", *more))
     assert not (run / "other").exists()

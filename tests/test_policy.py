@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from bundles import SAYS, THRESHOLD, write_test_bundle
 
+from dicom_io.reporting import ReportedFinding
 from model.labels import LABELS
 from worker.rows.states import Priority
 from worker.runs.policy import TIERS, Policy, Tier, finding_in_words, unflagged
+from worker.views.presentation import percent_text
 
 POLICY = Policy(dict.fromkeys(LABELS, THRESHOLD))
 
@@ -119,3 +121,11 @@ def test_a_threshold_for_a_finding_that_does_not_exist_is_refused_by_name(tmp_pa
 def test_small_percentages_keep_a_decimal_and_none_claims_certainty() -> None:
     finding = Policy({**dict.fromkeys(LABELS), "Pleural_Thickening": 0.035}).assess([image(Pleural_Thickening=0.996)])
     assert finding_in_words(finding.flagged[0]) == "Pleural thickening > 99 % (threshold 3.5 %)"
+
+
+@pytest.mark.parametrize("probability", [0.9949, 0.9951, 0.9999, 0.991, 0.65, 0.996])
+def test_the_page_the_reason_and_the_pictures_write_a_probability_alike(probability: float) -> None:
+    of_picture = ReportedFinding("Pneumothorax", probability, 0.4, 0, 1.0)
+    reason = finding_in_words(POLICY.assess([image(Pneumothorax=probability)]).flagged[0])
+    assert percent_text(probability) == f"{of_picture.percent} %"
+    assert f" {percent_text(probability)} (" in reason

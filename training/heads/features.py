@@ -15,6 +15,7 @@ import torchvision
 
 from training.data.cache import PictureCache, file_sha256
 from training.data.cache_index import read_json, write_json
+from training.data.folder import read_folder
 from training.data.radiographs import LabelledRadiographs
 from training.heads.backbone import BackboneChoice, load_backbone
 from training.heads.errors import HeadError, writing_to
@@ -22,7 +23,7 @@ from training.heads.extraction import ExtractionPlan, ShardJob, extract
 from training.heads.recipe import HeadRecipe
 from training.heads.shards import MANIFEST, NOTICE, SETTINGS, FeatureRow, shard_facts, shard_path
 from training.heads.split import PARTS, TRAINING, RowParts, cut_rows
-from training.material import DataChoices, Material, ready_material
+from training.material import DataChoices, Material, complete_material
 from training.parallel import training_device
 from training.progress import RateBar
 
@@ -48,11 +49,13 @@ def make_features(
         The run was asked to stop.
     """
     choices = recipe.features
+    release = None if recipe.data.release == "newest" else recipe.data.release
+    data = replace(data, release=release)
+    listed = read_folder(data.folder, data.release)
     choice = BackboneChoice(choices.backbone, choices.init, init_file, choices.size_px, recipe.seed)
     backbone, weights_sha256 = load_backbone(choice, torch.device("cpu"))  # refuse before any picture is read
     width = backbone.features_of(np.zeros((1, choices.size_px, choices.size_px), np.uint8)).shape[1]
-    release = None if recipe.data.release == "newest" else recipe.data.release
-    material = ready_material(replace(data, release=release), choices.size_px)
+    material = complete_material(listed, data, choices.size_px)
     parts = cut_rows(material.radiographs, recipe)
     _say(parts)
     rows = feature_rows(material.radiographs, parts, recipe)

@@ -17,7 +17,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dicom_io.association_client import ScuSettings
+from dicom_io.association_client import NoAssociation, ScuSettings
+from dicom_io.peer import Peer
 from dicom_io.query import ArchiveError, querying
 from dicom_io.storage_scu import echo
 from dicom_io.tls import TlsFileError
@@ -39,6 +40,11 @@ from worker.views.rendering import escape
 BROKER_TIMEOUT_SECONDS = 5.0
 REFUSAL_SECONDS = 0.5
 """Long enough for a receiver on the hospital's network to say that it does not want us."""
+
+LISTENER_PATIENCE = ScuSettings(
+    acse_timeout_seconds=BROKER_TIMEOUT_SECONDS, dimse_timeout_seconds=BROKER_TIMEOUT_SECONDS
+)
+"""With a listener on this machine."""
 
 
 class CheckFailed(Exception):
@@ -273,9 +279,25 @@ def _listener(settings: Settings) -> str:
     try:
         for port in settings.listening_ports:
             socket.create_connection((host, port), timeout=2).close()
-        return f"{place} is listening"
     except OSError:
         return f"{place} is not running (start it with `python -m worker up` or `listen`)"
+    return f"{place} {_answer_of_listener(settings, host)}"
+
+
+def _answer_of_listener(settings: Settings, host: str) -> str:
+    """Ask by C-ECHO, as a source that may call from here; over TLS it is not asked: a server's certificate is ours."""
+    if not settings.listen_plain:
+        return "takes connections over TLS"
+    callers = [source.ae_title for source in settings.sources if not source.hosts or host in source.hosts]
+    if not callers and not settings.accept_unknown_sources:
+        return "takes connections; no source may call from this machine, so it was not asked by C-ECHO"
+    peer = Peer(settings.ae_title, host, settings.listen_port)
+    problem = echo(peer, next(iter(callers), settings.ae_title), LISTENER_PATIENCE)
+    if not problem:
+        return "answered C-ECHO"
+    if isinstance(problem, NoAssociation) and problem.for_now:
+        return f"answers DICOM: {problem}"
+    raise CheckFailed(f"port {settings.listen_port}: {problem}; another program has the port, or it must be restarted")
 
 
 def _hl7_listener(listener: Hl7Listener) -> str:
@@ -284,7 +306,7 @@ def _hl7_listener(listener: Hl7Listener) -> str:
     place = f"{listener.host}:{listener.port}"
     try:
         with socket.create_connection((host, listener.port), timeout=2):
-            return f"{place} is listening"
+            return f"{place} takes connections"
     except OSError:
         return f"{place} is not running (start it with `python -m worker up` or `hl7`)"
 

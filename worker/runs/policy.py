@@ -163,7 +163,7 @@ def percent(fraction: float | None) -> str:
     """Return a fraction 0..1 as per cent: one decimal below ten, and never "100 %", for a model is not that sure."""
     if fraction is None:
         return "unknown"
-    if fraction > 0.99:
+    if round(100 * fraction) == 100:
         return "> 99 %"
     return f"{100 * fraction:.{0 if fraction >= 0.0995 else 1}f} %"
 

@@ -12,6 +12,7 @@ from functools import partial
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from dicom_io.copy_limits import require_copyable
 from dicom_io.identity_guard import require_identity
 from dicom_io.instance_store import StoredFile
 from dicom_io.reasons import ReasonCode
@@ -47,6 +48,7 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
     with workplace.sessions() as session:
         report = _report(session, claim, analysis, model)
     try:
+        require_copyable(picture.header for picture in analysis.pictures)
         with storing_results(), ThreadPoolExecutor(1, thread_name_prefix="results") as writer:
             made = result_objects(analysis, report, workplace.settings)
             begun = [_begin_storing(each, report, workplace, writer) for each in made]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from dicom_io.reasons import ReasonCode
 from worker.arrival.copies import load_copies
 from worker.arrival.correction import corrections_of
-from worker.foundation.errors import LeaseLost, NoRoomForResults, RunError
+from worker.foundation.errors import LeaseLost, NoRoomForResults, PermanentRunError, RunError
 from worker.foundation.failpoints import failpoint
 from worker.foundation.stopwatch import Stopwatch
 from worker.rows.leases import Claim, LeaseKeeper, claim_run
@@ -66,6 +67,14 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     LeaseLost
         Somebody else has the run; nothing was written.
     """
+    try:
+        return _run(claim, lease, workplace)
+    except RecursionError as error:  # of pydicom, which follows sequences by calling itself
+        words = f"{ReasonCode.RESULT_INVALID.sentence} Sequences in the tags of an image are nested too deeply."
+        raise PermanentRunError(ReasonCode.RESULT_INVALID, words) from error
+
+
+def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     watch = Stopwatch()
     model = workplace.model(claim.bundle)
     with workplace.sessions() as session:

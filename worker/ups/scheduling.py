@@ -55,6 +55,7 @@ from worker.settings.ups import Ups
 from worker.ups import notices as ups_notices
 from worker.ups.workitems import current_workitem, decoded, encoded, write_change
 from worker.ups.worklist import cancel_scheduled
+from worker.views.presentation import percent_text
 from worker.views.study_summaries import flagged_findings
 
 logger = logging.getLogger(__name__)
@@ -224,7 +225,8 @@ def _label(session: Session, study: Study) -> str:
     findings = flagged_findings(session, [study.current_run_id or 0]).get(study.current_run_id or 0, ())
     words = ["AI CXR", str(study.priority)]
     if findings:
-        words += [findings[0].finding.replace("_", " "), f"{round(100 * findings[0].probability)}%"]
+        percent = percent_text(findings[0].probability).replace(" %", "%")
+        words += [findings[0].finding.replace("_", " "), percent]
     return " ".join(words)
 
 

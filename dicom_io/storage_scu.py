@@ -33,6 +33,10 @@ MAXIMUM_KINDS = 64
 PARTING_SECONDS = 1.0
 """How long a peer may take to notice that an association has ended."""
 VERIFICATION = "1.2.840.10008.1.1"
+_WARNING_STATUS = frozenset({0x0001, 0x0107, 0x0116})
+"""Beside 0xBxxx (PS3.7 C.4)."""
+_DUPLICATE = 0x0111
+"""The peer has an object of this UID (PS3.7 C.5.6): that of an attempt whose answer was lost, for no UID names two."""
 _PERMANENT_STATUS = frozenset({0x0122, 0x0124})
 _PERMANENT_CLASSES = frozenset({0xA9, *range(0xC0, 0xD0)})
 
@@ -46,7 +50,7 @@ class SendOutcome:
     """DIMSE status of the peer; None when none came (no association, no context, abort, timeout; HL7 has none)."""
     comment: str
     accepted: bool
-    """True for success and warning statuses: the peer has the object."""
+    """True for success and warning statuses, and for a duplicate: the peer has the object."""
     permanent: bool
     """True when sending the same bytes again cannot help."""
     comment_is_ours: bool = False
@@ -241,9 +245,9 @@ def _send_one(association: Association, item: _Item) -> SendOutcome:
 def classify(status: int) -> tuple[bool, bool]:
     """Return (accepted, permanent) for a C-STORE status (PS3.4 B.2.3, PS3.7 C).
 
-    Warnings (0xBxxx) mean stored. 0xA9xx, 0xCxxx, 0x0122 and 0x0124 will be the same next time; 0xA7xx, 0x0110 and
-    anything unknown may not be.
+    Warnings mean stored, and so does 0x0111: the peer has it already. 0xA9xx, 0xCxxx, 0x0122 and 0x0124 will be the
+    same next time; 0xA7xx, 0x0110 and anything unknown may not be.
     """
-    if status == 0 or status >> 12 == 0xB:
+    if status in (0, _DUPLICATE) or status in _WARNING_STATUS or status >> 12 == 0xB:
         return True, False
     return False, status in _PERMANENT_STATUS or status >> 8 in _PERMANENT_CLASSES

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -68,7 +69,8 @@ class KeptAssociation:
             (evt.EVT_PDU_RECV, kept._on_pdu),
             (evt.EVT_CONN_CLOSE, kept._on_end),
         ]
-        contexts = [build_context(sop_class_uid, syntax) for sop_class_uid, syntax in sorted(kinds)]
+        proposed = {form for kind in kinds for form in forms(kind)}
+        contexts = [build_context(sop_class_uid, syntax) for sop_class_uid, syntax in sorted(proposed)]
         association = associate(call.peer, contexts, call.calling_ae_title, call.settings, handlers)
         if isinstance(association, NoAssociation):
             return association
@@ -87,7 +89,7 @@ class KeptAssociation:
 
     def takes(self, kinds: Iterable[Kind]) -> bool:
         """Return whether the peer has accepted all these kinds of object."""
-        return set(kinds) <= accepted_kinds(self.association)
+        return all(accepted_form(self.association, kind) is not None for kind in kinds)
 
     def begin(self) -> bool:
         """Claim the association for sending; False where its peer has ended it."""
@@ -141,11 +143,23 @@ class KeptAssociation:
             self._reactor.let_go()
 
 
-def accepted_kinds(association: Association) -> set[Kind]:
-    """Return the kinds of object that the peer has accepted."""
-    return {
+def forms(kind: Kind) -> tuple[Kind, ...]:
+    """Return in what an object of this kind may be sent, best first.
+
+    Some archives take nothing but the default transfer syntax, which has to be proposed, too (PS3.5 10.1).
+    """
+    sop_class_uid, transfer_syntax_uid = kind
+    if transfer_syntax_uid == ExplicitVRLittleEndian:
+        return kind, (sop_class_uid, str(ImplicitVRLittleEndian))
+    return (kind,)
+
+
+def accepted_form(association: Association, kind: Kind) -> Kind | None:
+    """Return the first of the `forms` of this kind that the peer has accepted; None where it takes none."""
+    accepted = {
         (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
     }
+    return next((form for form in forms(kind) if form in accepted), None)
 
 
 def _wake(event: Event) -> None:

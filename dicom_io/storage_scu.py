@@ -19,7 +19,7 @@ from pynetdicom.association import Association
 
 from dicom_io.association_client import NoAssociation, ScuSettings, associate, end
 from dicom_io.association_keeper import Keeping
-from dicom_io.kept_association import Call, KeptAssociation, Kind, accepted_kinds
+from dicom_io.kept_association import Call, KeptAssociation, Kind, accepted_form, forms
 from dicom_io.peer import Peer
 
 __all__ = ["ScuSettings", "SendOutcome", "classify", "echo", "send"]
@@ -28,11 +28,15 @@ LOGGER = logging.getLogger(__name__)
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as the bytes of its file, never decoded and encoded again
 
-MAXIMUM_CONTEXTS = 128
-"""Of one association request (PS3.8 9.3.2: odd numbers 1 to 255)."""
+MAXIMUM_KINDS = 64
+"""Of one association request: it has room for 128 contexts (PS3.8 9.3.2), and a kind takes up to two."""
 PARTING_SECONDS = 1.0
 """How long a peer may take to notice that an association has ended."""
 VERIFICATION = "1.2.840.10008.1.1"
+_WARNING_STATUS = frozenset({0x0001, 0x0107, 0x0116})
+"""Beside 0xBxxx (PS3.7 C.4)."""
+_DUPLICATE = 0x0111
+"""The peer has an object of this UID (PS3.7 C.5.6): that of an attempt whose answer was lost, for no UID names two."""
 _PERMANENT_STATUS = frozenset({0x0122, 0x0124})
 _PERMANENT_CLASSES = frozenset({0xA9, *range(0xC0, 0xD0)})
 
@@ -46,7 +50,7 @@ class SendOutcome:
     """DIMSE status of the peer; None when none came (no association, no context, abort, timeout; HL7 has none)."""
     comment: str
     accepted: bool
-    """True for success and warning statuses: the peer has the object."""
+    """True for success and warning statuses, and for a duplicate: the peer has the object."""
     permanent: bool
     """True when sending the same bytes again cannot help."""
     comment_is_ours: bool = False
@@ -72,7 +76,7 @@ def send(
     settings: ScuSettings | None = None,
     keeping: Keeping | None = None,
 ) -> list[SendOutcome]:
-    """Send files over one association (more only beyond 128 kinds of object) and report on each, in order.
+    """Send files over one association (more only beyond 64 kinds of object) and report on each, in order.
 
     Never raises for what a peer does or a file holds; the outcome says it.
 
@@ -91,8 +95,8 @@ def send(
         else:
             items.append(item)
     kinds = sorted({item.kind for item in items})
-    for start in range(0, len(kinds), MAXIMUM_CONTEXTS):
-        batch_kinds = frozenset(kinds[start : start + MAXIMUM_CONTEXTS])
+    for start in range(0, len(kinds), MAXIMUM_KINDS):
+        batch_kinds = frozenset(kinds[start : start + MAXIMUM_KINDS])
         batch = [item for item in items if item.kind in batch_kinds]
         sent = _send_keeping(call, batch, keeping) if keeping else _send_over_new(call, batch)
         outcomes.update((outcome.path, outcome) for outcome in sent)
@@ -152,7 +156,7 @@ def _told(first: SendOutcome, second: SendOutcome) -> SendOutcome:
 def _send_over_new(call: Call, items: Sequence[_Item], keeping: Keeping | None = None) -> list[SendOutcome]:
     """Open an association, where it is kept for later objects, too, and send."""
     kinds = frozenset(item.kind for item in items)
-    if keeping and len(kinds | keeping.kinds) <= MAXIMUM_CONTEXTS:
+    if keeping and len(kinds | keeping.kinds) <= MAXIMUM_KINDS:
         kinds |= keeping.kinds
     opened = KeptAssociation.open(call, kinds)
     if keeping and isinstance(opened, NoAssociation) and opened.for_now:
@@ -211,10 +215,10 @@ def _withheld(item: _Item) -> SendOutcome:
 
 def _refusal(association: Association, item: _Item) -> SendOutcome | None:
     """Return what to say of an object whose kind the peer has not accepted; None where it has."""
-    if item.kind in accepted_kinds(association):
+    if accepted_form(association, item.kind) is not None:
         return None
-    sop_class_uid, transfer_syntax_uid = item.kind
-    comment = f"peer does not accept {UID(sop_class_uid).name} in {UID(transfer_syntax_uid).name}"
+    tried = " or ".join(UID(transfer_syntax_uid).name for _sop_class_uid, transfer_syntax_uid in forms(item.kind))
+    comment = f"peer does not accept {UID(item.kind[0]).name} in {tried}"
     return SendOutcome(item.path, None, comment, False, permanent=True)
 
 
@@ -225,7 +229,8 @@ def _send_one(association: Association, item: _Item) -> SendOutcome:
     if not association.is_established or said_by_peer is not None:
         return _withheld(item)
     try:
-        response = association.send_c_store(item.path)
+        as_stored = accepted_form(association, item.kind) == item.kind
+        response = association.send_c_store(item.path if as_stored else pydicom.dcmread(item.path))
     except (ValueError, RuntimeError, AttributeError, OSError) as error:
         return SendOutcome(item.path, None, f"not sent ({type(error).__name__})", False, permanent=False)
     status = response.get("Status")
@@ -240,9 +245,9 @@ def _send_one(association: Association, item: _Item) -> SendOutcome:
 def classify(status: int) -> tuple[bool, bool]:
     """Return (accepted, permanent) for a C-STORE status (PS3.4 B.2.3, PS3.7 C).
 
-    Warnings (0xBxxx) mean stored. 0xA9xx, 0xCxxx, 0x0122 and 0x0124 will be the same next time; 0xA7xx, 0x0110 and
-    anything unknown may not be.
+    Warnings mean stored, and so does 0x0111: the peer has it already. 0xA9xx, 0xCxxx, 0x0122 and 0x0124 will be the
+    same next time; 0xA7xx, 0x0110 and anything unknown may not be.
     """
-    if status == 0 or status >> 12 == 0xB:
+    if status in (0, _DUPLICATE) or status in _WARNING_STATUS or status >> 12 == 0xB:
         return True, False
     return False, status in _PERMANENT_STATUS or status >> 8 in _PERMANENT_CLASSES

@@ -17,6 +17,7 @@ from pydicom import Dataset
 from dicom_io.codes import PRIORITY_CODES
 from dicom_io.header import text
 from dicom_io.origin import local_time
+from dicom_io.patient_age import dicom_date
 from dicom_io.product import MANUFACTURER_MODEL_NAME
 from hl7_io.addressing import Addressing
 from hl7_io.announcement import Announcement
@@ -33,6 +34,8 @@ CONTROL_ID_CHARACTERS = 20
 """Longest MSH-10 in v2.5.1."""
 MAXIMUM_IDENTIFIER_CHARACTERS = 64
 """Longest Patient ID or order number that DICOM allows (VR LO); HL7's shorter limits are not applied, as nowhere."""
+_CLOCKS = {2: "%H", 4: "%H%M", 6: "%H%M%S"}
+"""Forms of a DICOM time (TM, PS3.5 6.2) by their digits, fractions apart."""
 
 
 def control_id(*parts: str) -> str:
@@ -154,10 +157,13 @@ def timestamp(moment: datetime) -> str:
 
 
 def _moment(date: str, time: str) -> str:
-    """Return a DICOM date, and time where it has one, as DTM; empty where there is no valid date."""
-    for given, layout in ((date + time.split(".")[0], "%Y%m%d%H%M%S"), (date, "%Y%m%d")):
-        try:
-            return datetime.strptime(given, layout).strftime(layout)
-        except ValueError:
-            continue
-    return ""
+    """Return a DICOM date, and time as far as it is stated, as DTM; empty where there is no valid date."""
+    day = dicom_date(date)
+    if day is None:
+        return ""
+    clock = time.split(".")[0].replace(":", "")
+    layout = _CLOCKS.get(len(clock), "")  # strptime by itself would take "1015" for a minute and five seconds past ten
+    try:
+        return f"{day:%Y%m%d}{datetime.strptime(clock, layout).strftime(layout)}" if layout else f"{day:%Y%m%d}"
+    except ValueError:
+        return f"{day:%Y%m%d}"

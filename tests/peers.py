@@ -61,6 +61,8 @@ class StandInPacs:
         Abstract syntaxes to accept; None = all storage classes.
     delay_seconds
         Time to wait before each answer.
+    transfer_syntaxes
+        What `sop_classes` are accepted in.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class StandInPacs:
         sop_classes: Sequence[str] | None = None,
         delay_seconds: float = 0.0,
         port: int = 0,
+        transfer_syntaxes: Sequence[str] = ALL_TRANSFER_SYNTAXES,
     ) -> None:
         self.ae_title = ae_title
         self.status = status
@@ -87,7 +90,7 @@ class StandInPacs:
         if sop_classes is None:
             self._handlers.append((evt.EVT_REQUESTED, self._take_every_class))
         for sop_class in sop_classes or ():
-            self._ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
+            self._ae.add_supported_context(sop_class, list(transfer_syntaxes))
 
     def offer(self, sop_class: str, handler: tuple[object, Callable[[Event], object]]) -> None:
         """Take another service's requests, too; call it before `start`."""
@@ -212,9 +215,10 @@ def running_pacs(
     status: StatusRule = accept_everything,
     sop_classes: Sequence[str] | None = None,
     delay_seconds: float = 0.0,
+    transfer_syntaxes: Sequence[str] = ALL_TRANSFER_SYNTAXES,
 ) -> Iterator[StandInPacs]:
     """Start a stand-in PACS on a free port and stop it afterwards."""
-    pacs = StandInPacs(ae_title, status, sop_classes, delay_seconds)
+    pacs = StandInPacs(ae_title, status, sop_classes, delay_seconds, transfer_syntaxes=transfer_syntaxes)
     pacs.start()
     try:
         yield pacs

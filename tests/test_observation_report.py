@@ -55,6 +55,28 @@ def observations(message: Message, identifier: str) -> list[tuple[str, str, str,
     return [(o.text(4), o.text(5, 1), o.text(8), o.text(11)) for o in message.all("OBX") if o.text(3) == identifier]
 
 
+@pytest.mark.parametrize(
+    ("day", "time", "told"),
+    [
+        ("20260115", "101530.25", "20260115101530"),
+        ("20260115", "1015", "202601151015"),
+        ("20260115", "10", "2026011510"),
+        ("20260115", "10:15:30", "20260115101530"),
+        ("20260115", "101", "20260115"),
+        ("20260115", "2561", "20260115"),
+        ("2026.01.15", "", "20260115"),
+        ("202611", "1015", ""),
+        ("2026", "", ""),
+    ],
+)
+def test_a_date_and_a_time_are_told_as_far_as_they_are_stated(day: str, time: str, told: str) -> None:
+    message = read(built(source_radiograph(StudyDate=day, StudyTime=time, PatientBirthDate=day)))
+    request, patient = message.first("OBR"), message.first("PID")
+    assert request is not None
+    assert patient is not None
+    assert (request.text(7), patient.text(7)) == (told, told[:8])
+
+
 def test_it_has_the_segments_of_an_unsolicited_preliminary_result_in_order() -> None:
     message = read(built(source_radiograph()))
     names = [segment.name for segment in message.segments]

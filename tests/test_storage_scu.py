@@ -10,11 +10,13 @@ import pydicom
 import pytest
 from factories import chest_radiograph, computed_radiograph, write_dicom
 from peers import running_pacs
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification
 
 from dicom_io.association_client import associate
+from dicom_io.association_keeper import AssociationKeeper, Keeping
 from dicom_io.peer import Peer
 from dicom_io.storage_scu import ScuSettings, classify, echo, send
 
@@ -58,6 +60,10 @@ def test_compressed_and_plain_objects_go_together(tmp_path, files):
         (0x0000, True, False),
         (0xB000, True, False),
         (0xB007, True, False),
+        (0x0001, True, False),
+        (0x0107, True, False),
+        (0x0116, True, False),
+        (0x0111, True, False),
         (0xA700, False, False),
         (0x0110, False, False),
         (0xA900, False, True),
@@ -87,6 +93,23 @@ def test_a_class_the_peer_does_not_take_is_permanent_and_the_rest_goes_through(t
     assert (refused.status, refused.accepted, refused.permanent) == (None, False, True)
     assert "Comprehensive 3D SR" in refused.comment
     assert stored.accepted
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_peer_of_the_default_transfer_syntax_only_gets_the_same_objects_in_it(files, keep):
+    keeper = AssociationKeeper()
+    keeping = Keeping(keeper, 5, frozenset()) if keep else None
+    with running_pacs(
+        sop_classes=[DigitalXRayImageStorageForPresentation], transfer_syntaxes=[ImplicitVRLittleEndian]
+    ) as pacs:
+        for path in files:
+            (outcome,) = send(pacs.peer, [path], "CXRAI", keeping=keeping)
+            assert (outcome.status, outcome.accepted) == (0, True), outcome.comment
+        keeper.release_all()
+        assert pacs.associations == (1 if keep else len(files))
+        for path, arrival in zip(files, pacs.arrivals, strict=True):
+            assert arrival.transfer_syntax_uid == ImplicitVRLittleEndian
+            assert arrival.dataset == pydicom.dcmread(path)
 
 
 def test_a_dead_peer_is_worth_another_try(files):

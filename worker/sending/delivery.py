@@ -1,8 +1,9 @@
 """From the outbox to the PACS: a study over one association for each destination, backoff, older classes, plain states.
 
-What a destination answers is judged as in PS3.4 B.2.3 and by what real archives mean by it: 0x0000 and 0xBxxx are
-stored; out of resources (0xA7xx), aborts and timeouts are tried again for ever, with doubling waits; everything else
-cannot be cured by repeating, so a report is tried in an older SR class and then, like a picture, marked refused.
+What a destination answers is judged as in PS3.4 B.2.3 and by what real archives mean by it: 0x0000, warnings and
+"it is here already" are stored; out of resources (0xA7xx), aborts and timeouts are tried again for ever, with doubling
+waits; everything else cannot be cured by repeating, so a report is tried in an older SR class and then, like a picture,
+marked refused.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from dicom_io.patient_age import dicom_date
 
 AGE_UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}
 SECONDS_PER_MINUTE = 60
@@ -26,14 +26,6 @@ def suitability_text(verdict: str | None, score: float | None, distance: float |
     if verdict is None:
         return "not checked"
     return f"{verdict.replace('_', ' ')}, score {score or 0.0:.3f}, distance {distance or 0.0:.2f} of 1"
-
-
-def dicom_date(value: str) -> date | None:
-    """Return a DA value (``YYYYMMDD``) as a date, or None when it is empty or no date."""
-    try:
-        return datetime.strptime(value.strip()[:8], "%Y%m%d").replace(tzinfo=UTC).date()
-    except ValueError:
-        return None
 
 
 def age_text(patient_age: str, patient_birth_date: str, study_date: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, MutableSequence
 
 from pydicom import DataElement, Dataset
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.dataelem import RawDataElement
 from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 UTF_8 = "ISO_IR 192"
@@ -29,7 +30,7 @@ def settle_character_set(target: Dataset, source: Dataset) -> None:
     declared = source.get("SpecificCharacterSet")
     if not declared:
         return
-    texts = [element for element in target.iterall() if element.VR in _TEXT_VRS]  # decodes those inside items too
+    texts = list(_texts(target))  # decodes those inside items too
     if _can_be_written(texts, declared):
         target.SpecificCharacterSet = declared
         return
@@ -39,12 +40,26 @@ def settle_character_set(target: Dataset, source: Dataset) -> None:
             element.value = PersonName(str(element.value))  # the old one keeps the bytes of the old character set
 
 
+def _texts(dataset: Dataset) -> Iterator[DataElement]:
+    """Yield every text in a data set and in its items; ``iterall`` would sort and look up each element it passes."""
+    for tag, element in list(dataset.items()):
+        decoded = dataset[tag] if isinstance(element, RawDataElement) else element
+        if decoded.VR in _TEXT_VRS:
+            yield decoded
+        elif decoded.VR == "SQ":
+            for item in decoded.value:
+                yield from _texts(item)
+
+
 def _can_be_written(texts: list[DataElement], declared: str | MutableSequence[str]) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pydicom warns where it writes a question mark
         try:
             encodings = convert_encodings(declared)
-            return all(_comes_back(part, encodings) for element in texts for part in _parts(element))
+            beyond_ascii = [
+                element for element in texts if not (type(element.value) is str and element.value.isascii())
+            ]
+            return all(_comes_back(part, encodings) for element in beyond_ascii for part in _parts(element))
         except (UnicodeError, LookupError, UserWarning):
             return False
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.valuerep import PersonName
 
 REQUIRED = (
     "PatientName",
@@ -45,6 +46,13 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
         if keyword in target:
             delattr(target, keyword)
         if keyword in source:
-            target.add(deepcopy(source[keyword]))
+            target.add(_copied(source[keyword]))
         elif keyword in REQUIRED:
             setattr(target, keyword, "")
+
+
+def _copied(element: DataElement) -> DataElement:
+    """Return an element of its own with the same value; one that cannot be changed in place is not copied as well."""
+    if isinstance(element.value, str | PersonName):
+        return DataElement(element.tag, element.VR, element.value, already_converted=True)
+    return deepcopy(element)

@@ -15,13 +15,14 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from reports import CREATED_AT, FLAGGED, QUIET, report_on, source_radiograph
 
-from dicom_io.item_encoding import encode_sequence
+from dicom_io.item_encoding import encode_element
+from dicom_io.presentation_state import build_presentation_state, can_be_presented
 from dicom_io.rejection_note import build_rejection_note
 from dicom_io.rejection_title import RejectionTitle
 from dicom_io.report_class import REPORT_CLASSES
 from dicom_io.reporting import AnalysedImage, Predecessor, Report, ReportedFinding
 from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture
+from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture
 from dicom_io.structured_report import build_structured_report
 
 
@@ -54,6 +55,29 @@ def computed_radiograph() -> Dataset:
     path = get_testdata_file("RG1_J2KI.dcm", download=False)
     assert isinstance(path, str)
     return dcmread(path)
+
+
+def ordered() -> Dataset:
+    """Return a source with orders and another Patient ID, read from a file as a worker has it."""
+    source = source_radiograph(
+        RequestAttributesSequence=[order(RequestedProcedureID="RP1"), order(ScheduledProcedureStepID="S")],
+        OtherPatientIDsSequence=[order(PatientID="X", TypeOfPatientID="TEXT")],
+        PatientAge="",
+        PixelAspectRatio=[1, 1],
+    )
+    return dcmread(BytesIO(write_result(source)))
+
+
+def western() -> Dataset:
+    """Return a source with texts beyond ASCII in one character set, of several values and none."""
+    source = source_radiograph(
+        SpecificCharacterSet="ISO_IR 100",
+        PatientName="Müller^Jörg",
+        StudyDescription="Thorax, großes Format",
+        ReferringPhysicianName=None,
+        AccessionNumber="",
+    )
+    return dcmread(BytesIO(write_result(source)))
 
 
 def repeated(*sources: Dataset) -> Report:
@@ -112,6 +136,20 @@ def test_a_report_is_written_as_pydicom_writes_it(name: str) -> None:
     assert dcmread(BytesIO(written)) == document
 
 
+@pytest.mark.parametrize("make", [first, second, japanese, computed_radiograph, ordered, western])
+def test_pictures_and_lines_are_written_as_pydicom_writes_them(make: Callable[[], Dataset]) -> None:
+    source = make()
+    report = report_on(source)
+    finding, pixels = report.flagged[0], np.arange(3 * 5 * 7, dtype=np.uint8).reshape(5, 7, 3)
+    line = np.array([[1, 1], [9, 1.5], [5, 8], [1, 1]], np.float32)
+    for made in (
+        build_secondary_capture(source, report, finding, pixels),
+        build_summary_capture([source], report, pixels),
+        *([build_presentation_state(source, report, finding, [line])] if can_be_presented(source) else []),
+    ):
+        assert write_result(made) == as_pydicom_writes(made)
+
+
 @pytest.mark.parametrize("title", RejectionTitle)
 @pytest.mark.parametrize("make", [first, japanese])
 def test_a_rejection_note_is_the_one_that_highdicom_builds(make: Callable[[], Dataset], title: RejectionTitle) -> None:
@@ -132,17 +170,17 @@ def test_only_plain_items_are_encoded_here_and_the_rest_is_left_to_pydicom() -> 
     for item in (
         order(PatientName="Test^Radiograph"),
         order(TextValue="größer"),
-        order(TextValue="a\\b", AccessionNumber="x"),
+        order(AccessionNumber="x", SelectorFLValue=[1.5, 2.0]),
+        order(SelectorUSValue=[1, 2]),
     ):
-        item.Rows = 5
         holder.ContentSequence = [order(CodeValue="1"), item]
-        assert encode_sequence(holder["ContentSequence"]) is None
+        assert encode_element(holder["ContentSequence"]) is None
     longest = order(TextValue="x" * 70_001)
     holder.ContentSequence = [longest, Dataset(), order(CodeValue="", CodeMeaning="odd")]
-    encoded = encode_sequence(holder["ContentSequence"])
+    encoded = encode_element(holder["ContentSequence"])
     assert encoded is not None
     holder.SOPClassUID, holder.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.3"
-    assert encoded.value in write_result(holder)
+    assert encoded in write_result(holder)
     assert write_result(holder) == as_pydicom_writes(holder)
 
 

@@ -19,5 +19,9 @@ def data_pdu(context_id: int, value: bytes) -> bytes:
     value
         The message control header (PS3.8 E.2), one byte, and what follows it.
     """
-    length = _HEAD.size - _PDU_HEAD_BYTES + len(value)
-    return _HEAD.pack(_P_DATA_TF, length, 1 + len(value), context_id) + value
+    return data_pdu_head(context_id, len(value)) + value
+
+
+def data_pdu_head(context_id: int, value_bytes: int) -> bytes:
+    """Return what stands before the value of the PDU."""
+    return _HEAD.pack(_P_DATA_TF, _HEAD.size - _PDU_HEAD_BYTES + value_bytes, 1 + value_bytes, context_id)

@@ -7,7 +7,7 @@ import inspect
 
 from dicom_io import store_request, store_serving, streaming, waking
 
-_KNOWN_SOURCE = "9172d12d44b4373a6af36a0611c303cb80f4bda23352153ed3f97d3ed4275ba1"
+_KNOWN_SOURCE = "15716dee7ad867837a703f8ce6757d4b44ce6bde6b81c24f992ec0013b006f82"
 
 
 def private_parts_changed() -> bool:

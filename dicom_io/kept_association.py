@@ -25,7 +25,7 @@ from dicom_io.association_client import NoAssociation, ScuSettings, associate, e
 from dicom_io.peer import Peer
 from dicom_io.private_parts import private_parts_changed
 from dicom_io.reactor_pause import HeldReactor
-from dicom_io.waking import WokenRequestorDul
+from dicom_io.waking import RequestorDimse, WokenRequestorDul
 
 RELEASE_SECONDS = 5.0
 """How long an answer to our release is waited for; nothing depends on it any more."""
@@ -168,6 +168,7 @@ def _wake(event: Event) -> None:
         upper_layer: Any = event.assoc.dul
         WokenRequestorDul.begin_waiting(upper_layer)
         upper_layer.__class__ = WokenRequestorDul  # made by pynetdicom, which offers no factory
+        event.assoc.dimse.__class__ = RequestorDimse
 
 
 @cache

@@ -7,7 +7,7 @@ import inspect
 
 from dicom_io import store_request, store_serving, streaming, waking
 
-_KNOWN_SOURCE = "d3e7a668d7dd11e724c4ccca5f80391d19b4db0dfbb29105d7ff8d85b43c76d7"
+_KNOWN_SOURCE = "df22e50b3879ce2a889da419011e3ee78b6f842d6bf91ab96cbab36e783029c3"
 
 
 def private_parts_changed() -> bool:

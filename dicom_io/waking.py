@@ -15,15 +15,19 @@ nobody gives an association these classes' ways.
 
 from __future__ import annotations
 
+import os
 import queue
 import select
 import ssl
 import sys
 import threading
-from typing import Any, cast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
@@ -38,9 +42,11 @@ from dicom_io.store_serving import serve_store
 LOOK_SECONDS = 0.02
 UNSETTLED_SECONDS = 0.001
 """Between two looks while an association is closed, or its sender is held back."""
-GATHERED_BYTES = 256 << 10
-"""Of one message, sent together."""
-_LAST_FRAGMENT = 0x02  # of the message control header (PS3.8 E.2)
+TOGETHER_BYTES = 256 << 10
+"""Of a data set, sent at a time: most peers take fragments of 16 kB."""
+_ITEM_HEAD_BYTES = 6
+"""Of a presentation data value: length, context and message control header (PS3.8 9.3.5, E.2)."""
+_MORE, _LAST, _LAST_OF_COMMAND = b"\x00", b"\x02", 0x03
 
 PRIVATE_PARTS = (
     DULServiceProvider.run_reactor,
@@ -53,6 +59,8 @@ PRIVATE_PARTS = (
     DIMSEServiceProvider.receive_primitive,
     DIMSEServiceProvider.get_msg,
     DIMSEServiceProvider.send_msg,
+    C_STORE_RQ.encode_msg,
+    C_STORE_RQ.primitive_to_message,
     AssociationSocket.send,
     Association._run_reactor,
     Association._serve_request,
@@ -151,34 +159,43 @@ class WokenRequestorDul(WokenDul):
     look_seconds = 0.5
     _sends_at_once = True
 
-    def begin_waiting(self) -> None:
-        """Take over, before the thread is started."""
-        WokenDul.begin_waiting(self)  # before this is of the class, which ``super()`` would ask for
-        self._gathered: list[P_DATA] = []
-
     def send_pdu(self, primitive: Any) -> None:
-        """Have something sent; data at once, by the thread that asks: it reads no faster than the peer takes.
-
-        Fragments are gathered, up to a message's last one: most peers take 16 kB at a time, for which each call of the
-        network, and the peer that it wakes, costs as much as the bytes.
-        """
-        if not isinstance(primitive, P_DATA) or not self._sends_at_once:
+        """Have something sent; data at once, by the thread that asks: it reads no faster than the peer takes."""
+        if isinstance(primitive, P_DATA) and self._sends_at_once:
+            self._send_fragments(primitive.presentation_data_value_list)
+        else:
             super().send_pdu(primitive)
-            return
-        self._gathered.append(primitive)
-        (_context_id, value), *_none = primitive.presentation_data_value_list
-        if value[0] & _LAST_FRAGMENT or len(self._gathered) * len(value) >= GATHERED_BYTES:
-            self._send_gathered()
 
-    def _send_gathered(self) -> None:
-        """Send what was gathered; once something has gone the other way nothing may overtake it."""
-        gathered, self._gathered = self._gathered, []
+    def send_data_set(self, context_id: int, file: BinaryIO, length_bytes: int, most_bytes: int) -> None:
+        """Send a data set in fragments, several with each call of the network: it costs as much as their bytes.
+
+        Parameters
+        ----------
+        file
+            Stands where the data set begins; read until its `length_bytes` are sent.
+        most_bytes
+            That the peer takes in one PDU (PS3.8 D.1); 0 is any length.
+        """
+        step = (most_bytes - _ITEM_HEAD_BYTES) if most_bytes else length_bytes
+        together = step * max(1, TOGETHER_BYTES // step)
+        for sent in range(0, length_bytes, together):
+            chunk = memoryview(file.read(min(together, length_bytes - sent)))
+            ends = range(step, len(chunk) + step, step)
+            fragments = [
+                (context_id, (_LAST if sent + end >= length_bytes else _MORE) + chunk[end - step : end]) for end in ends
+            ]
+            self._send_fragments(fragments)
+
+    def _send_fragments(self, fragments: Sequence[tuple[int, bytes]]) -> None:
+        """Send fragments of a message; once one has gone the other way none may overtake it."""
         pieces: list[bytes] = []
-        for context_id, value in (value for primitive in gathered for value in primitive.presentation_data_value_list):
+        for context_id, value in fragments:
             pieces += (data_pdu_head(context_id, len(value)), value)
-        self._sends_at_once = self.send_at_once(b"".join(pieces))
+        self._sends_at_once = self._sends_at_once and self.send_at_once(b"".join(pieces))
         if not self._sends_at_once:
-            for primitive in gathered:
+            for fragment in fragments:
+                primitive = P_DATA()
+                primitive.presentation_data_value_list.append(fragment)
                 super().send_pdu(primitive)
 
     def _pass_on(self) -> None:
@@ -200,6 +217,29 @@ class RequestQueue(queue.Queue[Any]):
         item = super()._get()
         self.is_served = item[1] is not None
         return item
+
+
+class RequestorDimse(DIMSEServiceProvider):
+    """Sends the data set of a file without making an object of each fragment; its upper layer is that above."""
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message."""
+        if not isinstance(primitive, C_STORE) or primitive._dataset_path is None:
+            super().send_msg(primitive, context_id)
+            return
+        path, offset = cast(tuple[Path, int], primitive._dataset_path)
+        message = C_STORE_RQ()
+        message.primitive_to_message(primitive)
+        upper_layer, most_bytes = cast(WokenRequestorDul, self.dul), self.maximum_pdu_size
+        with path.open("rb") as file:
+            for fragment in message.encode_msg(context_id, most_bytes):
+                upper_layer.send_pdu(fragment)
+                (_context_id, value), *_none = fragment.presentation_data_value_list
+                if value[0] & _LAST_OF_COMMAND == _LAST_OF_COMMAND:
+                    break  # pynetdicom would go on with the data set
+            length_bytes = file.seek(0, os.SEEK_END) - offset
+            file.seek(offset)
+            upper_layer.send_data_set(context_id, file, length_bytes, most_bytes)
 
 
 class WokenDimse(DIMSEServiceProvider):

@@ -226,6 +226,14 @@ def test_what_dicom_could_not_hold_or_is_no_news_is_refused(bench: Bench, identi
     assert bench.study(uid).patient_id == "PHANTOM-1"
 
 
+def test_an_image_of_a_third_patient_is_not_taken_for_the_corrected_one(bench: Bench) -> None:
+    uid = delivered(bench, PatientID="WRONG")
+    correct(bench, uid, patient_id="RIGHT")
+    run_if_due(bench, uid)
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="THIRD"))
+    assert (bench.study(uid).state, bench.study(uid).patient_id) == ("held", "RIGHT")
+
+
 @pytest.mark.parametrize("answered", [True, False])
 def test_an_image_sent_again_with_another_accession_number_leaves_no_old_result_in_force(
     bench: Bench, pacs: StandInPacs, answered: bool

@@ -17,8 +17,9 @@ from dicom_io.storage_scp import StorageScp
 from worker.care.check import check_everything
 from worker.cli import app
 from worker.processes.listener import scp_settings
-from worker.settings.config import Destination, Settings, Source
+from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
+from worker.settings.peers import Destination, Source
 
 MakeSettings = Callable[..., Settings]
 

@@ -16,7 +16,7 @@ from dicom_io.presentation_state import LAYER
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.report_class import REPORT_CLASSES
-from worker.settings.config import Destination
+from worker.settings.peers import Destination
 
 STATEMENT = (Path(__file__).resolve().parent.parent / "docs" / "conformance.md").read_text(encoding="utf-8")
 FLOWING = " ".join(STATEMENT.split())

@@ -19,10 +19,11 @@ from worker.rows import delivery_tables, run_tables, site_tables, study_tables, 
 from worker.rows.base import Base
 from worker.rows.states import Priority
 from worker.runs.policy import TIERS, level_of
-from worker.settings.config import Destination, Settings, Source
+from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.notifications import Mail, Webhook
+from worker.settings.peers import Destination, Source
 from worker.settings.reconcile import Reconcile
 from worker.settings.retention import Retention
 from worker.settings.tls import ListenTls, Tls

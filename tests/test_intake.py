@@ -31,7 +31,8 @@ from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event
 from worker.rows.states import Priority, RunState, StudyState
 from worker.rows.study_tables import Instance, Study
-from worker.settings.config import Settings, Source
+from worker.settings.config import Settings
+from worker.settings.peers import Source
 
 
 class Bell:

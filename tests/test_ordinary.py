@@ -26,7 +26,7 @@ from worker.rows.base import Base
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.run_tables import Promotion
 from worker.rows.study_tables import Study
-from worker.settings.config import Source
+from worker.settings.peers import Source
 
 IMAGES, STUDIES = 80, 16
 

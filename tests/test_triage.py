@@ -72,6 +72,14 @@ def test_stage_times_are_in_the_runs_row(bench: Bench) -> None:
     (run,) = bench.runs(bench.triage(chest_radiograph()).study_instance_uid)
     assert {"read", "preprocess", "classify", "saliency", "results", "total"} <= set(run.timings_seconds)
     assert 0 < run.timings_seconds["classify"] < run.timings_seconds["total"]
+    assert "load" not in run.timings_seconds
+
+
+def test_loading_the_model_is_a_stage_of_the_run_that_needs_it_first(bench: Bench) -> None:
+    bench.workplace.models.clear()  # type: ignore[attr-defined]
+    (run,) = bench.runs(bench.triage(chest_radiograph()).study_instance_uid)
+    stages = dict(run.timings_seconds)
+    assert 0 < stages["load"] < stages.pop("total")
 
 
 def test_results_carry_the_patient_and_study_of_their_source_and_name_it(bench: Bench) -> None:

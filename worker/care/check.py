@@ -27,10 +27,11 @@ from hl7_io.mllp_client import MllpConnection
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
 from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location, session_factory
-from worker.settings.config import Destination, Settings
+from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.notifications import Mail, Webhook
+from worker.settings.peers import Destination
 from worker.settings.reconcile import Reconcile
 from worker.settings.tls import Tls
 from worker.settings.tls_users import tls_of

@@ -25,7 +25,8 @@ from worker.rows.states import DeliveryState, ResultKind, RunTrigger, StudyState
 from worker.rows.study_tables import Study
 
 STAGES = (
-    "complete", "queue", "read", "suitability", "preprocess", "classify", "saliency", "results", "record", "deliver",
+    "complete", "queue", "load", "read", "suitability", "preprocess", "classify", "saliency", "results", "record",
+    "deliver",
 )  # fmt: skip
 WHOLE = ("analysed", "stored")
 """From the last image to the answer in the database, and to the results at every destination."""

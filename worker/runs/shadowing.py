@@ -67,7 +67,7 @@ def run_in_shadow(claim: Claim, workplace: Workplace) -> None:
         Somebody else has the run; nothing was written.
     """
     watch = Stopwatch()
-    model = workplace.model(claim.bundle)
+    model = workplace.model(claim.bundle, watch)
     with workplace.sessions() as session:
         candidates = load_candidates(session, claim.study_instance_uid)
         missed = load_missed(session, claim.study_instance_uid)

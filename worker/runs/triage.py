@@ -76,7 +76,7 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
 
 def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     watch = Stopwatch()
-    model = workplace.model(claim.bundle)
+    model = workplace.model(claim.bundle, watch)
     with workplace.sessions() as session:
         candidates = load_candidates(session, claim.study_instance_uid)
         copies = load_copies(session, claim.study_instance_uid)

@@ -19,6 +19,7 @@ from model.bundle import Bundle, BundleError
 from model.classifier import Classifier, Runtime, RuntimeUnavailableError
 from model.gpu import serving_classifier
 from worker.foundation.errors import PermanentRunError, StartError
+from worker.foundation.stopwatch import Stopwatch
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
 from worker.rows.active_bundle import active_bundle
@@ -64,8 +65,8 @@ class Workplace:
         """What the networks of this process compute on, such as ``openvino``."""
         return ", ".join(sorted({_device_of(model.classifier) for model in self.models.values()}))
 
-    def model(self, bundle_name: str) -> LoadedModel:
-        """Return the model of this name, loaded on first use.
+    def model(self, bundle_name: str, watch: Stopwatch | None = None) -> LoadedModel:
+        """Return the model of this name, loaded on first use: a stage ``load`` of the run that needs it first.
 
         Raises
         ------
@@ -74,7 +75,8 @@ class Workplace:
         """
         if bundle_name not in self.models:
             try:
-                self.models[bundle_name] = load_model(self.settings, bundle_name)
+                with (watch or Stopwatch()).stage("load"):
+                    self.models[bundle_name] = load_model(self.settings, bundle_name)
             except BundleUnusable as error:
                 raise PermanentRunError(error.code, str(error)) from error
         return self.models[bundle_name]

@@ -20,7 +20,7 @@ from worker.arrival.correction import correct_identity, corrections_of
 from worker.arrival.identity import storable
 from worker.rows.leases import locked_study
 from worker.sending.post_office import PostOffice
-from worker.settings.config import Destination
+from worker.settings.peers import Destination
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from worker.sending.commitment import (
 from worker.sending.commitment_answer import answer_taker
 from worker.sending.outage import note_away, note_back
 from worker.sending.post_office import PostOffice
-from worker.settings.config import Destination
+from worker.settings.peers import Destination
 
 logger = logging.getLogger(__name__)
 

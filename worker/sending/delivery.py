@@ -39,8 +39,8 @@ from worker.sending.notifying import notify
 from worker.sending.older_report import next_report_class, reissue_in_class
 from worker.sending.outbox import LOSSES_BEFORE_REFUSAL, Parcel
 from worker.sending.post_office import PostOffice
-from worker.settings.config import Destination
 from worker.settings.hl7 import Hl7Destination
+from worker.settings.peers import Destination
 
 logger = logging.getLogger(__name__)
 

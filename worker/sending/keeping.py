@@ -14,7 +14,7 @@ from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.report_class import REPORT_CLASSES
 from worker.rows.states import ResultKind
 from worker.sending.shipment import ships
-from worker.settings.config import Destination
+from worker.settings.peers import Destination
 
 
 def keeping_for(destination: Destination, keeper: AssociationKeeper | None) -> Keeping | None:

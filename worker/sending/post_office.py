@@ -11,8 +11,9 @@ from dicom_io.instance_store import InstanceStore
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
 from worker.rows.database import SessionFactory, open_engine, session_factory
-from worker.settings.config import Destination, Settings
+from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
+from worker.settings.peers import Destination
 
 
 @dataclass(frozen=True)

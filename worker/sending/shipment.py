@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from worker.rows.states import ResultKind
-from worker.settings.config import Destination
+from worker.settings.peers import Destination
 
 
 def ships(destination: Destination, kind: ResultKind) -> bool:

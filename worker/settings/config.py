@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,16 +23,16 @@ from pydantic_settings import (
 )
 
 from dicom_io.fidelity import Decoding
-from dicom_io.peer import Peer
 from dicom_io.site_rules import SiteRule
 from model.precision import Precision
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.mistakes import mistakes_of, require_known_kind
 from worker.settings.notifications import Channel, Mail, Webhook
+from worker.settings.peers import AeTitle, Destination, Port, Source
 from worker.settings.reconcile import Reconcile
 from worker.settings.retention import Retention
-from worker.settings.tls import ListenTls, Tls
+from worker.settings.tls import ListenTls
 from worker.settings.ups import Ups
 from worker.settings.viewer import Viewer
 
@@ -40,67 +40,12 @@ STARTER_BUNDLE = Path(__file__).resolve().parents[2] / "model" / "bundles" / "ni
 """Trained on real radiographs, where this release brings it; the demonstration shows real films to it."""
 DEFAULT_BUNDLE = Path(__file__).resolve().parents[2] / "model" / "bundles" / "phantom-densenet121"
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _config_file: ContextVar[Path | None] = ContextVar("_config_file", default=None)
 
 
 class ConfigurationError(Exception):
     """The configuration cannot be used; the message lists every mistake with the name of its field."""
-
-
-class Source(BaseModel):
-    """One system that may send to us, known by its calling AE title."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ae_title: AeTitle
-    """Calling AE title, case-sensitive, at most 16 characters."""
-    hosts: tuple[str, ...] = ()
-    """IP addresses it may call from; empty = any."""
-    urgent: bool = False
-    """True puts every study of this source on the ``stat`` queue (an emergency room, say)."""
-    bundle: str = "default"
-    """Name of the model bundle for its studies, a key of ``bundles``."""
-    accept_secondary_capture: bool = False
-    """True analyses Secondary Capture images too (film digitisers)."""
-    include_under_18: bool = False
-    """True analyses children; the training data are mostly adults."""
-
-
-class Destination(BaseModel):
-    """One PACS that results are sent to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(min_length=1, max_length=64)
-    """Short name used in rows and on pages."""
-    ae_title: AeTitle
-    host: str
-    port: Port
-    tls: Tls | None = None
-    pictures: Literal["none", "sc", "sc+gsps"] = "sc"
-    """Beside the report, per flagged finding: nothing, a Secondary Capture with the heat map, or that and a Grayscale
-    Softcopy Presentation State that draws a line on the original image."""
-    summary_capture: bool = False
-    """True adds one Secondary Capture that shows all flagged findings side by side."""
-    storage_commitment: bool = False
-    """True asks the PACS to commit to every object; only then it counts as delivered. The PACS must know our AE title,
-    host and port, unless it answers on the association of the request."""
-    commitment_wait_seconds: float = Field(3.0, ge=0, le=60)
-    """How long the association of a request stays open for an answer on it."""
-    keep_open_seconds: float = Field(3.0, ge=0, le=30)
-    """How long an association stays open after a delivery for the next one of the same process; it is released at the
-    latest a minute after it was opened. 0 = one association for each study. With ``storage_commitment`` or
-    ``refresh_identity``, which need associations of their own beside it, it is always 0."""
-    refresh_identity: bool = False
-    """True asks the PACS by C-FIND, right before results go there, whose study it is and which order it answers; where
-    it says otherwise the results are issued again, and a study it does not know yet is waited for. At most one."""
-
-    def peer(self) -> Peer:
-        """Return the address in the form the network layer takes."""
-        return Peer(self.ae_title, self.host, self.port, self.tls.files() if self.tls else None)
 
 
 class Settings(BaseSettings):

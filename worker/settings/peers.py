@@ -1,0 +1,66 @@
+"""Who may send to us (``[[sources]]``), and where results go (``[[destinations]]``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dicom_io.peer import Peer
+from worker.settings.tls import Tls
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Source(BaseModel):
+    """One system that may send to us, known by its calling AE title."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ae_title: AeTitle
+    """Calling AE title, case-sensitive, at most 16 characters."""
+    hosts: tuple[str, ...] = ()
+    """IP addresses it may call from; empty = any."""
+    urgent: bool = False
+    """True puts every study of this source on the ``stat`` queue (an emergency room, say)."""
+    bundle: str = "default"
+    """Name of the model bundle for its studies, a key of ``bundles``."""
+    accept_secondary_capture: bool = False
+    """True analyses Secondary Capture images too (film digitisers)."""
+    include_under_18: bool = False
+    """True analyses children; the training data are mostly adults."""
+
+
+class Destination(BaseModel):
+    """One PACS that results are sent to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64)
+    """Short name used in rows and on pages."""
+    ae_title: AeTitle
+    host: str
+    port: Port
+    tls: Tls | None = None
+    pictures: Literal["none", "sc", "sc+gsps"] = "sc"
+    """Beside the report, per flagged finding: nothing, a Secondary Capture with the heat map, or that and a Grayscale
+    Softcopy Presentation State that draws a line on the original image."""
+    summary_capture: bool = False
+    """True adds one Secondary Capture that shows all flagged findings side by side."""
+    storage_commitment: bool = False
+    """True asks the PACS to commit to every object; only then it counts as delivered. The PACS must know our AE title,
+    host and port, unless it answers on the association of the request."""
+    commitment_wait_seconds: float = Field(3.0, ge=0, le=60)
+    """How long the association of a request stays open for an answer on it."""
+    keep_open_seconds: float = Field(3.0, ge=0, le=30)
+    """How long an association stays open after a delivery for the next one of the same process; it is released at the
+    latest a minute after it was opened. 0 = one association for each study. With ``storage_commitment`` or
+    ``refresh_identity``, which need associations of their own beside it, it is always 0."""
+    refresh_identity: bool = False
+    """True asks the PACS by C-FIND, right before results go there, whose study it is and which order it answers; where
+    it says otherwise the results are issued again, and a study it does not know yet is waited for. At most one."""
+
+    def peer(self) -> Peer:
+        """Return the address in the form the network layer takes."""
+        return Peer(self.ae_title, self.host, self.port, self.tls.files() if self.tls else None)

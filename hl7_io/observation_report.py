@@ -24,7 +24,7 @@ from hl7_io.announcement import Announcement
 from hl7_io.identity_guard import require_identity
 from hl7_io.observations import observations
 from hl7_io.order_identifiers import OrderIdentifiers, authority, order_identifiers
-from hl7_io.person_name import patient_names, physician
+from hl7_io.person_name import UNKNOWN_NAME, patient_names, physician
 from hl7_io.segments import Fields, InvalidMessageError, add_segment, er7, new_message
 from hl7_io.text import encoded, escape
 
@@ -110,7 +110,7 @@ def patient_fields(study: Dataset) -> Fields:
     return {
         1: "1",
         3: f"{escape(text(study, 'PatientID'))}^^^{assigned_by}^PI",
-        5: patient_names(text(study, "PatientName")) or [""],
+        5: patient_names(text(study, "PatientName")) or [UNKNOWN_NAME],
         7: _moment(text(study, "PatientBirthDate"), ""),
         8: sex if sex in ("M", "F", "O") else "",
     }

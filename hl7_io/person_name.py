@@ -11,6 +11,10 @@ REPRESENTATIONS = ("A", "I", "P")
 """Alphabetic, ideographic, phonetic: the order of DICOM's component groups, as HL7 table 0465 names them."""
 
 
+UNKNOWN_NAME = "^^^^^^U"
+"""PID-5 of a patient whose name is not known: it must not be empty, and U is "unspecified" (HL7 table 0200)."""
+
+
 def patient_names(name: str) -> list[str]:
     """Return the name's XPN repetitions, one per representation it is written in; escaped.
 

@@ -77,6 +77,13 @@ def test_a_date_and_a_time_are_told_as_far_as_they_are_stated(day: str, time: st
     assert (request.text(7), patient.text(7)) == (told, told[:8])
 
 
+@pytest.mark.parametrize("name", ["", "^", "^^^^=="])
+def test_a_patient_without_a_name_is_announced_as_one_without(name: str) -> None:
+    patient = read(built(source_radiograph(PatientName=name))).first("PID")
+    assert patient is not None
+    assert (patient.text(3), patient.text(5), patient.text(5, 7)) == ("T-0001", "", "U")
+
+
 def test_it_has_the_segments_of_an_unsolicited_preliminary_result_in_order() -> None:
     message = read(built(source_radiograph()))
     names = [segment.name for segment in message.segments]

@@ -70,18 +70,19 @@ def _parse(raw: bytes, path: Path) -> FileDataset:
     file.seek(PREAMBLE_BYTES + len(_PREFIX))
     elements = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _FILE_META_GROUP)
     meta = FileMetaDataset(elements)
-    encoded = raw[file.tell() :]
+    encoded: bytes | memoryview = memoryview(raw)[file.tell() :]  # a copy would take a third of reading it
     if not encoded:
         raise TruncatedDataSetError("nothing follows the file meta information")
     syntax = text(meta, "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN
     if syntax in DEFLATED:
-        encoded, whole = inflate_head(encoded, MAXIMUM_FILE_BYTES)
+        encoded, whole = inflate_head(bytes(encoded), MAXIMUM_FILE_BYTES)
         if not whole:
             raise _too_large()
+        file = BytesIO(encoded)
     implicit = syntax in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
     little_endian = syntax != EXPLICIT_VR_BIG_ENDIAN
     require_complete(encoded, implicit=implicit, little_endian=little_endian)
-    dataset: Dataset = read_dataset(BytesIO(encoded), implicit, little_endian)
+    dataset: Dataset = read_dataset(file, implicit, little_endian)
     return FileDataset(str(path), dataset, raw[:PREAMBLE_BYTES], meta, implicit, little_endian)
 
 

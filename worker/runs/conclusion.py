@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
@@ -222,29 +223,33 @@ def _destinations(built: BuiltResult, workplace: Workplace) -> list[str]:
 
 
 def _add_results(session: Session, claim: Claim, results: Sequence[BuiltResult], workplace: Workplace) -> None:
-    """Insert the results, and with one statement to where each of them goes."""
-    rows = [_result_row(claim, built) for built in results]
-    session.add_all(rows)
-    session.flush()
+    """Insert the results with one statement, and with another to where each of them goes."""
+    if not results:
+        return
+    rows = [_result_columns(claim, built) for built in results]
+    added = session.execute(
+        insert(Result).returning(Result.sop_instance_uid, Result.id), rows, execution_options={"render_nulls": True}
+    )
+    ids = {row.sop_instance_uid: row.id for row in added}
     parcels = [
-        {"result_id": row.id, "destination": name}
-        for row, built in zip(rows, results, strict=True)
+        {"result_id": ids[built.sop_instance_uid], "destination": name}
+        for built in results
         for name in _destinations(built, workplace)
     ]
     if parcels:
         session.execute(insert(Delivery), parcels)
 
 
-def _result_row(claim: Claim, built: BuiltResult) -> Result:
-    return Result(
-        run_id=claim.run_id,
-        kind=built.kind,
-        finding=built.finding,
-        sop_class_uid=built.sop_class_uid,
-        sop_instance_uid=built.sop_instance_uid,
-        series_instance_uid=built.series_instance_uid,
-        path=built.file.path,
-        bytes=built.file.bytes,
-        sha256=built.file.sha256,
-        created_at=built.created_at,
-    )
+def _result_columns(claim: Claim, built: BuiltResult) -> dict[str, Any]:
+    return {
+        "run_id": claim.run_id,
+        "kind": built.kind,
+        "finding": built.finding,
+        "sop_class_uid": built.sop_class_uid,
+        "sop_instance_uid": built.sop_instance_uid,
+        "series_instance_uid": built.series_instance_uid,
+        "path": built.file.path,
+        "bytes": built.file.bytes,
+        "sha256": built.file.sha256,
+        "created_at": built.created_at,
+    }

@@ -7,7 +7,6 @@ the model's; smoothed by half a cell it shows what was meant and nothing finer t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
@@ -20,8 +19,8 @@ SMOOTHING = 0.058
 _SIDE_CELLS = 224
 _CONTOUR_CELLS = 448
 _NEWTON_STEPS = 3
-_LOOK_PX = 8
-"""Between the pixels whose differences tell how steep a smooth map is."""
+_LOOKS = 100
+"""Pixels along the shorter side whose differences tell how steep a smooth map is."""
 
 
 def smooth(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -38,23 +37,10 @@ def smooth(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
         [224, 224] in 0..1, the peak exactly 1; all 0 where the saliency is.
     """
     square = cv2.resize(saliency.astype(np.float32), (_SIDE_CELLS, _SIDE_CELLS), interpolation=cv2.INTER_LINEAR)
-    blur = _blur()
-    even = blur @ np.clip(square, 0, 1) @ blur.T
+    sigma = SMOOTHING * _SIDE_CELLS
+    even = cv2.GaussianBlur(np.clip(square, 0, 1), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     peak = float(even.max())
     return np.asarray(even / peak if peak > 0 else even, dtype=np.float32)
-
-
-@cache
-def _blur() -> NDArray[np.float32]:
-    """Return OpenCV's Gaussian blur of one side as weights [224, 224], the edges going on beyond the border.
-
-    Two matrix products take a third of what its filter of a hundred cells does.
-    """
-    cells = np.eye(_SIDE_CELLS, dtype=np.float32)
-    sigma = SMOOTHING * _SIDE_CELLS
-    return np.asarray(
-        cv2.GaussianBlur(cells, (1, 0), sigmaX=sigma, sigmaY=sigma, borderType=cv2.BORDER_REPLICATE), np.float32
-    )
 
 
 def stretch(attention: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
@@ -99,8 +85,9 @@ def near_line(attention: NDArray[np.float32], width_px: float) -> NearLine:
 
 def _surroundings(attention: NDArray[np.float32], width_px: float) -> tuple[int, int, int, int]:
     """Return top, left, bottom and right of where a line of that width can be, so that not all is filtered for it."""
-    looked_at = attention[::_LOOK_PX, ::_LOOK_PX]
-    steepest = max(float(np.abs(np.diff(looked_at, axis=axis)).max(initial=0)) for axis in (0, 1)) / _LOOK_PX
+    step = max(1, min(attention.shape) // _LOOKS)
+    looked_at = attention[::step, ::step]
+    steepest = max(float(np.abs(np.diff(looked_at, axis=axis)).max(initial=0)) for axis in (0, 1)) / step
     least = CONTOUR_LEVEL - 1.5 * (1 + width_px) * steepest  # half the width, along a diagonal, and twice that
     left, top, columns, rows = cv2.boundingRect((attention > least).view(np.uint8))
     height, width = attention.shape

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from dicom_io import attention
-from dicom_io.attention import CONTOUR_LEVEL, SMOOTHING, contours, near_line, smooth, stretch
+from dicom_io.attention import CONTOUR_LEVEL, contours, near_line, smooth, stretch
 from model.cam import saliency
 
 
@@ -85,15 +84,8 @@ def random_map(seed: int) -> NDArray[np.float32]:
     return saliency(cells, (224, 224))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_it_is_smoothed_as_by_the_filter_of_opencv(seed: int) -> None:
-    seen = random_map(seed)
-    filtered = cv2.GaussianBlur(seen, (0, 0), SMOOTHING * 224, borderType=cv2.BORDER_REPLICATE)
-    assert np.abs(smooth(seen) - filtered / filtered.max()).max() < 1e-5
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("size", [(870, 819), (90, 80)])
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("size", [(870, 819), (300, 220), (90, 80)])
 def test_the_line_is_the_same_where_the_whole_picture_is_looked_at(
     seed: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

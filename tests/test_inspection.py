@@ -92,6 +92,10 @@ DAMAGES: dict[ProblemKind, tuple[Callable[[Path], object], str]] = {
         lambda d: _append(d / "BBox_List_2017.csv", f"{picture_name(1)},Hernia,1000,0,100,10"),
         "Hernia, which is not among",
     ),
+    ProblemKind.UNKNOWN_BOX: (
+        lambda d: _append(d / "BBox_List_2017.csv", "99999999_000.png,Hernia,1000,0,100,10"),
+        "99999999_000.png has no row",
+    ),
     ProblemKind.ODD_VALUE: (lambda d: replace_in(d / ENTRIES, ",3,58,M", ",3,414,M"), "age 414"),
 }
 

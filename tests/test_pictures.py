@@ -94,3 +94,10 @@ def test_real_originals_resize_to_what_the_resized_copies_hold() -> None:
     for original, copy in twins:
         resized, kept = resize_uint8(read_grey(original), 256).astype(float), read_grey(copy).astype(float)
         assert np.abs(resized - kept).mean() < 1.5, original.name
+
+
+def test_a_file_that_is_no_picture_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "page.png"
+    path.write_text("<html>log in first</html>")
+    with pytest.raises(UnreadablePictureError, match="no picture that Pillow knows"):
+        read_picture(path)

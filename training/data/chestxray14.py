@@ -184,7 +184,7 @@ def _read_boxes(path: Path | None, entries: dict[str, Entry], log: ProblemLog) -
         if box is None:
             log.add(ProblemKind.BROKEN_ROW, where, "expected picture, finding, x, y, width, height")
         elif row[0] not in entries:
-            log.add(ProblemKind.BAD_BOX, where, f"{row[0]} has no row in the table of labels; the box is not used")
+            log.add(ProblemKind.UNKNOWN_BOX, where, f"{row[0]} has no row in the table of labels")
         else:
             boxes.setdefault(row[0], []).append(box)
     return {name: tuple(found) for name, found in boxes.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from training.data.picture_files import PICTURE_SUFFIXES
 
@@ -90,6 +90,8 @@ def _decode_picture(encoded: bytes) -> tuple[NDArray[np.uint8], int, bool]:
             if image.mode not in _CHANNELS:
                 raise UnreadablePictureError(f"mode {image.mode} is not 8-bit grey or RGB")
             return np.array(image.convert("L")), _CHANNELS[image.mode], _coloured(image)
+    except UnidentifiedImageError as error:
+        raise UnreadablePictureError("its bytes are those of no picture that Pillow knows") from error
     except _BROKEN as error:
         raise UnreadablePictureError(f"damaged or cut short: {error or type(error).__name__}") from error
 

@@ -64,6 +64,7 @@ class ProblemKind(Enum):
     NO_PATIENT = ("row without a patient", _WARNING, "nothing: it is not used, since parts are cut by patient")
     UNDECIDED = ("row nobody has decided", _NOTE, "nothing: it is not used until `confirmed_by` is filled in")
     BAD_BOX = ("box that does not fit", _WARNING, "compare with the list of the download; it is used as it stands")
+    UNKNOWN_BOX = ("box of an unknown picture", _WARNING, "compare with the list of the download; it is not used")
     ODD_VALUE = ("unusual age, sex or view", _NOTE, "nothing: training does not use it; the audit leaves it out")
 
     def __init__(self, title: str, severity: Severity, remedy: str) -> None:

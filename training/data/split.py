@@ -39,8 +39,8 @@ class Parts:
         if not self.leaky:
             return f"{self.description}; no patient in two parts"
         return (
-            f"LEAKY: {self.description}; {self.leaked_share:.1%} of the test pictures show a patient seen before, in "
-            "training or validation, so the test figures are too good to be compared with any by patient"
+            f"LEAKY: {self.description}; {self.leaked_share:.1%} of the test pictures, or of validation's if that is "
+            "more, show a patient seen before, so the test figures are too good to be compared with any by patient"
         )
 
 

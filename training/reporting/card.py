@@ -8,6 +8,7 @@ from training.evaluation.assessment import Assessment
 from training.evaluation.operating_points import FEWEST_POSITIVES
 from training.fitting.initial import Origin
 from training.recipe import Recipe
+from training.recipe_tables import Stage
 from training.reporting.audit_grids import group_grid
 from training.reporting.figure_grids import (
     adjudicated_grid,
@@ -81,15 +82,24 @@ def making_of(facts: BundleFacts, recipe: Recipe, pictures_seen: int, origin: Or
     origin
         Where the first weights came from.
     """
-    stages = "; ".join(f"{s.epochs} epochs at {s.size_px} px, batch {s.batch_size}" for s in recipe.stages)
+    stages = "; ".join(f"{_epochs(stage)} at {stage.size_px} px, batch {stage.batch_size}" for stage in recipe.stages)
+    patience = recipe.early_stopping_patience
+    early = f" (it may have ended after {patience} epochs without a better score)" if patience else ""
+    by_patient = f", {recipe.validation_share:.0%} of the patients kept for validation"
+    share = by_patient if recipe.data.split == "official" else ""
     boxes = f", boxes of findings with weight {recipe.box_weight}" if recipe.box_weight else ""
     text = (
-        f"{facts.architecture}, from {origin}, seed {recipe.seed}; {stages}{boxes}. {facts.trained_on.description} "
-        f"({pictures_seen} in all, {recipe.validation_share:.0%} of the patients kept for validation; list sha256 "
-        f"`{facts.trained_on.list_sha256}`). Selection, calibration ({facts.calibration.kind}) and thresholds used "
-        f"validation only, never the test list. {recipe.remark}"
+        f"{facts.architecture}, from {origin}, seed {recipe.seed}; {stages}{early}{boxes}. "
+        f"{facts.trained_on.description} ({pictures_seen} in all{share}; "
+        f"list sha256 `{facts.trained_on.list_sha256}`). Selection, calibration ({facts.calibration.kind}) and "
+        f"thresholds used validation only, never the test list. {recipe.remark}"
     )
     return f"{text.rstrip()}\n\n{_software(facts)}"
+
+
+def _epochs(stage: Stage) -> str:
+    epochs = f"{stage.epochs} epoch{'s' if stage.epochs > 1 else ''}"
+    return f"{epochs} of at most {stage.steps_per_epoch} steps" if stage.steps_per_epoch else epochs
 
 
 def making_in(card: str, facts: BundleFacts) -> str:

@@ -102,7 +102,9 @@ def test_a_run_that_cannot_be_served_ends_with_weights_figures_and_a_report_and_
     network = build_network(prepared.plan.recipe, prepared.plan.training.labels)
     network.load_state_dict(load_file(results / "weights.safetensors"))
     names = prepared.parts.validation
-    again = outputs_of(network, prepared.cache, names, 32)
+    told: list[int] = []
+    again = outputs_of(network, prepared.cache, names, 32, told=told.append)
+    assert told == [*range(32, len(names), 32), len(names)]
     best = torch.load(prepared.plan.checkpoint, weights_only=True)["best"]
     network.load_state_dict(best["weights"])
     assert np.array_equal(again.logits, outputs_of(network, prepared.cache, names, 32).logits)

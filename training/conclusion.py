@@ -26,6 +26,7 @@ from training.networks.build import ChestNetwork, build_network, served_channels
 from training.output import writing_to
 from training.parallel import training_device
 from training.prepare import Prepared
+from training.progress import RateBar
 from training.reporting.report import ReportMaterial, write_report
 from training.source_plots import asked_for_plots
 from training.weights import write_weights
@@ -96,7 +97,7 @@ def judge(network: ChestNetwork, prepared: Prepared) -> Judgement:
     plan, recipe = prepared.plan, prepared.plan.recipe
     network = network.eval().to(training_device()).to(memory_format=torch.channels_last)
     labels, trained = plan.training.labels, trained_of_fourteen(plan.training.labels, plan.trained)
-    validation = in_fourteen(_outputs(network, prepared, plan.validation), labels)
+    validation = in_fourteen(_outputs(network, prepared, plan.validation, "validation"), labels)
     truth = make_examples(prepared.layout, plan.validation.names).targets
     calibration = fit_calibration(recipe.calibration, validation.logits, truth, trained)
     positives = truth.sum(0) + prepared.layout.targets(prepared.layout.real(plan.training.names)).sum(0)
@@ -104,8 +105,9 @@ def judge(network: ChestNetwork, prepared: Prepared) -> Judgement:
     points = choose_operating_points(
         calibration.probabilities(validation.logits), truth, flagging_findings(trained, positives), rule
     )
-    outputs = _outputs(network, prepared, prepared.examples(prepared.parts.test))
+    outputs = _outputs(network, prepared, prepared.examples(prepared.parts.test), "the test part")
     judged = _judged(prepared, in_fourteen(outputs, labels), calibration, trained)
+    logger.info("computing figures with intervals from %d resamples of patients", recipe.bootstrap_samples)
     assessment = assess(judged, points, Resampling(recipe.bootstrap_samples, recipe.seed))
     return Judgement(calibration, assessment, outputs)
 
@@ -129,14 +131,15 @@ def _conclude_with_bundle(network: ChestNetwork, prepared: Prepared, out: Path) 
     return bundle.folder, f"{bundle.name} {bundle.model_version}", judgement
 
 
-def _outputs(network: ChestNetwork, prepared: Prepared, examples: Examples) -> Outputs:
-    recipe = prepared.plan.recipe
-    logger.info("reading %d pictures with the chosen weights", len(examples.names))
-    return outputs_of(
-        network,
-        prepared.cache,
-        examples.names,
-        recipe.stages[-1].size_px,
-        metadata=examples.metadata,
-        test_time=recipe.test_time,
-    )
+def _outputs(network: ChestNetwork, prepared: Prepared, examples: Examples, examples_of: str) -> Outputs:
+    recipe, names = prepared.plan.recipe, examples.names
+    with RateBar(f"Reading {examples_of} with the chosen weights", "img", len(names)) as bar:
+        return outputs_of(
+            network,
+            prepared.cache,
+            names,
+            recipe.stages[-1].size_px,
+            metadata=examples.metadata,
+            test_time=recipe.test_time,
+            told=bar.update,
+        )

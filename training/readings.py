@@ -67,7 +67,8 @@ def read_pictures(
     if bundle.preparation is None and bundle.precision == "fp32" and training_device().type == "cuda":
         network = network_with(read_weights(bundle), bundle.input_channels, bundle.architecture)
         network = network.to(training_device())
-        found = outputs_of(network, cache, wanted, bundle.input_size_px)
+        with RateBar("Judging pictures", "img", len(wanted)) as bar:
+            found = outputs_of(network, cache, wanted, bundle.input_size_px, told=bar.update)
         kept |= {keys[name]: (found.logits[row], found.maps[row]) for row, name in enumerate(wanted)}
         _write_kept(file, identity, kept)
     else:

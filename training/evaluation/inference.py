@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ def outputs_of(
     *,
     metadata: NDArray[np.float32] | None = None,
     test_time: TestTime = "none",
+    told: Callable[[int], object] = lambda _done: None,
 ) -> Outputs:
     """Run the network in evaluation mode; every process of the team gets the outputs of all pictures.
 
@@ -50,6 +52,8 @@ def outputs_of(
         float32 [N, M] facts beside each picture, where the network takes them.
     test_time
         Views whose probabilities are averaged.
+    told
+        Called with how many of this process's pictures are done, after each batch.
     """
     network.eval()
     mine = [part.tolist() for part in np.array_split(np.arange(len(names)), team.size)][team.rank]
@@ -61,6 +65,7 @@ def outputs_of(
             pictures = torch.from_numpy(cache.gather(tuple(names[row] for row in rows)))
             facts = None if metadata is None else torch.from_numpy(metadata[rows])
             found.append(_outputs_of_batch(network, pictures, size_px, facts, test_time))
+            told(start + len(rows))
     logits, maps = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Outputs(team.collect(logits).numpy(), team.collect(maps).numpy())
 

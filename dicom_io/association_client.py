@@ -15,6 +15,7 @@ from pynetdicom.presentation import PresentationContext
 import dicom_io.closing  # noqa: F401 (its import is its effect)
 from dicom_io.peer import Peer
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.reactor_pause import reactor_held, release
 from dicom_io.tls import NotingContext, TlsFileError
 
 _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put each message in words that nobody reads
@@ -100,4 +101,5 @@ def _send_without_delay(event: Event) -> None:
 def end(association: Association) -> None:
     """Release the association, if there still is one."""
     if association.is_established:
-        association.release()
+        with reactor_held(association):
+            release(association)

@@ -21,14 +21,11 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import A_RELEASE_RQ
 
-from dicom_io.association_client import NoAssociation, ScuSettings, associate, end
+from dicom_io.association_client import NoAssociation, ScuSettings, associate
 from dicom_io.peer import Peer
 from dicom_io.private_parts import private_parts_changed
-from dicom_io.reactor_pause import HeldReactor
+from dicom_io.reactor_pause import HeldReactor, release
 from dicom_io.waking import RequestorDimse, WokenRequestorDul
-
-RELEASE_SECONDS = 5.0
-"""How long an answer to our release is waited for; nothing depends on it any more."""
 
 Kind = tuple[str, str]
 """SOP Class UID and Transfer Syntax UID of an object."""
@@ -108,9 +105,8 @@ class KeptAssociation:
 
     def release(self) -> None:
         """End the association, if its peer has not done so."""
-        if self.begin():
-            self.association.acse_timeout = min(RELEASE_SECONDS, self.association.acse_timeout or RELEASE_SECONDS)
-            end(self.association)
+        if self.begin() and self.association.is_established:
+            release(self.association)
         self._let_go()
 
     def bear_silence(self, seconds: float) -> None:

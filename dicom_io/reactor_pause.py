@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pynetdicom.association import Association
 
 LOOK_SECONDS = 0.05
+RELEASE_SECONDS = 5.0
+"""How long an answer to our release is waited for; nothing depends on it any more."""
 
 
 class _Gate(threading.Event):
@@ -67,3 +69,14 @@ def reactor_held(association: Association) -> Iterator[None]:
         yield
     finally:
         reactor.let_go()
+
+
+def release(association: Association) -> None:
+    """Release an association whose thread is held.
+
+    As `Association.release` does, which first waits until the thread says that it pauses. pynetdicom serves an event
+    (N-EVENT-REPORT) in a thread of its own, which ends by saying that nobody does: when that came in between, the
+    wait had no end.
+    """
+    association.acse_timeout = min(RELEASE_SECONDS, association.acse_timeout or RELEASE_SECONDS)
+    association.acse.negotiate_release()

@@ -26,6 +26,8 @@ from dicom_io.storage_commitment import (
 )
 
 LOOK_SECONDS = 0.1
+ANSWERING_SECONDS = 5.0
+"""How long an event may be in the answering before the association is released all the same."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ def request_commitment(
             came.set()
         return known
 
+    answering: list[threading.Thread] = []
+
     def on_event(event: Event) -> tuple[int, None]:
+        answering.append(threading.current_thread())  # one that pynetdicom starts for each event
         return answer_event(event, take_and_tell)
 
     handlers = [(evt.EVT_N_EVENT_REPORT, on_event)]
@@ -84,6 +89,8 @@ def request_commitment(
             _wait(association, came, wait_seconds, answered)
         return outcome
     finally:
+        for thread in answering:
+            thread.join(ANSWERING_SECONDS)  # what the archive said is answered before the association is released
         end(association)
 
 

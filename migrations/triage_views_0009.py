@@ -99,7 +99,8 @@ STAGE = View(
         "run_number": ("r.run_number", "number of the run within the study, from 1"),
         "stage": (
             "{stage}",
-            "read, suitability, preprocess, classify, saliency, results, or total for all of the run",
+            "load (the model, in a process's first run with it), read, suitability, preprocess, classify, saliency, "
+            "results, or total for all of the run",
         ),
         "seconds": ("{value}", "wall-clock seconds spent in it"),
         "outcome": ("r.outcome", "triaged, not_analysed, out_of_scope or unchanged"),
@@ -136,10 +137,16 @@ def _create(view: View, connection: Connection) -> None:
     columns = ",\n  ".join(f"{_filled(sql, words)} AS {name}" for name, (sql, _) in view.columns.items())
     statement = f"CREATE VIEW {view.name} AS\nSELECT\n  {columns}\nFROM {_filled(view.source, words)}"
     connection.exec_driver_sql(statement.replace("%", "%%" if dialect == "postgresql" else "%"))
-    if dialect == "postgresql":
-        for name, (_, meaning) in view.columns.items():
-            quoted = meaning.replace("'", "''").replace("%", "%%")
-            connection.exec_driver_sql(f"COMMENT ON COLUMN {view.name}.{name} IS '{quoted}'")
+    comment_on(view, connection)
+
+
+def comment_on(view: View, connection: Connection) -> None:
+    """Write the meaning of each column into the database, where that is PostgreSQL."""
+    if connection.dialect.name != "postgresql":
+        return
+    for name, (_, meaning) in view.columns.items():
+        quoted = meaning.replace("'", "''").replace("%", "%%")
+        connection.exec_driver_sql(f"COMMENT ON COLUMN {view.name}.{name} IS '{quoted}'")
 
 
 def _expressions(dialect: str) -> dict[str, str]:

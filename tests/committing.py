@@ -15,6 +15,8 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
+from dicom_io.reactor_pause import reactor_held
+
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 INSTANCE = "1.2.840.10008.1.20.1.1"
 Reason = Callable[[str], int | None]
@@ -47,7 +49,8 @@ class Archive:
         if association is None:
             return self._on_new_association(request)
         report, kind = self._report(request)
-        response, _ = association.send_n_event_report(report, kind, STORAGE_COMMITMENT, INSTANCE)
+        with reactor_held(association):
+            response, _ = association.send_n_event_report(report, kind, STORAGE_COMMITMENT, INSTANCE)
         self.event_statuses.append(response.get("Status"))
         return self.event_statuses[-1]
 

@@ -95,4 +95,5 @@ def test_the_line_is_the_same_where_the_whole_picture_is_looked_at(
     everywhere = near_line(stretched, 4.0)
     assert found.pixels.size
     assert np.array_equal(found.pixels, everywhere.pixels)
-    assert np.array_equal(found.distance_px, everywhere.distance_px)
+    # the processor's wide and narrow instructions may round the last bit otherwise
+    np.testing.assert_allclose(found.distance_px, everywhere.distance_px, rtol=1e-5, atol=1e-5)

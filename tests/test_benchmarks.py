@@ -210,6 +210,7 @@ def test_the_network_benchmark_compares_runtimes_and_finds_no_more_than_the_peak
     assert all(0 < share <= 1 for name, share in shares.items() if "bf16" not in name)
 
 
+@pytest.mark.slow
 def test_the_network_benchmark_measures_any_device_by_batch_and_precision() -> None:
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,6 +80,21 @@ def test_the_answer_arrives_whether_or_not_the_archive_negotiates_its_role(
     assert outcome.accepted
     assert archive.event_statuses == [0x0000]
     assert heard == [CommitmentAnswer("2.25.1", frozenset(set(OBJECTS) - lost), dict.fromkeys(lost, 0x0112))]
+
+
+def test_an_answer_that_comes_while_the_association_is_released_holds_nobody_up() -> None:
+    """It was served after the release had gone out: the upper layer stopped, and both sides waited for timeouts."""
+    longest = 0.0
+    with running_archive() as archive:
+        for step in range(60):
+            archive.delay_seconds = 0.02 + step * 0.0003
+            began = time.monotonic()
+            request_commitment(
+                archive.pacs.peer, f"2.25.{step + 1}", OBJECTS, "CXRAI", ScuSettings(), lambda answer: True,
+                wait_seconds=0.02,
+            )  # fmt: skip
+            longest = max(longest, time.monotonic() - began)
+    assert longest < 10
 
 
 def asked(transaction_uid: str) -> Dataset:

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from migrations.current_views import VIEWS
+from migrations.current_views import STAGE, VIEWS
 from worker.foundation.errors import MigrationBusy
 from worker.rows.base import Base
 from worker.rows.database import SessionFactory, current_revision, expected_revision, open_engine
@@ -213,3 +213,14 @@ def add_triaged_run(session: object, uid: str, now: datetime) -> None:
     session.add_all([*images, run])  # type: ignore[attr-defined]
     session.flush()  # type: ignore[attr-defined]
     session.get_one(Study, uid).current_run_id = run.id  # type: ignore[attr-defined]
+
+
+def test_a_database_of_before_says_what_its_columns_mean_in_the_words_of_now(postgresql_url: str) -> None:
+    engine = open_engine(postgresql_url)
+    with engine.begin() as connection:
+        connection.execute(text("COMMENT ON COLUMN triage_stage.stage IS 'as it was worded once'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0023'"))
+    upgrade(postgresql_url)
+    comments = {column["name"]: column["comment"] for column in inspect(engine).get_columns("triage_stage")}
+    engine.dispose()
+    assert comments["stage"] == STAGE.columns["stage"][1]

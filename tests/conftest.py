@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch are lo
 
 import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
+from hypothesis import settings as hypothesis_settings
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
 from slow_cases import DATABASES, leave_one_database
@@ -33,6 +34,9 @@ _LONG_FILES = (
 )  # fmt: skip
 """Those that take longest. Started first, none is left for the end, when the other processes have nothing to do."""
 _numbers = itertools.count(1)
+
+hypothesis_settings.register_profile("no deadline", deadline=None)  # a busy machine makes any example slow once
+hypothesis_settings.load_profile("no deadline")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the tests marked slow are taken out

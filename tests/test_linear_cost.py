@@ -84,11 +84,7 @@ def test_sqlite_does_no_more_work_for_a_study_where_many_were_before_it(
     sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     """It took the index of what is done for better than that of the study: a third of the cost after 20,000 studies."""
-    full_url = f"sqlite:///{tmp_path / 'full.db'}"
-    shutil.copy(make_url(sqlite_url).database or "", tmp_path / "full.db")
-    engine = open_engine(full_url)
-    fill(engine, 2000)
-    engine.dispose()
+    full_url = filled_copy(sqlite_url, tmp_path)
 
     def work(url: str, folder: Path) -> int:
         engine, steps = counted(url)
@@ -108,10 +104,8 @@ def test_sqlite_does_no_more_work_for_a_parcel_where_many_others_wait(
     sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     """An archive that was away for a day comes back to thousands of them, each sent with its study."""
-    full_url = f"sqlite:///{tmp_path / 'full.db'}"
-    shutil.copy(make_url(sqlite_url).database or "", tmp_path / "full.db")
+    full_url = filled_copy(sqlite_url, tmp_path)
     engine = open_engine(full_url)
-    fill(engine, 2000)
     with engine.begin() as connection:
         connection.execute(update(Delivery).values(state=DeliveryState.PENDING))
     engine.dispose()
@@ -133,6 +127,16 @@ def test_sqlite_does_no_more_work_for_a_parcel_where_many_others_wait(
 
     alone = work(sqlite_url, tmp_path / "alone")
     assert work(full_url, tmp_path / "among many") <= MOST_GROWTH * alone + 5, "fifty instructions are one"
+
+
+def filled_copy(sqlite_url: str, folder: Path) -> str:
+    """Return the address of a copy of the database that has 2,000 studies more."""
+    shutil.copy(make_url(sqlite_url).database or "", folder / "full.db")
+    url = f"sqlite:///{folder / 'full.db'}"
+    engine = open_engine(url)
+    fill(engine, 2000)
+    engine.dispose()
+    return url
 
 
 def counted(url: str) -> tuple[Engine, Iterator[int]]:

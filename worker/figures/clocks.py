@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from dicom_io.patient_age import dicom_date
 from worker.rows.study_tables import Study
 
 WINDOW = timedelta(days=7)
@@ -64,9 +65,8 @@ def wrong_clocks(session: Session, now: datetime, historical_after_days: int) ->
 
 
 def _arrival(patient_id: str, study_date: str, received_at: datetime) -> _Arrival | None:
-    try:
-        day = datetime.strptime(study_date[:8], "%Y%m%d").date()
-    except ValueError:
+    day = dicom_date(study_date)
+    if day is None:
         return None
     return _Arrival(patient_id, day, (received_at.date() - day).days)
 

@@ -183,8 +183,7 @@ def _is_over(delivery: Delivery, now: datetime) -> bool:
 def renew(session: Session, parcels: Sequence[Parcel], settings: Settings) -> None:
     """Push the leases of parcels in hand forward."""
     until = database_now(session) + lease(settings)
-    for parcel in parcels:
-        session.execute(update(Delivery).where(*_in_hand(parcel)).values(lease_until=until))
+    session.execute(update(Delivery).where(*_in_hand(*parcels)).values(lease_until=until))
 
 
 def lease(settings: Settings) -> timedelta:
@@ -209,7 +208,7 @@ def offer(session: Session, study_instance_uid: str, parcels: Sequence[Parcel]) 
     """
     locked_study(session, study_instance_uid)
     these = Delivery.id.in_([parcel.delivery_id for parcel in parcels])
-    in_hand, goes = _all_in_hand(parcels), Delivery.id.in_(may_go().where(these).correlate(None))
+    in_hand, goes = _in_hand(*parcels), Delivery.id.in_(may_go().where(these).correlate(None))
     offered = set(_ids(session, update(Delivery).where(*in_hand, goes).values(offered=True)))
     if len(offered) < len(parcels):
         _ids(session, update(Delivery).where(*in_hand, Delivery.id.not_in(offered)).values(lease_until=None))
@@ -237,8 +236,7 @@ def note_sent(
         "commitment_due_at": now if commitment else None,
         "commitment_requests": 0,
     }
-    change = update(Delivery).where(*_all_in_hand(parcels)).values(**noted).returning(Delivery.id)
-    return set(session.scalars(change, execution_options={"synchronize_session": False}))
+    return set(_ids(session, update(Delivery).where(*_in_hand(*parcels)).values(**noted)))
 
 
 def note_over(session: Session, parcel: Parcel, state: DeliveryState, status: int | None, comment: str | None) -> bool:
@@ -296,17 +294,9 @@ def is_in_hand(session: Session, parcel: Parcel) -> bool:
     return session.scalar(select(Delivery.id).where(*_in_hand(parcel))) is not None
 
 
-def _in_hand(parcel: Parcel) -> Iterable[ColumnElement[bool]]:
-    return (
-        Delivery.id == parcel.delivery_id,
-        Delivery.fencing_token == parcel.fencing_token,
-        Delivery.state == DeliveryState.PENDING,
-    )
-
-
-def _all_in_hand(parcels: Iterable[Parcel]) -> Iterable[ColumnElement[bool]]:
-    in_hand = [(parcel.delivery_id, parcel.fencing_token) for parcel in parcels]
-    return (*_with_tokens(in_hand), Delivery.state == DeliveryState.PENDING)
+def _in_hand(*parcels: Parcel) -> Iterable[ColumnElement[bool]]:
+    taken = [(parcel.delivery_id, parcel.fencing_token) for parcel in parcels]
+    return (*_with_tokens(taken), Delivery.state == DeliveryState.PENDING)
 
 
 def _with_tokens(known: Sequence[tuple[int, int]]) -> Iterable[ColumnElement[bool]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -16,6 +15,8 @@ from sqlalchemy import select, update
 
 from dicom_io.instance_store import InstanceStore
 from dicom_io.receiving import ReceivedInstance
+from model import compiled_network
+from model.precision import Precision
 from worker.arrival.intake import Intake
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, DestinationOutage
@@ -36,7 +37,7 @@ class Bench:
         self.sessions = sessions
         instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
         self.intake = Intake(settings, sessions, instances, lambda study_instance_uid, queue: None)
-        with kept_networks(settings.cache_dir):
+        with shared_networks():
             models = {"default": load_model(settings, "default")}
         self.workplace = Workplace(settings, sessions, instances, results, "bench:1", models)
         self.office = PostOffice(settings, sessions, results, "bench:1")
@@ -113,20 +114,21 @@ class Bench:
             return list(session.scalars(select(Event.kind).where(Event.study_instance_uid == uid).order_by(Event.id)))
 
 
-_networks = Path(tempfile.mkdtemp(prefix="cxr-networks-"))
-atexit.register(shutil.rmtree, _networks)
+_compile = compiled_network.compiled
+_compiled: dict[tuple[str, Precision], Any] = {}
 
 
 @contextmanager
-def kept_networks(cache_dir: Path) -> Iterator[None]:
-    """Put the networks there that benches of this process have compiled, as if this one were not the first start."""
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    for network in _networks.iterdir():
-        shutil.copyfile(network, cache_dir / network.name)
-    yield
-    for network in cache_dir.glob("*.network"):
-        if not (_networks / network.name).exists():
-            shutil.copyfile(network, _networks / network.name)
+def shared_networks() -> Iterator[None]:
+    """Let those that load a bundle meanwhile share what this process has compiled, which holds no state."""
+
+    def compiled(build: Callable[[], Any], identity: str, _: Path | None, precision: Precision = "fp32") -> Any:
+        if (identity, precision) not in _compiled:
+            _compiled[identity, precision] = _compile(build, identity, None, precision)
+        return _compiled[identity, precision]
+
+    with patch.object(compiled_network, "compiled", compiled):
+        yield
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -17,6 +18,8 @@ import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
 from hypothesis import settings as hypothesis_settings
 from orthanc import start_hospital  # noqa: F401 (a fixture)
+from peers import pacs  # noqa: F401 (a fixture)
+from receivers import ris  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
 from slow_cases import DATABASES, leave_one_database
 from sqlalchemy import Engine, create_engine, text
@@ -45,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     leave_one_database(items)
     places = {name: place for place, name in enumerate(_LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage among what was loaded: pynetdicom's servers collect garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -132,8 +141,22 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def engine(database_url: str) -> Iterator[Engine]:
     """Engine on a fresh migrated database, both kinds."""
     opened = open_engine(database_url)
+    # SH
     yield opened
     opened.dispose()
+
+
+_first_engines: dict[str, Engine] = {}
+
+
+def _share_compiled_statements(engine: Engine) -> None:
+    """Let the engines of one kind of database use the same SQL texts: each engine of its own would make all anew.
+
+    SQLAlchemy keeps them by statement and dialect, so the dialect is shared as well; it holds no connection.
+    """
+    first = _first_engines.setdefault(engine.dialect.name, engine)
+    engine.dialect = first.dialect
+    engine._compiled_cache = first._compiled_cache
 
 
 @pytest.fixture

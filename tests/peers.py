@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import Any
 
 import pydicom
+import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
@@ -224,3 +225,10 @@ def running_pacs(
         yield pacs
     finally:
         pacs.stop()
+
+
+@pytest.fixture
+def pacs() -> Iterator[StandInPacs]:
+    """A stand-in PACS that accepts everything."""
+    with running_pacs() as started:
+        yield started

@@ -13,6 +13,7 @@ from typing import Any
 
 import hl7
 import hl7.mllp
+import pytest
 
 Answer = Callable[[str], str]
 """MSH-10 -> what to do: an acknowledgement code, or one of the misdeeds below."""
@@ -132,3 +133,10 @@ def running_receiver(
         yield receiver
     finally:
         receiver.stop()
+
+
+@pytest.fixture
+def ris() -> Iterator[Hl7Receiver]:
+    """A receiver that takes every message."""
+    with running_receiver() as started:
+        yield started

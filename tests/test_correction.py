@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph, drawn_chest
-from peers import StandInPacs, running_pacs
+from peers import StandInPacs
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 from receivers import running_receiver
@@ -42,12 +42,6 @@ pytestmark = pytest.mark.either_database
 def database_url(sqlite_url: str) -> str:
     """One kind of database is enough: what is special to PostgreSQL has tests of its own."""
     return sqlite_url
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,12 +59,6 @@ def make_bench(make_settings: Callable[..., Settings], sessions: SessionFactory,
         )
 
     return make
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
 
 
 def delivered(bench: Bench) -> Study:

@@ -20,6 +20,7 @@ from training.heads.head_folder import make_head
 from training.heads.perceptron import logits_of, read_head
 from training.heads.shards import read_features
 from training.heads.table import head_table
+from training.output import OutputError
 
 OUTPUTS = {"auroc.png", "checkpoint.pt", "head.json", "head.safetensors", "learning_curve.png"}
 OUTPUTS |= {"predictions_test.csv", "predictions_validation.csv"}
@@ -137,5 +138,5 @@ def test_a_folder_without_features_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HeadError, match="cannot be written to"):
+    with pytest.raises(OutputError, match="head: results cannot be written"):
         make_head(run / "features", tmp_path / "file" / "head", head_recipe())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from benches import Bench
 from bundles import write_test_bundle
 from factories import chest_radiograph
 from hl7_messages import merge, message, patient, report, update
-from peers import StandInPacs, running_pacs
+from peers import StandInPacs
 from pydicom.dataset import Dataset
 from receivers import Hl7Receiver, running_receiver
 from rejection_notes import named
@@ -39,12 +39,6 @@ pytestmark = pytest.mark.either_database
 def database_url(sqlite_url: str) -> str:
     """One kind of database: `test_hl7_postgresql` has the other."""
     return sqlite_url
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, write_dicom
-from peers import StandInPacs, running_pacs
+from peers import StandInPacs
 from pydicom.dataset import Dataset
 from receivers import running_receiver
 from services import free_port
@@ -24,12 +24,6 @@ from worker.settings.hl7 import Hl7Destination
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
 
 
 @pytest.fixture

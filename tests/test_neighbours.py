@@ -7,7 +7,7 @@ model, a processed copy alone. After each deed all that is known of them is comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, drawn_chest
-from peers import StandInPacs, accept_everything, running_pacs
+from peers import StandInPacs, accept_everything
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
-from receivers import Hl7Receiver, running_receiver
+from receivers import Hl7Receiver
 from rejection_notes import named
 from rows_of import rows_of_study
 
@@ -46,18 +46,6 @@ Deed = Callable[[Bench, Dataset], None]
 def database_url(sqlite_url: str) -> str:
     """One kind of database is enough: a condition is missing on both or on neither."""
     return sqlite_url
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
-
-
-@pytest.fixture
-def ris() -> Iterator[Hl7Receiver]:
-    with running_receiver() as started:
-        yield started
 
 
 MakeBench = Callable[..., Bench]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph
-from peers import StandInPacs, running_pacs
-from receivers import DROP, Hl7Receiver, running_receiver
+from peers import StandInPacs
+from receivers import DROP, Hl7Receiver
 from rejection_notes import named
 from sqlalchemy import select, text, update
 from study_rows import add_triaged_study
@@ -50,18 +50,6 @@ pytestmark = pytest.mark.either_database
 
 OBJECTS = 1 + len(FLAGGED)
 IN_A_YEAR = datetime.now(UTC) + timedelta(days=365)
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
-
-
-@pytest.fixture
-def ris() -> Iterator[Hl7Receiver]:
-    with running_receiver() as started:
-        yield started
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from committing import running_archive
 from factories import chest_radiograph
 from peers import StandInPacs, running_pacs
 from pydicom.dataset import Dataset
-from receivers import Hl7Receiver, running_receiver
+from receivers import Hl7Receiver
 from rejection_notes import TITLES, archive_note, named
 from sqlalchemy import select, text
 
@@ -42,18 +42,6 @@ MakeBench = Callable[..., Bench]
 def database_url(sqlite_url: str) -> str:
     """One kind of database: ``test_overruled`` rejects images on both."""
     return sqlite_url
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
-
-
-@pytest.fixture
-def receiver() -> Iterator[Hl7Receiver]:
-    with running_receiver() as started:
-        yield started
 
 
 @pytest.fixture
@@ -110,13 +98,13 @@ def leftovers(bench: Bench, uid: str) -> int:
 
 @pytest.mark.parametrize("title", ["113001", "113037", "113038", "113039"])
 def test_the_only_image_is_rejected_and_everything_made_of_it_goes(
-    make_bench: MakeBench, pacs: StandInPacs, receiver: Hl7Receiver, title: str
+    make_bench: MakeBench, pacs: StandInPacs, ris: Hl7Receiver, title: str
 ) -> None:
-    bench = make_bench(hl7_destinations=[{"name": "ris", "host": "127.0.0.1", "port": receiver.port}])
+    bench = make_bench(hl7_destinations=[{"name": "ris", "host": "127.0.0.1", "port": ris.port}])
     image = chest_radiograph()
     uid = delivered(bench, image)
     sent = {arrival.sop_instance_uid for arrival in pacs.stored}
-    assert (len(sent), len(receiver.messages)) == (OBJECTS, 1)
+    assert (len(sent), len(ris.messages)) == (OBJECTS, 1)
     bench.receive(archive_note([image], title))
     assert sweep(bench) == []
     say_why_not(bench, uid)
@@ -127,7 +115,7 @@ def test_the_only_image_is_rejected_and_everything_made_of_it_goes(
     (note,) = notes(pacs)
     assert named(note) == sent
     assert note.ConceptNameCodeSequence[0].CodeValue == title
-    assert str(receiver.messages[-1]["OBR.F25"]) == "X"
+    assert str(ris.messages[-1]["OBR.F25"]) == "X"
     assert leftovers(bench, uid) == 0
     (row,) = [item for item in bench.instances(uid) if item.sop_instance_uid == image.SOPInstanceUID]
     assert (row.disposition, row.reason_code) == ("not_analysed", "rejected")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,12 +51,6 @@ def make_bench(make_settings: Callable[..., Settings], sessions: SessionFactory,
         return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=destinations), sessions)
 
     return make
-
-
-@pytest.fixture
-def pacs() -> Iterator[StandInPacs]:
-    with running_pacs() as started:
-        yield started
 
 
 def delivered(bench: Bench) -> str:

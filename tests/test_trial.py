@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benches import kept_networks
+from benches import shared_networks
 from factories import chest_radiograph
 from httpx import Client, Response
 from pages import served
@@ -37,7 +37,7 @@ def trial_settings(make_settings: Callable[..., Settings], sqlite_url: str) -> S
 @pytest.fixture
 def client(trial_settings: Settings) -> Iterator[Client]:
     with (
-        kept_networks(trial_settings.cache_dir),
+        shared_networks(),
         served(trial_settings) as url,
         Client(base_url=url, follow_redirects=True, timeout=60) as client,
     ):

@@ -18,12 +18,13 @@ from training.data.cache_index import read_json, write_json
 from training.data.folder import read_folder
 from training.data.radiographs import LabelledRadiographs
 from training.heads.backbone import BackboneChoice, load_backbone
-from training.heads.errors import HeadError, writing_to
+from training.heads.errors import HeadError
 from training.heads.extraction import ExtractionPlan, ShardJob, extract
 from training.heads.recipe import HeadRecipe
 from training.heads.shards import MANIFEST, NOTICE, SETTINGS, FeatureRow, shard_facts, shard_path
 from training.heads.split import PARTS, TRAINING, RowParts, cut_rows
 from training.material import DataChoices, Material, complete_material
+from training.output import writing_to
 from training.parallel import training_device
 from training.progress import RateBar
 
@@ -44,7 +45,9 @@ def make_features(
     InitError
         The weights of the backbone are not at hand.
     HeadError
-        The folder holds other features or cannot be written to, or the backbone cannot be used.
+        The folder holds other features, or the backbone cannot be used.
+    OutputError
+        The folder cannot be written to.
     TrainingInterruptedError
         The run was asked to stop.
     """

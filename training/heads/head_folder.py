@@ -12,7 +12,7 @@ from model.labels import LABELS
 from training.data.cache import file_sha256
 from training.data.cache_index import read_json, write_json, write_whole
 from training.evaluation.predictions import network_predictions, write_predictions
-from training.heads.errors import HeadError, writing_to
+from training.heads.errors import HeadError
 from training.heads.figures import head_figures
 from training.heads.fit import FittedHead, fit_head
 from training.heads.perceptron import logits_of, write_head
@@ -23,6 +23,7 @@ from training.heads.shards import NOTICE, FeatureTable, read_features, read_mani
 from training.heads.split import TEST, TRAINING, VALIDATION, short_mark
 from training.heads.table import METADATA_COLUMNS, HeadTable, head_table
 from training.heads.workers import interruptible
+from training.output import writing_to
 from training.progress import RateBar
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ def make_head(features: Path, out: Path, recipe: HeadRecipe, initial: Path | Non
     ------
     HeadError
         The features are not finished or not fit, or ``initial`` is of other features.
+    OutputError
+        The folder cannot be written to.
     CheckpointError
         ``out`` holds another head's checkpoint.
     TrainingInterruptedError

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.cache_index import read_json, write_json, write_whole
-from training.heads.errors import HeadError, writing_to
+from training.heads.errors import HeadError
 from training.heads.figures import mean_auroc
 from training.heads.fit import fit_head
 from training.heads.perceptron import logits_of
@@ -30,6 +30,7 @@ from training.heads.shards import NOTICE, read_features, read_manifest
 from training.heads.split import VALIDATION, short_mark
 from training.heads.table import HeadTable, head_table, open_head_table
 from training.heads.workers import Pulse, run_jobs
+from training.output import writing_to
 from training.parallel import TrainingInterruptedError
 from training.progress import RateBar
 
@@ -55,6 +56,8 @@ def run_sweep(features: Path, out: Path, recipe: HeadRecipe, workers: int) -> di
     ------
     HeadError
         The features are not finished or not fit, or ``out`` holds another sweep.
+    OutputError
+        The folder cannot be written to.
     TrainingInterruptedError
         The run was asked to stop.
     """

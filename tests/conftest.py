@@ -50,10 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Look for no garbage while everything is imported: that is a quarter of the time it takes."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Look no more for garbage among what was loaded: pynetdicom's servers collect garbage again and again."""
-    gc.collect()
+    """Look for none among what was loaded either: pynetdicom's servers collect garbage again and again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,6 +25,8 @@ BENCHMARKS = ("receive", "analyse", "processes", "network", "end_to_end", "workl
 PRINT_TEXT = ("worklist",)
 """Those that write no JSON; their output stands in the file as it is."""
 LIBRARIES = ("pynetdicom", "pydicom", "imagecodecs", "openvino", "torch", "numpy", "sqlalchemy", "celery")
+ARITHMETIC = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
+"""What the processor's flags say of its arithmetic."""
 HEAD = """# Benchmarks
 
 Written by `python -m benchmarks`. Ratios are of medians of interleaved windows in one run; absolute figures belong to
@@ -37,18 +39,27 @@ _MARK = "<!-- part: {} -->"
 
 def machine() -> str:
     """Return processor, cores, memory, load, systems and versions in one paragraph."""
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
-    )
+    cpu = _of_processor("model name") or "unknown processor"
     memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     kernel = platform.release().split("-")[0]
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {cpu}, {os.cpu_count()} cores, {memory} GiB; load before the run "
-        f"(1, 5, 15 min) {load}; Linux {kernel}, Python {platform.python_version()}, {libraries}"
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {cpu}{_arithmetic()}, {os.cpu_count()} cores, {memory} GiB; load "
+        f"before the run (1, 5, 15 min) {load}; Linux {kernel}, Python {platform.python_version()}, {libraries}"
         f"{_programs()}."
     )
+
+
+def _of_processor(name: str) -> str:
+    return next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith(name)), "")
+
+
+def _arithmetic() -> str:
+    """Return what the network's speed depends on, for one processor's name stands for several generations."""
+    flags = _of_processor("flags").split()
+    found = [words for flag, words in ARITHMETIC.items() if flag in flags]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _programs() -> str:

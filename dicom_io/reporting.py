@@ -76,9 +76,14 @@ class ReportedFinding:
 
     @property
     def percent(self) -> str:
-        """Probability in whole per cent as on the page, ``91``, ``< 1`` or ``> 99``: never 100."""
-        whole = round(100.0 * self.probability)
-        return "< 1" if whole == 0 else "> 99" if whole == 100 else str(whole)
+        """Probability as `whole_percent` words it."""
+        return whole_percent(self.probability)
+
+
+def whole_percent(probability: float) -> str:
+    """Return a probability of 0..1 in whole per cent: ``91``, ``< 1`` or ``> 99``, for no model is sure."""
+    whole = round(100.0 * probability)
+    return "< 1" if whole == 0 else "> 99" if whole == 100 else str(whole)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dicom_io.patient_age import dicom_date
+from dicom_io.reporting import whole_percent
 
 AGE_UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}
 SECONDS_PER_MINUTE = 60
@@ -60,16 +61,8 @@ def seconds_text(seconds: float) -> str:
 
 
 def percent_text(probability: float | None) -> str:
-    """Return a probability as ``91 %``; ``not in this model`` for one the bundle was never trained on.
-
-    Rounding never reaches 0 % or 100 %: a model is not that sure.
-    """
-    if probability is None:
-        return "not in this model"
-    percent = round(probability * 100)
-    if percent == 0:
-        return "< 1 %"
-    return "> 99 %" if percent == 100 else f"{percent} %"
+    """Return a probability as ``91 %``, as in results; ``not in this model`` for one that the bundle does not know."""
+    return "not in this model" if probability is None else f"{whole_percent(probability)} %"
 
 
 def finding_text(finding: str) -> str:

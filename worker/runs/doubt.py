@@ -43,7 +43,7 @@ def hold_if_in_doubt(claim: Claim, pictures: Sequence[Picture], workplace: Workp
 
 def _contradiction(pictures: Sequence[Picture]) -> tuple[str, str] | None:
     """Return how two of these contradict each other, and one of them."""
-    named = {}
+    named: dict[tuple[str, ...], tuple[dict[str, str], str]] = {}
     for picture in pictures:
         columns = identity_columns(picture.header)
         named.setdefault(tuple(columns[name] for name in WHOSE), (columns, picture.sop_instance_uid))

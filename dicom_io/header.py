@@ -18,6 +18,7 @@ from pydicom.tag import BaseTag
 
 from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, spans
 from dicom_io.plain_header import interned_tag, plain_header
+from dicom_io.representation import read_as_declared
 
 # Odd values are common and must not print patient data as warnings; what we use of a value, we check ourselves.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -151,6 +152,9 @@ def text(dataset: Dataset, keyword: str) -> str:
     plain = _plain_text(dataset, keyword)
     if plain is not None:
         return plain
+    tag = _tag(keyword)
+    if tag is not None and not read_as_declared(dataset, tag):
+        return ""
     try:
         value = dataset.get(keyword)
         if value is None:

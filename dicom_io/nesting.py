@@ -6,6 +6,8 @@ within sequences took 6 GB of memory.
 
 from __future__ import annotations
 
+from pydicom.uid import UID
+
 from dicom_io.encoded import UNDEFINED_LENGTH, TruncatedDataSetError, read_element
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -18,7 +20,7 @@ class TooManyItemsError(ValueError):
     """A data set has more items, or deeper nested ones, than it may."""
 
 
-def require_few_items(encoded: bytes, *, implicit: bool, little_endian: bool, most_items: int, deepest: int) -> None:
+def require_few_items(encoded: bytes, transfer_syntax_uid: str, *, most_items: int, deepest: int) -> None:
     """Refuse a data set with more than `most_items` items in all, or items nested in more than `deepest` others.
 
     Bytes that are no data set are not refused here; whoever decodes them finds out.
@@ -28,6 +30,8 @@ def require_few_items(encoded: bytes, *, implicit: bool, little_endian: bool, mo
     TooManyItemsError
         It has more.
     """
+    syntax = UID(transfer_syntax_uid)
+    implicit, little_endian = syntax.is_implicit_VR, syntax.is_little_endian
     ends: list[int] = []  # of the sequences and items around this place; the end of all where theirs is not stated
     position = items = 0
     while len(encoded) - position >= _HEAD_BYTES:

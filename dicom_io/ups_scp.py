@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import generate_uid
 from pynetdicom import evt
 from pynetdicom.events import Event
 
@@ -227,15 +227,9 @@ def _data_set(event: Event, parameter: str, unreadable: UpsStatus = UpsStatus.IN
         return Dataset()
     if len(encoded.getvalue()) > MAXIMUM_DATA_SET_BYTES:
         raise UpsRefusal(UpsStatus.RESOURCE_LIMITATION)
-    syntax = UID(event.context.transfer_syntax)
+    syntax = str(event.context.transfer_syntax)
     try:
-        require_few_items(
-            encoded.getvalue(),
-            implicit=syntax.is_implicit_VR,
-            little_endian=syntax.is_little_endian,
-            most_items=MAXIMUM_ITEMS,
-            deepest=MAXIMUM_NESTING,
-        )
+        require_few_items(encoded.getvalue(), syntax, most_items=MAXIMUM_ITEMS, deepest=MAXIMUM_NESTING)
         dataset: Dataset = event._get_dataset(parameter, "")
         dataset.decode()
         for element in dataset.iterall():

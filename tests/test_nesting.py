@@ -9,11 +9,16 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from ups_clients import dataset
 
 from dicom_io.nesting import TooManyItemsError, require_few_items
 
-SYNTAXES = [(True, True), (False, True), (False, False)]
+SYNTAXES = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
 UNDEFINED_SEQUENCE = b"\x40\x00\x21\x40\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
 
 
@@ -34,9 +39,7 @@ def encoded(made: Dataset, implicit: bool, little_endian: bool) -> bytes:
 
 def is_refused(content: bytes, implicit: bool, little_endian: bool, **limits: Any) -> bool:
     try:
-        require_few_items(
-            content, implicit=implicit, little_endian=little_endian, **{"most_items": 10, "deepest": 4} | limits
-        )
+        require_few_items(content, SYNTAXES[implicit, little_endian], **{"most_items": 10, "deepest": 4} | limits)
     except TooManyItemsError:
         return True
     return False

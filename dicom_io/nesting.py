@@ -6,13 +6,14 @@ within sequences took 6 GB of memory.
 
 from __future__ import annotations
 
-from pydicom.uid import UID
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from dicom_io.encoded import UNDEFINED_LENGTH, TruncatedDataSetError, read_element
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_GE_PRIVATE_IMPLICIT = "1.2.840.113619.5.2"
 _FIRST_OF_ITEM = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
-_HEAD_BYTES = 8
+ITEM_HEAD_BYTES = 8
 _MAY_BE_SEQUENCE = (b"SQ", b"UN", b"")
 
 
@@ -30,11 +31,11 @@ def require_few_items(encoded: bytes, transfer_syntax_uid: str, *, most_items: i
     TooManyItemsError
         It has more.
     """
-    syntax = UID(transfer_syntax_uid)
-    implicit, little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    implicit = transfer_syntax_uid in (ImplicitVRLittleEndian, _GE_PRIVATE_IMPLICIT)
+    little_endian = transfer_syntax_uid != ExplicitVRBigEndian
     ends: list[int] = []  # of the sequences and items around this place; the end of all where theirs is not stated
     position = items = 0
-    while len(encoded) - position >= _HEAD_BYTES:
+    while len(encoded) - position >= ITEM_HEAD_BYTES:
         while ends and ends[-1] <= position:
             ends.pop()
         try:

@@ -15,6 +15,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from ups_clients import dataset
 
+from dicom_io import association_client, association_server
 from dicom_io.encoded import NotADataSetError
 from dicom_io.header import parse_header
 from dicom_io.nesting import TooManyItemsError, require_few_items
@@ -106,6 +107,12 @@ def test_a_rejection_note_with_items_beyond_measure_is_not_read(items: int, refu
             read_rejection_note(path)
     else:
         assert read_rejection_note(path) is not None
+
+
+def test_nothing_is_decoded_for_a_log_that_nobody_reads() -> None:
+    """pynetdicom decoded each query to log it, before it could be refused: a million items took more than a minute."""
+    assert association_server._config.LOG_REQUEST_IDENTIFIERS is False
+    assert association_client._config.LOG_RESPONSE_IDENTIFIERS is False
 
 
 def test_a_megabyte_of_levels_is_refused_at_once() -> None:

@@ -19,6 +19,7 @@ from dicom_io.reactor_pause import reactor_held, release
 from dicom_io.tls import NotingContext, TlsFileError
 
 _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put each message in words that nobody reads
+_config.LOG_RESPONSE_IDENTIFIERS = False  # nor decode each answer once more for it
 _FOR_NOW = 2
 _REJECTED_BY = {1: "permanently", _FOR_NOW: "for now"}
 

@@ -36,6 +36,7 @@ from dicom_io.waking import WokenDimse
 
 LOGGER = logging.getLogger(__name__)
 _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put all messages in words nobody reads, and stumble over odd ones
+_config.LOG_REQUEST_IDENTIFIERS = False  # nor decode each query for that, before anybody could refuse it
 
 RECEIVE_STEP_BYTES = 1 << 20
 RECEIVE_BUFFER_BYTES = 4 << 20

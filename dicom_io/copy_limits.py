@@ -10,7 +10,7 @@ from dicom_io.reporting import InvalidReportError
 
 MAXIMUM_ITEMS = 50
 """Of one sequence that results copy; each order costs a group of segments in every HL7 message."""
-_COPIED = (
+COPIED_SEQUENCES = (
     "RequestAttributesSequence",
     "OtherPatientIDsSequence",
     "IssuerOfPatientIDQualifiersSequence",
@@ -27,7 +27,7 @@ def require_copyable(sources: Iterable[Dataset]) -> None:
         Naming the sequence and how many items it has.
     """
     for source in sources:
-        for keyword in _COPIED:
+        for keyword in COPIED_SEQUENCES:
             items = len(source.get(keyword) or ())
             if items > MAXIMUM_ITEMS:
                 raise InvalidReportError(f"an image has {items} items in {keyword}; at most {MAXIMUM_ITEMS} are copied")

@@ -35,11 +35,15 @@ class TruncatedDataSetError(Exception):
     """The bytes end inside an element, or a sequence is never closed."""
 
 
-class _Element(NamedTuple):  # made by the dozen while a sender waits: a frozen dataclass takes six times as long
+class Element(NamedTuple):  # made by the dozen while a sender waits: a frozen dataclass takes six times as long
+    """The head of one element."""
+
     tag: int
     representation: bytes
+    """Empty where it is not stated: implicit VR, items and delimiters."""
     length_bytes: int
     value_at: int
+    """Byte at which its value begins."""
 
 
 class Span(NamedTuple):
@@ -79,7 +83,7 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, f
     position = first
     tag = start = 0
     while len(encoded) - position >= 8:
-        element = _read(encoded, position, *syntax[-1])
+        element = read_element(encoded, position, *syntax[-1])
         if position == 0 and not 0 < element.tag >> 16 <= LAST_GROUP_OF_IDENTITY:
             raise NotADataSetError(f"data set begins with element {element.tag:08X}; expected group 0008")
         if len(syntax) == 1:
@@ -101,17 +105,24 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, f
         raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends inside an element; it was cut short")
 
 
-def _read(encoded: bytes | memoryview, position: int, implicit: bool, little_endian: bool) -> _Element:
+def read_element(encoded: bytes | memoryview, position: int, implicit: bool, little_endian: bool) -> Element:
+    """Return the head of the element at this place.
+
+    Raises
+    ------
+    TruncatedDataSetError
+        The bytes end in it.
+    """
     group, number, representation, length_bytes = _HEAD[little_endian].unpack_from(encoded, position)
     tag = group << 16 | number
     if not implicit and group != _ITEM_GROUP:
         if representation in SHORT_LENGTH_REPRESENTATIONS:
-            return _Element(tag, representation, length_bytes, position + 8)
+            return Element(tag, representation, length_bytes, position + 8)
         if representation in LONG_LENGTH_REPRESENTATIONS:
             if len(encoded) - position < 12:
                 raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends in the head of an element")
             (length_bytes,) = _LENGTH[little_endian].unpack_from(encoded, position + 8)
-            return _Element(tag, representation, length_bytes, position + 12)
+            return Element(tag, representation, length_bytes, position + 12)
     # implicit VR, items and delimiters, and the implicit elements some senders mix into explicit data sets
     (length_bytes,) = _LENGTH[little_endian].unpack_from(encoded, position + 4)
-    return _Element(tag, b"", length_bytes, position + 8)
+    return Element(tag, b"", length_bytes, position + 8)

@@ -16,13 +16,16 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
-from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, spans
+from dicom_io.encoded import MAXIMUM_NESTING, NotADataSetError, TruncatedDataSetError, spans
+from dicom_io.nesting import ITEM_HEAD_BYTES, TooManyItemsError, require_few_items
 from dicom_io.plain_header import interned_tag, plain_header
+from dicom_io.representation import read_as_declared
 
 # Odd values are common and must not print patient data as warnings; what we use of a value, we check ourselves.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 """Transfer syntaxes whose whole data set is deflated: Deflated Explicit VR, JPIP and JPIP HTJ2K Deflate."""
@@ -36,6 +39,8 @@ _ONE_LINE = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})
 _US_BYTES = 2
 _BETWEEN_VALUES, _BETWEEN_SPELLINGS = b"\\", b"="
 """The latter stands between the ways to write a name."""
+MOST_ITEMS = 20_000
+"""Of all sequences of a header; reading more would take a sender's patience and the listener's memory."""
 INFLATED_HEAD_BYTES = 64 << 20
 MAXIMUM_INFLATED_BYTES = 2 << 30
 _INFLATE_STEP_BYTES = 1 << 20
@@ -64,7 +69,7 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
     Raises
     ------
     NotADataSetError
-        These bytes are no data set in this transfer syntax.
+        These bytes are no data set in this transfer syntax, or have more than `MOST_ITEMS` items before the pixels.
     TruncatedDataSetError
         The data set ends inside an element.
     """
@@ -76,6 +81,8 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
     plain = None if implicit or not little_endian else plain_header(encoded, LAST_HEADER_TAG)
     header, first = plain or (None, 0)
     head, later = _head_and_later_bytes(encoded, implicit, little_endian, first, whole=whole)
+    if len(head) + len(later) > MOST_ITEMS * ITEM_HEAD_BYTES:  # in fewer bytes there cannot be as many
+        _require_few_items(bytes(head) + later, transfer_syntax_uid)
     if header is None:
         try:
             header = read_dataset(BytesIO(head), implicit, little_endian)
@@ -84,6 +91,14 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
     if later:
         header.update(_later_elements(later, implicit, little_endian))
     return header
+
+
+def _require_few_items(head: bytes, transfer_syntax_uid: str) -> None:
+    syntax = EXPLICIT_VR_LITTLE_ENDIAN if transfer_syntax_uid in DEFLATED else transfer_syntax_uid
+    try:
+        require_few_items(head, syntax, most_items=MOST_ITEMS, deepest=MAXIMUM_NESTING)
+    except TooManyItemsError as error:
+        raise NotADataSetError(f"data set is not read: {error}") from None
 
 
 def _head_and_later_bytes(
@@ -151,6 +166,9 @@ def text(dataset: Dataset, keyword: str) -> str:
     plain = _plain_text(dataset, keyword)
     if plain is not None:
         return plain
+    tag = _tag(keyword)
+    if tag is not None and not read_as_declared(dataset, tag):
+        return ""
     try:
         value = dataset.get(keyword)
         if value is None:

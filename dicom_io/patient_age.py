@@ -47,6 +47,18 @@ def dicom_date(value: str) -> date | None:
         return None
 
 
+def birth_dates_differ(one: str, other: str, today: date) -> bool:
+    """Say whether two values of Patient's Birth Date name two days; one that says nothing contradicts none.
+
+    Nothing say an empty value, one that is no date, and placeholders: nobody lives longer than `LONGEST_LIFE_YEARS`.
+    """
+    if one == other:
+        return False
+    born = [dicom_date(value.strip()) for value in (one, other)]
+    told = {each for each in born if each is not None and today.year - each.year <= LONGEST_LIFE_YEARS}
+    return len(told) > 1
+
+
 def _years(born: date, then: date) -> int | None:
     if then < born:
         return None

@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_io.header import PARSE_ERRORS, text
+from dicom_io.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.header import DEFLATED, PARSE_ERRORS, inflate_head, text
+from dicom_io.nesting import TooManyItemsError, require_few_items
 from dicom_io.rejection_title import RejectionTitle
 from dicom_io.uids import is_valid_uid
 
 MAXIMUM_NOTE_BYTES = 64 << 20
+MAXIMUM_ITEMS = 100_000
+"""Six for each image of a series of some thousands, and as much again."""
+_META_GROUP_AT, _META_GROUP_BYTES = 132, 12
+"""Where File Meta Information Group Length stands, and how long it is."""
 MAXIMUM_DEPTH = 16
 """Items within items that are looked into; TID 2010 needs two."""
 
@@ -40,14 +49,32 @@ def read_rejection_note(path: Path) -> RejectionNote | None:
     Raises
     ------
     UnreadableNoteError
-        It is too large, or damaged.
+        It is too large, has too many items, or is damaged.
     """
     if path.stat().st_size > MAXIMUM_NOTE_BYTES:
         raise UnreadableNoteError(f"larger than {MAXIMUM_NOTE_BYTES >> 20} MiB")
     try:
+        _require_few_items(path)
         return _rejected(pydicom.dcmread(path))
-    except (InvalidDicomError, *PARSE_ERRORS) as error:
+    except TooManyItemsError as error:
+        raise UnreadableNoteError(str(error)) from None
+    except (InvalidDicomError, NotADataSetError, TruncatedDataSetError, *PARSE_ERRORS) as error:
         raise UnreadableNoteError(f"cannot be parsed ({type(error).__name__})") from None
+
+
+def _require_few_items(path: Path) -> None:
+    """Count the items; how deep they are nested matters not, as nobody looks deeper than `MAXIMUM_DEPTH`."""
+    meta = read_file_meta_info(path)
+    content, syntax = _data_set(path, meta), str(meta.TransferSyntaxUID)
+    if syntax in DEFLATED:
+        content, _whole = inflate_head(content, MAXIMUM_NOTE_BYTES)
+        syntax = ExplicitVRLittleEndian
+    require_few_items(content, syntax, most_items=MAXIMUM_ITEMS, deepest=MAXIMUM_ITEMS)
+
+
+def _data_set(path: Path, meta: FileMetaDataset) -> bytes:
+    """Return what follows preamble and file meta information (PS3.10 7.1)."""
+    return path.read_bytes()[_META_GROUP_AT + _META_GROUP_BYTES + int(meta.FileMetaInformationGroupLength) :]
 
 
 def _rejected(dataset: Dataset) -> RejectionNote | None:

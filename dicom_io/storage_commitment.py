@@ -14,6 +14,7 @@ from pynetdicom.events import Event
 
 from dicom_io.elements import integer
 from dicom_io.header import text
+from dicom_io.nesting import TooManyItemsError, require_few_items
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ ALL_COMMITTED, SOME_FAILED = 1, 2
 STATUS_SUCCESS = 0x0000
 STATUS_PROCESSING_FAILURE = 0x0110
 STATUS_INVALID_ARGUMENT = 0x0115
+
+MAXIMUM_ITEMS, MAXIMUM_NESTING = 10_000, 16
+"""Of an answer: more objects than are ever asked about together, and its items are nested once."""
 
 FAILURE_WORDS = {
     0x0110: "processing failure",
@@ -126,9 +130,12 @@ def answer_event(event: Event, take: TakeAnswer) -> tuple[int, None]:
     """
     request: Any = event.request
     try:
+        if request.EventInformation is not None:
+            encoded, syntax = request.EventInformation.getvalue(), str(event.context.transfer_syntax)
+            require_few_items(encoded, syntax, most_items=MAXIMUM_ITEMS, deepest=MAXIMUM_NESTING)
         answer = read_answer(request.EventTypeID, event.event_information)
         known = take(answer)
-    except AnswerError as error:
+    except (AnswerError, TooManyItemsError) as error:
         LOGGER.warning("storage commitment answer refused: %s", error)
         return STATUS_INVALID_ARGUMENT, None
     except Exception as error:  # noqa: BLE001 (border to the network: the peer must get a status of ours)

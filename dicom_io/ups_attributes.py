@@ -11,6 +11,8 @@ from dicom_io.ups_status import UpsRefusal, UpsStatus
 
 MAXIMUM_DATA_SET_BYTES = 1 << 20
 """A workitem is a page of text; nothing honest is longer."""
+MAXIMUM_ITEMS, MAXIMUM_NESTING = 10_000, 16
+"""Of its sequences; those of a workitem are nested five deep, and it may list some thousand images."""
 PRIORITIES = ("HIGH", "MEDIUM", "LOW")
 READINESS = ("INCOMPLETE", "UNAVAILABLE", "READY")
 

@@ -18,8 +18,9 @@ from pynetdicom import evt
 from pynetdicom.events import Event
 
 from dicom_io.header import PARSE_ERRORS
+from dicom_io.nesting import TooManyItemsError, require_few_items
 from dicom_io.uids import is_valid_uid
-from dicom_io.ups_attributes import MAXIMUM_DATA_SET_BYTES
+from dicom_io.ups_attributes import MAXIMUM_DATA_SET_BYTES, MAXIMUM_ITEMS, MAXIMUM_NESTING
 from dicom_io.ups_matching import HIDDEN, answer, declare_character_set, unsupported_keys
 from dicom_io.ups_service import (
     FILTERED_SUBSCRIPTION,
@@ -219,18 +220,23 @@ def _data_set(event: Event, parameter: str, unreadable: UpsStatus = UpsStatus.IN
     Raises
     ------
     UpsRefusal
-        It is too long or cannot be read.
+        It is too long, has too many items, or cannot be read.
     """
     encoded: BytesIO | None = getattr(_request(event), parameter)
     if encoded is None or not encoded.getvalue():
         return Dataset()
     if len(encoded.getvalue()) > MAXIMUM_DATA_SET_BYTES:
         raise UpsRefusal(UpsStatus.RESOURCE_LIMITATION)
+    syntax = str(event.context.transfer_syntax)
     try:
+        require_few_items(encoded.getvalue(), syntax, most_items=MAXIMUM_ITEMS, deepest=MAXIMUM_NESTING)
         dataset: Dataset = event._get_dataset(parameter, "")
         dataset.decode()
         for element in dataset.iterall():
-            str(element.value)
+            if element.VR != "SQ":  # its items follow, and in words they would take their time at every level
+                str(element.value)
+    except TooManyItemsError as error:
+        raise UpsRefusal(unreadable, str(error)) from None
     except PARSE_ERRORS as error:
         raise UpsRefusal(unreadable, f"the data set cannot be read ({type(error).__name__})") from None
     return dataset

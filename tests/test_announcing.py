@@ -37,6 +37,7 @@ from sqlalchemy import select, text, update
 from worker.care.administration import mark_read
 from worker.care.release import release_study
 from worker.care.retraction import retract_study
+from worker.care.whose_study import WhoseStudy
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, Notification
 from worker.rows.run_tables import Run
@@ -449,7 +450,7 @@ def test_a_study_released_as_another_patients_is_withdrawn_from_whoever_was_told
     bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="RIGHT"))
     with bench.sessions.begin() as session:
         store = bench.workplace.instances
-        released = release_study(session, store, uid, "RIGHT", None, "admin", settings=bench.settings)
+        released = release_study(session, store, uid, WhoseStudy("RIGHT"), "admin", settings=bench.settings)
     assert released.taken_back.messages == 1
     assert "1 HL7 messages are withdrawn" in released.summary
     deliver(uid, bench.office)

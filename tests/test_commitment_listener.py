@@ -104,6 +104,19 @@ def asked(transaction_uid: str) -> Dataset:
     return request
 
 
+@pytest.mark.parametrize(("objects", "status"), [(1000, 0x0000), (10_001, 0x0115)])
+def test_an_answer_with_objects_beyond_measure_is_not_read(
+    archive: Archive, heard: list[CommitmentAnswer], objects: int, status: int
+) -> None:
+    request = asked("2.25.1")
+    for number in range(objects):
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = "1.2.3", f"1.2.3.{number}"
+        request.ReferencedSOPSequence.append(item)
+    assert archive.answer(request) == status
+    assert len(heard) == (status == 0)
+
+
 @pytest.mark.parametrize(
     ("transaction_uid", "status"), [("2.25.2", 0x0115), ("", 0x0115), ("no uid", 0x0115), ("2.25.666", 0x0110)]
 )

@@ -200,29 +200,47 @@ def test_a_leg_is_out_of_scope_and_a_mixed_study_is_analysed_for_its_chest_image
     assert in_pacs(pacs, leg_uid) == []
 
 
-def test_two_patients_in_one_study_are_held_and_nothing_is_sent(site: Site, pacs: StandInPacs, tmp_path: Path) -> None:
-    one = chest_radiograph(PatientID="ONE")
-    two = chest_radiograph(PatientID="TWO", StudyInstanceUID=one.StudyInstanceUID)
+@pytest.mark.parametrize("other", [{"PatientID": "TWO"}, {"PatientName": "Roe^Jane"}, {"PatientBirthDate": "19610101"}])
+def test_two_patients_in_one_study_are_held_and_nothing_is_sent(
+    site: Site, pacs: StandInPacs, tmp_path: Path, other: dict[str, str]
+) -> None:
+    one = chest_radiograph(PatientID="ONE", PatientName="Doe^John")
+    same = {"PatientID": "ONE", "PatientName": "DOE^JOHN", "StudyInstanceUID": one.StudyInstanceUID}
+    two = chest_radiograph(**same | other)
     uid = send(site, tmp_path, one, two)
     assert site.wait_for_state(uid, "held").reason_code == "identity_conflict"
     delivered(site, tmp_path, chest_radiograph())
     assert in_pacs(pacs, uid) == []
 
 
+@pytest.mark.parametrize(
+    ("names", "choice", "chosen"),
+    [
+        (("Doe^John", "Roe^Jane"), ("--patient-id", "TWO"), ("TWO", "Roe^Jane")),
+        (("Doe^John", "Roe^Jane"), ("--patient-name", "Doe^John"), ("ONE", "Doe^John")),
+        (("Doe^John", "Roe^Jane"), ("--patient-name", "Roe^Jane", "--one-patient"), ("ONE", "Roe^Jane")),
+    ],
+)
 def test_a_held_study_that_is_released_comes_back_as_the_chosen_patients(
-    site: Site, pacs: StandInPacs, tmp_path: Path
+    site: Site,
+    pacs: StandInPacs,
+    tmp_path: Path,
+    names: tuple[str, str],
+    choice: tuple[str, ...],
+    chosen: tuple[str, str],
 ) -> None:
-    one = chest_radiograph(PatientID="ONE")
-    two = chest_radiograph(PatientID="TWO", StudyInstanceUID=one.StudyInstanceUID)
+    one = chest_radiograph(PatientID="ONE", PatientName=names[0])
+    same = {"PatientID": chosen[0], "StudyInstanceUID": one.StudyInstanceUID}
+    two = chest_radiograph(**same, PatientName=names[1])
     uid = send(site, tmp_path, one, two)
     site.wait_for_state(uid, "held")
-    release = site.start(("release", uid, "--patient-id", "TWO"))
+    release = site.start(("release", uid, *choice))
     assert release.wait(60) == 0, site.log()
     site.wait_for_state(uid, "triaged")
     site.wait_for_delivery(uid, "sent")
     results = in_pacs(pacs, uid)
     assert len(results) == OBJECTS
-    assert {str(result.PatientID) for result in results} == {"TWO"}
+    assert {(str(result.PatientID), str(result.PatientName)) for result in results} == {chosen}
 
 
 def test_an_archive_that_was_away_gets_everything_when_it_is_back(

@@ -179,6 +179,10 @@ def test_an_empty_patient_id_is_carried_and_marked(intake: Intake, sessions: Ses
             {"PatientID": "A", "IssuerOfPatientID": "X"},
             {"PatientID": "A", "IssuerOfPatientID": "Y"},
         ),
+        ({"PatientName": "Doe^John"}, {"PatientName": "Roe^Jane"}),
+        ({"PatientName": "Doe^John"}, {"PatientName": "Doe^Jane"}),
+        ({"PatientID": "", "PatientName": "Doe^John"}, {"PatientID": "", "PatientName": "Roe^Jane"}),
+        ({"PatientBirthDate": "19600101"}, {"PatientBirthDate": "19610101"}),
     ],
 )
 def test_two_patients_in_one_study_hold_it(
@@ -191,6 +195,46 @@ def test_two_patients_in_one_study_hold_it(
     assert (study.state, study.reason_code, study.due_at) == (StudyState.HELD, "identity_conflict", None)
     assert len(instances_of(sessions, dataset)) == 2
     assert bell.rung == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"PatientName": "DOE^JOHN"}, {"PatientName": "Doe^John^^^"}),
+        ({"PatientName": "Doe^John"}, {"PatientName": "Doe^John^Fitzgerald^Dr."}),
+        ({"PatientName": "Doe^John"}, {"PatientName": ""}),
+        ({"PatientName": ""}, {"PatientName": "Doe^John"}),
+        (
+            {"PatientName": "M\u00fcller^J\u00f6rg", "SpecificCharacterSet": "ISO_IR 100"},
+            {"PatientName": "MUELLER^JOERG", "SpecificCharacterSet": None},
+        ),
+        ({"PatientName": "Yamada^Tarou"}, {"PatientName": "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"}),
+        ({"PatientBirthDate": "19600101"}, {"PatientBirthDate": ""}),
+        ({"PatientBirthDate": "19600101"}, {"PatientBirthDate": "1960.01.01"}),
+        ({"PatientBirthDate": "19600101"}, {"PatientBirthDate": "1960"}),
+        ({"PatientBirthDate": "19600101"}, {"PatientBirthDate": "18500101"}),
+        ({"PatientSex": "M"}, {"PatientSex": "F"}),
+    ],
+)
+def test_one_patient_written_in_two_ways_is_no_conflict(
+    intake: Intake, sessions: SessionFactory, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    dataset = chest_radiograph(**first)
+    take(intake, dataset, sibling(dataset, **second))
+    assert study_of(sessions, dataset).state == StudyState.RECEIVING
+
+
+def test_images_that_state_two_sexes_are_in_the_audit_trail_without_the_patient(
+    intake: Intake, sessions: SessionFactory
+) -> None:
+    dataset = chest_radiograph(PatientSex="M", PatientID="SECRET-1")
+    other = sibling(dataset, PatientSex="F", PatientID="SECRET-1")
+    take(intake, dataset, sibling(dataset, PatientSex="O", PatientID="SECRET-1"), other)
+    with sessions() as session:
+        (event,) = session.scalars(select(Event).where(Event.kind == "sex_differs")).all()
+    assert event.study_instance_uid == str(dataset.StudyInstanceUID)
+    assert event.details == {"sop_instance_uid": str(other.SOPInstanceUID)}
+    assert "SECRET" not in event.reason
 
 
 def test_the_reason_of_a_held_study_names_no_patient(intake: Intake, sessions: SessionFactory) -> None:

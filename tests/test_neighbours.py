@@ -31,6 +31,7 @@ from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.release import release_study
 from worker.care.retraction import retract_study
+from worker.care.whose_study import WhoseStudy
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import locked_study
 from worker.runs.triage import triage
@@ -146,7 +147,7 @@ def held_and_released(bench: Bench, image: Dataset) -> None:
     bench.receive(radiograph(StudyInstanceUID=uid, PatientID="TWO"))
     assert bench.study(uid).state == "held"
     with bench.sessions.begin() as session:
-        release_study(session, bench.workplace.instances, uid, "TWO", None, BY, settings=bench.settings)
+        release_study(session, bench.workplace.instances, uid, WhoseStudy("TWO"), BY, settings=bench.settings)
 
 
 def retracted(bench: Bench, image: Dataset) -> None:

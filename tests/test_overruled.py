@@ -27,6 +27,7 @@ from worker.care.priority_override import OverrideRefused, override_priority
 from worker.care.release import release_study
 from worker.care.resend import resend_study
 from worker.care.retraction import RetractionRefused, retract_study
+from worker.care.whose_study import WhoseStudy
 from worker.cli import app
 from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
@@ -184,7 +185,7 @@ def test_a_held_study_is_retracted_and_told_of_and_stays_held(
     with pytest.raises(RunRefused, match="identity is in doubt"), bench.sessions.begin() as session:
         requeue_study(session, uid, "Ada Admin")
     with bench.sessions.begin() as session:
-        release_study(session, bench.workplace.instances, uid, "TWO", None, "Ada Admin", settings=bench.settings)
+        release_study(session, bench.workplace.instances, uid, WhoseStudy("TWO"), "Ada Admin", settings=bench.settings)
     with bench.sessions.begin() as session:
         assert queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper") is None
     assert (bench.study(uid).state, bench.study(uid).reason_code) == ("not_analysed", "retracted")

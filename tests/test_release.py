@@ -12,7 +12,8 @@ from study_rows import add_result
 from dicom_io.instance_store import InstanceStore
 from dicom_io.receiving import STATUS_SUCCESS
 from worker.arrival.intake import Intake
-from worker.care.release import Released, ReleaseRefused, release_study
+from worker.care.release import Released, release_study
+from worker.care.whose_study import ReleaseRefused, WhoseStudy
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
@@ -43,7 +44,7 @@ def release(
 ) -> Released:
     with sessions.begin() as session:
         instances = InstanceStore(settings.instances_dir)
-        return release_study(session, instances, uid, patient_id, issuer, "admin", settings=settings)
+        return release_study(session, instances, uid, WhoseStudy(patient_id, issuer), "admin", settings=settings)
 
 
 def dispositions(sessions: SessionFactory, uid: str) -> dict[str, tuple[str, str | None]]:
@@ -112,7 +113,8 @@ def test_an_image_of_the_other_patient_that_comes_later_holds_the_study_again_an
 ) -> None:
     uid = two_patients(intake)
     release(sessions, settings, uid, "TWO")
-    arrive(intake, chest_radiograph(PatientID="ONE", StudyInstanceUID=uid))
+    same = {"PatientID": "ONE", "PatientName": "One^First", "PatientBirthDate": "19500101"}
+    arrive(intake, chest_radiograph(**same, StudyInstanceUID=uid))
     with sessions() as session:
         assert session.get_one(Study, uid).state == StudyState.HELD
     assert release(sessions, settings, uid, "ONE").left_out == 1

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -33,8 +34,9 @@ from worker.care.check import check_everything
 from worker.cli import app
 from worker.figures.overview import read_overview
 from worker.foundation.certificates import Authority, AuthorityUnusable, issue, open_authority
+from worker.processes.listener import scp_settings
 from worker.rows.database import database_now, open_engine, session_factory
-from worker.settings.config import load_settings
+from worker.settings.config import Settings, load_settings
 
 pytestmark = pytest.mark.timeout(200)
 HOST = "127.0.0.1"
@@ -279,6 +281,50 @@ def test_check_says_until_when_certificates_are_good_and_fails_where_one_is_not(
     passed, detail = checked(replace(certificates.good, key=certificates.early.key))
     assert not passed
     assert "does not fit its key" in detail
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_check_asks_the_listener_by_c_echo_over_tls_where_it_has_a_certificate_for_that(
+    certificates: Certificates, sqlite_url: str, tmp_path: Path, plain: bool
+) -> None:
+    good, foreign = certificates.good, certificates.foreign
+
+    def settings_with(files: TlsFiles, **others: Any) -> Settings:
+        return load_settings(
+            data_dir=tmp_path, database_url=sqlite_url, listen_host=HOST, listen_plain=plain, listen_port=free_port(),
+            listen_tls=named(files) | {"port": free_port()}, sources=[{"ae_title": "MODALITY"}], **others,
+        )  # fmt: skip
+
+    def checked(settings: Settings, running: Settings | None = None) -> tuple[bool, str]:
+        scp = StorageScp(scp_settings(running or settings), NoReceiver())  # type: ignore[arg-type]
+        scp.start()
+        try:
+            (result,) = [item for item in check_everything(settings) if item.name == "listener"]
+        finally:
+            scp.stop()
+        return result.passed, result.detail
+
+    passed, detail = checked(settings_with(good))
+    assert passed, detail
+    assert detail.endswith("answered C-ECHO, answered C-ECHO over TLS" if plain else " answered C-ECHO over TLS")
+    passed, detail = checked(settings_with(foreign))
+    assert passed, detail
+    assert "was not asked by C-ECHO there" in detail
+    archive = {"name": "pacs", "ae_title": "PACS", "host": HOST, "port": 1, "tls": named(good)}
+    passed, detail = checked(settings_with(foreign, destinations=[archive]))
+    assert passed, detail
+    assert detail.endswith("answered C-ECHO over TLS")
+    configured = settings_with(good)
+    assert configured.listen_tls is not None
+    others = configured.listen_tls.model_copy(update={"certificate_file": foreign.certificate, "key_file": foreign.key})
+    passed, detail = checked(configured, configured.model_copy(update={"listen_tls": others}))
+    assert not passed
+    assert f"port {configured.listen_tls.port}" in detail
+
+
+def named(files: TlsFiles) -> dict[str, Path]:
+    """Return TLS files as the configuration names them."""
+    return {"certificate_file": files.certificate, "key_file": files.key, "ca_file": files.ca}
 
 
 def test_the_operations_page_names_certificates_before_they_end(

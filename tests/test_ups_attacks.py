@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,6 +195,23 @@ def test_a_wish_to_cancel_reaches_the_performer_and_cancels_only_what_nobody_cla
     assert reader.act(REQUEST_CANCEL, unclaimed) == 0xB304
     wait_until(lambda: ris.states(unclaimed)[-1:] == ["CANCELED"], "the cancellation is reported")
     assert "Ordered twice" not in site.log()
+
+
+def test_items_beyond_measure_are_refused_at_once_and_in_words(reader: Client, uid: str) -> None:
+    _, held = reader.claim(uid)
+    wide = dataset(InputInformationSequence=[dataset()] * 10_001)
+    deep = dataset(PatientID="P-1")
+    for _ in range(100):
+        deep = dataset(InputInformationSequence=[deep])
+    for items in (wide, deep):
+        began = time.monotonic()
+        attributes = scheduled(InputInformationSequence=items.InputInformationSequence)
+        assert reader.create(attributes, str(generate_uid()))[0] == 0x0106
+        assert reader.set(uid, items, held) == 0x0106
+        _, statuses = reader.find_with_statuses(items)
+        assert statuses == [0xC000]
+        assert time.monotonic() - began < 10
+    assert reader.create(scheduled(InputInformationSequence=[dataset()] * 100), str(generate_uid()))[0] == 0x0000
 
 
 def test_a_claim_and_a_wish_to_cancel_at_once_end_in_one_story(site: Site, reader: Client) -> None:

@@ -110,6 +110,23 @@ def correct_identity(
     return True
 
 
+def agree_on(session: Session, study: Study, demographics: Mapping[str, str], *, cause: str) -> IdentityCorrection:
+    """Write down the name, birth date and sex of all images under the study's Patient ID, whatever these say.
+
+    The caller has locked the study's row, takes the correction over into it, and commits.
+
+    Parameters
+    ----------
+    demographics
+        Some of ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them.
+    """
+    columns = {"patient_id": study.patient_id, "issuer_of_patient_id": study.issuer_of_patient_id, **demographics}
+    correction = _correction(study, columns, cause, database_now(session))
+    session.add(correction)
+    session.flush()
+    return correction
+
+
 def _correction(study: Study, columns: Mapping[str, str], cause: str, now: datetime) -> IdentityCorrection:
     """Return the row that leads from what the study says now to these columns."""
     return IdentityCorrection(

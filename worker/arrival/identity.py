@@ -7,7 +7,7 @@ with it everything not yet sent, until a person decides.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -15,6 +15,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dicom_io.header import text
+from dicom_io.patient_age import birth_dates_differ
+from dicom_io.person_names import names_agree
 from dicom_io.reasons import ReasonCode
 from worker.rows.events import record
 from worker.rows.reopening import reopen
@@ -39,6 +41,9 @@ COLUMN_KEYWORDS = {
     "station_name": "StationName",
 }
 
+WHOSE = ("patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date")
+"""What two images of one patient must agree in, as far as both say it."""
+
 
 def identity_columns(header: Dataset) -> dict[str, str]:
     """Return the columns of ``study`` that come from the tags, as received; absent tags are empty text."""
@@ -50,17 +55,46 @@ def storable(value: str) -> str:
     return value.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def conflict(study: Study | Row[Any], columns: Mapping[str, str]) -> str | None:
+def conflict(study: Study | Row[Any], columns: Mapping[str, str], *, replaces: bool = False) -> str | None:
     """Say how these tags contradict the study's patient, without naming a patient; None when they agree.
 
-    An empty Patient ID beside a filled one is a contradiction; a missing issuer beside a filled one is not.
+    Parameters
+    ----------
+    replaces
+        Whether they are those of a new version of an image of the study. Under the same Patient ID it may correct name
+        and birth date; whether the study's other images still say otherwise, the run sees (`worker.runs.doubt`).
     """
-    if columns["patient_id"] != study.patient_id:
-        if not columns["patient_id"] or not study.patient_id:
+    known = {column: getattr(study, column) for column in WHOSE}
+    return _of_another_id(known, columns) if replaces else contradiction(known, columns)
+
+
+def contradiction(one: Mapping[str, str], other: Mapping[str, str]) -> str | None:
+    """Say why two images cannot be taken for one patient's, without naming a patient; None where they can.
+
+    An empty Patient ID beside a filled one is a contradiction; a missing issuer, name or birth date beside a filled one
+    is not. Patient's Sex decides nothing: among images of one ID, name and birth date it is a slip of the pen.
+    """
+    if cause := _of_another_id(one, other):
+        return cause
+    if not names_agree(one["patient_name"], other["patient_name"]):
+        return "has images with different names of the patient"
+    if birth_dates_differ(one["patient_birth_date"], other["patient_birth_date"], datetime.now(UTC).date()):
+        return "has images with different birth dates of the patient"
+    return None
+
+
+def sex_differs(study: Study | Row[Any], columns: Mapping[str, str]) -> bool:
+    """Say whether the image is of a man and the study of a woman, or the other way round."""
+    return {study.patient_sex, columns["patient_sex"]} == {"F", "M"}
+
+
+def _of_another_id(one: Mapping[str, str], other: Mapping[str, str]) -> str | None:
+    if one["patient_id"] != other["patient_id"]:
+        if not one["patient_id"] or not other["patient_id"]:
             return "has images with and without a Patient ID"
         return "has images with different Patient IDs"
-    issuer, known = columns["issuer_of_patient_id"], study.issuer_of_patient_id
-    if issuer and known and issuer != known:
+    ours, theirs = one["issuer_of_patient_id"], other["issuer_of_patient_id"]
+    if ours and theirs and ours != theirs:
         return "has images whose Patient IDs come from different issuers"
     return None
 

@@ -31,7 +31,7 @@ from dicom_io.receiving import ReceivedInstance
 from dicom_io.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.selection import Verdict
 from worker.arrival.analysable import is_missed
-from worker.arrival.identity import COLUMN_KEYWORDS, conflict
+from worker.arrival.identity import COLUMN_KEYWORDS, conflict, sex_differs
 from worker.rows.database import as_utc, clock, one_at_a_time
 from worker.rows.fixed_statement import FixedInsert, FixedStatement
 from worker.rows.run_tables import Result
@@ -213,6 +213,6 @@ def _locked_study(connection: Connection, arrival: Arrival, now: datetime) -> An
 
 def _continues(study: Any, stated: Mapping[str, str]) -> bool:
     """Say whether an image that states this is one more of the study as it is, with nothing to hold or take over."""
-    if study.state == StudyState.HELD or conflict(study, stated) is not None:
+    if study.state == StudyState.HELD or conflict(study, stated) is not None or sex_differs(study, stated):
         return False
     return not any(value and not getattr(study, column) for column, value in stated.items())

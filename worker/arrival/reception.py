@@ -8,7 +8,9 @@ other bytes under a known SOP Instance UID  a new version; the old one stays, no
 one of our own results                      ``ignored(own_result)``, known by equipment or by its UID
 a Key Object Selection of others            noted; the sweeper does what a rejection note says
 an image that was declared invalid          ``not_analysed(rejected)``
-another Patient ID in the study             study ``held(identity_conflict)``
+another patient in the study                study ``held(identity_conflict)``: another Patient ID, issuer of it, name or
+                                            birth date; a new version of an image may correct the last two
+another sex of the same patient             noted in the audit trail
 a SOP Instance UID known in another study   both studies ``held(identity_conflict)``
 a candidate, or anything before an answer   study due after the quiet time
 a version in the place of an analysed one   the same, whatever it is: the answer rests on what was replaced
@@ -29,7 +31,7 @@ from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.selection import Verdict, judge_tags
 from worker.arrival.analysable import is_missed
 from worker.arrival.correction import corrected_columns, corrections_of, is_owed
-from worker.arrival.identity import conflict, hold, identity_columns, take_over
+from worker.arrival.identity import conflict, hold, identity_columns, sex_differs, take_over
 from worker.arrival.ordinary import (
     ACTOR,
     REMARKABLE,
@@ -98,7 +100,10 @@ class Reception:
         ours = verdict.reason_code == ReasonCode.OWN_RESULT
         corrections = corrections_of(session, study.study_instance_uid) if remarkable else []
         columns = corrected_columns(arrival.tags.stated, corrections)
-        if not ours and _identity_is_clear(session, study, elsewhere, received, columns, now):
+        cause = None if ours else conflict(study, columns, replaces=known is not None)
+        if not ours and _identity_is_clear(session, study, elsewhere, received, cause, now):
+            if sex_differs(study, columns):
+                _note_sex(session, instance)
             take_over(study, columns, corrected=known is not None)
         told_of = known is not None and is_missed(known.disposition, known.reason_code)
         wanted = calls_for_run(verdict) or told_of or is_unanswered(study) or _was_looked_at(known)
@@ -145,6 +150,18 @@ def _record(
         study_instance_uid=instance.study_instance_uid,
         reason=instance.reason,
         details=details,
+        at=instance.received_at,
+    )
+
+
+def _note_sex(session: Session, instance: Instance) -> None:
+    record(
+        session,
+        "sex_differs",
+        actor=ACTOR,
+        study_instance_uid=instance.study_instance_uid,
+        reason="images of the study state different sexes of one patient; look whose they are",
+        details={"sop_instance_uid": instance.sop_instance_uid},
         at=instance.received_at,
     )
 
@@ -202,15 +219,15 @@ def _identity_is_clear(
     study: Study,
     elsewhere: list[Study],
     received: ReceivedInstance,
-    columns: dict[str, str],
+    cause: str | None,
     now: datetime,
 ) -> bool:
-    cause = conflict(study, columns)
+    """Hold the study where `cause` says why its patient is in doubt, or another study has the image, too."""
     causes = [(study, cause)] if cause else []
     for other in elsewhere:
         causes.append((study, f"has an image that was also received under study {other.study_instance_uid}"))
         causes.append((other, f"has an image that was also received under study {study.study_instance_uid}"))
-    for doubtful, cause in causes:
+    for doubtful, why in causes:
         if doubtful.state != StudyState.HELD:
-            hold(session, doubtful, cause, now, actor=ACTOR, sop_instance_uid=received.sop_instance_uid)
+            hold(session, doubtful, why, now, actor=ACTOR, sop_instance_uid=received.sop_instance_uid)
     return not causes

@@ -17,13 +17,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dicom_io.association_client import NoAssociation, ScuSettings
-from dicom_io.peer import Peer
+from dicom_io.association_client import ScuSettings
 from dicom_io.query import ArchiveError, querying
 from dicom_io.storage_scu import echo
 from dicom_io.tls import TlsFileError
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
+from worker.care.listener_check import CheckFailed, answer_of_listener
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
 from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location, session_factory
@@ -41,15 +41,6 @@ from worker.views.rendering import escape
 BROKER_TIMEOUT_SECONDS = 5.0
 REFUSAL_SECONDS = 0.5
 """Long enough for a receiver on the hospital's network to say that it does not want us."""
-
-LISTENER_PATIENCE = ScuSettings(
-    acse_timeout_seconds=BROKER_TIMEOUT_SECONDS, dimse_timeout_seconds=BROKER_TIMEOUT_SECONDS
-)
-"""With a listener on this machine."""
-
-
-class CheckFailed(Exception):
-    """One check did not pass; the message says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -282,23 +273,7 @@ def _listener(settings: Settings) -> str:
             socket.create_connection((host, port), timeout=2).close()
     except OSError:
         return f"{place} is not running (start it with `python -m worker up` or `listen`)"
-    return f"{place} {_answer_of_listener(settings, host)}"
-
-
-def _answer_of_listener(settings: Settings, host: str) -> str:
-    """Ask by C-ECHO, as a source that may call from here; over TLS it is not asked: a server's certificate is ours."""
-    if not settings.listen_plain:
-        return "takes connections over TLS"
-    callers = [source.ae_title for source in settings.sources if not source.hosts or host in source.hosts]
-    if not callers and not settings.accept_unknown_sources:
-        return "takes connections; no source may call from this machine, so it was not asked by C-ECHO"
-    peer = Peer(settings.ae_title, host, settings.listen_port)
-    problem = echo(peer, next(iter(callers), settings.ae_title), LISTENER_PATIENCE)
-    if not problem:
-        return "answered C-ECHO"
-    if isinstance(problem, NoAssociation) and problem.for_now:
-        return f"answers DICOM: {problem}"
-    raise CheckFailed(f"port {settings.listen_port}: {problem}; another program has the port, or it must be restarted")
+    return f"{place} {answer_of_listener(settings, host)}"
 
 
 def _hl7_listener(listener: Hl7Listener) -> str:

@@ -15,10 +15,12 @@ from dicom_io.reasons import ReasonCode
 from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.analysable import WORTH_ANOTHER_TRY
 from worker.arrival.completion import queue_run
-from worker.arrival.correction import corrected_columns, corrections_of
+from worker.arrival.correction import agree_on, corrected_columns, corrections_of
 from worker.arrival.identity import COLUMN_KEYWORDS, identity_columns, take_over
 from worker.care.administration import existing_study
-from worker.foundation.errors import RunRefused, WorkerError
+from worker.care.identity_correction import CAUSE
+from worker.care.whose_study import ReleaseRefused, WhoseStudy, choose
+from worker.foundation.errors import RunRefused
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.run_tables import Prediction, Run
@@ -30,13 +32,6 @@ from worker.sending.rejection import TakenBack, Why, take_back
 from worker.settings.config import Settings
 
 _ANALYSABLE = (Disposition.CANDIDATE, Disposition.ANALYSED)
-
-
-class ReleaseRefused(WorkerError):
-    """The study cannot be released as asked; the message says what is missing."""
-
-    def __init__(self, study_instance_uid: str, why: str) -> None:
-        super().__init__(f"study {study_instance_uid} is not released: {why}")
 
 
 @dataclass(frozen=True)
@@ -65,8 +60,7 @@ def release_study(
     session: Session,
     store: InstanceStore,
     study_instance_uid: str,
-    patient_id: str | None,
-    issuer: str | None,
+    whose: WhoseStudy,
     actor: str,
     *,
     settings: Settings,
@@ -75,10 +69,8 @@ def release_study(
 
     Parameters
     ----------
-    patient_id
-        Patient ID as received, empty text included; None where all images carry the same one.
-    issuer
-        Issuer of Patient ID as received; None where the images of this patient name at most one.
+    whose
+        The patient.
     settings
         Where results are kept, and how notes to archives are made.
 
@@ -93,12 +85,17 @@ def release_study(
     if study.state != StudyState.HELD:
         raise ReleaseRefused(study_instance_uid, f"it is {study.state}, not held")
     headers = _headers(session, study, store)
-    chosen = _chosen(study_instance_uid, headers, patient_id, issuer)
+    corrections = corrections_of(session, study_instance_uid)
+    choice = choose(study_instance_uid, headers, whose, corrections)
+    chosen = choice.objects
     others = [instance for instance, _ in headers if instance not in dict(chosen)]
     left_out = _leave_out(others)
     _take_back([instance for instance, _ in chosen])
     taken_back = _withdraw_answers(session, study, _runs_about(session, study, others, chosen), settings, actor)
-    _adopt(study, [header for _, header in chosen], corrections_of(session, study_instance_uid))
+    _adopt(study, [header for _, header in chosen], corrections)
+    if choice.demographics:
+        corrections = [*corrections, agree_on(session, study, choice.demographics, cause=CAUSE)]
+        _adopt(study, [header for _, header in chosen], corrections)
     record(
         session,
         "released",
@@ -107,7 +104,7 @@ def release_study(
         from_state=StudyState.HELD,
         to_state=StudyState.RECEIVING,
         reason=f"{len(chosen)} objects belong to the patient chosen, {len(others)} do not",
-        details={"left_out": [instance.sop_instance_uid for instance in others]},
+        details={"left_out": [instance.sop_instance_uid for instance in others], "one_patient": whose.one_patient},
     )
     study.state, study.reason_code, study.reason = StudyState.RECEIVING, None, None
     session.flush()
@@ -138,35 +135,6 @@ def _headers(session: Session, study: Study, store: InstanceStore) -> list[tuple
                 f"instance {instance.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir",
             ) from error
     return found
-
-
-def _chosen(
-    study_instance_uid: str, headers: Sequence[tuple[Instance, Dataset]], patient_id: str | None, issuer: str | None
-) -> list[tuple[Instance, Dataset]]:
-    """Return the objects of the patient meant; an issuer that an object does not name contradicts nothing."""
-    patient_id = _only_choice(
-        study_instance_uid, "--patient-id", patient_id, {_identity(header)[0] for _, header in headers}
-    )
-    of_patient = [(instance, header) for instance, header in headers if _identity(header)[0] == patient_id]
-    named = {_identity(header)[1] for _, header in of_patient} - {""}
-    if issuer is None and not named:
-        return of_patient
-    issuer = _only_choice(study_instance_uid, "--issuer", issuer, named)
-    return [(instance, header) for instance, header in of_patient if _identity(header)[1] in ("", issuer)]
-
-
-def _only_choice(study_instance_uid: str, option: str, given: str | None, possible: set[str]) -> str:
-    choices = ", ".join(repr(value) for value in sorted(possible)) or "none"
-    if given is None and len(possible) != 1:
-        raise ReleaseRefused(study_instance_uid, f"choose one with {option}: {choices}")
-    if given is not None and given not in possible:
-        raise ReleaseRefused(study_instance_uid, f"no object of it has {option} {given!r}; it has: {choices}")
-    return given if given is not None else next(iter(possible))
-
-
-def _identity(header: Dataset) -> tuple[str, str]:
-    columns = identity_columns(header)
-    return columns["patient_id"], columns["issuer_of_patient_id"]
 
 
 def _leave_out(instances: Sequence[Instance]) -> int:

@@ -18,6 +18,7 @@ from dicom_io.instance_store import InstanceStore
 from worker.care.administration import UnknownStudy, requeue_study
 from worker.care.release import release_study
 from worker.care.resend import resend_study
+from worker.care.whose_study import WhoseStudy
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now, open_engine, require_current_schema, session_factory
@@ -191,15 +192,31 @@ def release(
     issuer: Annotated[
         str | None, typer.Option("--issuer", metavar="NAME", help="Issuer of that Patient ID, where images differ.")
     ] = None,
+    patient_name: Annotated[
+        str | None,
+        typer.Option("--patient-name", metavar="NAME", help="Name under that ID, as received, where images differ."),
+    ] = None,
+    birth_date: Annotated[
+        str | None,
+        typer.Option("--birth-date", metavar="DATE", help="Birth date under that ID (YYYYMMDD), where images differ."),
+    ] = None,
+    one_patient: Annotated[
+        bool,
+        typer.Option(
+            "--one-patient",
+            help="All images under that ID are this one patient's; results carry the name and birth date chosen.",
+        ),
+    ] = False,
     json_output: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Let a held study go on as one patient's; images of anybody else are left out. Written to the audit trail."""
     settings = load_settings(config)
     store = InstanceStore(settings.instances_dir)
+    whose = WhoseStudy(patient_id, issuer, patient_name, birth_date, one_patient)
     with opened(settings, read_only=False) as session:
         uid = resolve_study(session, study)
-        released = release_study(session, store, uid, patient_id, issuer, person(), settings=settings)
+        released = release_study(session, store, uid, whose, person(), settings=settings)
     ring(settings, released.study_instance_uid, released.queue, deliveries=released.taken_back.anybody)
     if json_output:
         print_json(as_json(released))

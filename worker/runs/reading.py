@@ -15,11 +15,12 @@ from dicom_io.dicom_file import read_dicom_file
 from dicom_io.fidelity import Decoding
 from dicom_io.instance_store import InstanceStore, StoreError
 from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
+from dicom_io.readable import UnreadableError, settle_header
 from dicom_io.reasons import ReasonCode
 from model.suitability import Suitability
 from worker.arrival.analysable import has_missed, is_analysable, is_missed
 from worker.arrival.correction import lay_over
-from worker.foundation.errors import ImagesDeleted, RetryableRunError
+from worker.foundation.errors import ImagesDeleted, PermanentRunError, RetryableRunError
 from worker.rows.states import Disposition
 from worker.rows.study_tables import IdentityCorrection, Instance
 
@@ -91,6 +92,8 @@ def read_pictures(
         Retention has deleted one of them; without it the results would say less than those there are.
     RetryableRunError
         A stored file is missing or cannot be read now.
+    PermanentRunError
+        Nobody can read whose picture one of them is, or which order it answers.
     """
     pictures, unread = [], []
     for candidate in candidates:
@@ -118,6 +121,8 @@ def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) 
         The stored file is missing or cannot be read now.
     UndecodableError
         Nothing makes a picture of it.
+    PermanentRunError
+        Nobody can read whose picture it is, or which order it answers.
     """
     if candidate.deleted_at is not None:
         raise ImagesDeleted(candidate.study_instance_uid, candidate.deleted_at)
@@ -132,6 +137,11 @@ def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) 
     for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
         if keyword in dataset:
             del dataset[keyword]
+    try:
+        settle_header(dataset)
+    except UnreadableError as error:
+        words = f"{ReasonCode.RESULT_INVALID.sentence} {error}; results must carry it."
+        raise PermanentRunError(ReasonCode.RESULT_INVALID, words) from error
     return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph, candidate.calling_ae_title)
 
 

@@ -21,6 +21,7 @@ from worker.rows.room import wait_for_room
 from worker.rows.states import RunTrigger
 from worker.runs.analysis import Analysis, analyse, recall
 from worker.runs.conclusion import conclude_analysed, conclude_not_analysed, conclude_unchanged
+from worker.runs.doubt import hold_if_in_doubt
 from worker.runs.examination import examine
 from worker.runs.exposures import judge_copies
 from worker.runs.precedent import Likeness, compare, load_precedent
@@ -88,6 +89,8 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
     if not pictures:
         return conclude_not_analysed(claim, unread, model, watch, workplace)
+    if hold_if_in_doubt(claim, pictures, workplace):
+        return False
     unread += judge_copies(copies, pictures, workplace.instances)
     count = count_missed(missed, pictures, unread)
     asked = claim.trigger == RunTrigger.MANUAL

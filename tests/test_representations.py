@@ -1,0 +1,115 @@
+"""Known elements under another value representation than PS3.6 gives them: read as what they are, ignored, or named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from benches import Bench, dicom_bytes
+from bundles import write_test_bundle
+from factories import chest_radiograph
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from dicom_io.header import text
+from worker.rows.database import SessionFactory
+from worker.rows.states import ResultKind
+from worker.settings.config import Settings
+
+pytestmark = pytest.mark.either_database
+NOT_NUMBERS = b"A-4711"
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database is enough: what is special to PostgreSQL has tests of its own."""
+    return sqlite_url
+
+
+@pytest.fixture
+def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
+    write_test_bundle(tmp_path / "bundle")
+    receiver = {"name": "ris", "host": "127.0.0.1", "port": 1}
+    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, hl7_destinations=[receiver]), sessions)
+
+
+def written(keyword: str, representation: str, value: bytes, **keywords: object) -> Dataset:
+    """Return an image whose element, or that of its order, has this representation and these bytes."""
+    image = pydicom.dcmread(BytesIO(dicom_bytes(chest_radiograph(**keywords))))  # which is written as it was read
+    tag = Tag(tag_for_keyword(keyword) or 0)
+    holder = image.RequestAttributesSequence[0] if keywords else image
+    holder[tag] = RawDataElement(tag, representation, len(value), value, 0, False, True)
+    return image
+
+
+@pytest.mark.parametrize("representation", ["DS", "IS", "UT", "OB", "UN"])
+@pytest.mark.parametrize("keyword", ["AccessionNumber", "PatientID", "PatientName"])
+def test_text_under_another_representation_is_read_and_carried(bench: Bench, keyword: str, representation: str) -> None:
+    image = written(keyword, representation, NOT_NUMBERS)
+    assert text(image, keyword) == NOT_NUMBERS.decode()
+    study = bench.triage(written(keyword, representation, NOT_NUMBERS))
+    assert study.state == "triaged", study.reason
+    of_run = bench.results(bench.runs(study.study_instance_uid)[0])
+    paths = [bench.workplace.results.open_path(each.path) for each in of_run if each.kind != ResultKind.HL7_MESSAGE]
+    results = [pydicom.dcmread(path) for path in paths]
+    assert results
+    assert {(str(result[keyword].value), str(result[keyword].VR)) for result in results} == {
+        (NOT_NUMBERS.decode(), str(chest_radiograph()[keyword].VR))
+    }
+
+
+@pytest.mark.parametrize("representation", ["UL", "AT"])
+@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "PatientBirthDate", "AccessionNumber"])
+def test_what_results_must_carry_and_nobody_can_read_ends_the_run_by_name(
+    bench: Bench, keyword: str, representation: str
+) -> None:
+    study = bench.triage(written(keyword, representation, b"12"))
+    assert (study.state, study.reason_code) == ("failed", "result_invalid")
+    assert f"{keyword} of an image has the value representation {representation}" in (study.reason or "")
+    assert bench.runs(study.study_instance_uid)[0].attempts == 1
+
+
+@pytest.mark.parametrize("representation", ["UL", "AT"])
+@pytest.mark.parametrize("keyword", ["BurnedInAnnotation", "DeidentificationMethod", "StudyDescription", "PatientAge"])
+def test_what_results_need_not_carry_is_left_out_where_nobody_can_read_it(
+    bench: Bench, keyword: str, representation: str
+) -> None:
+    study = bench.triage(written(keyword, representation, b"12"))
+    assert study.state == "triaged", study.reason
+
+
+@pytest.mark.parametrize("representation", ["OB", "UN", "LO", "US"])
+@pytest.mark.parametrize("keyword", ["ProcedureCodeSequence", "ViewCodeSequence", "OtherPatientIDsSequence"])
+def test_a_sequence_that_is_none_is_ignored(bench: Bench, keyword: str, representation: str) -> None:
+    study = bench.triage(written(keyword, representation, b"\x01\x02\x03\x04"))
+    assert study.state == "triaged", study.reason
+
+
+def test_orders_that_nobody_can_read_end_the_run_by_name(bench: Bench) -> None:
+    study = bench.triage(written("RequestAttributesSequence", "OB", b"\x01\x02\x03\x04"))
+    assert (study.state, study.reason_code) == ("failed", "result_invalid")
+    assert "RequestAttributesSequence of an image has the value representation OB" in (study.reason or "")
+
+
+@pytest.mark.parametrize("representation", ["DS", "UL", "OB"])
+def test_an_order_with_an_element_under_another_representation_is_carried(bench: Bench, representation: str) -> None:
+    order = Dataset()
+    order.RequestedProcedureID = "RP-1"
+    orders = {"RequestAttributesSequence": [order]}
+    study = bench.triage(written("ReasonForTheRequestedProcedure", representation, NOT_NUMBERS, **orders))
+    assert study.state == "triaged", study.reason
+
+
+@pytest.mark.parametrize("representation", ["DS", "UL"])
+def test_an_image_that_comes_again_is_compared_all_the_same(bench: Bench, representation: str) -> None:
+    image = written("DeidentificationMethod", representation, b"12")
+    assert bench.triage(image).state == "triaged"
+    image.InstitutionName = "Another"
+    study = bench.triage(image)
+    assert (study.state, study.reason_code) == ("triaged", None)
+    assert [run.state for run in bench.runs(study.study_instance_uid)] == ["done", "done"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydicom.sr.coding import Code
+from dicom_io.concepts import Code
 
 LUNG = Code("39607008", "SCT", "Lung")
 HEART = Code("80891009", "SCT", "Heart")

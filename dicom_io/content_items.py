@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 from pydicom import DataElement, Dataset
 from pydicom.sequence import Sequence
-from pydicom.sr.coding import Code
 from pydicom.tag import Tag
 from pydicom.valuerep import DS
+
+from dicom_io.concepts import Code
 
 CONTAINS = "CONTAINS"
 HAS_ACQ_CONTEXT = "HAS ACQ CONTEXT"

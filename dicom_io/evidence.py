@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
 
+from dicom_io.concepts import DCM
 from dicom_io.content_items import HAS_OBS_CONTEXT, code, text, uid_reference
 from dicom_io.product import MANUFACTURER, MANUFACTURER_MODEL_NAME
 from dicom_io.uids import deterministic_uid
@@ -42,13 +42,13 @@ def observer(device_serial_number: str) -> list[Dataset]:
     """Return the content items that say who speaks: this installation (TID 1002, 1004)."""
     uid = deterministic_uid("device", MANUFACTURER_MODEL_NAME, device_serial_number)
     named = [
-        (codes.DCM.DeviceObserverName, MANUFACTURER_MODEL_NAME),
-        (codes.DCM.DeviceObserverManufacturer, MANUFACTURER),
-        (codes.DCM.DeviceObserverModelName, MANUFACTURER_MODEL_NAME),
-        (codes.DCM.DeviceObserverSerialNumber, device_serial_number),
+        (DCM.DeviceObserverName, MANUFACTURER_MODEL_NAME),
+        (DCM.DeviceObserverManufacturer, MANUFACTURER),
+        (DCM.DeviceObserverModelName, MANUFACTURER_MODEL_NAME),
+        (DCM.DeviceObserverSerialNumber, device_serial_number),
     ]
     return [
-        code(codes.DCM.ObserverType, codes.DCM.Device, HAS_OBS_CONTEXT),
-        uid_reference(codes.DCM.DeviceObserverUID, uid, HAS_OBS_CONTEXT),
+        code(DCM.ObserverType, DCM.Device, HAS_OBS_CONTEXT),
+        uid_reference(DCM.DeviceObserverUID, uid, HAS_OBS_CONTEXT),
         *(text(name, value, HAS_OBS_CONTEXT) for name, value in named),
     ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
+from dicom_io.concepts import DCM, UCUM, Code
 from dicom_io.content_items import HAS_ACQ_CONTEXT, SOURCE, code, container, image, number, text
 from dicom_io.elements import numbers
 from dicom_io.header import text as written
@@ -31,21 +30,21 @@ def image_library(sources: Sequence[Dataset]) -> Dataset:
     The template demands orientation and spacing, which computed radiography often lacks; here a descriptor is written
     where the source has it.
     """
-    group = container(codes.DCM.ImageLibraryGroup, [_entry(source) for source in sources])
-    return container(codes.DCM.ImageLibrary, [group])
+    group = container(DCM.ImageLibraryGroup, [_entry(source) for source in sources])
+    return container(DCM.ImageLibrary, [group])
 
 
 def _entry(source: Dataset) -> Dataset:
     descriptors = []
     modality = _MODALITIES.get(str(source.get("Modality", "")))
     if modality is not None:
-        descriptors.append(code(codes.DCM.Modality, modality, HAS_ACQ_CONTEXT))
+        descriptors.append(code(DCM.Modality, modality, HAS_ACQ_CONTEXT))
     view = _VIEWS.get(str(source.get("ViewPosition", "")))
     if view is not None:
         descriptors.append(code(_IMAGE_VIEW, view, HAS_ACQ_CONTEXT))
     descriptors += [
-        number(codes.DCM.PixelDataRows, source.Rows, _PIXELS, HAS_ACQ_CONTEXT),
-        number(codes.DCM.PixelDataColumns, source.Columns, _PIXELS, HAS_ACQ_CONTEXT),
+        number(DCM.PixelDataRows, source.Rows, _PIXELS, HAS_ACQ_CONTEXT),
+        number(DCM.PixelDataColumns, source.Columns, _PIXELS, HAS_ACQ_CONTEXT),
         *_orientation(source),
         *_spacing(source),
     ]
@@ -56,7 +55,7 @@ def _orientation(source: Dataset) -> list[Dataset]:
     values = written(source, "PatientOrientation").split("\\")
     if len(values) != 2 or not all(values):
         return []
-    names = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
+    names = (DCM.PatientOrientationRow, DCM.PatientOrientationColumn)
     return [text(name, value, HAS_ACQ_CONTEXT) for name, value in zip(names, values, strict=True)]
 
 
@@ -65,6 +64,6 @@ def _spacing(source: Dataset) -> list[Dataset]:
     if len(values) != 2 or min(values) <= 0:
         return []
     return [  # the attribute gives the spacing of rows first (PS3.3 10.7.1.3)
-        number(codes.DCM.HorizontalPixelSpacing, values[1], codes.UCUM.Millimeter, HAS_ACQ_CONTEXT),
-        number(codes.DCM.VerticalPixelSpacing, values[0], codes.UCUM.Millimeter, HAS_ACQ_CONTEXT),
+        number(DCM.HorizontalPixelSpacing, values[1], UCUM.Millimeter, HAS_ACQ_CONTEXT),
+        number(DCM.VerticalPixelSpacing, values[0], UCUM.Millimeter, HAS_ACQ_CONTEXT),
     ]

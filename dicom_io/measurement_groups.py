@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
 from dicom_io.codes import ABSENT, CHEST, FINDINGS, PRESENT, PRIORITY_CODES, display_name
+from dicom_io.concepts import DCM, SCT, UCUM, Code
 from dicom_io.content_items import (
     CONTAINS,
     HAS_CONCEPT_MOD,
@@ -30,19 +29,15 @@ _SURE_PERCENT = 99.9
 
 def summary_group(sources: Sequence[Dataset], report: Report) -> Dataset:
     """Return the group "AI summary": outcome, priority, its reason, and what the report must not be used for."""
-    outcome = (
-        codes.DCM.AllAlgorithmsSucceededWithFindings
-        if report.flagged
-        else codes.DCM.AllAlgorithmsSucceededWithoutFindings
-    )
+    outcome = DCM.AllAlgorithmsSucceededWithFindings if report.flagged else DCM.AllAlgorithmsSucceededWithoutFindings
     return _group(
         *_tracking(sources[0], report, "AI summary"),
-        code(codes.SCT.FindingSite, CHEST, HAS_CONCEPT_MOD),
+        code(SCT.FindingSite, CHEST, HAS_CONCEPT_MOD),
         *_algorithm(report, f"policy_sha256={report.policy_hash}", *_decoding(report)),
-        code(codes.DCM.CADProcessingAndFindingsSummary, outcome, CONTAINS),
+        code(DCM.CADProcessingAndFindingsSummary, outcome, CONTAINS),
         code(_PRIORITY, PRIORITY_CODES[report.priority].report, CONTAINS),
         *(_image(source) for source in sources),
-        *(text(codes.DCM.Comment, comment, CONTAINS) for comment in _comments(report)),
+        *(text(DCM.Comment, comment, CONTAINS) for comment in _comments(report)),
     )
 
 
@@ -69,39 +64,39 @@ def finding_group(sources: Sequence[Dataset], report: Report, finding: ReportedF
     percent = min(_SURE_PERCENT, max(100.0 - _SURE_PERCENT, 100.0 * finding.probability))
     return _group(
         *_tracking(source, report, f"{display_name(finding.label)} (AI)"),
-        code(codes.DCM.Finding, coded.finding, CONTAINS),
-        code(codes.SCT.FindingSite, coded.site, HAS_CONCEPT_MOD),
+        code(DCM.Finding, coded.finding, CONTAINS),
+        code(SCT.FindingSite, coded.site, HAS_CONCEPT_MOD),
         *_algorithm(report, f"operating_threshold={finding.threshold:.4g}"),
-        number(codes.DCM.CertaintyOfFinding, round(percent, 1), codes.UCUM.Percent, CONTAINS),
-        code(codes.DCM.PresenceOfProperty, PRESENT if finding.flagged else ABSENT, CONTAINS),
+        number(DCM.CertaintyOfFinding, round(percent, 1), UCUM.Percent, CONTAINS),
+        code(DCM.PresenceOfProperty, PRESENT if finding.flagged else ABSENT, CONTAINS),
         _image(source),
     )
 
 
 def _group(*children: Dataset) -> Dataset:
-    return container(codes.DCM.MeasurementGroup, children, template="1501")
+    return container(DCM.MeasurementGroup, children, template="1501")
 
 
 def _algorithm(report: Report, *parameters: str) -> list[Dataset]:
     """Return TID 4019; a demonstration model says what it is in its name, wherever the name is shown."""
     name = report.algorithm.name
     stated = [
-        (codes.DCM.AlgorithmName, f"{name} ({DEMONSTRATION_NOTICE})" if report.demonstration else name),
-        (codes.DCM.AlgorithmVersion, report.algorithm.version),
-        (codes.DCM.AlgorithmManufacturer, report.algorithm.manufacturer),
-        *((codes.DCM.AlgorithmParameters, parameter) for parameter in parameters),
+        (DCM.AlgorithmName, f"{name} ({DEMONSTRATION_NOTICE})" if report.demonstration else name),
+        (DCM.AlgorithmVersion, report.algorithm.version),
+        (DCM.AlgorithmManufacturer, report.algorithm.manufacturer),
+        *((DCM.AlgorithmParameters, parameter) for parameter in parameters),
     ]
-    family = code(codes.DCM.AlgorithmFamily, codes.DCM.ArtificialIntelligence, HAS_CONCEPT_MOD)
+    family = code(DCM.AlgorithmFamily, DCM.ArtificialIntelligence, HAS_CONCEPT_MOD)
     return [*(text(concept, words, HAS_CONCEPT_MOD) for concept, words in stated), family]
 
 
 def _tracking(source: Dataset, report: Report, identifier: str) -> list[Dataset]:
     uid = result_uid(source.StudyInstanceUID, report, "tracking", identifier)
     return [
-        text(codes.DCM.TrackingIdentifier, identifier, HAS_OBS_CONTEXT),
-        uid_reference(codes.DCM.TrackingUniqueIdentifier, uid, HAS_OBS_CONTEXT),
+        text(DCM.TrackingIdentifier, identifier, HAS_OBS_CONTEXT),
+        uid_reference(DCM.TrackingUniqueIdentifier, uid, HAS_OBS_CONTEXT),
     ]
 
 
 def _image(source: Dataset) -> Dataset:
-    return image(codes.DCM.SourceOfMeasurement, source)
+    return image(DCM.SourceOfMeasurement, source)

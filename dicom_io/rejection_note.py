@@ -7,10 +7,9 @@ from copy import deepcopy
 from datetime import UTC, datetime, tzinfo
 
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
 from dicom_io.character_set import settle_character_set
+from dicom_io.concepts import DCM, Code
 from dicom_io.content_items import CONTAINS, SOURCE, composite, container, image, text
 from dicom_io.evidence import evidence_of, observer
 from dicom_io.identity import copy_patient_and_study
@@ -75,7 +74,7 @@ def _tree(rejected: Sequence[Dataset], title: RejectionTitle, why: str, device_s
     objects = [
         (image if "Rows" in header and "Columns" in header else composite)(SOURCE, header) for header in rejected
     ]
-    description = text(codes.DCM.KeyObjectDescription, why, CONTAINS)
+    description = text(DCM.KeyObjectDescription, why, CONTAINS)
     children = [*observer(device_serial_number), description, *objects]
     name = Code(title.code_value, "DCM", title.meaning)
     return container(name, children, relationship=None, template="2010")

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from datetime import UTC, tzinfo
 
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
 from dicom_io.character_set import settle_character_set
 from dicom_io.codes import FINDINGS, IMAGING_PROCEDURE
+from dicom_io.concepts import DCM, Code
 from dicom_io.content_items import HAS_CONCEPT_MOD, code, container
 from dicom_io.evidence import evidence_of, observer
 from dicom_io.identity import copy_patient_and_study
@@ -92,13 +91,13 @@ def _check(sources: Sequence[Dataset], report: Report) -> None:
 def _tree(sources: Sequence[Dataset], groups: list[Dataset], device_serial_number: str) -> Dataset:
     """Return the root container with everything in it (TID 1500)."""
     children = [
-        code(codes.DCM.LanguageOfContentItemAndDescendants, _ENGLISH, HAS_CONCEPT_MOD),
+        code(DCM.LanguageOfContentItemAndDescendants, _ENGLISH, HAS_CONCEPT_MOD),
         *observer(device_serial_number),
-        code(codes.DCM.ProcedureReported, IMAGING_PROCEDURE, HAS_CONCEPT_MOD),
+        code(DCM.ProcedureReported, IMAGING_PROCEDURE, HAS_CONCEPT_MOD),
         image_library(sources),
-        container(codes.DCM.ImagingMeasurements, groups),
+        container(DCM.ImagingMeasurements, groups),
     ]
-    return container(codes.DCM.ImagingMeasurementReport, children, relationship=None, template="1500")
+    return container(DCM.ImagingMeasurementReport, children, relationship=None, template="1500")
 
 
 def _add_series(document: Dataset, series_instance_uid: str) -> None:

@@ -85,12 +85,16 @@ def tint_table() -> NDArray[np.uint8]:
 
 def _within_gamut(lightness: NDArray[np.float64], chroma: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the wanted chroma where a screen has it, else the most it has at that lightness."""
-    lowest, highest = np.zeros_like(chroma), chroma.copy()
+    beyond = ~_shown(lightness, chroma)
+    lightness, highest = lightness[beyond], chroma[beyond]
+    lowest = np.zeros_like(highest)
     for _ in range(_GAMUT_STEPS):
         middle = (lowest + highest) / 2
         shown = _shown(lightness, middle)
         lowest, highest = np.where(shown, middle, lowest), np.where(shown, highest, middle)
-    return np.where(_shown(lightness, chroma), chroma, lowest)
+    within = chroma.copy()
+    within[beyond] = lowest
+    return within
 
 
 def _shown(lightness: NDArray[np.float64], chroma: NDArray[np.float64]) -> NDArray[np.bool_]:

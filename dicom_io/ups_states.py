@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
+from dicom_io.concepts import Code
 from dicom_io.content_items import code_item
 from dicom_io.uids import is_valid_uid
 from dicom_io.ups_status import UpsRefusal, UpsStatus

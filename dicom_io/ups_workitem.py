@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from dicom_io.concepts import Code
 from dicom_io.content_items import code_item
 from dicom_io.identity import copy_patient_and_study
 from dicom_io.orders import referenced_requests

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
-
 from dicom_io.codes import FINDINGS, display_name
+from dicom_io.concepts import DCM, Code
 from dicom_io.reporting import DEMONSTRATION_NOTICE, ReportedFinding
 from hl7_io.announcement import Announcement
 from hl7_io.segments import Fields
@@ -25,33 +23,29 @@ _SURE_PERCENT = 99.9
 def observations(announcement: Announcement) -> Iterator[Fields]:
     """Yield the fields of each OBX in which one differs from another; without a status (OBX-11) it is P."""
     report = announcement.report
-    outcome = (
-        codes.DCM.AllAlgorithmsSucceededWithFindings
-        if report.flagged
-        else codes.DCM.AllAlgorithmsSucceededWithoutFindings
-    )
+    outcome = DCM.AllAlgorithmsSucceededWithFindings if report.flagged else DCM.AllAlgorithmsSucceededWithoutFindings
     study_instance_uid = str(announcement.headers[0].StudyInstanceUID)
     yield {2: "ST", 3: coded(DICOM_STUDY), 5: study_instance_uid, 11: "O"}
-    yield {2: "CWE", 3: coded(codes.DCM.CADProcessingAndFindingsSummary), 5: coded(outcome)}
+    yield {2: "CWE", 3: coded(DCM.CADProcessingAndFindingsSummary), 5: coded(outcome)}
     for finding in report.flagged:
         yield from _found(finding, critical=finding.label in announcement.critical)
     for label in announcement.withdrawn:
         yield from _deleted(label)
-    yield {2: "ST", 3: coded(codes.DCM.AlgorithmName), 5: escape(report.algorithm.name)}
-    yield {2: "ST", 3: coded(codes.DCM.AlgorithmVersion), 5: escape(report.algorithm.version)}
-    yield {2: "ST", 3: coded(codes.DCM.Comment), 4: "1", 5: escape(DISCLAIMER)}
+    yield {2: "ST", 3: coded(DCM.AlgorithmName), 5: escape(report.algorithm.name)}
+    yield {2: "ST", 3: coded(DCM.AlgorithmVersion), 5: escape(report.algorithm.version)}
+    yield {2: "ST", 3: coded(DCM.Comment), 4: "1", 5: escape(DISCLAIMER)}
     for sub_id, comment in enumerate(_comments(announcement), start=2):  # may be longer than an ST
-        yield {2: "TX", 3: coded(codes.DCM.Comment), 4: str(sub_id), 5: escape(comment)}
+        yield {2: "TX", 3: coded(DCM.Comment), 4: str(sub_id), 5: escape(comment)}
 
 
 def _found(finding: ReportedFinding, *, critical: bool) -> Iterator[Fields]:
     sub_id = observation_sub_id(finding.label)
     abnormal = "AA" if critical else "A"
     percent = min(_SURE_PERCENT, max(100.0 - _SURE_PERCENT, 100.0 * finding.probability))
-    yield {2: "CWE", 3: coded(codes.DCM.Finding), 4: sub_id, 5: _named(finding.label), 8: abnormal}
+    yield {2: "CWE", 3: coded(DCM.Finding), 4: sub_id, 5: _named(finding.label), 8: abnormal}
     yield {
         2: "NM",
-        3: coded(codes.DCM.CertaintyOfFinding),
+        3: coded(DCM.CertaintyOfFinding),
         4: sub_id,
         5: f"{percent:.1f}",
         6: "%^percent^UCUM",
@@ -62,8 +56,8 @@ def _found(finding: ReportedFinding, *, critical: bool) -> Iterator[Fields]:
 
 def _deleted(label: str) -> Iterator[Fields]:
     sub_id = observation_sub_id(label)
-    yield {2: "CWE", 3: coded(codes.DCM.Finding), 4: sub_id, 5: _named(label), 11: "D"}
-    yield {2: "NM", 3: coded(codes.DCM.CertaintyOfFinding), 4: sub_id, 6: "%^percent^UCUM", 11: "D"}
+    yield {2: "CWE", 3: coded(DCM.Finding), 4: sub_id, 5: _named(label), 11: "D"}
+    yield {2: "NM", 3: coded(DCM.CertaintyOfFinding), 4: sub_id, 6: "%^percent^UCUM", 11: "D"}
 
 
 def _named(label: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pydicom.sr.coding import Code
+from pydicom.sr.codedict import codes as standard
 
 from dicom_io import codes
 from dicom_io.codes import FINDINGS, PRIORITY_CODES
+from dicom_io.concepts import DCM, SCT, UCUM, Code
 from dicom_io.reporting import PRIORITIES
 from model.labels import LABELS
 
@@ -60,6 +61,13 @@ def test_every_code_is_well_formed(code: Code) -> None:
     assert 0 < len(code.meaning) <= 64
     if code.scheme_designator == "SCT":
         assert passes_verhoeff(code.value)
+
+
+@pytest.mark.parametrize("scheme", [DCM, SCT, UCUM])
+def test_every_concept_is_what_the_standard_has_under_its_name(scheme: type) -> None:
+    ours = {name: concept for name, concept in vars(scheme).items() if isinstance(concept, Code)}
+    assert ours
+    assert all(tuple(getattr(getattr(standard, scheme.__name__), name))[:3] == ours[name] for name in ours)
 
 
 def test_none_of_the_wrong_codes_in_circulation_is_used() -> None:

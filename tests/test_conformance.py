@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from pydicom.sr.coding import Code
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
 
 from dicom_io import presentation_state, rejection_note, secondary_capture, structured_report
 from dicom_io.codes import FINDINGS, PRIORITY_CODES, display_name
+from dicom_io.concepts import Code
 from dicom_io.identity import OPTIONAL, REQUIRED
 from dicom_io.presentation_state import LAYER
 from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME

@@ -60,6 +60,24 @@ def test_the_comparison_sees_a_schema_that_differs(engine: Engine, damage: str) 
     assert differences(engine) != []
 
 
+def test_no_index_repeats_the_beginning_of_another(engine: Engine) -> None:
+    """Each is written with every row, and the longer one finds what the shorter one finds."""
+    inspector, repeated = inspect(engine), []
+    for table in inspector.get_table_names():
+        unique = [each["column_names"] for each in inspector.get_unique_constraints(table)]
+        keys = [inspector.get_pk_constraint(table)["constrained_columns"], *unique]
+        whole = {
+            str(each["name"]): list(map(str, each["column_names"]))
+            for each in inspector.get_indexes(table)
+            if not any(name.endswith("_where") for name in each.get("dialect_options", {}))
+            and "expressions" not in each
+        }
+        for name, columns in whole.items():
+            longer = [*keys, *(found for other, found in whole.items() if other != name)]
+            repeated += [name for found in longer if found != columns and found[: len(columns)] == columns]
+    assert repeated == []
+
+
 def test_only_one_run_of_a_study_and_bundle_can_be_active(engine: Engine) -> None:
     index = {index["name"]: index for index in inspect(engine).get_indexes("run")}["uq_run_active"]
     assert index["unique"]
@@ -217,9 +235,11 @@ def add_triaged_run(session: object, uid: str, now: datetime) -> None:
 
 def test_a_database_of_before_says_what_its_columns_mean_in_the_words_of_now(postgresql_url: str) -> None:
     engine = open_engine(postgresql_url)
+    config = alembic_config()
     with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0023")
         connection.execute(text("COMMENT ON COLUMN triage_stage.stage IS 'as it was worded once'"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0023'"))
     upgrade(postgresql_url)
     comments = {column["name"]: column["comment"] for column in inspect(engine).get_columns("triage_stage")}
     engine.dispose()

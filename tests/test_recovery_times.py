@@ -209,12 +209,17 @@ def _store(settings: Settings) -> None:
             ("torch", "openvino", "highdicom", "pydicom.sr", "alembic", "celery", "kombu", "cv2", "fastapi", "jinja2"),
         ),
         ("worker.sending.post_office, worker.sending.delivery", ("torch", "openvino", "alembic", "fastapi", "httpx")),
+        (
+            "worker.processes.work, worker.runs.triage, model.compiled_network",
+            ("torch", "highdicom", "pydicom.sr", "psycopg", "openvino.tools.ovc", "alembic", "fastapi", "httpx"),
+        ),
         ("worklist.cli", ("torch", "openvino", "alembic")),
     ],
-    ids=["listener", "delivery worker", "page"],
+    ids=["listener", "delivery worker", "worker that analyses", "page"],
 )
 def test_a_process_starts_without_loading_what_it_does_not_need(module: str, heavy: tuple[str, ...]) -> None:
     """Each of these takes as long to import as a sender's patience for a modality's test button is worth."""
-    script = f"import sys, worker.cli, {module}\nprint([name for name in {heavy!r} if name in sys.modules])"
+    script = f"import sys, worker.cli, worker.commands.process_commands, {module}\n"
+    script += f"print([name for name in {heavy!r} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
     assert loaded.stdout.strip() == "[]"

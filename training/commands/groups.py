@@ -1,51 +1,32 @@
-"""The commands beside training itself, each loaded only when it, or the list of all, is asked for.
+"""The commands beside training itself: where each is, to be loaded only when it is chosen.
 
 PyTorch, its compiler and the plots take seconds to load, and drawing or preparing pictures needs none of them.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
-from typing import Any
+from typing import ClassVar
 
-import typer
-from typer.core import TyperGroup
-
-_MODULES = {
-    "bench": "bench",
-    "calibrate": "calibration",
-    "export": "calibration",
-    "prepare": "data",
-    "compare": "evaluation",
-    "evaluate": "evaluation",
-    "features": "heads",
-    "head": "heads",
-    "sweep": "heads",
-    "recipes": "recipes",
-    "audit": "looking",
-    "localise": "looking",
-    "precision": "precision",
-    "report": "reports",
-    "suitability": "suitability",
-}
-"""Of ``training.commands``, by command; the function has the command's name."""
+from model.deferred_commands import DeferredGroup, Place
 
 
-class CommandGroup(TyperGroup):
+class CommandGroup(DeferredGroup):
     """These commands first, then the command line's own."""
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command of this name, None when there is none."""
-        return _command(cmd_name) if cmd_name in _MODULES else super().get_command(ctx, cmd_name)
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of all commands in the order of the help."""
-        return [*_MODULES, *super().list_commands(ctx)]
-
-
-@cache
-def _command(name: str) -> Any:
-    app = typer.Typer()
-    app.command()(getattr(import_module(f"training.commands.{_MODULES[name]}"), name))
-    return typer.main.get_group(app).commands[name]
+    places: ClassVar = {
+        "bench": Place("training.commands.bench", "bench"),
+        "calibrate": Place("training.commands.calibration", "calibrate"),
+        "export": Place("training.commands.calibration", "export"),
+        "prepare": Place("training.commands.data", "prepare"),
+        "compare": Place("training.commands.evaluation", "compare"),
+        "evaluate": Place("training.commands.evaluation", "evaluate"),
+        "features": Place("training.commands.heads", "features"),
+        "head": Place("training.commands.heads", "head"),
+        "sweep": Place("training.commands.heads", "sweep"),
+        "recipes": Place("training.commands.recipes", "recipes"),
+        "audit": Place("training.commands.looking", "audit"),
+        "localise": Place("training.commands.looking", "localise"),
+        "precision": Place("training.commands.precision", "precision"),
+        "report": Place("training.commands.reports", "report"),
+        "suitability": Place("training.commands.suitability", "suitability"),
+    }

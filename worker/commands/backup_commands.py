@@ -12,13 +12,12 @@ from rich.console import Console
 from worker.care.backup import back_up
 from worker.care.backup import restore as bring_back
 from worker.care.verification import verify as compare
+from worker.commands.at_hand import opened, print_json
 from worker.commands.options import ConfigOption, JsonOption, person
-from worker.commands.study_commands import opened, print_json
 from worker.rows.database import expected_revision
 from worker.rows.events import record
 from worker.settings.config import load_settings
 
-PANEL = "Setting up and trying out"
 SHOWN = 20
 """Paths of a kind that are printed; ``--json`` has all."""
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the backup, on another disk.")]
@@ -79,9 +78,3 @@ def verify(
             if len(paths) > SHOWN:
                 console.print(f"{word}: and {len(paths) - SHOWN} more (--json names all)", highlight=False)
     raise typer.Exit(0 if found.whole else 1)
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for command in (backup, restore, verify):
-        app.command(rich_help_panel=PANEL)(command)

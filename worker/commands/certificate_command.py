@@ -47,8 +47,3 @@ def make_certificates(
         highlight=False,
         soft_wrap=True,
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command("certs", rich_help_panel="Setting up and trying out")(make_certificates)

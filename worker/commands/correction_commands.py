@@ -13,8 +13,8 @@ from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import override_priority
 from worker.care.retraction import retract_study
+from worker.commands.at_hand import opened, print_json, resolve_study, ring
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
-from worker.commands.study_commands import opened, print_json, resolve_study, ring
 from worker.rows.states import Priority
 from worker.settings.config import load_settings
 from worker.views.studies import as_json
@@ -162,9 +162,3 @@ def _say(outcome: Any, summary: str, json_output: bool) -> None:
         print_json(as_json(outcome))
     else:
         Console().print(summary, highlight=False, soft_wrap=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for command in (retract, correct, override, reject, forget):
-        app.command(rich_help_panel="A person decides")(command)

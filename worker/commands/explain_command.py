@@ -13,8 +13,8 @@ from rich.table import Table
 from sqlalchemy import select
 
 from dicom_io.instance_store import InstanceStore, StoreError
+from worker.commands.at_hand import opened, print_json, resolve_study
 from worker.commands.options import ConfigOption, JsonOption
-from worker.commands.study_commands import opened, print_json, resolve_study
 from worker.foundation.errors import WorkerError, deletion_text, how_to_restore
 from worker.rows.states import Disposition
 from worker.rows.study_tables import Instance
@@ -166,8 +166,3 @@ def _compared_in_words(shown: ComparedPicture) -> str:
         f" maximum {shown.maximum_difference} grey levels"
     )
     return f"{words} ({shown.why})" if shown.why else words
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command("explain", rich_help_panel="Studies")(explain_images)

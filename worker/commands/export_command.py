@@ -15,8 +15,8 @@ from dicom_io.instance_store import InstanceStore
 from dicom_io.pseudonyms import Pseudonyms
 from worker.care.export import ExportChoices, ExportRefused, export_images
 from worker.care.looking import note_export
+from worker.commands.at_hand import opened, print_json
 from worker.commands.options import ConfigOption, JsonOption, person
-from worker.commands.study_commands import opened, print_json
 from worker.rows.events import record
 from worker.settings.config import Settings, load_settings
 
@@ -119,8 +119,3 @@ def _key(settings: Settings, key_file: Path | None) -> bytes:
         return bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError as error:
         raise ExportRefused(f"{path} holds no key: expected {2 * _KEY_BYTES} hexadecimal digits") from error
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(rich_help_panel="Studies")(export)

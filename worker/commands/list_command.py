@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
+from worker.commands.at_hand import opened, print_json
 from worker.commands.options import ConfigOption, JsonOption
-from worker.commands.study_commands import opened, print_json
 from worker.settings.config import load_settings
 from worker.views.listing_pages import MAXIMUM_ROWS, Page, Wanted, csv_of, parse_filter, read_page
 from worker.views.listings import LISTINGS, Listing
@@ -104,8 +104,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command("list", rich_help_panel="Studies")(list_rows)

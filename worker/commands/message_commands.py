@@ -12,8 +12,8 @@ from rich.table import Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from worker.commands.at_hand import opened, print_json
 from worker.commands.options import ConfigOption, JsonOption
-from worker.commands.study_commands import opened, print_json
 from worker.rows.site_tables import InboundMessage
 from worker.rows.states import InboundState
 from worker.settings.config import load_settings
@@ -73,8 +73,3 @@ def messages(
         cells = (sender, line.message_type, line.control_id, line.state, line.reason or "")
         table.add_row(f"{line.received_at:%Y-%m-%d %H:%M:%S}", *(escape(cell) for cell in cells))
     Console().print(table)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command(rich_help_panel="Studies")(messages)

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from worker.care.promotion import Promoted, bundle_before, promote, proven_version, rollback
+from worker.commands.at_hand import opened, print_json
 from worker.commands.comparison_report import comparison_json, comparison_report
 from worker.commands.correction_commands import ByOption, ReasonOption
 from worker.commands.options import ConfigOption, JsonOption, person
-from worker.commands.study_commands import opened, print_json
 from worker.figures.comparison import compare_with_shadow
 from worker.rows.database import database_now
 from worker.settings.config import load_settings
@@ -89,10 +89,3 @@ def _say(done: Promoted, json_output: bool) -> None:
         print_json(as_json(done))
         return
     Console().print(done.summary, highlight=False, soft_wrap=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command("promote", rich_help_panel="Model")(promote_bundle)
-    app.command("rollback", rich_help_panel="Model")(roll_back)
-    app.command(rich_help_panel="Model")(compare)

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from worker.commands.at_hand import opened, print_json, resolve_study
 from worker.commands.options import ConfigOption, JsonOption, person
-from worker.commands.study_commands import opened, print_json, resolve_study
 from worker.settings.config import load_settings
 from worker.views.rendering import escape
 from worker.views.studies import as_json
@@ -101,8 +101,3 @@ def _print_table(console: Console, title: str, columns: Sequence[str], lines: Se
     for line in lines:
         table.add_row(*(escape(cell) for cell in line))
     console.print(table)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(rich_help_panel="Studies")(reconcile)

@@ -25,8 +25,8 @@ from worker.care.reprocessing import (
     order,
     require_possible,
 )
+from worker.commands.at_hand import print_json
 from worker.commands.options import ConfigOption, JsonOption, person
-from worker.commands.study_commands import print_json
 from worker.figures.backfills import BackfillFigures, figures_of, not_done
 from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
 from worker.rows.run_tables import Backfill, BackfillStudy
@@ -222,8 +222,3 @@ def _report(figures: BackfillFigures, left: Sequence[BackfillStudy], as_json_tex
 
 def _say(text: str) -> None:
     Console().print(escape(text), highlight=False, soft_wrap=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(rich_help_panel="Studies")(reprocess)

@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from worker.commands.at_hand import opened, print_json
 from worker.commands.options import ConfigOption, JsonOption
-from worker.commands.study_commands import opened, print_json
 from worker.figures.measures import MEANINGS, Measure, measures
 from worker.figures.overview import read_overview
 from worker.rows.database import database_now
@@ -43,8 +43,3 @@ def status(json_output: JsonOption = False, config: ConfigOption = None) -> None
 
 def _value(number: Measure) -> str:
     return bytes_text(int(number.value)) if number.name.endswith("_bytes") else f"{number.value:.6g}"
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(rich_help_panel="Studies")(status)

@@ -2,81 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from dicom_io.instance_store import InstanceStore
 from worker.care.administration import UnknownStudy, requeue_study
 from worker.care.release import release_study
 from worker.care.resend import resend_study
 from worker.care.whose_study import WhoseStudy
+from worker.commands.at_hand import opened, print_json, resolve_study, ring
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
-from worker.foundation.errors import WorkerError
-from worker.rows.database import database_now, open_engine, require_current_schema, session_factory
+from worker.rows.database import database_now
 from worker.rows.states import Priority, StudyState
-from worker.rows.study_tables import Study
-from worker.settings.config import Settings, load_settings
+from worker.settings.config import load_settings
 from worker.views.rendering import csv_text, study_report, worklist_table
 from worker.views.studies import StudyFilter, as_json, count_studies, list_studies
 from worker.views.study_detail import study_detail
-
-
-class AmbiguousStudy(WorkerError):
-    """Several studies carry this accession number."""
-
-    def __init__(self, accession_number: str, uids: list[str]) -> None:
-        super().__init__(f"{len(uids)} studies have accession number {accession_number}; name one: {', '.join(uids)}")
-
-
-@contextmanager
-def opened(settings: Settings, *, read_only: bool = True) -> Iterator[Session]:
-    """Open the database for one command; commits a writing session at the end of the block.
-
-    Raises
-    ------
-    StartError
-        The database does not answer or is not migrated.
-    """
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
-        with session_factory(engine, read_only=read_only).begin() as session:
-            yield session
-    finally:
-        engine.dispose()
-
-
-def print_json(value: Any) -> None:
-    """Write a value as indented JSON to standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
-
-
-def resolve_study(session: Session, text: str) -> str:
-    """Return the Study Instance UID meant by a UID or an accession number.
-
-    Raises
-    ------
-    UnknownStudy, AmbiguousStudy
-        No study, or several.
-    """
-    if session.get(Study, text) is not None:
-        return text
-    uids = list(session.scalars(select(Study.study_instance_uid).where(Study.accession_number == text).limit(10)))
-    if text == "" or not uids:
-        raise UnknownStudy(text)
-    if len(uids) > 1:
-        raise AmbiguousStudy(text, uids)
-    return uids[0]
 
 
 def studies(
@@ -222,22 +167,3 @@ def release(
         print_json(as_json(released))
         return
     Console().print(released.summary, highlight=False, soft_wrap=True)
-
-
-def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries: bool) -> None:
-    """Tell the workers, of a run where it has a queue; where the broker is down the sweeper tells them later."""
-    from worker.processes.tasks import ring_delivery, ring_triage
-    from worker.queue.celery_app import configure  # Celery takes a moment to import; lists need none
-
-    configure(settings)
-    if queue:
-        ring_triage(study_instance_uid, queue)
-    if deliveries:
-        ring_delivery(study_instance_uid)
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    panel = "Studies"
-    for command in (studies, show, requeue, resend, release):
-        app.command(rich_help_panel=panel)(command)

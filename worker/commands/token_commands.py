@@ -10,15 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.care.tokens import create_token, list_tokens, revoke_token
+from worker.commands.at_hand import opened, print_json
 from worker.commands.options import ConfigOption, JsonOption, person
-from worker.commands.study_commands import opened, print_json
 from worker.settings.config import load_settings
 from worker.views.rendering import escape, local_time
 from worker.views.studies import as_json
 
-tokens = typer.Typer(
-    no_args_is_help=True, help="Tokens with which programs read the admin API; they can write nothing."
-)
+tokens = typer.Typer(no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Who uses it, such as grafana.")]
 
 
@@ -64,8 +62,3 @@ def list_all(json_output: JsonOption = False, config: ConfigOption = None) -> No
         made = (local_time(line.created_at), escape(line.created_by))
         table.add_row(escape(line.name), "yes" if line.patients else "no", *made, *moments)
     Console().print(table)
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.add_typer(tokens, name="token", rich_help_panel="Setting up and trying out")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Sequence
 
 from celery.signals import setup_logging
 
+from model.loading import no_garbage_looked_for
 from worker.foundation.logs import configure_logging
 from worker.queue.celery_app import QUEUES, app, configure
 from worker.rows.database import open_engine, require_current_schema, session_factory
@@ -55,6 +57,7 @@ def run_worker(settings: Settings, queues: Sequence[str] = ("stat", "routine"), 
         without_mingle=True,
         without_heartbeat=True,
     )
+    gc.freeze()  # looking for garbage among what is loaded would also copy its memory to each process
     node.start()
     return int(node.exitcode or 0)
 
@@ -71,8 +74,9 @@ def require_usable(settings: Settings, queues: Sequence[str]) -> None:
     try:
         require_current_schema(engine)
         if analyses(queues):
-            import worker.runs.triage  # noqa: F401  # before the fork: loaded once and shared by all processes
-            from worker.runs.workplace import check_bundles, require_active_configured  # deliveries need no network
+            with no_garbage_looked_for():
+                import worker.runs.triage  # noqa: F401  # before the fork: loaded once and shared by all processes
+                from worker.runs.workplace import check_bundles, require_active_configured  # deliveries need no network
 
             check_bundles(settings)
             with session_factory(engine, read_only=True)() as session:

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from psycopg.errors import ReadOnlySqlTransaction
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -46,6 +45,8 @@ MIGRATIONS = Path(migrations.__file__).parent
 
 SessionFactory = sessionmaker[Session]
 
+_READ_ONLY_SQL_TRANSACTION = "25006"
+"""PostgreSQL's SQLSTATE; asking its driver for the error's class would load the driver where SQLite is used."""
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
@@ -68,7 +69,7 @@ def open_engine(url: str) -> Engine:
 def _read_only_is_an_outage(context: ExceptionContext) -> None:
     """Raise for a server that takes no writes just now what is raised for one that is gone; SQLite's driver does so."""
     error = context.original_exception
-    if isinstance(error, ReadOnlySqlTransaction):
+    if getattr(error, "sqlstate", None) == _READ_ONLY_SQL_TRANSACTION:
         raise OperationalError(context.statement, context.parameters, error) from error
 
 

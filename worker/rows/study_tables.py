@@ -153,7 +153,6 @@ class Instance(Base):
     __table_args__ = (
         UniqueConstraint("study_instance_uid", "sop_instance_uid", "version"),
         Index(None, "sop_instance_uid"),
-        Index(None, "study_instance_uid"),
     )
 
 

@@ -1,0 +1,79 @@
+"""What commands about rows share: the open database, the study that is meant, JSON, and telling the workers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from worker.care.administration import UnknownStudy
+from worker.foundation.errors import WorkerError
+from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.study_tables import Study
+from worker.settings.config import Settings
+
+
+class AmbiguousStudy(WorkerError):
+    """Several studies carry this accession number."""
+
+    def __init__(self, accession_number: str, uids: list[str]) -> None:
+        super().__init__(f"{len(uids)} studies have accession number {accession_number}; name one: {', '.join(uids)}")
+
+
+@contextmanager
+def opened(settings: Settings, *, read_only: bool = True) -> Iterator[Session]:
+    """Open the database for one command; commits a writing session at the end of the block.
+
+    Raises
+    ------
+    StartError
+        The database does not answer or is not migrated.
+    """
+    engine = open_engine(settings.effective_database_url)
+    try:
+        require_current_schema(engine)
+        with session_factory(engine, read_only=read_only).begin() as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def print_json(value: Any) -> None:
+    """Write a value as indented JSON to standard output."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def resolve_study(session: Session, text: str) -> str:
+    """Return the Study Instance UID meant by a UID or an accession number.
+
+    Raises
+    ------
+    UnknownStudy, AmbiguousStudy
+        No study, or several.
+    """
+    if session.get(Study, text) is not None:
+        return text
+    uids = list(session.scalars(select(Study.study_instance_uid).where(Study.accession_number == text).limit(10)))
+    if text == "" or not uids:
+        raise UnknownStudy(text)
+    if len(uids) > 1:
+        raise AmbiguousStudy(text, uids)
+    return uids[0]
+
+
+def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries: bool) -> None:
+    """Tell the workers, of a run where it has a queue; where the broker is down the sweeper tells them later."""
+    from worker.processes.tasks import ring_delivery, ring_triage
+    from worker.queue.celery_app import configure  # Celery takes a moment to import; lists need none
+
+    configure(settings)
+    if queue:
+        ring_triage(study_instance_uid, queue)
+    if deliveries:
+        ring_delivery(study_instance_uid)

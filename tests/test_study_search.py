@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from slow_cases import mostly_slow
@@ -20,6 +21,7 @@ from worker.views.group_conditions import condition
 from worker.views.studies import Group, StudyFilter, list_studies
 from worker.views.study_search import Found, Search, SearchOrder, SearchRefused, find_studies, known_sources
 from worker.views.worklist_groups import read_worklist
+from worklist.list_page import asked
 
 UPPER_WAIT = timedelta(minutes=60)
 STUDIES = 3000
@@ -37,20 +39,23 @@ def uids(page: Found) -> list[str]:
 def test_every_study_stands_in_the_one_group_that_its_line_names(sessions: SessionFactory) -> None:
     shapes = itertools.product(StudyState, (None, "STAT", "URGENT", "ROUTINE"), (False, True), (5, 90), (None, NOW))
     with sessions.begin() as session:
-        for state, priority, historical, minutes, read_at in shapes:
-            add_study(
-                session, state=state, priority=priority, historical=historical, minutes_ago=minutes, read_at=read_at
-            )
+        for number, (state, priority, historical, minutes, read_at) in enumerate(shapes):
+            fields = {"state": state, "priority": priority, "historical": historical, "read_at": read_at}
+            add_study(session, minutes_ago=minutes, priority_rank=number * 7 % 10 / 10, **fields)
     with sessions() as session:
         members = {
             group: set(session.scalars(select(Study.study_instance_uid).where(condition(group, NOW, UPPER_WAIT))))
             for group in Group
         }
-        for line in list_studies(session, NOW, UPPER_WAIT, StudyFilter(limit=1000)):
+        lines = list_studies(session, NOW, UPPER_WAIT, StudyFilter(limit=1000))
+        for line in lines:
             assert [group for group in Group if line.study_instance_uid in members[group]] == [line.group], line
         worklist = read_worklist(session, NOW, UPPER_WAIT)
         assert sum(group.total for group in worklist.groups) == 8 * 4 * 2 * 2 * 2
         assert all(line.group is group.group for group in worklist.groups for line in group.lines)
+        for group in (Group.OVERDUE, Group.STAT, Group.URGENT, Group.ROUTINE):
+            in_order = [line for line in lines if line.group is group and not line.historical]
+            assert [line for line in worklist.lines(group) if not line.historical] == in_order
 
 
 def test_words_are_found_by_their_beginnings_without_case_and_accents(sessions: SessionFactory) -> None:
@@ -161,6 +166,13 @@ def test_filters_narrow_together_and_findings_are_those_of_the_current_run(sessi
     )
     with sessions() as session:
         assert known_sources(session) == ("ER", "WARD")
+
+
+def test_the_days_of_the_form_are_those_of_the_site_and_both_included() -> None:
+    form = asked(since="2026-03-02", until="2026-03-03").search(ZoneInfo("Europe/Berlin"))
+    assert form.since == datetime(2026, 3, 1, 23, tzinfo=UTC)
+    assert form.until == datetime(2026, 3, 3, 23, tzinfo=UTC)
+    assert not asked(since="3.2.2026", group="unknown", order="unknown").search(ZoneInfo("UTC")).narrows
 
 
 QUESTIONS: dict[str, dict[str, Any]] = {

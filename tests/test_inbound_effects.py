@@ -415,6 +415,8 @@ def test_each_report_of_a_message_is_about_its_own_studies_and_no_other_of_the_p
     named_once = message(patient(), *request("F"), f"ZDS|{preliminary}^RIS^Application^DICOM", kind="ORU^R01")
     assert receive(bench, named_once).state == "applied"
     assert None not in (third_read, bench.study(preliminary).read_at)
+    no_uid = report(patient(), uid="none", accession="A0001")
+    assert receive(bench, no_uid).state == "unmatched", "known by its accession number, which several studies have"
     assert bench.study(other).read_at is None
 
 

@@ -229,9 +229,10 @@ def test_a_transcoded_copy_after_a_correction_changes_nothing(bench: Bench, pacs
         update("PID|1||PHANTOM-1^^^^PI||||"),
         update('PID|1||PHANTOM-1^^^^PI||""||""|""'),
         update(patient(birth_date="19600101120000", sex="U")),
+        update(patient(birth_date="1960")),
         merge(patient(), "PHANTOM-1"),
     ],
-    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "into itself"],
+    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "a year of birth", "into itself"],
 )
 def test_an_update_that_says_nothing_new_changes_nothing(bench: Bench, content: bytes) -> None:
     uid = delivered(bench)
@@ -247,6 +248,7 @@ def test_messages_about_others_change_nothing_and_are_put_aside(bench: Bench) ->
     for content in (
         update(patient("SOMEBODY", name="Other^Name")),
         update(patient("PHANTOM-1^^^ELSEWHERE^PI", name="Other^Name")),
+        update(patient("PHANTOM-1^^^&1.2.3.4&ISO^PI", name="Other^Name")),
         merge(patient("X"), "SOMEBODY"),
         message("EVN|A01|", patient(name="Other^Name"), kind="ADT^A01^ADT_A01"),
         report(patient(), status="P", accession="A0001"),

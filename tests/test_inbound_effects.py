@@ -146,7 +146,7 @@ def test_a_merge_moves_the_study_to_the_surviving_identifier(bench: Bench, pacs:
 
 def test_images_that_come_later_under_the_old_identifier_are_the_same_patients(bench: Bench, pacs: StandInPacs) -> None:
     uid = delivered(bench)
-    receive(bench, merge(patient("SURVIVOR"), "PHANTOM-1"))
+    receive(bench, message("EVN|A47|", patient("SURVIVOR"), "MRG|PHANTOM-1", kind="ADT^A47^ADT_A30"))
     run_if_due(bench, uid)
     before = len(pacs.stored)
     study = bench.triage(chest_radiograph(StudyInstanceUID=uid))
@@ -572,7 +572,8 @@ def test_messages_are_applied_in_the_order_in_which_they_came(bench: Bench) -> N
 
 def test_a_message_that_names_no_character_set_is_in_that_of_the_site(bench: Bench) -> None:
     uid = bench.receive(chest_radiograph())
-    content = update(patient(name="Müller^Ä"), character_set="").decode().encode("latin-1")
+    told = message("EVN|A31|", patient(name="Müller^Ä"), kind="ADT^A31^ADT_A05", character_set="")
+    content = told.decode().encode("latin-1")
     assert receive(at_site(bench, {"character_set": "8859/1"}), content).state == "applied"
     assert bench.study(uid).patient_name == "Müller^Ä"
 

@@ -214,6 +214,8 @@ def test_a_post_from_elsewhere_changes_nothing(
         assert session.get_one(Study, uid).read_at is None
     for path in (path for method, path in addresses(uid) if method == "POST"):
         assert browser.post(path, data=data, headers=headers).status_code == 403, path
+    with Client(base_url=browser.base_url) as stranger:
+        assert stranger.post(f"/studies/{uid}/read", data={"csrf": ""}).status_code == 403, "no session, no token"
 
 
 def test_another_host_name_is_refused_without_login(browser: Client) -> None:
@@ -391,8 +393,12 @@ def test_failures_are_forgotten_after_the_window_and_counted_over_all_addresses(
     clock[0] = 61
     assert guard.wait_seconds("a") == 0
     guard.succeeded("a")
+    assert guard.wait_seconds("b") == 0
+    guard.failed("b")
+    guard.succeeded("a")
+    assert guard.wait_seconds("b") > 0, "who knows a password clears no other address"
     guard.succeeded("b")
-    assert guard.wait_seconds("c") == 0
+    assert guard.wait_seconds("b") == guard.wait_seconds("c") == 0
 
 
 def test_the_study_page_links_to_the_viewers_that_are_configured(

@@ -224,6 +224,28 @@ def test_a_late_answer_to_an_earlier_request_counts_unless_the_object_was_sent_a
     assert sorted(states(bench, study)) == ["committed", "committed", "sent"]
 
 
+def test_an_answer_counts_for_the_objects_it_was_asked_about_at_its_own_destination(
+    make_bench: MakeBench, archive: Archive
+) -> None:
+    archive.answers = False
+    bench = make_bench(archive.pacs.port, wait=0.0)
+    study, other = delivered(bench), delivered(bench)
+    everything = frozenset(arrival.sop_instance_uid for arrival in archive.pacs.stored)
+    first = archive.transaction_uids[0]
+    with bench.sessions.begin() as session:
+        asked = session.scalars(select(StorageCommitment).where(StorageCommitment.transaction_uid == first)).one()
+        asked.objects = dict(list(asked.objects.items())[1:])
+        due = select(Delivery).where(Delivery.commitment_transaction_uid == first)
+        for row in session.scalars(due).all():
+            session.add(
+                Delivery(result_id=row.result_id, destination="second", state="sent", sent_at=row.sent_at, attempts=1)
+            )
+    assert heard(bench, CommitmentAnswer(first, everything, {}))
+    by_place = Counter((row.destination, row.state) for row in rows(bench, study))
+    assert by_place == {("pacs", "committed"): 2, ("pacs", "sent"): 1, ("second", "sent"): 3}
+    assert states(bench, other) == ["sent"] * 3
+
+
 def heard(bench: Bench, answer: CommitmentAnswer) -> bool:
     with bench.sessions.begin() as session:
         return note_answer(session, answer, bench.settings, "bench")

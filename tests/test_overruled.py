@@ -33,9 +33,9 @@ from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
-from worker.rows.run_tables import Prediction
+from worker.rows.run_tables import Prediction, Run
 from worker.rows.site_tables import Event
-from worker.rows.states import Priority, RunTrigger, StudyState
+from worker.rows.states import Priority, RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.rows.undoing import forget_answer
 from worker.rows.workitem_tables import Workitem
@@ -237,9 +237,16 @@ def test_what_a_person_lowered_the_same_findings_do_not_raise_and_a_new_one_does
 ) -> None:
     with sessions.begin() as session:
         add_triaged_study(session, {"Mass": 0.9})  # of another study, to which it is no news
-        uid = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7}).study_instance_uid
-    override(sessions, uid, Priority.ROUTINE)
+        study = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7})
+        uid, two_news = study.study_instance_uid, add_triaged_study(session, {"Nodule": 0.7}).study_instance_uid
+        shadow = {"run_number": 2, "shadow": True, "state": RunState.DONE, "queued_at": study.first_received_at}
+        unseen = Prediction(instance_id=study.instances[0].id, finding="Mass", probability=0.9, flagged=True)
+        study.runs.append(Run(predictions=[unseen], **shadow))
     stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
+    run_again(sessions, settings, uid, stat)  # of which a person knows, and not of the one in the shadow
+    override(sessions, uid, Priority.ROUTINE)
+    override(sessions, two_news, Priority.ROUTINE)
+    assert run_again(sessions, settings, two_news, urgent | stat).priority == "STAT", "the most urgent of them decides"
     study = run_again(sessions, settings, uid, stat)
     assert (study.priority, study.priority_set_by) == ("ROUTINE", "Dr Read")
     assert study.priority_reason == "Set by Dr Read: looked at it"
@@ -267,7 +274,10 @@ def test_a_study_read_as_stat_stays_read_when_it_is_stat_again_without_a_rejecte
 ) -> None:
     stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
     with sessions.begin() as session:
-        uid = add_triaged_study(session, {"Pneumothorax": 0.9}).study_instance_uid
+        uid = add_triaged_study(session, {"Mass": 0.9}).study_instance_uid
+    with sessions.begin() as session:
+        mark_read(session, uid, "Dr First")
+    assert run_again(sessions, settings, uid, stat).read_by is None
     with sessions.begin() as session:
         mark_read(session, uid, "Dr Read")
         forget_answer(session.get_one(Study, uid), keep_set_priority=True)

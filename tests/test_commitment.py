@@ -244,6 +244,14 @@ def test_an_answer_counts_for_the_objects_it_was_asked_about_at_its_own_destinat
     by_place = Counter((row.destination, row.state) for row in rows(bench, study))
     assert by_place == {("pacs", "committed"): 2, ("pacs", "sent"): 1, ("second", "sent"): 3}
     assert states(bench, other) == ["sent"] * 3
+    known = dict.fromkeys(everything, 0x0131)
+    make_due(bench)
+    assert heard(bench, CommitmentAnswer(archive.transaction_uids[1], frozenset(), known))
+    assert states(bench, other) == ["sent"] * 3, "another transaction helps, and not the object once more"
+    with bench.sessions() as session:
+        assert all(
+            row.commitment_due_at and row.commitment_due_at > database_now(session) for row in rows(bench, other)
+        )
 
 
 def heard(bench: Bench, answer: CommitmentAnswer) -> bool:

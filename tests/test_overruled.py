@@ -96,6 +96,7 @@ def test_a_retraction_leaves_nothing_in_force_anywhere(bench: Bench, pacs: Stand
     deliver(uid, bench.office)
     study = bench.study(uid)
     assert (study.state, study.reason_code, study.priority) == ("not_analysed", "retracted", None)
+    assert (study.priority_rank, study.flagged_at) == (0.0, None)
     assert study.reason == "Ada Admin took the results back: side marker of another patient"
     notes = [arrival.dataset for arrival in pacs.stored if arrival.dataset.Modality == "KO"]
     assert {uid for note in notes for uid in named(note)} == sent
@@ -144,16 +145,22 @@ def test_a_retracted_study_stays_so_until_a_person_asks_for_it(bench: Bench, pac
     assert "retraction_lifted" in bench.event_kinds(uid)
 
 
-def test_a_run_that_is_under_way_when_its_study_is_retracted_may_not_end(bench: Bench, pacs: StandInPacs) -> None:
+def test_a_run_that_waits_or_is_under_way_when_its_study_is_retracted_may_not_end(
+    bench: Bench, pacs: StandInPacs
+) -> None:
     uid = bench.receive(chest_radiograph())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "worker.runs.triage.failpoint", lambda name: retract(bench, uid) if name == "after_inference" else None
         )
         triage(uid, bench.workplace)
-    deliver(uid, bench.office)
+    waiting = bench.receive(chest_radiograph())
+    retract(bench, waiting)
+    triage(waiting, bench.workplace)
+    for study in (uid, waiting):
+        deliver(study, bench.office)
+        assert bench.study(study).state == "not_analysed"
     assert pacs.arrivals == []
-    assert bench.study(uid).state == "not_analysed"
 
 
 def test_a_retraction_while_the_results_are_being_sent_reaches_the_archive_after_them(

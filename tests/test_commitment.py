@@ -254,6 +254,30 @@ def test_an_answer_counts_for_the_objects_it_was_asked_about_at_its_own_destinat
         )
 
 
+def test_asking_about_one_study_leaves_what_is_to_be_asked_about_others(
+    make_bench: MakeBench, archive: Archive
+) -> None:
+    archive.answers = False
+    bench = make_bench(archive.pacs.port, wait=0.0)
+    study, other = delivered(bench), delivered(bench)
+    make_due(bench)
+    due = [row.commitment_due_at for row in rows(bench, other)]
+    archive.request_status = 0x0110
+    deliver(study.study_instance_uid, bench.office)
+    assert {row.commitment_requests for row in rows(bench, study)} == {2}
+    make_due_of(bench, study)
+    deliver(study.study_instance_uid, make_bench(archive.pacs.port, commitment=False).office)
+    assert {row.commitment_due_at for row in rows(bench, study)} == {None}
+    assert [row.commitment_due_at for row in rows(bench, other)] == due
+
+
+def make_due_of(bench: Bench, study: Study) -> None:
+    ids = [row.id for row in rows(bench, study)]
+    with bench.sessions.begin() as session:
+        past = database_now(session) - timedelta(seconds=1)
+        session.execute(update(Delivery).where(Delivery.id.in_(ids)).values(commitment_due_at=past))
+
+
 def heard(bench: Bench, answer: CommitmentAnswer) -> bool:
     with bench.sessions.begin() as session:
         return note_answer(session, answer, bench.settings, "bench")

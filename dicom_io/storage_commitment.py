@@ -106,10 +106,6 @@ def _items(information: Dataset, keyword: str) -> list[Dataset]:
     return list(value) if isinstance(value, Sequence) else []
 
 
-def _uid(item: Dataset) -> str:
-    return text(item, "ReferencedSOPInstanceUID")
-
-
 def _reason(item: Dataset) -> int:
     return integer(item, "FailureReason", 0) or 0
 

@@ -145,7 +145,8 @@ def test_whatever_is_not_an_acceptance_is_tried_again_under_the_same_control_id(
     make_bench: MakeBench, receiver: Hl7Receiver, deed: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answer = lambda control_id: deed
-    bench = make_bench(receiver.port, answer_timeout_seconds=2.0 if deed in (SILENCE, TRICKLE) else 10.0)
+    answers = {"answer_timeout_seconds": 2.0 if deed in (SILENCE, TRICKLE) else 10.0}
+    bench = make_bench(receiver.port, {"delivery_first_retry_seconds": 60.0}, **answers)  # also on a busy machine
     with caplog.at_level(logging.INFO):
         study = announced(bench, PatientName="Secret^Name", PatientID="SECRET-ID")
     (row,) = messages_of(bench, study)

@@ -224,6 +224,60 @@ def test_a_late_answer_to_an_earlier_request_counts_unless_the_object_was_sent_a
     assert sorted(states(bench, study)) == ["committed", "committed", "sent"]
 
 
+def test_an_answer_counts_for_the_objects_it_was_asked_about_at_its_own_destination(
+    make_bench: MakeBench, archive: Archive
+) -> None:
+    archive.answers = False
+    bench = make_bench(archive.pacs.port, wait=0.0)
+    study, other = delivered(bench), delivered(bench)
+    everything = frozenset(arrival.sop_instance_uid for arrival in archive.pacs.stored)
+    first = archive.transaction_uids[0]
+    with bench.sessions.begin() as session:
+        asked = session.scalars(select(StorageCommitment).where(StorageCommitment.transaction_uid == first)).one()
+        asked.objects = dict(list(asked.objects.items())[1:])
+        due = select(Delivery).where(Delivery.commitment_transaction_uid == first)
+        for row in session.scalars(due).all():
+            session.add(
+                Delivery(result_id=row.result_id, destination="second", state="sent", sent_at=row.sent_at, attempts=1)
+            )
+    assert heard(bench, CommitmentAnswer(first, everything, {}))
+    by_place = Counter((row.destination, row.state) for row in rows(bench, study))
+    assert by_place == {("pacs", "committed"): 2, ("pacs", "sent"): 1, ("second", "sent"): 3}
+    assert states(bench, other) == ["sent"] * 3
+    known = dict.fromkeys(everything, 0x0131)
+    make_due(bench)
+    assert heard(bench, CommitmentAnswer(archive.transaction_uids[1], frozenset(), known))
+    assert states(bench, other) == ["sent"] * 3, "another transaction helps, and not the object once more"
+    with bench.sessions() as session:
+        assert all(
+            row.commitment_due_at and row.commitment_due_at > database_now(session) for row in rows(bench, other)
+        )
+
+
+def test_asking_about_one_study_leaves_what_is_to_be_asked_about_others(
+    make_bench: MakeBench, archive: Archive
+) -> None:
+    archive.answers = False
+    bench = make_bench(archive.pacs.port, wait=0.0)
+    study, other = delivered(bench), delivered(bench)
+    make_due(bench)
+    due = [row.commitment_due_at for row in rows(bench, other)]
+    archive.request_status = 0x0110
+    deliver(study.study_instance_uid, bench.office)
+    assert {row.commitment_requests for row in rows(bench, study)} == {2}
+    make_due_of(bench, study)
+    deliver(study.study_instance_uid, make_bench(archive.pacs.port, commitment=False).office)
+    assert {row.commitment_due_at for row in rows(bench, study)} == {None}
+    assert [row.commitment_due_at for row in rows(bench, other)] == due
+
+
+def make_due_of(bench: Bench, study: Study) -> None:
+    ids = [row.id for row in rows(bench, study)]
+    with bench.sessions.begin() as session:
+        past = database_now(session) - timedelta(seconds=1)
+        session.execute(update(Delivery).where(Delivery.id.in_(ids)).values(commitment_due_at=past))
+
+
 def heard(bench: Bench, answer: CommitmentAnswer) -> bool:
     with bench.sessions.begin() as session:
         return note_answer(session, answer, bench.settings, "bench")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import model_factories
 import numpy as np
@@ -72,11 +74,24 @@ def test_a_gpu_that_computes_what_the_bundle_expects_is_used(bundle: Bundle) -> 
 
 
 @pytest.mark.usefixtures("as_if_there")
+@pytest.mark.parametrize(
+    "wrong", ["everything", "one of two images", "nothing, it fails", "nothing, none to prove it by"]
+)
 def test_a_gpu_that_computes_something_else_is_not_used(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bundle: Bundle, wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     right = gpu.with_torch(bundle, gpu.read_weights(bundle), "cuda")
-    monkeypatch.setattr(gpu, "with_torch", lambda *_: lambda tensor: (right(tensor)[0] + 0.2, right(tensor)[1]))
+    images = {"one of two images": 2, "nothing, none to prove it by": 0}.get(wrong, 1)
+    bundle = replace(bundle, golden_images=bundle.golden_images * images)
+    calls = itertools.count(1)
+
+    def infer(tensor: np.ndarray) -> Arrays:
+        if "fails" in wrong:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        logits, maps = right(tensor)
+        return (logits + 0.2 if wrong == "everything" or next(calls) % 2 else logits), maps
+
+    monkeypatch.setattr(gpu, "with_torch", lambda *_: infer)
     with caplog.at_level(logging.WARNING):
         assert serving_classifier(bundle, "auto", None).runtime == "openvino"
     assert "golden images" in caplog.text

@@ -140,7 +140,7 @@ def test_a_merge_moves_the_study_to_the_surviving_identifier(bench: Bench, pacs:
 
 def test_images_that_come_later_under_the_old_identifier_are_the_same_patients(bench: Bench, pacs: StandInPacs) -> None:
     uid = delivered(bench)
-    receive(bench, merge(patient("SURVIVOR"), "PHANTOM-1"))
+    receive(bench, message("EVN|A47|", patient("SURVIVOR"), "MRG|PHANTOM-1", kind="ADT^A47^ADT_A30"))
     run_if_due(bench, uid)
     before = len(pacs.stored)
     study = bench.triage(chest_radiograph(StudyInstanceUID=uid))
@@ -223,9 +223,10 @@ def test_a_transcoded_copy_after_a_correction_changes_nothing(bench: Bench, pacs
         update("PID|1||PHANTOM-1^^^^PI||||"),
         update('PID|1||PHANTOM-1^^^^PI||""||""|""'),
         update(patient(birth_date="19600101120000", sex="U")),
+        update(patient(birth_date="1960")),
         merge(patient(), "PHANTOM-1"),
     ],
-    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "into itself"],
+    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "a year of birth", "into itself"],
 )
 def test_an_update_that_says_nothing_new_changes_nothing(bench: Bench, content: bytes) -> None:
     uid = delivered(bench)
@@ -241,6 +242,7 @@ def test_messages_about_others_change_nothing_and_are_put_aside(bench: Bench) ->
     for content in (
         update(patient("SOMEBODY", name="Other^Name")),
         update(patient("PHANTOM-1^^^ELSEWHERE^PI", name="Other^Name")),
+        update(patient("PHANTOM-1^^^&1.2.3.4&ISO^PI", name="Other^Name")),
         merge(patient("X"), "SOMEBODY"),
         message("EVN|A01|", patient(name="Other^Name"), kind="ADT^A01^ADT_A01"),
         report(patient(), status="P", accession="A0001"),
@@ -252,8 +254,8 @@ def test_messages_about_others_change_nothing_and_are_put_aside(bench: Bench) ->
 
 def test_two_patients_with_one_identifier_and_no_issuer_named_are_left_to_a_person(bench: Bench) -> None:
     first, second = delivered(bench, IssuerOfPatientID="HOSP"), delivered(bench, IssuerOfPatientID="CLINIC")
-    row = receive(bench, update(patient(name="Whose^Name")))
-    assert row.state == "unmatched"
+    for numbers in ("PHANTOM-1", "PHANTOM-1^^^HOSP^PI~PHANTOM-1^^^^PI"):
+        assert receive(bench, update(patient(numbers, name="Whose^Name"))).state == "unmatched"
     row = receive(bench, update(patient("PHANTOM-1^^^CLINIC^PI", name="Clinic^Name")))
     assert row.state == "applied"
     assert [bench.study(uid).patient_name for uid in (first, second)] == ["Phantom^Test", "Clinic^Name"]
@@ -313,7 +315,10 @@ def test_a_number_of_another_domain_never_moves_a_study_to_another_patient(
     assert receive(site, merge(patient(survivors), prior)).state in (
         ("applied",) if patient_id != ANNA else ("ignored", "unmatched")
     )
-    assert site.study(uid).patient_id == patient_id
+    study = site.study(uid)
+    assert study.patient_id == patient_id
+    if "HOSP" in prior:
+        assert study.issuer_of_patient_id == "", "images that name no issuer get none within one domain"
 
 
 @pytest.mark.parametrize(
@@ -389,6 +394,28 @@ def test_a_final_report_marks_the_study_read(bench: Bench, how: str) -> None:
     assert bench.study(uid).read_at == first
 
 
+def request(status: str, *named: str) -> list[str]:
+    """Return a report's OBR, and an OBX for each study it names."""
+    studies = [f"OBX|{number}|ST|110180^Study Instance UID^DCM||{uid}||||||O" for number, uid in enumerate(named, 1)]
+    return [f"OBR|1||RIS-1|36643-5^XR Chest 2 Views^LN{'|' * 21}{status}", *studies]
+
+
+def test_each_report_of_a_message_is_about_its_own_studies_and_no_other_of_the_patient(bench: Bench) -> None:
+    first, second, third, preliminary, other = (bench.receive(chest_radiograph()) for _ in range(5))
+    both = message(patient(), *request("F", first, second), *request("P", preliminary), kind="ORU^R01")
+    assert receive(bench, both).state == "applied"
+    assert [bench.study(uid).read_at is not None for uid in (first, second, preliminary)] == [True, True, False]
+    early = message(patient(), *request("F", third), *request("F", "1.2.3.4.5"), kind="ORU^R01")
+    assert receive(bench, early).state == "waiting", "until the other one is here, too"
+    third_read = bench.study(third).read_at
+    named_once = message(patient(), *request("F"), f"ZDS|{preliminary}^RIS^Application^DICOM", kind="ORU^R01")
+    assert receive(bench, named_once).state == "applied"
+    assert None not in (third_read, bench.study(preliminary).read_at)
+    no_uid = report(patient(), uid="none", accession="A0001")
+    assert receive(bench, no_uid).state == "unmatched", "known by its accession number, which several studies have"
+    assert bench.study(other).read_at is None
+
+
 @pytest.mark.parametrize(
     ("fields", "pid", "state"),
     [
@@ -423,9 +450,12 @@ def test_a_report_that_is_faster_than_its_images_waits_for_them(bench: Bench) ->
     apply_due(bench)
     assert bench.study(uid).read_at is None, "looked again before its time"
     with bench.sessions.begin() as session:
-        session.execute(change(InboundMessage).values(next_attempt_at=None))
+        long_ago = database_now(session) - timedelta(hours=25)
+        session.execute(change(InboundMessage).values(next_attempt_at=None, received_at=long_ago))
     apply_due(bench)
     assert bench.study(uid).read_at is not None
+    with bench.sessions() as session:
+        assert session.scalars(select(InboundMessage.state)).all() == ["applied"], "late, but not in vain"
 
 
 def test_a_report_whose_study_never_comes_ends_unmatched(bench: Bench) -> None:
@@ -502,7 +532,7 @@ def test_old_messages_lose_their_content_and_those_about_nobody_here_go(bench: B
     receive(bench, report(patient(), uid="1.2.3.4.5"))
     with bench.sessions.begin() as session:
         forget_old_messages(session, bench.settings)
-        assert len(session.scalars(select(InboundMessage)).all()) == 3
+        assert len(session.scalars(select(InboundMessage).where(InboundMessage.content.is_not(None))).all()) == 3
         session.execute(change(InboundMessage).values(received_at=database_now(session) - timedelta(days=31)))
         forget_old_messages(session, bench.settings)
     with bench.sessions() as session:
@@ -527,7 +557,19 @@ def test_messages_are_applied_in_the_order_in_which_they_came(bench: Bench) -> N
     for name in ("First^Name", "Second^Name", "Third^Name"):
         inbox.take(update(patient(name=name)), "127.0.0.1")
     apply_due(bench)
+    with bench.sessions.begin() as session:
+        first = session.scalars(select(InboundMessage.id).order_by(InboundMessage.id)).first()
+        assert first is not None
+        assert apply_message(session, first, bench.settings) is None, "settled, whoever comes late"
     assert bench.study(uid).patient_name == "Third^Name"
+
+
+def test_a_message_that_names_no_character_set_is_in_that_of_the_site(bench: Bench) -> None:
+    uid = bench.receive(chest_radiograph())
+    told = message("EVN|A31|", patient(name="Müller^Ä"), kind="ADT^A31^ADT_A05", character_set="")
+    content = told.decode().encode("latin-1")
+    assert receive(at_site(bench, {"character_set": "8859/1"}), content).state == "applied"
+    assert bench.study(uid).patient_name == "Müller^Ä"
 
 
 def test_a_study_whose_patient_id_is_missing_matches_no_message(bench: Bench) -> None:

@@ -130,7 +130,14 @@ def test_other_admissions_are_accepted_so_that_feeds_do_not_stop(start: Start, k
 
 @pytest.mark.parametrize(
     ("accept", "application", "good", "bad"),
-    [("AL", "NE", "CA", "CR"), ("NE", "AL", "AA", "AR"), ("ER", "NE", None, "CR"), ("NE", "NE", None, None)],
+    [
+        ("AL", "NE", "CA", "CR"),
+        ("NE", "AL", "AA", "AR"),
+        ("ER", "NE", None, "CR"),
+        ("SU", "NE", "CA", None),
+        ("NE", "NE", None, None),
+        ("NE", "unknown", "AA", "AR"),
+    ],
 )
 def test_the_enhanced_mode_is_answered_as_the_sender_asks(
     start: Start, accept: str, application: str, good: str | None, bad: str | None

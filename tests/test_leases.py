@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -303,21 +304,29 @@ def add_result(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "kept"),
-    [(STAT, ROUTINE, ("STAT", 0.9)), (ROUTINE, STAT, ("STAT", 0.9)), (ROUTINE, ROUTINE, ("ROUTINE", 0.1))],
+    [
+        (STAT, ROUTINE, ("STAT", 0.9)),
+        (ROUTINE, STAT, ("STAT", 0.9)),
+        (ROUTINE, ROUTINE, ("ROUTINE", 0.1)),
+        (STAT, replace(STAT, priority_rank=0.95), ("STAT", 0.95)),
+        (STAT, replace(STAT, priority_rank=0.85), ("STAT", 0.9)),
+    ],
 )
 def test_a_later_run_never_lowers_the_priority(
     sessions: SessionFactory, settings: Settings, first: RunVerdict, second: RunVerdict, kept: tuple[str, float]
 ) -> None:
     add_study(sessions)
+    flagged_at = []
     for number, verdict in ((1, first), (2, second)):
         if number > 1:
             add_run(sessions, number)
         made = claimed(sessions, settings)
         with sessions.begin() as session:
-            finish_run(session, made, verdict)
+            flagged_at.append(finish_run(session, made, verdict).flagged_at)
     with sessions() as session:
         study = session.get_one(Study, UID)
         assert (study.priority, study.priority_rank) == kept
+    assert flagged_at[0] in (None, flagged_at[1]), "since the first time"
 
 
 def test_a_historical_study_is_never_flagged(sessions: SessionFactory, settings: Settings) -> None:

@@ -37,7 +37,7 @@ from worker.rows.delivery_tables import Notification
 from worker.rows.site_tables import Event
 from worker.rows.study_tables import Study
 from worker.sending.delivery import deliver
-from worker.sending.notification_rows import Message
+from worker.sending.notification_rows import Message, note_told, queue_notifications, take_due
 from worker.sending.notification_text import as_json
 from worker.settings.config import ConfigurationError, Settings, load_settings
 from worker.settings.notifications import Webhook
@@ -205,6 +205,65 @@ def test_nobody_is_told_of_what_was_read_meanwhile_or_never_flagged(make_bench: 
     (row,) = rows(bench)
     assert row.state == "superseded"
     assert len(hook.bodies) == 1
+
+
+def test_each_study_is_told_of_through_every_channel_and_no_other_studys_delivery_tells_it(
+    make_bench: MakeBench, hook: Hook
+) -> None:
+    bench = make_bench(webhooks=[{"name": name, "url": hook.url} for name in ("on call", "ward")])
+    first, second, lowered = (
+        bench.triage(chest_radiograph(**PATIENT)).study_instance_uid for _ in ("first", "second", "lowered")
+    )
+    with bench.sessions.begin() as session:
+        session.get_one(Study, lowered).priority = "ROUTINE"
+    for uid, told_before in ((first, []), (second, [first])):
+        deliver(uid, bench.office)
+        by_state = {(row.study_instance_uid, row.state) for row in rows(bench)}
+        assert {told for told, state in by_state if state == "sent"} == {*told_before, uid}
+        with bench.sessions.begin() as session:
+            mark_read(session, uid, "anna")
+    assert [json.loads(body)["unread"] for body in hook.bodies] == [2, 2, 1, 1]
+    deliver(lowered, bench.office)
+    assert [row.state for row in rows(bench) if row.study_instance_uid == lowered] == ["superseded"] * 2
+    assert len(hook.bodies) == 4
+
+
+def test_another_level_is_told_of_unless_a_person_knows_of_it(make_bench: MakeBench, hook: Hook) -> None:
+    bench = make_bench(webhooks=[{"name": "on call", "url": hook.url, "levels": ["STAT", "URGENT"]}])
+    uid = told(bench).study_instance_uid
+    for change, queued in (
+        ({"priority": "STAT"}, 1),
+        ({"priority": "URGENT"}, 2),
+        ({"priority": "URGENT", "read_at": datetime.now(UTC)}, 1),
+        ({"priority": "URGENT", "priority_set_by": "Ada"}, 1),
+        ({"priority": "URGENT", "historical": True}, 1),
+        ({"priority": "ROUTINE"}, 1),
+    ):
+        with bench.sessions() as session:
+            study = session.get_one(Study, uid)
+            for name, value in change.items():
+                setattr(study, name, value)
+            queue_notifications(session, study, bench.runs(uid)[-1].id, bench.settings)
+            assert len(session.scalars(select(Notification)).all()) == queued, change
+            session.rollback()
+
+
+def test_of_two_processes_one_tells_and_the_one_that_is_late_notes_nothing(make_bench: MakeBench, hook: Hook) -> None:
+    bench = make_bench(webhooks=[{"name": "on call", "url": hook.url}])
+    uid = bench.triage(chest_radiograph(**PATIENT)).study_instance_uid
+
+    def taken() -> list[Message]:
+        with bench.sessions.begin() as session:
+            return take_due(session, uid, bench.settings.channels[0], "on call", bench.settings)
+
+    (late,) = taken()
+    assert taken() == [], "in hand already"
+    with bench.sessions.begin() as session:
+        session.execute(update(Notification).values(lease_until=database_now(session) - timedelta(seconds=1)))
+    (quick,) = taken()
+    with bench.sessions.begin() as session:
+        assert not note_told(session, late, "HTTP 204")
+        assert note_told(session, quick, "HTTP 204")
 
 
 def test_a_silent_program_and_a_held_study_keep_their_row(make_bench: MakeBench, hook: Hook) -> None:

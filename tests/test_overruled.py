@@ -34,9 +34,9 @@ from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
-from worker.rows.run_tables import Prediction
+from worker.rows.run_tables import Prediction, Run
 from worker.rows.site_tables import Event
-from worker.rows.states import Priority, RunTrigger, StudyState
+from worker.rows.states import Priority, RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.rows.undoing import forget_answer
 from worker.rows.workitem_tables import Workitem
@@ -85,6 +85,7 @@ def test_a_retraction_leaves_nothing_in_force_anywhere(bench: Bench, pacs: Stand
     deliver(uid, bench.office)
     study = bench.study(uid)
     assert (study.state, study.reason_code, study.priority) == ("not_analysed", "retracted", None)
+    assert (study.priority_rank, study.flagged_at) == (0.0, None)
     assert study.reason == "Ada Admin took the results back: side marker of another patient"
     notes = [arrival.dataset for arrival in pacs.stored if arrival.dataset.Modality == "KO"]
     assert {uid for note in notes for uid in named(note)} == sent
@@ -133,16 +134,22 @@ def test_a_retracted_study_stays_so_until_a_person_asks_for_it(bench: Bench, pac
     assert "retraction_lifted" in bench.event_kinds(uid)
 
 
-def test_a_run_that_is_under_way_when_its_study_is_retracted_may_not_end(bench: Bench, pacs: StandInPacs) -> None:
+def test_a_run_that_waits_or_is_under_way_when_its_study_is_retracted_may_not_end(
+    bench: Bench, pacs: StandInPacs
+) -> None:
     uid = bench.receive(chest_radiograph())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "worker.runs.triage.failpoint", lambda name: retract(bench, uid) if name == "after_inference" else None
         )
         triage(uid, bench.workplace)
-    deliver(uid, bench.office)
+    waiting = bench.receive(chest_radiograph())
+    retract(bench, waiting)
+    triage(waiting, bench.workplace)
+    for study in (uid, waiting):
+        deliver(study, bench.office)
+        assert bench.study(study).state == "not_analysed"
     assert pacs.arrivals == []
-    assert bench.study(uid).state == "not_analysed"
 
 
 def test_a_retraction_while_the_results_are_being_sent_reaches_the_archive_after_them(
@@ -226,9 +233,16 @@ def test_what_a_person_lowered_the_same_findings_do_not_raise_and_a_new_one_does
 ) -> None:
     with sessions.begin() as session:
         add_triaged_study(session, {"Mass": 0.9})  # of another study, to which it is no news
-        uid = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7}).study_instance_uid
-    override(sessions, uid, Priority.ROUTINE)
+        study = add_triaged_study(session, {"Pneumothorax": 0.9, "Nodule": 0.7})
+        uid, two_news = study.study_instance_uid, add_triaged_study(session, {"Nodule": 0.7}).study_instance_uid
+        shadow = {"run_number": 2, "shadow": True, "state": RunState.DONE, "queued_at": study.first_received_at}
+        unseen = Prediction(instance_id=study.instances[0].id, finding="Mass", probability=0.9, flagged=True)
+        study.runs.append(Run(predictions=[unseen], **shadow))
     stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
+    run_again(sessions, settings, uid, stat)  # of which a person knows, and not of the one in the shadow
+    override(sessions, uid, Priority.ROUTINE)
+    override(sessions, two_news, Priority.ROUTINE)
+    assert run_again(sessions, settings, two_news, urgent | stat).priority == "STAT", "the most urgent of them decides"
     study = run_again(sessions, settings, uid, stat)
     assert (study.priority, study.priority_set_by) == ("ROUTINE", "Dr Read")
     assert study.priority_reason == "Set by Dr Read: looked at it"
@@ -256,7 +270,10 @@ def test_a_study_read_as_stat_stays_read_when_it_is_stat_again_without_a_rejecte
 ) -> None:
     stat, urgent = {"Pneumothorax": Priority.STAT}, {"Mass": Priority.URGENT}
     with sessions.begin() as session:
-        uid = add_triaged_study(session, {"Pneumothorax": 0.9}).study_instance_uid
+        uid = add_triaged_study(session, {"Mass": 0.9}).study_instance_uid
+    with sessions.begin() as session:
+        mark_read(session, uid, "Dr First")
+    assert run_again(sessions, settings, uid, stat).read_by is None
     with sessions.begin() as session:
         mark_read(session, uid, "Dr Read")
         forget_answer(session.get_one(Study, uid), keep_set_priority=True)

@@ -69,6 +69,7 @@ def test_a_bundle_keeps_its_trial_and_one_without_is_written_as_before(tried: Bu
         (None, "auto", "never tried"),
         (trial(largest_difference=0.5), "auto", "did not pass its trial: it moves a probability by 0.5"),
         (trial(), "torch", "only the runtime openvino"),
+        (trial(), "cuda", "only the runtime openvino"),
     ],
 )
 def test_a_bundle_is_served_in_float32_where_anything_speaks_against_less(

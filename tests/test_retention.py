@@ -34,7 +34,7 @@ from worker.rows.orphans import remove_deleted
 from worker.rows.run_tables import Run
 from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState, RunState, StudyState
-from worker.rows.study_tables import Instance, Study
+from worker.rows.study_tables import Instance, ReceivedNote, Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
 from worker.settings.config import ConfigurationError, Settings
@@ -193,8 +193,15 @@ def corrected(study: Study, run: Run, delivery: Delivery) -> None:
     study.due_at = None
 
 
+def rejected_by_the_archive(study: Study, run: Run, delivery: Delivery) -> None:
+    session = object_session(study)
+    assert session is not None
+    session.add(ReceivedNote(instance_id=study.instances[0].id, state="waiting", attempts=0))
+
+
 UNFINISHED = (
-    held, failed, queued, not_sent, refused, not_committed, not_looked_at, about_to_be_looked_at, corrected
+    held, failed, queued, not_sent, refused, not_committed, not_looked_at, about_to_be_looked_at, corrected,
+    rejected_by_the_archive,
 )  # fmt: skip
 
 
@@ -237,6 +244,9 @@ def test_an_image_that_is_sent_again_is_kept_anew_and_makes_nothing_twice(
     assert bench.study(uid).images_deleted_at is None
     assert len(archive.pacs.stored) == 1 + len(FLAGGED)
     assert bench.event_kinds(uid).count("image_restored") == 1
+    let_pass(bench, days=364)
+    sweep(bench)
+    assert len(images(bench)) == 1, "for as long as any other"
     store = InstanceStore(bench.settings.instances_dir)
     with bench.sessions.begin() as session:
         requeue_quietly(session, store, bench.settings, uid, "Ada")

@@ -17,6 +17,7 @@ from study_rows import add_triaged_study
 
 from dicom_io.instance_store import InstanceStore
 from worker.arrival.intake import Intake
+from worker.processes.lost_rings import deliveries_to_ring
 from worker.processes.ringing import Bells
 from worker.processes.sweep import Sweeper
 from worker.rows.database import SessionFactory, database_now
@@ -25,7 +26,7 @@ from worker.rows.leases import claim_run
 from worker.rows.orphans import ORPHAN_AFTER_SECONDS, remove_orphans
 from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event, ServiceLease
-from worker.rows.states import RunState, StudyState
+from worker.rows.states import DeliveryState, RunState, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
@@ -194,6 +195,24 @@ def test_a_study_unread_past_the_upper_wait_is_lifted_once(
     with sessions() as session:
         assert session.get_one(Study, study_instance_uid).lifted_at == lifted_at
         assert len(session.scalars(select(Event).where(Event.kind == "lifted")).all()) == 1
+    for state in (StudyState.RECEIVING, StudyState.TRIAGING, StudyState.TRIAGED):
+        with sessions.begin() as session:
+            session.execute(update(Study).values(state=state, lifted_at=None, due_at=None))
+        sweeper.sweep()
+        with sessions() as session:
+            assert session.get_one(Study, study_instance_uid).lifted_at is not None, state
+
+
+def test_after_an_outage_the_most_urgent_deliveries_are_rung_for_first(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    with sessions.begin() as session:
+        waiting = [
+            add_triaged_study(session, seen, delivery_state=DeliveryState.PENDING).study_instance_uid
+            for seen in ({"Mass": 0.1}, {"Mass": 0.9}, {"Pneumothorax": 0.9})
+        ]
+    with sessions.begin() as session:
+        assert deliveries_to_ring(session, settings) == waiting[::-1]
 
 
 @pytest.mark.parametrize("column", ["read_at", "historical", "state"])

@@ -95,6 +95,16 @@ def as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
+_LEVELS = (Priority.STAT, Priority.URGENT, Priority.ROUTINE)
+BY_LEVEL = case(*((Study.priority == level, place) for place, level in enumerate(_LEVELS)), else_=len(_LEVELS))
+"""The place of a study's priority, from 0 for STAT to 3 for none: `priority_rank` orders within one, and only there."""
+
+
+def level_place(study: Study) -> int:
+    """Return what `BY_LEVEL` is for this study."""
+    return _LEVELS.index(Priority(study.priority)) if study.priority else len(_LEVELS)
+
+
 def is_overdue(now: datetime, upper_wait: timedelta) -> ColumnElement[bool]:
     """Return the SQL condition "unread, wanted and waiting longer than the upper limit"."""
     return (
@@ -107,12 +117,11 @@ def is_overdue(now: datetime, upper_wait: timedelta) -> ColumnElement[bool]:
 
 def reading_order(now: datetime, upper_wait: timedelta) -> tuple[ColumnElement[Any], ...]:
     """Return the ORDER BY of the worklist; the Study Instance UID last, so that pages are stable."""
-    levels = {Priority.STAT: 0, Priority.URGENT: 1, Priority.ROUTINE: 2}
     return (
         case((Study.read_at.is_(None), 0), else_=1).asc(),
         case((is_overdue(now, upper_wait), 0), else_=1).asc(),
         case((Study.historical, 1), else_=0).asc(),
-        case(*((Study.priority == level, position) for level, position in levels.items()), else_=3).asc(),
+        BY_LEVEL.asc(),
         Study.priority_rank.desc(),
         Study.first_received_at.asc(),
         Study.study_instance_uid.asc(),

@@ -21,7 +21,7 @@ from worker.rows.run_tables import Prediction
 from worker.rows.study_tables import Study, StudyWord
 from worker.rows.study_words import LONGEST_WORD, folded
 from worker.views.group_conditions import condition
-from worker.views.studies import Group, StudyLine, study_lines
+from worker.views.studies import BY_LEVEL, Group, StudyLine, level_place, study_lines
 
 PAGE_SIZE = 50
 MOST_COUNTED = 1000
@@ -86,7 +86,12 @@ _ORDERS: dict[SearchOrder, _Columns] = {
     SearchOrder.NEWEST: ((Study.first_received_at, True), (_UID, True)),
     SearchOrder.OLDEST: ((Study.first_received_at, False), (_UID, False)),
     SearchOrder.PATIENT: ((Study.patient_name, False), (_UID, False)),
-    SearchOrder.URGENCY: ((-Study.priority_rank, False), (Study.first_received_at, False), (_UID, False)),
+    SearchOrder.URGENCY: (
+        (BY_LEVEL, False),
+        (-Study.priority_rank, False),
+        (Study.first_received_at, False),
+        (_UID, False),
+    ),
 }
 
 
@@ -173,7 +178,7 @@ def _cursor(order: SearchOrder, study: Study) -> str:
     if order is SearchOrder.PATIENT:
         values = [study.patient_name]
     elif order is SearchOrder.URGENCY:
-        values = [-study.priority_rank, received]
+        values = [level_place(study), -study.priority_rank, received]
     return base64.urlsafe_b64encode(json.dumps([order, *values, study.study_instance_uid]).encode()).decode()
 
 
@@ -183,7 +188,7 @@ def _last(search: Search) -> list[Any]:
         order, *values, uid = json.loads(base64.urlsafe_b64decode(search.after))
         kinds: dict[SearchOrder, tuple[Any, ...]] = {
             SearchOrder.PATIENT: (str,),
-            SearchOrder.URGENCY: (float, _moment),
+            SearchOrder.URGENCY: (int, float, _moment),
         }
         read: list[Any] = [kind(value) for kind, value in zip(kinds.get(search.order, (_moment,)), values, strict=True)]
         if order != search.order:

@@ -61,10 +61,8 @@ def choose(
         The choice is open, or fits no object.
     """
     of_patient = _of_patient_id(study_instance_uid, objects, whose)
-    stated = [
-        (each, corrected_columns(identity_columns(each[1]), corrections)) for each in of_patient
-    ]  # a correction may have settled what the objects themselves still say otherwise
-    like = stated
+    # A correction may have settled what the objects themselves still say otherwise.
+    like = [(each, corrected_columns(identity_columns(each[1]), corrections)) for each in of_patient]
     for column, option, given, agree in (
         ("patient_name", "--patient-name", whose.patient_name, names_agree),
         ("patient_birth_date", "--birth-date", whose.patient_birth_date, _born_alike),

@@ -18,6 +18,8 @@ _TEXTS = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 )
 _BYTES = frozenset({"OB", "OW", "UN"})
+_NUMBERS_AS_TEXT = frozenset({"DS", "IS"})
+_NUMBERS = frozenset({"FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 
 
 def read_as_declared(dataset: Dataset, tag: BaseTag) -> bool:
@@ -29,6 +31,8 @@ def read_as_declared(dataset: Dataset, tag: BaseTag) -> bool:
     element: Any = dataset.get_item(tag, keep_deferred=True)
     if declared not in _TEXTS or element is None or element.VR in (None, declared):
         return True
+    if declared in _NUMBERS_AS_TEXT and element.VR in _NUMBERS:
+        return True  # a number all the same
     if element.VR not in _TEXTS | _BYTES:
         return False
     if isinstance(element, RawDataElement):

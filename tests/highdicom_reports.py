@@ -93,7 +93,7 @@ def tree(
     english = CodedConcept("en-US", "RFC5646", "English (United States)")
     made = MeasurementReport(
         observation_context=ObservationContext(device_context(device_serial_number)),
-        procedure_reported=IMAGING_PROCEDURE,
+        procedure_reported=Code(*IMAGING_PROCEDURE),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(english),
@@ -122,10 +122,10 @@ def summary_group(sources: Sequence[Dataset], report: Report) -> MeasurementsAnd
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking(sources[0], report, "AI summary"),
         algorithm_id=algorithm(report, *parameters),
-        finding_sites=[FindingSite(CHEST)],
+        finding_sites=[FindingSite(Code(*CHEST))],
         qualitative_evaluations=[
             QualitativeEvaluation(dcm.CADProcessingAndFindingsSummary, succeeded[not report.flagged]),
-            QualitativeEvaluation(Code("260870009", "SCT", "Priority"), PRIORITY_CODES[report.priority].report),
+            QualitativeEvaluation(Code("260870009", "SCT", "Priority"), Code(*PRIORITY_CODES[report.priority].report)),
         ],
         source_images=[image_of(source) for source in sources],
     )
@@ -143,11 +143,11 @@ def finding_group(
 ) -> MeasurementsAndQualitativeEvaluations:
     code, source = FINDINGS[finding.label], sources[finding.source_index]
     percent = round(min(99.9, max(100.0 - 99.9, 100.0 * finding.probability)), 1)
-    presence = QualitativeEvaluation(codes.DCM.PresenceOfProperty, PRESENT if finding.flagged else ABSENT)
+    presence = QualitativeEvaluation(codes.DCM.PresenceOfProperty, Code(*(PRESENT if finding.flagged else ABSENT)))
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking(source, report, f"{display_name(finding.label)} (AI)"),
-        finding_type=code.finding,
-        finding_sites=[FindingSite(code.site)],
+        finding_type=Code(*code.finding),
+        finding_sites=[FindingSite(Code(*code.site))],
         algorithm_id=algorithm(report, f"operating_threshold={finding.threshold:.4g}"),
         measurements=[Measurement(name=codes.DCM.CertaintyOfFinding, value=percent, unit=codes.UCUM.Percent)],
         qualitative_evaluations=[presence],

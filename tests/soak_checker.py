@@ -267,7 +267,7 @@ def _result_set(study: str, poison: bool, current: set[str], held: list[pydicom.
     if not current:
         yield Fault("lost_result", study, "there is no current result")
     reports = [dataset for dataset in held if dataset.Modality == REPORT_MODALITY]
-    replaced = set(_replaced(reports))
+    replaced = set(replaced_reports(reports))
     heads = {str(report.SOPInstanceUID) for report in reports} - replaced
     if len(heads) != 1 and current:
         yield Fault("doubled_result" if heads else "lost_result", study, f"{len(heads)} reports that none replaces")
@@ -277,7 +277,7 @@ def _result_set(study: str, poison: bool, current: set[str], held: list[pydicom.
         yield Fault("doubled_result", study, f"{len(held)} objects beside {len(reports)} reports")
 
 
-def _replaced(reports: list[pydicom.Dataset]) -> Iterator[str]:
+def replaced_reports(reports: list[pydicom.Dataset]) -> Iterator[str]:
     """Yield the SOP Instance UIDs of the reports that others name as their predecessors (PS3.3 C.17.2)."""
     for report in reports:
         for study in report.get("PredecessorDocumentsSequence") or ():

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicom_io.header import text
+from dicom_io.readable import settle_header
 from worker.rows.database import SessionFactory
 from worker.rows.states import ResultKind
 from worker.settings.config import Settings
@@ -113,3 +114,17 @@ def test_an_image_that_comes_again_is_compared_all_the_same(bench: Bench, repres
     study = bench.triage(image)
     assert (study.state, study.reason_code) == ("triaged", None)
     assert [run.state for run in bench.runs(study.study_instance_uid)] == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "representation", "value"), [("RescaleSlope", "FD", -0.5), ("SeriesNumber", "US", 7)]
+)
+def test_a_number_under_another_representation_of_numbers_stays_one(
+    keyword: str, representation: str, value: float
+) -> None:
+    image = chest_radiograph()
+    image.add_new(Tag(tag_for_keyword(keyword) or 0), representation, value)
+    header = pydicom.dcmread(BytesIO(dicom_bytes(image)))
+    settle_header(header)
+    assert header[keyword].value == value
+    assert float(text(header, keyword)) == value

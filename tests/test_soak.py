@@ -15,7 +15,7 @@ import pytest
 from orthanc import need
 from pydicom.uid import generate_uid
 from soak import Soak, summary
-from soak_checker import Evidence, check
+from soak_checker import Evidence, check, replaced_reports
 
 pytestmark = pytest.mark.timeout(900)
 DISK_BYTES = 400_000_000
@@ -59,9 +59,12 @@ def kinds(soak: Soak) -> set[str]:
 
 
 def reports(evidence: Evidence) -> list[tuple[str, bytes]]:
-    """Return Orthanc's names and the contents of the structured reports."""
-    found = json.loads(evidence.pacs("/tools/find", {"Level": "Instance", "Query": {"Modality": "SR"}}))
-    return [(name, evidence.pacs(f"/instances/{name}/file")) for name in found]
+    """Return Orthanc's names and the contents of the structured reports that are in force: that none replaces."""
+    names = json.loads(evidence.pacs("/tools/find", {"Level": "Instance", "Query": {"Modality": "SR"}}))
+    found = [(name, evidence.pacs(f"/instances/{name}/file")) for name in names]
+    datasets = [pydicom.dcmread(BytesIO(content)) for _name, content in found]
+    outdated = set(replaced_reports(datasets))
+    return [each for each, dataset in zip(found, datasets, strict=True) if dataset.SOPInstanceUID not in outdated]
 
 
 def store(evidence: Evidence, dataset: pydicom.Dataset) -> str:

@@ -40,6 +40,10 @@ def test_an_object_that_takes_longer_than_the_network_timeout_is_stored_and_answ
     scp = start(network_timeout_seconds=0.5)
     with connected(scp) as connection:
         (association,) = scp._ae.active_associations
+        give_up_at = time.monotonic() + 10
+        while not association.is_established or not association.dimse.msg_queue.is_at_rest:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.01)  # accepted, but its thread has not come round yet
         connection.sendall(whole_request(chest_radiograph()))
         assert SUCCESS in connection.recv(4096)
     assert served_by == [association.dul]

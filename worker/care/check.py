@@ -26,7 +26,7 @@ from hl7_io.mllp_client import MllpConnection
 from worker.care.listener_check import CheckFailed, answer_of_listener
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
-from worker.rows.database import current_revision, open_engine, require_current_schema, safe_location, session_factory
+from worker.rows.database import current_revision, migrated_engine, safe_location, session_factory
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
@@ -102,12 +102,8 @@ def _tried(name: str, check: Callable[[], str]) -> CheckResult:
 
 
 def _database(settings: Settings) -> str:
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         return f"{safe_location(settings.effective_database_url)} at revision {current_revision(engine)}"
-    finally:
-        engine.dispose()
 
 
 def _broker(settings: Settings) -> str:
@@ -153,15 +149,14 @@ def _active_bundles(settings: Settings) -> str:
     """Say what was promoted, and whether this configuration knows it."""
     from worker.runs.workplace import require_active_configured
 
-    engine = open_engine(settings.effective_database_url)
     try:
-        require_current_schema(engine)
-        with session_factory(engine, read_only=True)() as session:
+        with (
+            migrated_engine(settings.effective_database_url) as engine,
+            session_factory(engine, read_only=True)() as session,
+        ):
             active = require_active_configured(session, settings)
     except StartError as error:
         raise CheckFailed(str(error)) from error
-    finally:
-        engine.dispose()
     promoted = [f"{bundle} in the place of {name}" for name, bundle in active.items() if bundle != name]
     return ", ".join(promoted) or "as configured; none was promoted"
 

@@ -18,13 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 
 from worker.foundation.errors import WorkerError
-from worker.rows.database import (
-    BUSY_TIMEOUT_MILLISECONDS,
-    database_now,
-    open_engine,
-    require_current_schema,
-    session_factory,
-)
+from worker.rows.database import BUSY_TIMEOUT_MILLISECONDS, database_now, migrated_engine, open_engine, session_factory
 from worker.rows.run_tables import Result
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
@@ -63,14 +57,10 @@ def dumping(settings: Settings, folder: Path) -> Iterator[Dump]:
     DumpError
         It could not be copied.
     """
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         copy = _sqlite_dump if engine.dialect.name == "sqlite" else _postgresql_dump
         with copy(engine, folder) as dump:
             yield dump
-    finally:
-        engine.dispose()
 
 
 @contextmanager

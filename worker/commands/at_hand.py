@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from worker.care.administration import UnknownStudy
 from worker.foundation.errors import WorkerError
-from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.database import migrated_engine, session_factory
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 
@@ -34,13 +34,11 @@ def opened(settings: Settings, *, read_only: bool = True) -> Iterator[Session]:
     StartError
         The database does not answer or is not migrated.
     """
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
-        with session_factory(engine, read_only=read_only).begin() as session:
-            yield session
-    finally:
-        engine.dispose()
+    with (
+        migrated_engine(settings.effective_database_url) as engine,
+        session_factory(engine, read_only=read_only).begin() as session,
+    ):
+        yield session
 
 
 def print_json(value: Any) -> None:

@@ -28,7 +28,7 @@ from worker.care.reprocessing import (
 from worker.commands.at_hand import print_json
 from worker.commands.options import ConfigOption, JsonOption, person
 from worker.figures.backfills import BackfillFigures, figures_of, not_done
-from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
+from worker.rows.database import SessionFactory, database_now, migrated_engine, session_factory
 from worker.rows.run_tables import Backfill, BackfillStudy
 from worker.settings.config import Settings, load_settings
 from worker.views.presentation import duration_text
@@ -75,9 +75,7 @@ def reprocess(
     settings = load_settings(config)
     wanted = Wanted(_utc(since), _utc(until) if until else None, model, source, finding, no_delivery)
     require_possible(wanted, settings)
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
         if dry_run:
             status = _count(reading, wanted, json_output)
@@ -85,8 +83,6 @@ def reprocess(
             status = _give_up(sessions, wanted, json_output)
         else:
             status = _carry_out(sessions, reading, wanted, settings, concurrency, json_output)
-    finally:
-        engine.dispose()
     raise typer.Exit(status)
 
 

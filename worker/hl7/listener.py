@@ -12,7 +12,7 @@ from hl7_io.mllp_server import MllpServer
 from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbox import Inbox
-from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.database import migrated_engine, session_factory
 from worker.rows.heartbeat import Heartbeat
 from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
@@ -32,15 +32,11 @@ def run_hl7_listener(settings: Settings, on_ready: Callable[[], None] = lambda: 
     listener = settings.hl7_listener
     if listener is None:
         raise NotConfigured("no HL7 listener is configured; add [hl7_listener] to the configuration file")
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         sessions = session_factory(engine)
         server = open_server(settings, listener, Inbox(settings, listener, sessions))
         with Heartbeat(sessions, worker_name(), "HL7 listener"):
             _serve(server, on_ready)
-    finally:
-        engine.dispose()
     return 0
 
 

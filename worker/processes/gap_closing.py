@@ -16,7 +16,7 @@ from dicom_io.instance_store import InstanceStore
 from worker.arrival.intake import Intake
 from worker.care.reconciliation import Reconciler, Window
 from worker.foundation.worker_name import worker_name
-from worker.rows.database import SessionFactory, open_engine, require_current_schema, session_factory
+from worker.rows.database import SessionFactory, migrated_engine, session_factory
 from worker.rows.gaps import next_gap, note_receiving, put_off
 from worker.rows.service_lease import release_service, take_service
 from worker.settings.config import Settings
@@ -40,15 +40,11 @@ def opened_reconciler(settings: Settings) -> Iterator[Reconciler]:
     from worker.processes.tasks import ring_triage  # here, because the listener opens its port before it loads Celery
     from worker.queue.celery_app import configure
 
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         configure(settings)
         sessions = session_factory(engine)
         store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
         yield Reconciler(settings, sessions, Intake(settings, sessions, store, ring_triage))
-    finally:
-        engine.dispose()
 
 
 class GapCloser:

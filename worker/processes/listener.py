@@ -21,7 +21,7 @@ from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name
 from worker.processes.gap_closing import GapCloser
 from worker.processes.late_bell import LateBell
-from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.database import migrated_engine, session_factory
 from worker.rows.heartbeat import Heartbeat
 from worker.rows.service_lock import sole_process
 from worker.sending.commitment_answer import answer_taker
@@ -72,22 +72,20 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
     StartError
         The database is not migrated or does not answer, another listener has the data folder, the port is taken.
     """
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
-        with sole_process(f"{SERVICE}-{member}" if member else SERVICE, settings.data_dir):
-            bell = LateBell()
-            store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
-            store.remove_partial_files()
-            sessions = session_factory(engine)
-            intake = Intake(settings, sessions, store, bell)
-            take_commitment = answer_taker(sessions, settings, SERVICE)
-            gaps = GapCloser(settings, sessions, intake)
-            with _worklist(settings, engine, member) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
-                scp = StorageScp(scp_settings(settings), intake, take_commitment, worklist)
-                _serve(scp, settings, gaps, bell, on_ready)
-    finally:
-        engine.dispose()
+    with (
+        migrated_engine(settings.effective_database_url) as engine,
+        sole_process(f"{SERVICE}-{member}" if member else SERVICE, settings.data_dir),
+    ):
+        bell = LateBell()
+        store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
+        store.remove_partial_files()
+        sessions = session_factory(engine)
+        intake = Intake(settings, sessions, store, bell)
+        take_commitment = answer_taker(sessions, settings, SERVICE)
+        gaps = GapCloser(settings, sessions, intake)
+        with _worklist(settings, engine, member) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
+            scp = StorageScp(scp_settings(settings), intake, take_commitment, worklist)
+            _serve(scp, settings, gaps, bell, on_ready)
     return 0
 
 

@@ -16,7 +16,7 @@ from dicom_io.instance_store import InstanceStore
 from worker.foundation.errors import NotConfigured
 from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
-from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.database import migrated_engine, session_factory
 from worker.rows.heartbeat import Heartbeat
 from worker.runs.shadowing import shadow_next
 from worker.runs.workplace import Workplace, load_model
@@ -41,9 +41,7 @@ def run_shadow_worker(settings: Settings) -> int:
     if not settings.shadow_bundle:
         raise NotConfigured("no bundle is to run in the shadow; name one in shadow_bundle")
     os.nice(NICENESS)
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
@@ -53,8 +51,6 @@ def run_shadow_worker(settings: Settings) -> int:
         workplace = Workplace(settings, sessions, *stores, worker_name(), models)
         with Watchdog(settings.lease_seconds), Heartbeat(sessions, worker_name(), ROLE, lambda: workplace.device):
             _work(workplace, stopped)
-    finally:
-        engine.dispose()
     return 0
 
 

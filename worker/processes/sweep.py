@@ -37,7 +37,7 @@ from worker.processes.ringing import Bells, ring_deliveries, ring_runs
 from worker.queue.broker import remove_leftovers
 from worker.queue.celery_app import message_folder
 from worker.rows.backfills import end_abandoned_runs
-from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
+from worker.rows.database import SessionFactory, database_now, migrated_engine, session_factory
 from worker.rows.heartbeat import Heartbeat, forget_dead_processes
 from worker.rows.leases import locked_study
 from worker.rows.orphans import remove_deleted, remove_orphans
@@ -230,9 +230,7 @@ def run_sweeper(settings: Settings) -> int:
     from worker.queue.celery_app import configure
     from worker.queue.waiting import messages_waiting
 
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         configure(settings)
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -242,6 +240,4 @@ def run_sweeper(settings: Settings) -> int:
         sessions = session_factory(engine)
         with Heartbeat(sessions, worker_name(), SERVICE):
             Sweeper(settings, sessions, store, bells, worker_name()).run(stopped)
-    finally:
-        engine.dispose()
     return 0

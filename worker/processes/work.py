@@ -12,7 +12,7 @@ from celery.signals import setup_logging
 from model.loading import no_garbage_looked_for
 from worker.foundation.logs import configure_logging
 from worker.queue.celery_app import QUEUES, app, configure
-from worker.rows.database import open_engine, require_current_schema, session_factory
+from worker.rows.database import migrated_engine, session_factory
 from worker.settings.config import ConfigurationError, Settings
 
 DELIVERY_PROCESSES = 2
@@ -70,9 +70,7 @@ def require_usable(settings: Settings, queues: Sequence[str]) -> None:
     StartError
         Saying what is wrong and what to do.
     """
-    engine = open_engine(settings.effective_database_url)
-    try:
-        require_current_schema(engine)
+    with migrated_engine(settings.effective_database_url) as engine:
         if analyses(queues):
             with no_garbage_looked_for():
                 import worker.runs.triage  # noqa: F401  # before the fork: loaded once and shared by all processes
@@ -81,8 +79,6 @@ def require_usable(settings: Settings, queues: Sequence[str]) -> None:
             check_bundles(settings)
             with session_factory(engine, read_only=True)() as session:
                 require_active_configured(session, settings)
-    finally:
-        engine.dispose()
 
 
 def analyses(queues: Sequence[str]) -> bool:

@@ -199,6 +199,23 @@ def current_revision(engine: Engine) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
+@contextmanager
+def migrated_engine(url: str) -> Iterator[Engine]:
+    """Open an engine on a database of the declared schema for the ``with`` block.
+
+    Raises
+    ------
+    UnmigratedDatabase, DatabaseUnavailable
+        As `require_current_schema`.
+    """
+    engine = open_engine(url)
+    try:
+        require_current_schema(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def require_current_schema(engine: Engine) -> None:
     """Refuse to go on with a database that has another schema than the declared one.
 

@@ -18,7 +18,8 @@ from pydicom.uid import UID
 
 from dicom_io.code_streams import decode_code_stream
 from dicom_io.encapsulation import single_frame
-from dicom_io.header import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, PARSE_ERRORS, text
+from dicom_io.encoded import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from dicom_io.header import PARSE_ERRORS, text
 from dicom_io.jpeg_stream import START as JPEG_START
 from dicom_io.pixel_layout import PixelLayout, read_layout
 from dicom_io.reasons import ReasonCode, UndecodableError

@@ -8,17 +8,15 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 
-from dicom_io.encoded import NotADataSetError, TruncatedDataSetError, require_complete
-from dicom_io.file_meta import PREAMBLE_BYTES
-from dicom_io.header import (
-    DEFLATED,
-    EXPLICIT_VR_BIG_ENDIAN,
-    GE_PRIVATE_IMPLICIT,
+from dicom_io.encoded import (
     IMPLICIT_VR_LITTLE_ENDIAN,
-    PARSE_ERRORS,
-    inflate_head,
-    text,
+    NotADataSetError,
+    TruncatedDataSetError,
+    encoding_of,
+    require_complete,
 )
+from dicom_io.file_meta import PREAMBLE_BYTES
+from dicom_io.header import DEFLATED, PARSE_ERRORS, inflate_head, text
 from dicom_io.reasons import ReasonCode, UndecodableError
 
 MAXIMUM_FILE_BYTES = 512 << 20
@@ -79,8 +77,7 @@ def _parse(raw: bytes, path: Path) -> FileDataset:
         if not whole:
             raise _too_large()
         file = BytesIO(encoded)
-    implicit = syntax in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
-    little_endian = syntax != EXPLICIT_VR_BIG_ENDIAN
+    implicit, little_endian = encoding_of(syntax)
     require_complete(encoded, implicit=implicit, little_endian=little_endian)
     dataset: Dataset = read_dataset(file, implicit, little_endian)
     return FileDataset(str(path), dataset, raw[:PREAMBLE_BYTES], meta, implicit, little_endian)

@@ -6,6 +6,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_GE_PRIVATE_IMPLICIT = "1.2.840.113619.5.2"
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM_GROUP = 0xFFFE
 _ITEM_END = 0xFFFEE00D
@@ -103,6 +106,12 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, f
             yield Span(tag, start, position)
     if position > len(encoded) or len(syntax) > 1 or any(encoded[position:]):
         raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends inside an element; it was cut short")
+
+
+def encoding_of(transfer_syntax_uid: str) -> tuple[bool, bool]:
+    """Return whether data sets of a transfer syntax, inflated, are in Implicit VR, and whether in little endian."""
+    implicit = transfer_syntax_uid in (IMPLICIT_VR_LITTLE_ENDIAN, _GE_PRIVATE_IMPLICIT)
+    return implicit, transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
 
 
 def read_element(encoded: bytes | memoryview, position: int, implicit: bool, little_endian: bool) -> Element:

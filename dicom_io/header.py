@@ -16,7 +16,7 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
-from dicom_io.encoded import MAXIMUM_NESTING, NotADataSetError, TruncatedDataSetError, spans
+from dicom_io.encoded import MAXIMUM_NESTING, NotADataSetError, TruncatedDataSetError, encoding_of, spans
 from dicom_io.nesting import ITEM_HEAD_BYTES, TooManyItemsError, require_few_items
 from dicom_io.plain_header import interned_tag, plain_header
 from dicom_io.representation import read_as_declared
@@ -24,12 +24,8 @@ from dicom_io.representation import read_as_declared
 # Odd values are common and must not print patient data as warnings; what we use of a value, we check ourselves.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 """Transfer syntaxes whose whole data set is deflated: Deflated Explicit VR, JPIP and JPIP HTJ2K Deflate."""
-GE_PRIVATE_IMPLICIT = "1.2.840.113619.5.2"
 LAST_HEADER_TAG = 0x00409FFF
 """Behind it stand reports, waveforms, functional groups and pixels, and of what decides only `LATER_GROUPS`."""
 LATER_GROUPS = frozenset({0x0054, 0x2050})
@@ -76,8 +72,7 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
     whole = True
     if transfer_syntax_uid in DEFLATED:
         encoded, whole = inflate_head(encoded)
-    implicit = transfer_syntax_uid in (IMPLICIT_VR_LITTLE_ENDIAN, GE_PRIVATE_IMPLICIT)
-    little_endian = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
+    implicit, little_endian = encoding_of(transfer_syntax_uid)
     plain = None if implicit or not little_endian else plain_header(encoded, LAST_HEADER_TAG)
     header, first = plain or (None, 0)
     head, later = _head_and_later_bytes(encoded, implicit, little_endian, first, whole=whole)
@@ -94,9 +89,8 @@ def parse_header(encoded: bytes | memoryview, transfer_syntax_uid: str) -> Datas
 
 
 def _require_few_items(head: bytes, transfer_syntax_uid: str) -> None:
-    syntax = EXPLICIT_VR_LITTLE_ENDIAN if transfer_syntax_uid in DEFLATED else transfer_syntax_uid
     try:
-        require_few_items(head, syntax, most_items=MOST_ITEMS, deepest=MAXIMUM_NESTING)
+        require_few_items(head, transfer_syntax_uid, most_items=MOST_ITEMS, deepest=MAXIMUM_NESTING)
     except TooManyItemsError as error:
         raise NotADataSetError(f"data set is not read: {error}") from None
 

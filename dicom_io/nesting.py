@@ -6,12 +6,9 @@ within sequences took 6 GB of memory.
 
 from __future__ import annotations
 
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
-
-from dicom_io.encoded import UNDEFINED_LENGTH, TruncatedDataSetError, read_element
+from dicom_io.encoded import UNDEFINED_LENGTH, TruncatedDataSetError, encoding_of, read_element
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_GE_PRIVATE_IMPLICIT = "1.2.840.113619.5.2"
 _FIRST_OF_ITEM = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
 ITEM_HEAD_BYTES = 8
 _MAY_BE_SEQUENCE = (b"SQ", b"UN", b"")
@@ -31,8 +28,7 @@ def require_few_items(encoded: bytes, transfer_syntax_uid: str, *, most_items: i
     TooManyItemsError
         It has more.
     """
-    implicit = transfer_syntax_uid in (ImplicitVRLittleEndian, _GE_PRIVATE_IMPLICIT)
-    little_endian = transfer_syntax_uid != ExplicitVRBigEndian
+    implicit, little_endian = encoding_of(transfer_syntax_uid)
     ends: list[int] = []  # of the sequences and items around this place; the end of all where theirs is not stated
     position = items = 0
     while len(encoded) - position >= ITEM_HEAD_BYTES:

@@ -24,7 +24,7 @@ from worker.rows.study_tables import Study
 from worker.runs.analysis import Analysis, analyse
 from worker.runs.examination import examine
 from worker.runs.prediction_rows import add_predictions
-from worker.runs.reading import Unread, count_missed, load_candidates, load_missed, read_pictures
+from worker.runs.reading import Unread, count_missed, load_material, read_pictures
 from worker.runs.workplace import LoadedModel, Workplace
 
 logger = logging.getLogger(__name__)
@@ -70,15 +70,16 @@ def run_in_shadow(claim: Claim, workplace: Workplace) -> None:
     watch = Stopwatch()
     model = workplace.model(claim.bundle, watch)
     with workplace.sessions() as session:
-        candidates = load_candidates(session, claim.study_instance_uid)
-        missed = load_missed(session, claim.study_instance_uid)
+        material = load_material(session, claim.study_instance_uid)
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
-        pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding, corrections)
+        pictures, unread = read_pictures(
+            material.candidates, workplace.instances, workplace.settings.decoding, corrections
+        )
     pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
     analysis: Analysis | None = None
     if pictures:
-        count = count_missed(missed, pictures, unread)
+        count = count_missed(material.missed, pictures, unread)
         analysis = analyse(pictures, unread, model, watch, workplace.settings, count)
     with workplace.sessions.begin() as session:
         _, run, now, _ = held_run(session, claim)

@@ -25,6 +25,7 @@ from slow_cases import DATABASES, leave_one_database
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
+from worker.rows import database
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.migrate import upgrade
 from worker.settings.config import Settings, load_settings
@@ -60,6 +61,29 @@ def pytest_collection_finish() -> None:
     """Look for none among what was loaded either: pynetdicom's servers collect garbage again and again."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_statements_are_shared() -> Iterator[None]:
+    """Let all engines of one kind of database use the same SQL texts: each engine of its own would make all anew.
+
+    SQLAlchemy keeps them by statement and dialect, so the dialect is shared as well, once it has seen its database; it
+    holds no connection.
+    """
+    firsts: dict[str, Engine] = {}
+
+    def sharing(url: str, **options: Any) -> Engine:
+        engine = create_engine(url, query_cache_size=5000, **options)
+        first = firsts.get(engine.dialect.name)
+        if first is None or first.dialect.server_version_info is None:
+            firsts[engine.dialect.name] = engine
+        else:
+            engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "create_engine", sharing)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -147,22 +171,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def engine(database_url: str) -> Iterator[Engine]:
     """Engine on a fresh migrated database, both kinds."""
     opened = open_engine(database_url)
-    # SH
     yield opened
     opened.dispose()
-
-
-_first_engines: dict[str, Engine] = {}
-
-
-def _share_compiled_statements(engine: Engine) -> None:
-    """Let the engines of one kind of database use the same SQL texts: each engine of its own would make all anew.
-
-    SQLAlchemy keeps them by statement and dialect, so the dialect is shared as well; it holds no connection.
-    """
-    first = _first_engines.setdefault(engine.dialect.name, engine)
-    engine.dialect = first.dialect
-    engine._compiled_cache = first._compiled_cache
 
 
 @pytest.fixture

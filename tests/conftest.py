@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch are lo
 
 import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
+from forked_members import forked_members  # noqa: F401 (a fixture)
 from hypothesis import settings as hypothesis_settings
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from peers import pacs  # noqa: F401 (a fixture)

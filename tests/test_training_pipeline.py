@@ -1,4 +1,4 @@
-"""From drawn phantoms to a served bundle: the two commands, at a size that takes a minute and at full size."""
+"""From drawn phantoms to a served bundle: the two commands, small, large enough to teach something, at full size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from layouts import write_layout
+from typer.testing import CliRunner
 
 from model.bundle import load_bundle
 from model.classifier import Classifier
 from model.golden import verify_golden
 from model.labels import LABELS
-from training.cli import main
+from training.cli import app, main
 from training.phantoms.statistics import DRAWN_FINDINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,38 +54,58 @@ def _training(*arguments: str | Path, timeout_seconds: float = 1000) -> subproce
     )
 
 
-@pytest.fixture(scope="module")
-def reduced_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw 160 phantoms and train the tiny network on them; return the run's folder."""
-    folder = tmp_path_factory.mktemp("reduced")
-    drawn = _training("phantom", folder / "data", "--images", "160", "--seed", "7", "--workers", "1")
-    assert drawn.returncode == 0, drawn.stderr
-    (folder / "reduced.toml").write_text(REDUCED_RECIPE)
-    trained = _training(
-        "--data", folder / "data", "--out", folder / "run", "--recipe", folder / "reduced.toml", "--processes", "1"
-    )
-    assert trained.returncode == 0, trained.stderr
+def _drawn_and_trained(folder: Path, images: int, recipe: str) -> Path:
+    """Run both commands in this process, which has loaded already what they load; return the run's folder."""
+    (folder / "reduced.toml").write_text(recipe)
+    for words in (
+        ("phantom", folder / "data", "--images", images, "--seed", 7, "--workers", 1),
+        ("--data", folder / "data", "--out", folder / "run", "--recipe", folder / "reduced.toml", "--processes", 1),
+    ):
+        said = CliRunner().invoke(app, [str(word) for word in words])
+        assert said.exit_code == 0, said.output
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a few phantoms and train the tiny network on them for one epoch each: it learns nothing of use."""
+    recipe = REDUCED_RECIPE.replace("epochs = 9", "epochs = 1").replace("epochs = 3", "epochs = 1")
+    return _drawn_and_trained(tmp_path_factory.mktemp("small"), 40, recipe)
+
+
+@pytest.fixture(scope="module")
+def reduced_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw 160 phantoms and train the tiny network on them."""
+    return _drawn_and_trained(tmp_path_factory.mktemp("reduced"), 160, REDUCED_RECIPE)
+
+
+@pytest.mark.timeout(400)
+def test_a_run_makes_a_bundle_of_the_findings_that_were_drawn(small_run: Path) -> None:
+    bundle = load_bundle(small_run / "bundle" / "reduced")
+    assert bundle.demonstration
+    assert {label for label, trained in zip(LABELS, bundle.trained, strict=True) if trained} == set(DRAWN_FINDINGS)
+    # no finding has 30 positives among so few pictures, so none ever flags
+    assert (set(bundle.operating_points), set(bundle.reported_only)) == (set(), set(DRAWN_FINDINGS))
+    value, low, high = bundle.metrics["mean_auroc"]
+    assert 0 <= low <= value <= high <= 1
+    assert 0 <= bundle.localisation["share_of_ceiling"] <= 1
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_reduced_run_makes_a_bundle_whose_maps_point_far_better_than_chance(reduced_run: Path) -> None:
     bundle = load_bundle(reduced_run / "bundle" / "reduced")
-    assert bundle.demonstration
-    assert {label for label, trained in zip(LABELS, bundle.trained, strict=True) if trained} == set(DRAWN_FINDINGS)
     assert set(bundle.operating_points) | set(bundle.reported_only) == set(DRAWN_FINDINGS)
     assert bundle.reported_only  # some findings have fewer than 30 positives among 128 pictures, so they never flag
-    value, low, high = bundle.metrics["mean_auroc"]
-    assert value > 0.4
-    assert low <= value <= high
+    assert bundle.metrics["mean_auroc"][0] > 0.4
     # Measured with these seeds: maps 0.44 of the ceiling, where a random point reaches 0.07. The AUROC, 0.58, says
     # nothing yet: 103 pictures teach this small network where to look, not to tell; that needs the full size.
     assert bundle.localisation["share_of_ceiling"] > 0.25
 
 
 @pytest.mark.timeout(400)
-def test_the_bundle_says_what_it_is_and_proves_itself_when_served(reduced_run: Path) -> None:
-    bundle = load_bundle(reduced_run / "bundle" / "reduced")
+def test_the_bundle_says_what_it_is_and_proves_itself_when_served(small_run: Path) -> None:
+    bundle = load_bundle(small_run / "bundle" / "reduced")
     card = bundle.card_path.read_text()
     assert "demonstration model" in card
     assert "NOT FOR DIAGNOSTIC USE" in card
@@ -97,10 +118,10 @@ def test_the_bundle_says_what_it_is_and_proves_itself_when_served(reduced_run: P
     results = verify_golden(Classifier.load(bundle, "torch"))
     assert len(results) == len(bundle.golden)
     assert all(result.passed for result in results)
-    report = (reduced_run / "report.html").read_text()
+    report = (small_run / "report.html").read_text()
     # curves, reliability, cases, groups, findings by sex, age and view, and the course of training
     assert report.count("data:image/png;base64,") == 8
-    assert (reduced_run / "predictions.csv").exists()
+    assert (small_run / "predictions.csv").exists()
     assert "NOT FOR DIAGNOSTIC USE" in report
 
 

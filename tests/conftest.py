@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch are loaded; tests run side by side
 
+import httpx
 import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
 from forked_members import forked_members  # noqa: F401 (a fixture)
 from hypothesis import settings as hypothesis_settings
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from peers import pacs  # noqa: F401 (a fixture)
+from pynetdicom.transport import AssociationServer
 from receivers import ris  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
 from slow_cases import DATABASES, leave_one_database
@@ -84,6 +87,28 @@ def _compiled_statements_are_shared() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "create_engine", sharing)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_collect_no_garbage() -> Iterator[None]:
+    """Leave garbage to Python: pynetdicom's servers look for it every 60 turns, and one that is closed turns fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationServer, "service_actions", lambda server: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trust_is_read_once() -> Iterator[None]:
+    """Let HTTP clients that ask for nothing special share one list of authorities, which takes 45 ms to read."""
+    read = httpx._config.create_ssl_context
+    usual = read()
+
+    def create(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        return usual if verify is True and cert is None else read(verify, cert, trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx._transports.default, "create_ssl_context", create)
         yield
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from layouts import write_layout
 from typer.testing import CliRunner
@@ -18,6 +19,9 @@ from model.classifier import Classifier
 from model.golden import verify_golden
 from model.labels import LABELS
 from training.cli import app, main
+from training.data.chestxray14 import read_layout
+from training.evaluation.pixel_baseline import TOY_LIMIT, baseline_auroc
+from training.phantoms.dataset import write_phantom_dataset
 from training.phantoms.statistics import DRAWN_FINDINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,29 +58,43 @@ def _training(*arguments: str | Path, timeout_seconds: float = 1000) -> subproce
     )
 
 
-def _drawn_and_trained(folder: Path, images: int, recipe: str) -> Path:
-    """Run both commands in this process, which has loaded already what they load; return the run's folder."""
+def _in_this_process(*words: object) -> None:
+    """Run a command in this process, which has loaded already what it loads."""
+    said = CliRunner().invoke(app, [str(word) for word in words])
+    assert said.exit_code == 0, said.output
+
+
+def _trained(folder: Path, recipe: str) -> Path:
+    """Train on the folder's data; return the run's folder."""
     (folder / "reduced.toml").write_text(recipe)
-    for words in (
-        ("phantom", folder / "data", "--images", images, "--seed", 7, "--workers", 1),
-        ("--data", folder / "data", "--out", folder / "run", "--recipe", folder / "reduced.toml", "--processes", 1),
-    ):
-        said = CliRunner().invoke(app, [str(word) for word in words])
-        assert said.exit_code == 0, said.output
+    _in_this_process(
+        "--data", folder / "data", "--out", folder / "run", "--recipe", folder / "reduced.toml", "--processes", 1
+    )
     return folder / "run"
 
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw a few phantoms and train the tiny network on them for one epoch each: it learns nothing of use."""
-    recipe = REDUCED_RECIPE.replace("epochs = 9", "epochs = 1").replace("epochs = 3", "epochs = 1")
-    return _drawn_and_trained(tmp_path_factory.mktemp("small"), 40, recipe)
+    """Train the tiny network on some phantoms for one epoch at each size: it learns nothing of use."""
+    folder = tmp_path_factory.mktemp("small")
+    # this seed puts at least five pictures of every finding into both halves, which the baseline asks for
+    write_phantom_dataset(folder / "data", images=80, seed=1, workers=1, test_fraction=0.5)
+    return _trained(folder, REDUCED_RECIPE.replace("epochs = 9", "epochs = 1").replace("epochs = 3", "epochs = 1"))
 
 
 @pytest.fixture(scope="module")
 def reduced_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw 160 phantoms and train the tiny network on them."""
-    return _drawn_and_trained(tmp_path_factory.mktemp("reduced"), 160, REDUCED_RECIPE)
+    """Draw 160 phantoms and train the tiny network on them, by the two commands."""
+    folder = tmp_path_factory.mktemp("reduced")
+    _in_this_process("phantom", folder / "data", "--images", 160, "--seed", 7, "--workers", 1)
+    return _trained(folder, REDUCED_RECIPE)
+
+
+def test_the_other_command_draws_what_training_reads(tmp_path: Path) -> None:
+    _in_this_process("phantom", tmp_path / "data", "--images", 3, "--seed", 7, "--workers", 1)
+    layout = read_layout(tmp_path / "data")
+    assert len(layout.entries) == 3
+    assert {path.name for path in (tmp_path / "data" / "images").iterdir()} == set(layout.entries)
 
 
 @pytest.mark.timeout(400)
@@ -89,6 +107,11 @@ def test_a_run_makes_a_bundle_of_the_findings_that_were_drawn(small_run: Path) -
     value, low, high = bundle.metrics["mean_auroc"]
     assert 0 <= low <= value <= high <= 1
     assert 0 <= bundle.localisation["share_of_ceiling"] <= 1
+
+
+def test_the_baseline_stays_below_the_toy_limit_on_a_small_phantom_set(small_run: Path) -> None:
+    scores = baseline_auroc(small_run.parent / "data", DRAWN_FINDINGS)
+    assert np.mean(list(scores.values())) < TOY_LIMIT, scores
 
 
 @pytest.mark.slow

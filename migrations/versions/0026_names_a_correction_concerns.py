@@ -14,8 +14,9 @@ depends_on = None
 def upgrade() -> None:
     """Add the names; the corrections before stay as they were applied, to images of any name."""
     op.add_column("identity_correction", sa.Column("concerned_names", sa.JSON(none_as_null=True), nullable=True))
-    verbatim = sa.Column("names_verbatim", sa.Boolean(), nullable=False, server_default=sa.false())
-    op.add_column("identity_correction", verbatim)
+    op.add_column(
+        "identity_correction", sa.Column("names_verbatim", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
 
 
 def downgrade() -> None:

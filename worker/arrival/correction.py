@@ -7,7 +7,7 @@ whose report names the one it replaces.
 
 Name, birth date and sex are corrected in the images of the name that the study went by, or that the correction itself
 gives, and in those without one: any other name under the Patient ID may be another patient's, and stays. A correction
-of a held study concerns only images whose name is written as it writes one: there a spelling may stand for two patients.
+of a held study concerns only images whose name is written as it writes one: a spelling there may stand for two.
 
 Another Patient ID is another patient: what the images say of the old one and the correction does not say goes, such as
 the age, other Patient IDs or the weight. Name, birth date and sex alone stay where a correction leaves them open.
@@ -54,6 +54,7 @@ def correct_identity(
     cause: str,
     actor: str,
     accession_number: str | None = None,
+    names: Sequence[str] = (),
     reason: str = "",
 ) -> bool:
     """Write down whose study it is, stop what still waits to be sent under the old identity, make the study due.
@@ -72,6 +73,8 @@ def correct_identity(
         What said so, such as ``ADT^A40``; never patient data.
     accession_number
         Of the order, for the images that carry the study's present one; None leaves it as it is.
+    names
+        Other names that the patient is said to have or to have had: images of them are the patient's, too.
     reason
         A person's, for the audit trail; never patient data.
 
@@ -80,10 +83,11 @@ def correct_identity(
     bool
         False when the study says all this already; nothing was written then.
     """
+    held = study.state == StudyState.HELD  # its images do not all say what its row says
     changed = {
         column: storable(value)
         for column, value in demographics.items()
-        if column in _DEMOGRAPHICS and value is not None and not _alike(value, getattr(study, column))
+        if column in _DEMOGRAPHICS and value is not None and (held or not _alike(value, getattr(study, column)))
     }
     if accession_number is not None and (order := storable(accession_number)) != study.accession_number:
         changed["accession_number"] = order
@@ -93,9 +97,11 @@ def correct_identity(
     now = database_now(session)
     columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
     correction = _correction(study, columns, cause, now)
-    correction.names_verbatim = study.state == StudyState.HELD
-    names = ["" if correction.names_verbatim else study.patient_name, demographics.get("patient_name") or ""]
-    correction.concerned_names = [storable(name) for name in names if _has_letters(name)]
+    correction.names_verbatim = held
+    concerned = ["" if held else study.patient_name, demographics.get("patient_name") or "", *names]
+    correction.concerned_names = list(dict.fromkeys(storable(name) for name in concerned if _has_letters(name)))
+    if held and _was_said(session, correction):
+        return False
     session.add(correction)
     if _outdates_age(correction, changed, study.patient_birth_date):
         study.patient_age = ""
@@ -110,8 +116,8 @@ def correct_identity(
         actor=actor,
         study_instance_uid=study.study_instance_uid,
         run_id=study.current_run_id,
-        reason=f"{cause} changed {', '.join(differing)}; what was not sent yet is stopped and issued again"
-        + (f": {reason}" if reason else ""),
+        reason=f"{cause} changed {', '.join(differing) or 'what images say'}; what was not sent yet is stopped and"
+        f" issued again{f': {reason}' if reason else ''}",
         details={"columns": differing},
         at=now,
     )
@@ -158,6 +164,13 @@ def _alike(value: str, known: str) -> bool:
 
 def _folded(value: str) -> list[str]:
     return [group.rstrip("^ ").casefold() for group in value.rstrip("= ").split("=")]
+
+
+def _was_said(session: Session, correction: IdentityCorrection) -> bool:
+    """Return whether the study's last correction says the same."""
+    before = corrections_of(session, correction.study_instance_uid)[-1:]
+    said = ("patient_id", "issuer_of_patient_id", *_DEMOGRAPHICS, "concerned_names", "names_verbatim")
+    return any(all(getattr(one, column) == getattr(correction, column) for column in said) for one in before)
 
 
 def _has_letters(name: str) -> bool:

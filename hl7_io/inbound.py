@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dicom_io.uids import is_valid_uid
 from hl7_io.acknowledgement import LONGEST_CONTROL_ID, Answer
-from hl7_io.person_name import person_name
+from hl7_io.person_name import all_names, person_name
 from hl7_io.reading import Message, Segment, part
 
 UPDATES = frozenset({"A08", "A31"})
@@ -57,6 +57,8 @@ class PatientUpdate:
 
     identifiers: tuple[PatientIdentifier, ...]
     demographics: Demographics
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """Every name the message gives the patient, former ones and aliases too (PID-5, PID-9), in DICOM's form."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class PatientMerge:
     prior: tuple[PatientIdentifier, ...]
     identifiers: tuple[PatientIdentifier, ...]
     demographics: Demographics
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """As of an update, and the prior name (MRG-7)."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def understand(message: Message, processing_id: str = "P") -> Envelope:
 def _meanings(message: Message, kind: str, event: str) -> Iterator[Meaning]:
     if kind == "ADT" and event in UPDATES:
         patient = _required(message.first("PID"), "PID")
-        yield PatientUpdate(_identifiers(patient, 3), _demographics(patient))
+        yield PatientUpdate(_identifiers(patient, 3), _demographics(patient), _names(patient))
     elif kind == "ADT" and event in MERGES:
         yield from _merges(message)
     elif kind == "ORU" and event == "R01":
@@ -143,7 +147,8 @@ def _merges(message: Message) -> Iterator[PatientMerge]:
             patient = segment
         elif segment.name == "MRG":
             survivor, found = _required(patient, "PID"), True
-            yield PatientMerge(_identifiers(segment, 1), _identifiers(survivor, 3), _demographics(survivor))
+            names = (*_names(survivor), *all_names(segment.repetitions(7)))
+            yield PatientMerge(_identifiers(segment, 1), _identifiers(survivor, 3), _demographics(survivor), names)
     if not found:
         raise RefusedMessage("AE", "100", "the message has no MRG segment")
 
@@ -199,6 +204,10 @@ def _identifiers(segment: Segment, number: int) -> tuple[PatientIdentifier, ...]
     if not found:
         raise RefusedMessage("AE", "101", f"{segment.name}-{number} is empty")
     return found
+
+
+def _names(patient: Segment) -> tuple[str, ...]:
+    return (*all_names(patient.repetitions(5)), *all_names(patient.repetitions(9)))
 
 
 def _demographics(patient: Segment) -> Demographics:

@@ -11,6 +11,7 @@ REPRESENTATIONS = ("A", "I", "P")
 """Alphabetic, ideographic, phonetic: the order of DICOM's component groups, as HL7 table 0465 names them."""
 
 
+_MOST_NAMES = 20
 UNKNOWN_NAME = "^^^^^^U"
 """PID-5 of a patient whose name is not known: it must not be empty, and U is "unspecified" (HL7 table 0200)."""
 
@@ -48,11 +49,20 @@ def person_name(repetitions: Sequence[Sequence[Sequence[str]]]) -> str:
     """
     groups: dict[str, str] = {}
     for name in repetitions:
-        family, given, middle, suffix, prefix = (_dicom_part(part(name, number)) for number in range(1, 6))
-        group = "^".join([family, given, middle, prefix, suffix]).rstrip("^")
+        group = _group(name)
         if group and part(name, 7) in ("", "L", "D", "U"):
             groups.setdefault(part(name, 8) or "A", group)
     return "=".join(groups.get(representation, "") for representation in REPRESENTATIONS).rstrip("=")
+
+
+def all_names(repetitions: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+    """Return each XPN as a DICOM component group, former names and aliases too, at most 20; a spouse's is none."""
+    return [group for name in repetitions[:_MOST_NAMES] if part(name, 7) != "P" and (group := _group(name))]
+
+
+def _group(name: Sequence[Sequence[str]]) -> str:
+    family, given, middle, suffix, prefix = (_dicom_part(part(name, number)) for number in range(1, 6))
+    return "^".join([family, given, middle, prefix, suffix]).rstrip("^")
 
 
 def _dicom_part(value: str) -> str:

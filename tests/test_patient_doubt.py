@@ -12,10 +12,11 @@ from bundles import write_test_bundle
 from factories import chest_radiograph
 from pydicom.dataset import Dataset
 
+from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity
 from worker.care.release import Released, release_study
 from worker.care.whose_study import ReleaseRefused, WhoseStudy
-from worker.rows.database import SessionFactory
+from worker.rows.database import SessionFactory, database_now
 from worker.rows.leases import locked_study
 from worker.rows.states import Disposition
 from worker.runs.triage import triage
@@ -45,6 +46,24 @@ def two_images(one_name: str, other_name: str, **keywords: Any) -> tuple[Dataset
 
 def names_in_results(bench: Bench, uid: str) -> set[str]:
     return {str(result.PatientName) for result in bench.datasets(bench.runs(uid)[-1])}
+
+
+def names_in_results_of_next_run(bench: Bench, uid: str) -> set[str]:
+    with bench.sessions.begin() as session:
+        assert queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper")
+    assert triage(uid, bench.workplace)
+    return names_in_results(bench, uid)
+
+
+def correct(bench: Bench, uid: str, **demographics: str) -> None:
+    """Do what an HL7 message does that states these columns."""
+    with bench.sessions.begin() as session:
+        study = locked_study(session, uid)
+        assert study is not None
+        correct_identity(
+            session, study, patient_id=study.patient_id, issuer_of_patient_id="", demographics=demographics,
+            cause="ADT^A08", actor="hl7",
+        )  # fmt: skip
 
 
 def release(bench: Bench, uid: str, **whose: Any) -> Released:
@@ -91,16 +110,36 @@ def test_a_name_that_was_corrected_in_between_holds_nothing(bench: Bench) -> Non
     one, other = two_images("Unknown^E1", "Doe^John")
     third = chest_radiograph(PatientName="Unknown^E1", StudyInstanceUID=one.StudyInstanceUID)
     uid = bench.triage(one).study_instance_uid
-    with bench.sessions.begin() as session:
-        study = locked_study(session, uid)
-        assert study is not None
-        name = {"patient_name": "Doe^John"}
-        correct_identity(
-            session, study, patient_id=study.patient_id, issuer_of_patient_id="", demographics=name, cause="ADT^A08",
-            actor="hl7",
-        )  # fmt: skip
+    correct(bench, uid, patient_name="Doe^John")
     assert bench.triage(other, third).state == "triaged"
     assert names_in_results(bench, uid) == {"Doe^John"}
+
+
+def test_a_corrected_name_is_given_to_no_image_of_a_third_name(bench: Bench) -> None:
+    uid = bench.triage(chest_radiograph(PatientName="Unknown^E1")).study_instance_uid
+    correct(bench, uid, patient_name="Doe^John")
+    assert bench.triage(chest_radiograph(PatientName="Roe^Jane", StudyInstanceUID=uid)).state == "held"
+
+
+def test_a_corrected_birth_date_is_given_to_no_image_of_another_name(bench: Bench) -> None:
+    uid = bench.triage(chest_radiograph(PatientName="Doe^John")).study_instance_uid
+    correct(bench, uid, patient_birth_date="19610101")
+    assert bench.triage(chest_radiograph(PatientName="Roe^Jane", StudyInstanceUID=uid)).state == "held"
+
+
+def test_a_name_given_to_a_nameless_image_is_given_to_no_image_of_another_name(bench: Bench) -> None:
+    uid = bench.triage(chest_radiograph(PatientName="")).study_instance_uid
+    correct(bench, uid, patient_name="Doe^John")
+    assert names_in_results_of_next_run(bench, uid) == {"Doe^John"}
+    assert bench.triage(chest_radiograph(PatientName="Roe^Jane", StudyInstanceUID=uid)).state == "held"
+
+
+@pytest.mark.parametrize("name", ["Smith^Ann", "Roe^Jane", "Doe^John"])
+def test_a_correction_of_a_held_study_makes_no_two_names_one(bench: Bench, name: str) -> None:
+    uid = bench.receive(*two_images("Doe^John", "Roe^Jane"))
+    correct(bench, uid, patient_name=name)
+    with pytest.raises(ReleaseRefused, match="--patient-name: 'Doe\\^John', 'Roe\\^Jane'"):
+        release(bench, uid)
 
 
 def test_a_study_of_two_names_is_released_as_one_of_them(bench: Bench) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from arrivals import received
 from factories import chest_radiograph
@@ -59,6 +62,19 @@ def two_patients(intake: Intake) -> str:
         PatientID="TWO", PatientName="Two^Second", PatientBirthDate="", StudyInstanceUID=one.StudyInstanceUID
     )
     return arrive(intake, one, two)
+
+
+def test_a_released_study_is_analysed_as_its_source_asks(
+    sessions: SessionFactory, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    source = {"ae_title": "MODALITY", "bundle": "children", "urgent": True}
+    bundles = {"default": tmp_path / "default", "children": tmp_path / "children"}
+    settings = make_settings(sources=[source], bundles=bundles)
+    store = InstanceStore(settings.instances_dir)
+    uid = two_patients(Intake(settings, sessions, store, lambda uid, queue: None))
+    assert release(sessions, settings, uid, "TWO").queue == "stat"
+    with sessions() as session:
+        assert session.scalars(select(Run.bundle)).all() == ["children"]
 
 
 def test_the_study_goes_on_as_the_chosen_patients_and_the_other_image_is_out(

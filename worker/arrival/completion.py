@@ -39,6 +39,8 @@ BATCH_STUDIES = 50
 def due_studies(session: Session, now: datetime) -> list[str]:
     """Return the UIDs of studies that are due and have no run under way, the longest due first, a batch at most.
 
+    A held study is due when something came that may settle whose it is (`worker.care.settled`).
+
     Parameters
     ----------
     now
@@ -49,7 +51,7 @@ def due_studies(session: Session, now: datetime) -> list[str]:
     )
     due = (
         select(Study.study_instance_uid)
-        .where(Study.due_at <= now, Study.state != StudyState.HELD, ~running.exists())
+        .where(Study.due_at <= now, ~running.exists())
         .order_by(Study.due_at)
         .limit(BATCH_STUDIES)
     )
@@ -85,6 +87,13 @@ def queue_if_due(
         _say_why_not(session, study, actor, now)
         return None
     trigger = _trigger(session, study) if late else RunTrigger.REPROCESS
+    return queue_as_configured(session, study, trigger, settings, actor=actor)
+
+
+def queue_as_configured(
+    session: Session, study: Study, trigger: RunTrigger, settings: Settings, *, actor: str
+) -> QueuedRun:
+    """Add a run by the bundle of the study's source, as urgent as the source and the order are; see `queue_run`."""
     return queue_run(
         session,
         study,

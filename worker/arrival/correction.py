@@ -5,6 +5,10 @@ carries the identity it replaces, when images are received and when results are 
 no run has carried yet is due for a run, which repeats the findings without inference under the corrected identity and
 whose report names the one it replaces.
 
+Name, birth date and sex are corrected in the images of the name that the study went by, or that the correction itself
+gives, and in those without one: any other name under the Patient ID may be another patient's, and stays. A correction
+of a held study concerns only images whose name is written as it writes one: a spelling there may stand for two.
+
 Another Patient ID is another patient: what the images say of the old one and the correction does not say goes, such as
 the age, other Patient IDs or the weight. Name, birth date and sex alone stay where a correction leaves them open.
 """
@@ -21,11 +25,13 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_io.character_set import UTF_8
 from dicom_io.header import text
+from dicom_io.person_names import names_agree
 from worker.arrival.identity import storable
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.outcome import supersede_pending
 from worker.rows.run_tables import Result
+from worker.rows.states import StudyState
 from worker.rows.study_tables import IdentityCorrection, Study
 
 _DEMOGRAPHICS = {
@@ -48,6 +54,7 @@ def correct_identity(
     cause: str,
     actor: str,
     accession_number: str | None = None,
+    names: Sequence[str] = (),
     reason: str = "",
 ) -> bool:
     """Write down whose study it is, stop what still waits to be sent under the old identity, make the study due.
@@ -66,6 +73,8 @@ def correct_identity(
         What said so, such as ``ADT^A40``; never patient data.
     accession_number
         Of the order, for the images that carry the study's present one; None leaves it as it is.
+    names
+        Other names that the patient is said to have or to have had: images of them are the patient's, too.
     reason
         A person's, for the audit trail; never patient data.
 
@@ -74,10 +83,11 @@ def correct_identity(
     bool
         False when the study says all this already; nothing was written then.
     """
+    held = study.state == StudyState.HELD  # its images do not all say what its row says
     changed = {
         column: storable(value)
         for column, value in demographics.items()
-        if column in _DEMOGRAPHICS and value is not None and not _alike(value, getattr(study, column))
+        if column in _DEMOGRAPHICS and value is not None and (held or not _alike(value, getattr(study, column)))
     }
     if accession_number is not None and (order := storable(accession_number)) != study.accession_number:
         changed["accession_number"] = order
@@ -87,8 +97,13 @@ def correct_identity(
     now = database_now(session)
     columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
     correction = _correction(study, columns, cause, now)
+    correction.names_verbatim = held
+    concerned = ["" if held else study.patient_name, demographics.get("patient_name") or "", *names]
+    correction.concerned_names = list(dict.fromkeys(storable(name) for name in concerned if _has_letters(name)))
+    if held and _was_said(session, correction):
+        return False
     session.add(correction)
-    if _outdates_age(correction, study.patient_birth_date):
+    if _outdates_age(correction, changed, study.patient_birth_date):
         study.patient_age = ""
     differing = sorted(column for column, value in columns.items() if value != getattr(study, column))
     for column, value in columns.items():
@@ -101,8 +116,8 @@ def correct_identity(
         actor=actor,
         study_instance_uid=study.study_instance_uid,
         run_id=study.current_run_id,
-        reason=f"{cause} changed {', '.join(differing)}; what was not sent yet is stopped and issued again"
-        + (f": {reason}" if reason else ""),
+        reason=f"{cause} changed {', '.join(differing) or 'what images say'}; what was not sent yet is stopped and"
+        f" issued again{f': {reason}' if reason else ''}",
         details={"columns": differing},
         at=now,
     )
@@ -111,7 +126,7 @@ def correct_identity(
 
 
 def agree_on(session: Session, study: Study, demographics: Mapping[str, str], *, cause: str) -> IdentityCorrection:
-    """Write down the name, birth date and sex of all images under the study's Patient ID, whatever these say.
+    """Write down the name, birth date and sex of all images under the study's Patient ID, whatever name these have.
 
     The caller has locked the study's row, takes the correction over into it, and commits.
 
@@ -151,6 +166,17 @@ def _folded(value: str) -> list[str]:
     return [group.rstrip("^ ").casefold() for group in value.rstrip("= ").split("=")]
 
 
+def _was_said(session: Session, correction: IdentityCorrection) -> bool:
+    """Return whether the study's last correction says the same."""
+    before = corrections_of(session, correction.study_instance_uid)[-1:]
+    said = ("patient_id", "issuer_of_patient_id", *_DEMOGRAPHICS, "concerned_names", "names_verbatim")
+    return any(all(getattr(one, column) == getattr(correction, column) for column in said) for one in before)
+
+
+def _has_letters(name: str) -> bool:
+    return any(character.isalpha() for character in name)
+
+
 def corrections_of(session: Session, study_instance_uid: str) -> list[IdentityCorrection]:
     """Return the study's corrections, oldest first."""
     query = select(IdentityCorrection).where(IdentityCorrection.study_instance_uid == study_instance_uid)
@@ -176,10 +202,11 @@ def corrected_columns(columns: Mapping[str, str], corrections: Sequence[Identity
     corrected = dict(columns)
     for correction in corrections:
         if _applies(correction, corrected["patient_id"], corrected["issuer_of_patient_id"]):
-            if _outdates_age(correction, corrected["patient_birth_date"]):
+            demographics = _demographics(correction, corrected["patient_name"])
+            if _outdates_age(correction, demographics, corrected["patient_birth_date"]):
                 corrected["patient_age"] = ""
             corrected |= {"patient_id": correction.patient_id, "issuer_of_patient_id": correction.issuer_of_patient_id}
-            corrected |= {column: value for column in _DEMOGRAPHICS if (value := getattr(correction, column))}
+            corrected |= {column: value for column, value in demographics.items() if value}
             if _is_of_order(correction, corrected["accession_number"]):
                 corrected["accession_number"] = correction.accession_number or ""
     return corrected
@@ -191,25 +218,34 @@ def lay_over(header: Dataset, corrections: Sequence[IdentityCorrection]) -> None
         if not _applies(correction, storable(text(header, "PatientID")), storable(text(header, "IssuerOfPatientID"))):
             continue
         _declare_character_set(header, correction)
-        _forget_patient(header, correction)
+        demographics = _demographics(correction, storable(text(header, "PatientName")))
+        _forget_patient(header, correction, demographics)
         header.PatientID = correction.patient_id
         if correction.issuer_of_patient_id != text(header, "IssuerOfPatientID"):
             header.IssuerOfPatientID = correction.issuer_of_patient_id
             if "IssuerOfPatientIDQualifiersSequence" in header:  # says more about the old issuer
                 del header.IssuerOfPatientIDQualifiersSequence
-        for column, keyword in _DEMOGRAPHICS.items():
-            if (value := getattr(correction, column)) is not None:
-                setattr(header, keyword, value)
+        for column, value in demographics.items():
+            setattr(header, _DEMOGRAPHICS[column], value)
         _lay_over_order(header, correction)
 
 
-def _forget_patient(header: Dataset, correction: IdentityCorrection) -> None:
+def _demographics(correction: IdentityCorrection, patient_name: str) -> dict[str, str]:
+    """Return what the correction says of the name, birth date and sex of an image with this name; nothing of others."""
+    names, concerned = correction.concerned_names, _alike if correction.names_verbatim else names_agree
+    if patient_name and names is not None and not any(concerned(patient_name, name) for name in names):
+        return {}
+    stated = {column: getattr(correction, column) for column in _DEMOGRAPHICS}
+    return {column: value for column, value in stated.items() if value is not None}
+
+
+def _forget_patient(header: Dataset, correction: IdentityCorrection, demographics: Mapping[str, str]) -> None:
     """Take out what is true of the old patient, or of the old birth date, only."""
     if _names_another(correction):
         of_patient = header.group_dataset(_PATIENT_GROUP).keys()
         gone = [tag for tag in of_patient if tag not in _LEFT_TO_THE_CORRECTION]
         gone.append(Tag("ReferencedPatientSequence"))
-    elif _outdates_age(correction, storable(text(header, "PatientBirthDate"))):
+    elif _outdates_age(correction, demographics, storable(text(header, "PatientBirthDate"))):
         gone = [Tag("PatientAge")]
     else:
         return
@@ -223,9 +259,9 @@ def _names_another(correction: IdentityCorrection) -> bool:
     return correction.patient_id != correction.prior_patient_id or bool(before and issuer != before)
 
 
-def _outdates_age(correction: IdentityCorrection, patient_birth_date: str) -> bool:
+def _outdates_age(correction: IdentityCorrection, demographics: Mapping[str, str], patient_birth_date: str) -> bool:
     """Whether the age that stands beside this birth date is true no longer."""
-    return _names_another(correction) or correction.patient_birth_date not in (None, patient_birth_date)
+    return _names_another(correction) or demographics.get("patient_birth_date") not in (None, patient_birth_date)
 
 
 def _lay_over_order(header: Dataset, correction: IdentityCorrection) -> None:

@@ -105,6 +105,8 @@ class Reception:
             if sex_differs(study, columns):
                 _note_sex(session, instance)
             take_over(study, columns, corrected=known is not None)
+            if study.state == StudyState.HELD and known is not None:
+                study.due_at = now + timedelta(seconds=self._settings.quiet_time_seconds)  # is it in doubt still?
         told_of = known is not None and is_missed(known.disposition, known.reason_code)
         wanted = calls_for_run(verdict) or told_of or is_unanswered(study) or _was_looked_at(known)
         if study.state != StudyState.HELD and wanted:

@@ -7,7 +7,7 @@ an image not yet received          remembered; it is stored when it comes, and n
 an image nobody analysed           left out of every run
 an image that was analysed         results made from it are taken back; the study is analysed again without it, or is
                                    ``not_analysed(rejected)`` where nothing else is left
-an image of a held study           left out; the study stays held while images are left that a person must decide about
+an image of a held study           left out; the study stays held while images are left that name two patients
 one of our own results             not sent to that archive again; the other archives get a note of ours
 =================================  ====================================================================================
 """
@@ -209,7 +209,10 @@ def _runs_about(session: Session, images: Sequence[Instance]) -> Sequence[Run]:
 
 def _go_on(session: Session, study: Study, rejection: Rejection, now: datetime) -> QueuedRun | None:
     """Analyse what is left; say why where nothing is."""
-    if study.retracted_at is not None or (study.state == StudyState.HELD and _is_in_doubt(session, study)):
+    if study.retracted_at is not None:
+        return None
+    if study.state == StudyState.HELD and _has_images(session, study):
+        study.due_at = now  # the sweeper looks whether these agree
         return None
     stop_runs(session, study, ReasonCode.REJECTED, rejection.sentence, now)
     study.state = StudyState.RECEIVING if study.current_run is None else StudyState.TRIAGED
@@ -222,8 +225,8 @@ def _go_on(session: Session, study: Study, rejection: Rejection, now: datetime) 
         return None
 
 
-def _is_in_doubt(session: Session, study: Study) -> bool:
-    """Return whether a held study has images left whose identity a person must decide about."""
+def _has_images(session: Session, study: Study) -> bool:
+    """Return whether a held study has images left."""
     left = select(Instance.id).where(
         Instance.study_instance_uid == study.study_instance_uid,
         Instance.current,

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.instance_store import InstanceStore
 from dicom_io.reasons import ReasonCode
 from dicom_io.rejection_title import RejectionTitle
 from worker.arrival.analysable import WORTH_ANOTHER_TRY
-from worker.arrival.completion import queue_run
-from worker.arrival.correction import agree_on, corrected_columns, corrections_of
-from worker.arrival.identity import COLUMN_KEYWORDS, identity_columns, take_over
+from worker.arrival.completion import queue_as_configured
+from worker.arrival.correction import agree_on, corrections_of
 from worker.care.administration import existing_study
 from worker.care.identity_correction import CAUSE
+from worker.care.study_objects import Headed, ObjectUnreadable, adopt, objects_in_force, with_headers
 from worker.care.whose_study import ReleaseRefused, WhoseStudy, choose
 from worker.foundation.errors import RunRefused
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.run_tables import Prediction, Run
 from worker.rows.states import Disposition, RunState, RunTrigger, StudyState
-from worker.rows.study_tables import IdentityCorrection, Instance, Study
+from worker.rows.study_tables import Instance, Study
 from worker.rows.undoing import forget_answer
-from worker.runs.reading import read_header
 from worker.sending.rejection import TakenBack, Why, take_back
 from worker.settings.config import Settings
 
@@ -84,7 +81,7 @@ def release_study(
     study = existing_study(session, study_instance_uid)
     if study.state != StudyState.HELD:
         raise ReleaseRefused(study_instance_uid, f"it is {study.state}, not held")
-    headers = _headers(session, study, store)
+    headers = _headers(session, study_instance_uid, store)
     corrections = corrections_of(session, study_instance_uid)
     choice = choose(study_instance_uid, headers, whose, corrections)
     chosen = choice.objects
@@ -92,10 +89,10 @@ def release_study(
     left_out = _leave_out(others)
     _take_back([instance for instance, _ in chosen])
     taken_back = _withdraw_answers(session, study, _runs_about(session, study, others, chosen), settings, actor)
-    _adopt(study, [header for _, header in chosen], corrections)
+    adopt(study, [header for _, header in chosen], corrections)
     if choice.demographics:
         corrections = [*corrections, agree_on(session, study, choice.demographics, cause=CAUSE)]
-        _adopt(study, [header for _, header in chosen], corrections)
+        adopt(study, [header for _, header in chosen], corrections)
     record(
         session,
         "released",
@@ -109,32 +106,18 @@ def release_study(
     study.state, study.reason_code, study.reason = StudyState.RECEIVING, None, None
     session.flush()
     try:
-        queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
+        queued = queue_as_configured(session, study, RunTrigger.MANUAL, settings, actor=actor)
     except RunRefused:
         study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
         return Released(study_instance_uid, None, "", left_out, taken_back)
     return Released(study_instance_uid, queued.run_number, queued.queue, left_out, taken_back)
 
 
-def _headers(session: Session, study: Study, store: InstanceStore) -> list[tuple[Instance, Dataset]]:
-    """Return the current objects of the study that others sent, with their headers, oldest first."""
-    query = (
-        select(Instance)
-        .where(Instance.study_instance_uid == study.study_instance_uid, Instance.current)
-        .where(Instance.reason_code.is_distinct_from(ReasonCode.OWN_RESULT))
-        .where(Instance.reason_code.is_distinct_from(ReasonCode.REJECTED))
-        .order_by(Instance.id)
-    )
-    found = []
-    for instance in session.scalars(query):
-        try:
-            found.append((instance, read_header(instance, store)))
-        except (StoreError, OSError, InvalidDicomError) as error:
-            raise ReleaseRefused(
-                study.study_instance_uid,
-                f"instance {instance.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir",
-            ) from error
-    return found
+def _headers(session: Session, study_instance_uid: str, store: InstanceStore) -> list[Headed]:
+    try:
+        return with_headers(objects_in_force(session, study_instance_uid), store)
+    except ObjectUnreadable as error:
+        raise ReleaseRefused(study_instance_uid, str(error)) from error
 
 
 def _leave_out(instances: Sequence[Instance]) -> int:
@@ -156,9 +139,7 @@ def _take_back(instances: Sequence[Instance]) -> None:
             instance.disposition, instance.reason_code, instance.reason = Disposition.CANDIDATE, None, None
 
 
-def _runs_about(
-    session: Session, study: Study, others: Sequence[Instance], chosen: Sequence[tuple[Instance, Dataset]]
-) -> Sequence[Run]:
+def _runs_about(session: Session, study: Study, others: Sequence[Instance], chosen: Sequence[Headed]) -> Sequence[Run]:
     """Return the runs that looked at images of somebody else, or at older versions of images that named another."""
     theirs = {instance.id for instance in others}
     named = {instance.patient_id for instance, _ in chosen}
@@ -180,12 +161,3 @@ def _withdraw_answers(session: Session, study: Study, runs: Sequence[Run], setti
         if run.id == study.current_run_id:
             forget_answer(study, keep_set_priority=False)
     return taken_back
-
-
-def _adopt(study: Study, headers: Sequence[Dataset], corrections: Sequence[IdentityCorrection]) -> None:
-    """Make the study's row say what the chosen objects say, and nothing that only the others said."""
-    for column in COLUMN_KEYWORDS:
-        setattr(study, column, "")
-    for header in headers:
-        take_over(study, corrected_columns(identity_columns(header), corrections), corrected=False)
-    study.patient_id_missing = not study.patient_id

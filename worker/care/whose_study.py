@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 
-from pydicom.dataset import Dataset
-
 from dicom_io.patient_age import birth_dates_differ
 from dicom_io.person_names import names_agree
 from worker.arrival.correction import corrected_columns
 from worker.arrival.identity import identity_columns
+from worker.care.study_objects import Headed
 from worker.foundation.errors import WorkerError
-from worker.rows.study_tables import IdentityCorrection, Instance
-
-Headed = tuple[Instance, Dataset]
-"""An object of the study and its header."""
+from worker.rows.study_tables import IdentityCorrection
 
 
 class ReleaseRefused(WorkerError):

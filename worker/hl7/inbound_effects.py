@@ -3,7 +3,8 @@
 ==================  ========================================  =====================================================
 message             concerns                                  effect
 ==================  ========================================  =====================================================
-ADT^A08, ADT^A31    every study of the patient                name, birth date and sex corrected, results re-issued
+ADT^A08, ADT^A31    every study of the patient                name, birth date and sex corrected, results re-issued;
+                                                              a held one goes on where that settles whose it is
 ADT^A40, ADT^A47    every study under the prior identifier    the same, and the surviving identifier
 ORU^R01 final       the study of the UID it names, else the   marked read
                     one study with its accession number,
@@ -129,6 +130,7 @@ def _corrected(
             patient_id=patient_id,
             issuer_of_patient_id=issuer,
             demographics=asdict(meaning.demographics),
+            names=meaning.names,
             cause=cause,
             actor=ACTOR,
         )

@@ -2,7 +2,7 @@
 
 Each turn, every step in a transaction of its own:
 
-1. due studies get their run (`worker.arrival.completion`),
+1. due studies get their run (`worker.arrival.completion`); of held ones, those whose images agree by now,
 2. queued runs and abandoned runs whose message seems lost are rung for again; used-up ones end as ``failed(poison)``,
 3. rejection notes that archives sent are done, in their order,
 4. deliveries that are due are rung for,
@@ -30,6 +30,7 @@ from dicom_io.instance_store import InstanceStore
 from worker.arrival.completion import due_studies, queue_if_due
 from worker.care.received_notes import apply_note, notes_to_apply
 from worker.care.retention import expired_studies, mark_deleted
+from worker.care.settled import look_again
 from worker.foundation.failpoints import failpoint
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
@@ -123,9 +124,11 @@ class Sweeper:
                 self._park(study_instance_uid)
 
     def _queue(self, study_instance_uid: str) -> None:
-        with self._sessions.begin() as session:
-            now = database_now(session)
-            run = queue_if_due(session, study_instance_uid, self._settings, now, actor=SERVICE)
+        run = look_again(study_instance_uid, self._sessions, self._store, self._settings, actor=SERVICE)
+        if run is None:
+            with self._sessions.begin() as session:
+                now = database_now(session)
+                run = queue_if_due(session, study_instance_uid, self._settings, now, actor=SERVICE)
         if run is not None:
             logger.info("study=%s run=%d queued on %s", study_instance_uid, run.run_number, run.queue)
             self._bells.ring_triage(study_instance_uid, run.queue)

@@ -58,4 +58,8 @@ class Base(DeclarativeBase):
     """Declares the schema; the Alembic revisions must produce exactly this (a test compares them)."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}  # noqa: RUF012 (SQLAlchemy's own idiom)
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy's own idiom)
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        list[str]: JSON(none_as_null=True),
+    }

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     String,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -192,6 +193,10 @@ class IdentityCorrection(Base):
     patient_name: Mapped[str | None]
     patient_birth_date: Mapped[str | None] = mapped_column(String(8))
     patient_sex: Mapped[str | None] = mapped_column(String(16))
+    concerned_names: Mapped[list[str] | None]
+    """The names of the images whose name, birth date and sex it corrects, beside those without one; null = any name."""
+    names_verbatim: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """True: names written as these are, but for letter case; else whatever may be another spelling of one of them."""
     prior_accession_number: Mapped[str | None]
     accession_number: Mapped[str | None]
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))

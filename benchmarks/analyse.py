@@ -26,7 +26,7 @@ from benchmarks.codings import write_codings
 from benchmarks.our_way import OurWay, our_pixels
 from benchmarks.plain_way import PlainWay, plain_pixels
 from benchmarks.windows import Measured, in_turn
-from dicom_io.fidelity import Decoding
+from dicom_io.pixels.fidelity import Decoding
 from model.compiled_network import processor_computes_bf16
 
 BARS = {

@@ -42,9 +42,9 @@ from benchmarks.bars import at_least, at_most
 from benchmarks.codings import write_codings
 from benchmarks.receivers import ROOT, free_port
 from benchmarks.windows import descendants, processors_taken_by_others
-from dicom_io.peer import Peer
-from dicom_io.stamp import stamp_copy
-from dicom_io.storage_scu import echo, send
+from dicom_io.data_sets.stamp import stamp_copy
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import echo, send
 from model.compiled_network import processor_computes_bf16
 from model.precision import Precision
 from worker.foundation.service_process import Service

@@ -27,7 +27,7 @@ from benchmarks.bars import Bar, at_least, at_most
 from benchmarks.codings import write_codings
 from benchmarks.receivers import ROOT
 from benchmarks.windows import processors_taken_by_others
-from dicom_io.fidelity import Decoding
+from dicom_io.pixels.fidelity import Decoding
 from model.compiled_network import processor_computes_bf16
 from model.precision import Precision
 

@@ -21,7 +21,7 @@ from services import free_port
 from sites import QUICK, Site, wait_until
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
-from dicom_io.stamp import radiograph_from_pixels
+from dicom_io.data_sets.stamp import radiograph_from_pixels
 from worker.settings.config import DEFAULT_BUNDLE, Settings
 
 pytestmark = pytest.mark.timeout(400)

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from study_rows import add_result
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.receiving import STATUS_SUCCESS
+from dicom_io.storing.instance_store import InstanceStore
+from dicom_io.storing.receiving import STATUS_SUCCESS
 from worker.arrival.intake import Intake
 from worker.care.release import Released, release_study
 from worker.care.whose_study import ReleaseRefused, WhoseStudy

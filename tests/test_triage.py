@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from sqlalchemy import select, update
 
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_run
 from worker.care.image_rejection import reject_by_hand
 from worker.rows.database import SessionFactory

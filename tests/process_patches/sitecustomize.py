@@ -25,7 +25,7 @@ def draw_uids() -> None:
     """Give results UIDs by chance."""
     import secrets
 
-    import dicom_io.uids as uids
+    import dicom_io.foundation.uids as uids
 
     uids.deterministic_uid = lambda *_parts: f"2.25.{secrets.randbits(128)}"
 

@@ -59,7 +59,7 @@ def backfill_processes(settings: Settings, backfill_id: int, number: int) -> Ite
 
 def work_off(settings: Settings, backfill_id: int, parent_pid: int) -> None:
     """Take studies of the backfill until none is left, SIGTERM or SIGINT comes, or the parent process is gone."""
-    from dicom_io.instance_store import InstanceStore  # here, so that the command shows its progress at once
+    from dicom_io.storing.instance_store import InstanceStore  # here, so that the command shows its progress at once
     from worker.runs.reprocessing import reprocess_next
     from worker.runs.workplace import Workplace
 

@@ -12,7 +12,7 @@ import threading
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.foundation.errors import NotConfigured
 from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.watchdog import Watchdog

@@ -24,7 +24,7 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.foundation.errors import LeaseLost
 from worker.rows.active_bundle import promoted_to
 from worker.rows.database import SessionFactory, as_utc, clock, database_now

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.leases import Claim
 from worker.rows.outcome import end_attempt, held_run
 from worker.rows.run_tables import Run

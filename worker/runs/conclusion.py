@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.selection import Verdict as SelectionVerdict
-from dicom_io.selection import study_reason
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import Verdict as SelectionVerdict
+from dicom_io.selection.decision import study_reason
 from model.suitability import Suitability
 from worker.arrival.correction import is_owed, note_carried
 from worker.arrival.shadow_queue import queue_shadow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ScalarSelect, select
 
-from dicom_io.reporting import Predecessor
+from dicom_io.results.reporting import Predecessor
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import ResultKind, RunTrigger

@@ -11,12 +11,12 @@ from pydicom.dataset import Dataset
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.fidelity import Decoding
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
-from dicom_io.readable import UnreadableError, settle_header
-from dicom_io.reasons import ReasonCode
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.pixels.radiograph import Radiograph, UndecodableError, read_radiograph
+from dicom_io.results.readable import UnreadableError, settle_header
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from model.suitability import Suitability
 from worker.arrival.analysable import has_missed, is_analysable, is_missed
 from worker.arrival.copies import is_copy

@@ -9,7 +9,7 @@ import logging
 
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.foundation.errors import LeaseLost, RunError
 from worker.rows.backfills import settle, settle_or_retry, take_next
 from worker.rows.leases import Claim, LeaseKeeper

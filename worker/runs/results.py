@@ -12,12 +12,12 @@ from functools import partial
 from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.orm import Session
 
-from dicom_io.copy_limits import require_copyable
-from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import StoredFile
-from dicom_io.reasons import ReasonCode
-from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
-from dicom_io.result_file import write_result
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.results.copy_limits import require_copyable
+from dicom_io.results.identity_guard import require_identity
+from dicom_io.results.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
+from dicom_io.results.result_file import write_result
+from dicom_io.storing.instance_store import StoredFile
 from worker.foundation.errors import PermanentRunError
 from worker.rows.database import as_utc, clock
 from worker.rows.leases import Claim

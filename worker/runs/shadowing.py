@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.selection import Verdict, study_reason
+from dicom_io.selection.decision import Verdict, study_reason
 from worker.arrival.correction import corrections_of
 from worker.foundation.errors import LeaseLost, RunError
 from worker.foundation.stopwatch import Stopwatch

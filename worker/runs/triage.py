@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.arrival.correction import corrections_of
 from worker.foundation.errors import LeaseLost, NoRoomForResults, PermanentRunError, RunError
 from worker.foundation.failpoints import failpoint

@@ -20,8 +20,9 @@ from mutations import damaged_copy
 
 from dicom_io.data_sets.dicom_file import read_dicom_file
 from dicom_io.foundation.reasons import UndecodableError
+from dicom_io.pixels import half_resolution
 from dicom_io.pixels.fidelity import Decoding
-from dicom_io.pixels.radiograph import half_resolution, read_radiograph
+from dicom_io.pixels.radiograph import read_radiograph
 from dicom_io.selection.decision import SelectionRules, judge_tags
 from model.preprocess import to_uint8_224
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dicom_io.foundation.uids import is_valid_uid
 from hl7_io.acknowledgement import LONGEST_CONTROL_ID, Answer
@@ -19,6 +20,8 @@ MERGES = frozenset({"A40", "A47"})
 """Merge patient identifier list, change patient identifier list."""
 FINAL = frozenset({"F", "C"})
 """OBR-25 of a report a person has signed: final, corrected after final."""
+MOST_MEANINGS = 100
+"""Merges or final reports of one message; each is looked up, and ten thousand keep everybody waiting for minutes."""
 _STUDY_UID_CODES = frozenset({"113014", "110180"})
 """OBX-3 of a Study Instance UID: as in IHE RAD-128, and the concept's own code."""
 
@@ -110,8 +113,8 @@ def understand(message: Message, processing_id: str = "P") -> Envelope:
     Raises
     ------
     RefusedMessage
-        It has no control id, is meant for another environment, is of a type that is not taken, or lacks what its
-        type needs.
+        It has no control id, is meant for another environment, is of a type that is not taken, lacks what its type
+        needs, or says more than any honest one.
     """
     header = message.header
     if not header.text(10):
@@ -122,7 +125,10 @@ def understand(message: Message, processing_id: str = "P") -> Envelope:
         raise RefusedMessage("AR", "202", f"MSH-11 is not {processing_id}")
     kind, event = header.text(9, 1), header.text(9, 2)
     sender = " at ".join(filter(None, (header.text(3), header.text(4))))
-    return Envelope(f"{kind}^{event}"[:16], header.text(10), sender[:200], tuple(_meanings(message, kind, event)))
+    meanings = tuple(islice(_meanings(message, kind, event), MOST_MEANINGS + 1))
+    if len(meanings) > MOST_MEANINGS:
+        raise RefusedMessage("AR", "207", f"more than {MOST_MEANINGS} merges or reports in one message; send fewer")
+    return Envelope(f"{kind}^{event}"[:16], header.text(10), sender[:200], meanings)
 
 
 def _meanings(message: Message, kind: str, event: str) -> Iterator[Meaning]:

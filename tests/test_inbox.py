@@ -108,6 +108,8 @@ def test_a_reused_control_id_with_other_content_is_another_message(start: Start,
         (message("EVN|A08|", "PID|1||"), "AE", "101"),
         (message(patient(), kind="ADT^A40^ADT_A39"), "AE", "100"),
         (message(patient(), kind="ORU^R01^ORU_R01"), "AE", "100"),
+        (message(*[patient(), "MRG|X"] * 101, kind="ADT^A40^ADT_A39"), "AR", "207"),
+        (message(patient(), *["OBR|1||R" + "|" * 22 + "F"] * 101, kind="ORU^R01^ORU_R01"), "AR", "207"),
         (update(patient(), control_id="GONE").replace(b"GONE", b""), "AR", "101"),
     ],
 )

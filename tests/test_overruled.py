@@ -333,6 +333,15 @@ def workitems(bench: Bench, uid: str) -> list[tuple[str, str]]:
         return [(row.state, priority) for row, priority in zip(rows, priorities, strict=True)]
 
 
+def test_workitems_are_made_for_the_more_urgent_first_as_a_person_has_set_it(bench: Bench) -> None:
+    lowered, stat = (bench.triage(chest_radiograph()).study_instance_uid for _ in range(2))
+    assert bench.study(lowered).priority_rank == bench.study(stat).priority_rank
+    override(bench.sessions, lowered, Priority.ROUTINE)
+    ups = Ups(peers=[{"ae_title": "RIS", "host": "127.0.0.1", "port": 11112}])
+    with bench.sessions() as session:
+        assert studies_to_schedule(session, ups) == [stat, lowered]
+
+
 def test_workitems_follow_what_was_overruled(bench: Bench) -> None:
     uid = bench.triage(chest_radiograph()).study_instance_uid
     assert workitems(bench, uid) == [("SCHEDULED", "HIGH")]

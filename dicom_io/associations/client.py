@@ -13,6 +13,7 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
 import dicom_io.associations.closing  # noqa: F401 (its import is its effect)
+from dicom_io.associations.message_limits import BoundedAnswers
 from dicom_io.associations.reactor_pause import reactor_held, release
 from dicom_io.foundation.peer import Peer
 from dicom_io.foundation.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -75,7 +76,7 @@ def associate(
             max_pdu=settings.maximum_pdu_bytes,
             ext_neg=list(roles),
             tls_args=(context, peer.host) if context else None,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_without_delay), *handlers],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _prepare), *handlers],
         )
     except TlsFileError as error:
         return NoAssociation(f"TLS file {error.filename} {error.strerror}")
@@ -93,8 +94,10 @@ def associate(
     return NoAssociation(f"no association with {peer.ae_title} at {peer.host} port {peer.port}{why}")
 
 
-def _send_without_delay(event: Event) -> None:
-    """Switch Nagle's algorithm off: it holds the last piece of each object back for 40 ms."""
+def _prepare(event: Event) -> None:
+    """Switch Nagle's algorithm off, which holds the last piece of each object back for 40 ms; bound the answers."""
+    dimse: Any = event.assoc.dimse
+    dimse.__class__ = BoundedAnswers  # made by pynetdicom, which offers no factory
     transport: Any = event.assoc.dul.socket
     transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

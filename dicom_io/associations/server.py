@@ -28,6 +28,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 import dicom_io.associations.closing  # noqa: F401 (its import is its effect)
 from dicom_io.associations.holding_socket import HoldingSocket
 from dicom_io.associations.lasting import LastingAssociation, LastingStateMachine
+from dicom_io.associations.message_limits import outgrown
 from dicom_io.associations.streaming import StreamingDul
 from dicom_io.associations.waking import WokenDimse
 from dicom_io.data_sets.file_meta import encode_file_meta
@@ -89,7 +90,7 @@ class BoundedSocket(HoldingSocket):
 
 
 class BoundedDimse(WokenDimse):
-    """Aborts an association whose data set outgrows the limit, and sends data sets to disk as they arrive."""
+    """Aborts an association whose message outgrows its limit, and sends data sets to disk as they arrive."""
 
     maximum_instance_bytes: int
     spool_folder: Path | None = None
@@ -119,16 +120,17 @@ class BoundedDimse(WokenDimse):
         message.data_set = spooled
 
     def refuse_oversized(self) -> bool:
-        """Drop a data set that grew beyond the limit and abort; say whether that was so."""
+        """Drop a message that grew beyond its limit and abort; say whether that was so."""
         data_set = self.message.data_set if self.message is not None else None
+        why = outgrown(self.message)
         if data_set is not None and data_set.tell() > self.maximum_instance_bytes:
-            LOGGER.warning(
-                "association aborted: a data set grew beyond maximum_instance_bytes (%d)", self.maximum_instance_bytes
-            )
-            self.message = None
-            self.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
-            return True
-        return False
+            why = f"a data set grew beyond maximum_instance_bytes ({self.maximum_instance_bytes})"
+        if why is None:
+            return False
+        LOGGER.warning("association aborted: %s", why)
+        self.message = None
+        self.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
+        return True
 
 
 class BoundedRequestHandler(RequestHandler):

@@ -16,6 +16,8 @@ from dicom_io.foundation.peer import Peer
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 PENDING = (0xFF00, 0xFF01)
+MOST_MATCHES = 100_000
+"""Of one query; a busy hospital makes fewer studies in a month."""
 _SYNTAXES: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 
@@ -58,6 +60,11 @@ class Query:
                     status = response.get("Status")
                     if status in PENDING and identifier is not None:
                         matches.append(identifier)
+                        if len(matches) > MOST_MATCHES:
+                            self._association.abort()  # what comes after would be taken for other answers
+                            raise ArchiveError(
+                                f"{self._ae_title} answers a query with more than {MOST_MATCHES} matches"
+                            )
                     elif status != 0x0000:
                         raise ArchiveError(self._refused(level, status))
         except (ValueError, RuntimeError, OSError) as error:

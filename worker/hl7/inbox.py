@@ -9,6 +9,7 @@ another message type                      AR, error 200
 MSH-10 or a needed identifier is missing  AR or AE, error 101; a missing segment AE, error 100
 another processing id                     AR, error 202
 a message that is too long                AR, error 207, and the connection is closed
+one with more than 100 merges or reports  AR, error 207
 the database does not take it             AE, error 207: the sender tries again
 ========================================  =============================================================
 

@@ -56,6 +56,7 @@ from worker.ups import notices as ups_notices
 from worker.ups.workitems import current_workitem, decoded, encoded, write_change
 from worker.ups.worklist import cancel_scheduled
 from worker.views.presentation import percent_text
+from worker.views.studies import BY_LEVEL
 from worker.views.study_summaries import flagged_findings
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def studies_to_schedule(session: Session, ups: Ups) -> list[str]:
             .outerjoin(Workitem, and_(Workitem.study_instance_uid == Study.study_instance_uid, Workitem.current))
             .where(recent, Study.state.in_(_SETTLED))
             .where(or_(lacks_one, and_(has_one, changed)))
-            .order_by(Study.priority_rank.desc(), Study.last_received_at)
+            .order_by(BY_LEVEL, Study.priority_rank.desc(), Study.last_received_at)
             .limit(BATCH_STUDIES)
         )
     )

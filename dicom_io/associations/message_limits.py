@@ -33,7 +33,7 @@ _DATA_SETS = ("Identifier", "ActionReply", "EventReply")
 def outgrown(message: DIMSEMessage | None) -> str | None:
     """Say what of a message that is still coming has outgrown its limit; None where nothing has.
 
-    The data set of a C-STORE request has a limit of its own (`dicom_io.association_server`).
+    The data set of a C-STORE request has a limit of its own (`dicom_io.associations.server`).
     """
     if message is None:
         return None
@@ -46,6 +46,13 @@ def outgrown(message: DIMSEMessage | None) -> str | None:
     return None
 
 
+def give_up(dimse: DIMSEServiceProvider, why: str) -> None:
+    """Drop the message that is coming and abort its association."""
+    LOGGER.warning("association aborted: %s", why)
+    dimse.message = None
+    dimse.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
+
+
 class BoundedAnswers(DIMSEServiceProvider):
     """The messages of an association of ours; made by giving an existing provider this class.
 
@@ -56,9 +63,7 @@ class BoundedAnswers(DIMSEServiceProvider):
         """Collect a fragment; end the association of a message that grows beyond its limit."""
         super().receive_primitive(primitive)
         if (why := outgrown(self.message)) is not None:
-            LOGGER.warning("association aborted: %s", why)
-            self.message = None
-            self.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
+            give_up(self, why)
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message and its context; nothing in place of one that must not be decoded."""

@@ -28,7 +28,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 import dicom_io.associations.closing  # noqa: F401 (its import is its effect)
 from dicom_io.associations.holding_socket import HoldingSocket
 from dicom_io.associations.lasting import LastingAssociation, LastingStateMachine
-from dicom_io.associations.message_limits import outgrown
+from dicom_io.associations.message_limits import give_up, outgrown
 from dicom_io.associations.streaming import StreamingDul
 from dicom_io.associations.waking import WokenDimse
 from dicom_io.data_sets.file_meta import encode_file_meta
@@ -127,9 +127,7 @@ class BoundedDimse(WokenDimse):
             why = f"a data set grew beyond maximum_instance_bytes ({self.maximum_instance_bytes})"
         if why is None:
             return False
-        LOGGER.warning("association aborted: %s", why)
-        self.message = None
-        self.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
+        give_up(self, why)
         return True
 
 

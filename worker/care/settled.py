@@ -29,7 +29,7 @@ from worker.arrival.completion import queue_as_configured
 from worker.arrival.correction import corrected_columns, corrections_of
 from worker.arrival.identity import WHOSE, conflict, contradiction, identity_columns
 from worker.arrival.queued import QueuedRun
-from worker.care.study_objects import Headed, ObjectUnreadable, adopt, objects_in_force, with_headers
+from worker.care.study_objects import Headed, ObjectUnreadable, adopt, is_in_force, objects_in_force, with_headers
 from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
@@ -115,14 +115,11 @@ def _agree(
 
 def _is_elsewhere(session: Session, study: Study) -> bool:
     """Return whether another study has an image of this one."""
-    ours, others = aliased(Instance), aliased(Instance)
+    others = aliased(Instance)
     shared = (
         select(others.id)
-        .join(ours, ours.sop_instance_uid == others.sop_instance_uid)
-        .where(ours.study_instance_uid == study.study_instance_uid, ours.current)
-        .where(ours.reason_code.is_distinct_from(ReasonCode.OWN_RESULT))
-        .where(ours.reason_code.is_distinct_from(ReasonCode.REJECTED))
-        .where(others.study_instance_uid != study.study_instance_uid)
+        .join(Instance, Instance.sop_instance_uid == others.sop_instance_uid)
+        .where(is_in_force(study.study_instance_uid), others.study_instance_uid != study.study_instance_uid)
     )
     return session.scalar(shared.limit(1)) is not None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.foundation.reasons import ReasonCode
@@ -27,14 +27,17 @@ class ObjectUnreadable(WorkerError):
 
 def objects_in_force(session: Session, study_instance_uid: str) -> list[Instance]:
     """Return the current objects that others sent and nobody rejected, oldest first."""
-    query = (
-        select(Instance)
-        .where(Instance.study_instance_uid == study_instance_uid, Instance.current)
-        .where(Instance.reason_code.is_distinct_from(ReasonCode.OWN_RESULT))
-        .where(Instance.reason_code.is_distinct_from(ReasonCode.REJECTED))
-        .order_by(Instance.id)
+    return list(session.scalars(select(Instance).where(is_in_force(study_instance_uid)).order_by(Instance.id)))
+
+
+def is_in_force(study_instance_uid: str) -> ColumnElement[bool]:
+    """Return the condition for an instance that is one of `objects_in_force`."""
+    return and_(
+        Instance.study_instance_uid == study_instance_uid,
+        Instance.current,
+        Instance.reason_code.is_distinct_from(ReasonCode.OWN_RESULT),
+        Instance.reason_code.is_distinct_from(ReasonCode.REJECTED),
     )
-    return list(session.scalars(query))
 
 
 def with_headers(instances: Iterable[Instance], store: InstanceStore) -> list[Headed]:

@@ -124,11 +124,11 @@ class Sweeper:
                 self._park(study_instance_uid)
 
     def _queue(self, study_instance_uid: str) -> None:
-        run = look_again(study_instance_uid, self._sessions, self._store, self._settings, actor=SERVICE)
+        with self._sessions.begin() as session:
+            now = database_now(session)
+            run = queue_if_due(session, study_instance_uid, self._settings, now, actor=SERVICE)
         if run is None:
-            with self._sessions.begin() as session:
-                now = database_now(session)
-                run = queue_if_due(session, study_instance_uid, self._settings, now, actor=SERVICE)
+            run = look_again(study_instance_uid, self._sessions, self._store, self._settings, actor=SERVICE)
         if run is not None:
             logger.info("study=%s run=%d queued on %s", study_instance_uid, run.run_number, run.queue)
             self._bells.ring_triage(study_instance_uid, run.queue)

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 from pydicom.encaps import encapsulate
 
-from dicom_io.decoding import decode_stored_values
+from dicom_io.pixels.decoding import decode_stored_values
 
 _BITS = 15
 _FAMILY = "1.2.840.10008.1.2.4."

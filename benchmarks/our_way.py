@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.fidelity import Decoding
-from dicom_io.identity_guard import require_identity
-from dicom_io.pixels import read_radiograph
-from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
-from dicom_io.result_file import write_result
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.pixels.radiograph import read_radiograph
+from dicom_io.results.identity_guard import require_identity
+from dicom_io.results.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
+from dicom_io.results.result_file import write_result
 from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS

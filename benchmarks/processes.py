@@ -23,10 +23,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bars import Bar, at_least, at_most
 from benchmarks.codings import write_codings
 from benchmarks.receivers import ROOT
 from benchmarks.windows import processors_taken_by_others
-from dicom_io.fidelity import Decoding
+from dicom_io.pixels.fidelity import Decoding
 from model.compiled_network import processor_computes_bf16
 from model.precision import Precision
 
@@ -161,17 +162,13 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _facts(rows: list[dict[str, Any]], best: dict[str, float], start: float, memory: float) -> dict[str, Any]:
-    ratios = {way: round(best[way] / best[PLAIN], 2) for way in best if way != PLAIN}
+    ratios = {way: best[way] / best[PLAIN] for way in best if way != PLAIN}
     bars = [
-        *(_bar(f"{way} / plain, images per second:", of, BAR, met=of >= BAR[0]) for way, of in ratios.items()),
-        _bar("seconds from start to first object:", round(start, 2), START_BAR, met=start <= START_BAR[0]),
-        _bar("MiB of a process:", round(memory), MEMORY_BAR, met=memory <= MEMORY_BAR[0]),
+        *(at_least(f"{way} / plain, images per second", of, BAR) for way, of in ratios.items()),
+        at_most("seconds from start to first object", start, START_BAR),
+        at_most("MiB of a process", memory, MEMORY_BAR, 0),
     ]
-    return {"rows": rows, "bars": bars}
-
-
-def _bar(of: str, value: float, bar: tuple[float, float], *, met: bool) -> dict[str, Any]:
-    return {"of": of, "value": value, "must": bar[0], "aim": bar[1], "met": met}
+    return {"rows": rows, "bars": [bar.as_dict() for bar in bars]}
 
 
 def serve(way: str, folder: Path) -> None:
@@ -216,7 +213,7 @@ def main() -> None:
     for row in facts["rows"]:
         print(row)
     for bar in facts["bars"]:
-        print(f"{bar['of']:<35} {bar['value']:>7}  must {bar['must']}, aim {bar['aim']}")
+        print(Bar(**bar))
     for row in facts["tables"][_STAGES]:
         print(row)
 

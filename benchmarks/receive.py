@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bars import Bar, at_least
 from benchmarks.dicom_sender import (
     CALLING_AE_TITLE,
     NotStoredError,
@@ -93,8 +94,8 @@ class Row:
                 name: round(per_second["ours"] / value, 2) for name, value in per_second.items() if name != "ours"
             },
             "bars": [
-                {"of": name, "must": round(must, 3), "aim": aim, "met": per_second["ours"] / per_second[name] >= must}
-                for name, must, aim in self.case.bars
+                at_least(f"{self.case.name}, ours / {name}", per_second["ours"] / per_second[name], bar).as_dict()
+                for name, *bar in self.case.bars
                 if name in per_second
             ],
             "noisy": any(found.noisy for found in self.measured.values()),
@@ -215,9 +216,25 @@ def main() -> None:
             if not arguments.json:
                 print(_lines(found[-1]), flush=True)
     if arguments.json:
-        json.dump({"rows": found, "notes": notes}, sys.stdout, indent=1)
+        json.dump(_summed_up(found) | {"notes": notes}, sys.stdout, indent=1)
     else:
         print(*notes, sep="\n")
+
+
+def _summed_up(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a row of objects per second for each case, the bars of all, and the ratios to each receiver."""
+    names = list(dict.fromkeys(name for row in found for name in row["objects_per_second"]))
+    rows = [
+        {"objects per second": row["case"], "noisy": row["noisy"]}
+        | {name: row["objects_per_second"].get(name) for name in names}
+        for row in found
+    ]
+    ratios = [
+        {"ours / peer": row["case"], "noisy": row["noisy"]}
+        | {name: row["ratios"].get(name) for name in names if name != "ours"}
+        for row in found
+    ]
+    return {"rows": rows, "bars": [bar for row in found for bar in row["bars"]], "tables": {"ratios": ratios}}
 
 
 def _lines(row: dict[str, Any]) -> str:
@@ -225,10 +242,7 @@ def _lines(row: dict[str, Any]) -> str:
     for name, speed in row["objects_per_second"].items():
         ratio = f"   ours / {name} = {row['ratios'][name]}" if name in row["ratios"] else ""
         lines.append(f"    {name:<12}{row['megabytes_per_second'][name]:>7} MB/s {speed:>8} objects/s{ratio}")
-    for bar in row["bars"]:
-        verdict = "met" if bar["met"] else "NOT met"
-        lines.append(f"    bar: ours / {bar['of']} at least {bar['must']} (aim {bar['aim']}): {verdict}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"    bar: {Bar(**bar)}" for bar in row["bars"])])
 
 
 if __name__ == "__main__":

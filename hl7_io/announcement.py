@@ -8,8 +8,8 @@ from datetime import UTC, tzinfo
 
 from pydicom import Dataset
 
-from dicom_io.product import DEVICE_SERIAL_NUMBER
-from dicom_io.reporting import Report
+from dicom_io.foundation.product import DEVICE_SERIAL_NUMBER
+from dicom_io.results.reporting import Report
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from pydicom import Dataset
 
-from dicom_io.elements import items
-from dicom_io.header import text
+from dicom_io.data_sets.elements import items
+from dicom_io.data_sets.header import text
 from hl7_io.reading import Message, Segment, part, read_message
 from hl7_io.segments import InvalidMessageError
 from hl7_io.text import plain

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from dicom_io.uids import is_valid_uid
+from dicom_io.foundation.uids import is_valid_uid
 from hl7_io.acknowledgement import LONGEST_CONTROL_ID, Answer
 from hl7_io.person_name import all_names, person_name
 from hl7_io.reading import Message, Segment, part

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from dicom_io.tls import TlsFileError, TlsFiles, in_words
+from dicom_io.foundation.tls import TlsFileError, TlsFiles, in_words
 from hl7_io.mllp import ConnectionDroppedError, FrameReader, MllpError, PeerSilentError, framed
 
 MAXIMUM_ANSWER_BYTES = 1 << 18

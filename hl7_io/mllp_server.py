@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from dicom_io.tls import CurrentTls, in_words
+from dicom_io.foundation.tls import CurrentTls, in_words
 from hl7_io.mllp import FrameReader, FrameTooLongError, MllpError, framed
 
 logger = logging.getLogger(__name__)

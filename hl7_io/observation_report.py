@@ -14,11 +14,11 @@ from typing import Any
 
 from pydicom import Dataset
 
-from dicom_io.codes import PRIORITY_CODES
-from dicom_io.header import text
-from dicom_io.origin import local_time
-from dicom_io.patient_age import dicom_date
-from dicom_io.product import MANUFACTURER_MODEL_NAME
+from dicom_io.data_sets.header import text
+from dicom_io.data_sets.patient_age import dicom_date
+from dicom_io.foundation.product import MANUFACTURER_MODEL_NAME
+from dicom_io.results.codes import PRIORITY_CODES
+from dicom_io.results.origin import local_time
 from hl7_io.addressing import Addressing
 from hl7_io.announcement import Announcement
 from hl7_io.identity_guard import require_identity

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dicom_io.codes import FINDINGS, display_name
-from dicom_io.concepts import DCM, Code
-from dicom_io.reporting import DEMONSTRATION_NOTICE, ReportedFinding
+from dicom_io.foundation.concepts import DCM, Code
+from dicom_io.results.codes import FINDINGS, display_name
+from dicom_io.results.reporting import DEMONSTRATION_NOTICE, ReportedFinding
 from hl7_io.announcement import Announcement
 from hl7_io.segments import Fields
 from hl7_io.text import escape

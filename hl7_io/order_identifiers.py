@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from dicom_io.header import text
-from dicom_io.orders import referenced_requests
+from dicom_io.data_sets.header import text
+from dicom_io.results.orders import referenced_requests
 from hl7_io.text import escape
 
 

@@ -11,9 +11,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
-from dicom_io.file_meta import encode_file_meta
-from dicom_io.header import parse_header
-from dicom_io.receiving import ReceivedInstance
+from dicom_io.data_sets.file_meta import encode_file_meta
+from dicom_io.data_sets.header import parse_header
+from dicom_io.storing.receiving import ReceivedInstance
 
 CALLING_AE_TITLE = "MODALITY"
 

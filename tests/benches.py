@@ -13,8 +13,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from sqlalchemy import select, update
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.receiving import ReceivedInstance
+from dicom_io.storing.instance_store import InstanceStore
+from dicom_io.storing.receiving import ReceivedInstance
 from model import compiled_network
 from model.precision import Precision
 from worker.arrival.intake import Intake

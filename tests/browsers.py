@@ -11,7 +11,7 @@ import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from dicom_io.overlay import Caption, Film, draw_overlay
+from dicom_io.pictures.overlay import Caption, Film, draw_overlay
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import ResultKind

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io.tls import TlsFiles
+from dicom_io.foundation.tls import TlsFiles
 
 
 def certificate_files(folder: Path) -> TlsFiles:

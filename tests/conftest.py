@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,17 +15,21 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch are loaded; tests run side by side
 
+import httpx
 import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
+from forked_members import forked_members  # noqa: F401 (a fixture)
 from hypothesis import settings as hypothesis_settings
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from peers import pacs  # noqa: F401 (a fixture)
+from pynetdicom.transport import AssociationServer
 from receivers import ris  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
 from slow_cases import DATABASES, leave_one_database
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
+from worker.rows import database
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.migrate import upgrade
 from worker.settings.config import Settings, load_settings
@@ -60,6 +65,51 @@ def pytest_collection_finish() -> None:
     """Look for none among what was loaded either: pynetdicom's servers collect garbage again and again."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_statements_are_shared() -> Iterator[None]:
+    """Let all engines of one kind of database use the same SQL texts: each engine of its own would make all anew.
+
+    SQLAlchemy keeps them by statement and dialect, so the dialect is shared as well, once it has seen its database; it
+    holds no connection.
+    """
+    firsts: dict[str, Engine] = {}
+
+    def sharing(url: str, **options: Any) -> Engine:
+        engine = create_engine(url, query_cache_size=5000, **options)
+        first = firsts.get(engine.dialect.name)
+        if first is None or first.dialect.server_version_info is None:
+            firsts[engine.dialect.name] = engine
+        else:
+            engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "create_engine", sharing)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_collect_no_garbage() -> Iterator[None]:
+    """Leave garbage to Python: pynetdicom's servers look for it every 60 turns, and one that is closed turns fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationServer, "service_actions", lambda server: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trust_is_read_once() -> Iterator[None]:
+    """Let HTTP clients that ask for nothing special share one list of authorities, which takes 45 ms to read."""
+    read = httpx._config.create_ssl_context
+    usual = read()
+
+    def create(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        return usual if verify is True and cert is None else read(verify, cert, trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx._transports.default, "create_ssl_context", create)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -147,22 +197,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def engine(database_url: str) -> Iterator[Engine]:
     """Engine on a fresh migrated database, both kinds."""
     opened = open_engine(database_url)
-    # SH
     yield opened
     opened.dispose()
-
-
-_first_engines: dict[str, Engine] = {}
-
-
-def _share_compiled_statements(engine: Engine) -> None:
-    """Let the engines of one kind of database use the same SQL texts: each engine of its own would make all anew.
-
-    SQLAlchemy keeps them by statement and dialect, so the dialect is shared as well; it holds no connection.
-    """
-    first = _first_engines.setdefault(engine.dialect.name, engine)
-    engine.dialect = first.dialect
-    engine._compiled_cache = first._compiled_cache
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from mutations import damaged_copy
 
-from dicom_io import half_resolution
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.fidelity import Decoding
-from dicom_io.pixels import read_radiograph
-from dicom_io.reasons import UndecodableError
-from dicom_io.selection import SelectionRules, judge_tags
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.foundation.reasons import UndecodableError
+from dicom_io.pixels import half_resolution
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.pixels.radiograph import read_radiograph
+from dicom_io.selection.decision import SelectionRules, judge_tags
 from model.preprocess import to_uint8_224
 
 ADDRESS_SPACE_BYTES = 4 << 30

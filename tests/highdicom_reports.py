@@ -34,20 +34,20 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_io.character_set import settle_character_set
-from dicom_io.codes import ABSENT, CHEST, FINDINGS, IMAGING_PROCEDURE, PRESENT, PRIORITY_CODES, display_name
-from dicom_io.identity import copy_patient_and_study
-from dicom_io.orders import referenced_requests
-from dicom_io.origin import add_maker, add_origin, result_uid
-from dicom_io.product import MANUFACTURER, MANUFACTURER_MODEL_NAME
-from dicom_io.rejection_note import SERIES_DESCRIPTION as NOTE_DESCRIPTION
-from dicom_io.rejection_note import SERIES_NUMBER as NOTE_NUMBER
-from dicom_io.rejection_note import note_uid, stated_requests
-from dicom_io.rejection_title import RejectionTitle
-from dicom_io.report_class import REPORT_CLASSES
-from dicom_io.reporting import DEMONSTRATION_NOTICE, NO_MEDICAL_DEVICE, Report, ReportedFinding
-from dicom_io.structured_report import SERIES_DESCRIPTION, SERIES_NUMBER
-from dicom_io.uids import deterministic_uid
+from dicom_io.data_sets.character_set import settle_character_set
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.foundation.product import MANUFACTURER, MANUFACTURER_MODEL_NAME
+from dicom_io.foundation.uids import deterministic_uid
+from dicom_io.results.codes import ABSENT, CHEST, FINDINGS, IMAGING_PROCEDURE, PRESENT, PRIORITY_CODES, display_name
+from dicom_io.results.identity import copy_patient_and_study
+from dicom_io.results.orders import referenced_requests
+from dicom_io.results.origin import add_maker, add_origin, result_uid
+from dicom_io.results.rejection_note import SERIES_DESCRIPTION as NOTE_DESCRIPTION
+from dicom_io.results.rejection_note import SERIES_NUMBER as NOTE_NUMBER
+from dicom_io.results.rejection_note import note_uid, stated_requests
+from dicom_io.results.report_class import REPORT_CLASSES
+from dicom_io.results.reporting import DEMONSTRATION_NOTICE, NO_MEDICAL_DEVICE, Report, ReportedFinding
+from dicom_io.results.structured_report import SERIES_DESCRIPTION, SERIES_NUMBER
 
 ACQUISITION, CONTAINS = RelationshipTypeValues.HAS_ACQ_CONTEXT, RelationshipTypeValues.CONTAINS
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
@@ -63,7 +63,7 @@ def highdicom_report(
     site_zone: tzinfo = UTC,
     device_serial_number: str = "0001",
 ) -> Dataset:
-    """Return what `dicom_io.structured_report.build_structured_report` returns for the same arguments."""
+    """Return what `dicom_io.results.structured_report.build_structured_report` returns for the same arguments."""
     study, findings = sources[0].StudyInstanceUID, [*report.flagged, *(report.unflagged if include_negatives else ())]
     document = Comprehensive3DSR(
         evidence=[bare_reference(source) for source in sources],
@@ -206,7 +206,7 @@ def entry(source: Dataset) -> ImageContentItem:
 
 
 def highdicom_note(rejected: Sequence[Dataset], title: RejectionTitle, why: str, made_at: datetime) -> Dataset:
-    """Return what `dicom_io.rejection_note.build_rejection_note` returns for the same arguments."""
+    """Return what `dicom_io.results.rejection_note.build_rejection_note` returns for the same arguments."""
     sop_instance_uid = note_uid(title, [str(header.SOPInstanceUID) for header in rejected])
     references = [bare_reference(header) for header in rejected]
     selection = KeyObjectSelection(

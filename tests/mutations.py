@@ -13,8 +13,8 @@ import pydicom
 from pydicom.encaps import encapsulate
 from samples import SHARED
 
-from dicom_io.encapsulation import single_frame
-from dicom_io.reasons import UndecodableError
+from dicom_io.foundation.reasons import UndecodableError
+from dicom_io.pixels.encapsulation import single_frame
 
 LARGEST_SOURCE_BYTES = 8 << 20
 SHARED_FOLDERS = ("data/dicom", "data/examples/transfer_syntaxes", "data/examples/inputs")

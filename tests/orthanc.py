@@ -20,7 +20,7 @@ from pydicom.data import get_testdata_file
 from services import free_port, wait_for_port
 from sites import QUICK, UP, Site
 
-from dicom_io.stamp import stamp_copy
+from dicom_io.data_sets.stamp import stamp_copy
 from worker.settings.config import Settings
 
 CLOSED = {**QUICK, "accept_unknown_sources": False}

@@ -20,7 +20,7 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
-from dicom_io.peer import Peer
+from dicom_io.foundation.peer import Peer
 
 StatusRule = Callable[[str, str], int]
 """(SOP Class UID, SOP Instance UID) -> DIMSE status to answer with."""

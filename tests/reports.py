@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
-from dicom_io.stamp import radiograph_from_pixels
+from dicom_io.data_sets.stamp import radiograph_from_pixels
+from dicom_io.results.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
 
 CREATED_AT = datetime(2026, 1, 15, 23, 30, 5, tzinfo=UTC)
 FLAGGED = (

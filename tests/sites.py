@@ -16,8 +16,8 @@ from forks import Order, Started, forking_is_enough, run_command, start_command
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import SendOutcome, send
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import SendOutcome, send
 from worker.processes.up import answers
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.delivery_tables import Delivery

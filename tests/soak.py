@@ -33,7 +33,7 @@ from soak_faults import LANES, RARE, Scene, faults_of
 from soak_load import Modality
 from soak_site import DISK_BYTES, SoakSite
 
-from dicom_io.peer import Peer
+from dicom_io.foundation.peer import Peer
 from worker.processes.up import answers
 
 RARE_EVERY = 3

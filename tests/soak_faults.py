@@ -26,8 +26,8 @@ from sites import wait_until
 from soak_load import Modality
 from soak_site import LEASE_SECONDS, QUEUE, WORKER_PARTS, Part, SoakSite
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import echo
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import echo
 
 GRACE_SECONDS = 3.0
 LONGEST_SECONDS = 60.0

@@ -24,8 +24,8 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from soak_checker import dataset_sha256
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import send
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import send
 
 SIDE_PX = 256
 OTHER_VIEWS = (3, 14)

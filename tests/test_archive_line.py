@@ -8,8 +8,8 @@ from archive_line import WARNING_STATUS, ArchiveLine
 from factories import chest_radiograph, write_dicom
 from peers import running_pacs
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import send
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import send
 
 CUT_AFTER_BYTES = 5000
 

@@ -21,7 +21,7 @@ from sites import Site, wait_until
 from sqlalchemy import select
 from test_orthanc_delivery import event_kinds, send_study
 
-from dicom_io.peer import Peer
+from dicom_io.foundation.peer import Peer
 from worker.rows.database import open_engine, session_factory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Result, Run

@@ -28,11 +28,11 @@ from pynetdicom.pdu_primitives import P_DATA
 from services import free_port, wait_for_port
 from sites import wait_until
 
-from dicom_io import association_keeper
-from dicom_io.association_keeper import AssociationKeeper, Keeping
-from dicom_io.data_pdu import data_pdu
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import ScuSettings, SendOutcome, send
+from dicom_io.associations import keeper as association_keeper
+from dicom_io.associations.data_pdu import data_pdu
+from dicom_io.associations.keeper import AssociationKeeper, Keeping
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import ScuSettings, SendOutcome, send
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPATIENT = ScuSettings(
@@ -320,9 +320,9 @@ def test_a_renewed_certificate_is_shown_at_once(keeper: AssociationKeeper, files
 FORK = """
 import os, sys
 from pathlib import Path
-from dicom_io.association_keeper import AssociationKeeper, Keeping
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import send
+from dicom_io.associations.keeper import AssociationKeeper, Keeping
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import send
 keeper, peer = AssociationKeeper(), Peer("PACS", "127.0.0.1", int(sys.argv[1]))
 def sends(path):
     return send(peer, [Path(path)], "CXRAI", keeping=Keeping(keeper, 30.0, frozenset()))[0].accepted

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_io import attention
-from dicom_io.attention import CONTOUR_LEVEL, contours, near_line, smooth, stretch
+from dicom_io.pictures import attention
+from dicom_io.pictures.attention import CONTOUR_LEVEL, contours, near_line, smooth, stretch
 from model.cam import saliency
 
 

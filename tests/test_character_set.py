@@ -11,8 +11,8 @@ from pydicom import Dataset, dcmread
 from reports import report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump
 
-from dicom_io.result_file import write_result
-from dicom_io.structured_report import build_structured_report
+from dicom_io.results.result_file import write_result
+from dicom_io.results.structured_report import build_structured_report
 
 # character set, name, study description: PS3.5 annexes H to K have these scripts
 WRITTEN: list[tuple[Any, str, str]] = [

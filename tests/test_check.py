@@ -13,7 +13,7 @@ from services import free_port
 from test_commitment_listener import NoReceiver
 from typer.testing import CliRunner
 
-from dicom_io.storage_scp import StorageScp
+from dicom_io.services.storage_scp import StorageScp
 from worker.care.check import check_everything
 from worker.cli import app
 from worker.processes.listener import scp_settings

@@ -27,11 +27,11 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from samples import shared
 
-from dicom_io.decoding import decode_frame, decode_stored_values
-from dicom_io.encapsulation import single_frame
-from dicom_io.jpeg_stream import GO_ON, LS_GO_ON, scan_end
-from dicom_io.pixels import read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.decoding import decode_frame, decode_stored_values
+from dicom_io.pixels.encapsulation import single_frame
+from dicom_io.pixels.jpeg_stream import GO_ON, LS_GO_ON, scan_end
+from dicom_io.pixels.radiograph import read_radiograph
 
 PIXELS = drawn_chest(61, 47)
 NOISY = PIXELS ^ np.random.default_rng(3).integers(0, 16, PIXELS.shape, dtype=np.uint16)

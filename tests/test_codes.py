@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydicom.sr.codedict import codes as standard
 
-from dicom_io import codes
-from dicom_io.codes import FINDINGS, PRIORITY_CODES
-from dicom_io.concepts import DCM, SCT, UCUM, Code
-from dicom_io.reporting import PRIORITIES
+from dicom_io.foundation.concepts import DCM, SCT, UCUM, Code
+from dicom_io.results import codes
+from dicom_io.results.codes import FINDINGS, PRIORITY_CODES
+from dicom_io.results.reporting import PRIORITIES
 from model.labels import LABELS
 
 # dihedral group D5 and its permutation (Verhoeff 1969), as SNOMED CT identifiers use them

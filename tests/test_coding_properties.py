@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
-from dicom_io.decoding import decode_frame
-from dicom_io.fidelity import Decoding
-from dicom_io.pixels import read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.decoding import decode_frame
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.pixels.radiograph import read_radiograph
 
 FAMILY = "1.2.840.10008.1.2.4."
 Encoder = Callable[[np.ndarray, int], bytes]

@@ -16,7 +16,7 @@ from peers import running_pacs
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from sqlalchemy import select, update
 
-from dicom_io.storage_commitment import CommitmentAnswer
+from dicom_io.services.storage_commitment import CommitmentAnswer
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, StorageCommitment

@@ -13,11 +13,11 @@ from pynetdicom import AE
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from dicom_io.receiving import ReceivedInstance, ReceiveOutcome, RefusedInstance
-from dicom_io.storage_commitment import AnswerError, CommitmentAnswer, read_answer
-from dicom_io.storage_commitment_scu import request_commitment
-from dicom_io.storage_scp import ScpSettings, StorageScp
-from dicom_io.storage_scu import ScuSettings
+from dicom_io.services.storage_commitment import AnswerError, CommitmentAnswer, read_answer
+from dicom_io.services.storage_commitment_scu import request_commitment
+from dicom_io.services.storage_scp import ScpSettings, StorageScp
+from dicom_io.services.storage_scu import ScuSettings
+from dicom_io.storing.receiving import ReceivedInstance, ReceiveOutcome, RefusedInstance
 
 OBJECTS = {"2.25.11": "1.2.840.10008.5.1.4.1.1.7", "2.25.12": "1.2.840.10008.5.1.4.1.1.88.34"}
 IMPATIENT = ScuSettings(connection_timeout_seconds=2, acse_timeout_seconds=2, dimse_timeout_seconds=2)

@@ -8,14 +8,14 @@ from typing import get_args
 
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
 
-from dicom_io import presentation_state, rejection_note, secondary_capture, structured_report
-from dicom_io.codes import FINDINGS, PRIORITY_CODES, display_name
-from dicom_io.concepts import Code
-from dicom_io.identity import OPTIONAL, REQUIRED
-from dicom_io.presentation_state import LAYER
-from dicom_io.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
-from dicom_io.report_class import REPORT_CLASSES
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
+from dicom_io.foundation.concepts import Code
+from dicom_io.foundation.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.results import presentation_state, rejection_note, secondary_capture, structured_report
+from dicom_io.results.codes import FINDINGS, PRIORITY_CODES, display_name
+from dicom_io.results.identity import OPTIONAL, REQUIRED
+from dicom_io.results.presentation_state import LAYER
+from dicom_io.results.report_class import REPORT_CLASSES
 from worker.settings.peers import Destination
 
 STATEMENT = (Path(__file__).resolve().parent.parent / "docs" / "conformance.md").read_text(encoding="utf-8")

@@ -17,10 +17,10 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from samples import public_sample, shared
 
-from dicom_io.decoding import decode_stored_values
-from dicom_io.encapsulation import single_frame
-from dicom_io.pixels import read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.decoding import decode_stored_values
+from dicom_io.pixels.encapsulation import single_frame
+from dicom_io.pixels.radiograph import read_radiograph
 
 SHARED_FILES = [
     "dcmjs_dx_elbow_jpegll_14bit", "fodicom_cr_teeth_modalitylut_jpegll_mono1", "gdcm_cr_mono1_10_chest_evle",

@@ -13,7 +13,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
-from dicom_io.waking import TOGETHER_BYTES, RequestorDimse, WokenRequestorDul
+from dicom_io.associations.waking import TOGETHER_BYTES, RequestorDimse, WokenRequestorDul
 
 OFFSET, CONTEXT_ID = 7, 5
 

@@ -12,8 +12,8 @@ from factories import chest_radiograph, drawn_chest, write_dicom
 from pydicom.encaps import encapsulate
 from samples import public_sample
 
-from dicom_io.decoding import UndecodableError, decode_stored_values
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.pixels.decoding import UndecodableError, decode_stored_values
 
 PIXELS = drawn_chest(61, 47)
 SYNTAX = "1.2.840.10008.1.2.4."

@@ -19,8 +19,8 @@ from pydicom.uid import (
 from receivers import running_receiver
 from sqlalchemy import select, update
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.report_class import report_in_class
+from dicom_io.results.report_class import report_in_class
+from dicom_io.storing.instance_store import InstanceStore
 from worker.care.requeue import requeue_quietly
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now

@@ -14,7 +14,7 @@ from services import free_port
 from study_rows import NOW as ROWS_NOW
 from study_rows import add_triaged_study
 
-from dicom_io.storage_scu import send
+from dicom_io.services.storage_scu import send
 from model.bundle import Bundle
 from model.labels import LABELS
 from worker.demo.demonstration import is_over, send_study

@@ -9,10 +9,10 @@ import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from dicom_io import dicom_file
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.pixels import read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.data_sets import dicom_file
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.radiograph import read_radiograph
 
 SYNTAXES = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
 

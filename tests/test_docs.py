@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from dicom_io.codes import display_name
-from dicom_io.site_rules import Condition, SiteRule
+from dicom_io.results.codes import display_name
+from dicom_io.selection.site_rules import Condition, SiteRule
 from worker.rows import delivery_tables, run_tables, site_tables, study_tables, workitem_tables  # noqa: F401
 from worker.rows.base import Base
 from worker.rows.states import Priority

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from dicom_io.errands import ErrandThreads
+from dicom_io.foundation.errands import ErrandThreads
 
 
 def test_an_errand_is_done_by_another_thread_while_its_giver_goes_on() -> None:

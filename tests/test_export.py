@@ -16,9 +16,9 @@ from factories import chest_radiograph, drawn_chest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.pixels import read_radiograph
-from dicom_io.pseudonyms import Pseudonyms
+from dicom_io.data_sets.pseudonyms import Pseudonyms
+from dicom_io.pixels.radiograph import read_radiograph
+from dicom_io.storing.instance_store import InstanceStore
 from model.preprocess import to_uint8_224
 from training.cli import app as training_app
 from training.data.cache_build import build_cache

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from dicom_io.exposure import exposure_of, same_exposure
+from dicom_io.selection.exposure import exposure_of, same_exposure
 from worker.arrival.completion import queue_if_due
 from worker.arrival.copies import ALONE
 from worker.rows.database import SessionFactory, database_now

@@ -16,7 +16,7 @@ from rows_of import all_rows
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.completion import queue_if_due
 from worker.care.administration import mark_read
 from worker.care.forgetting import ForgettingRefused, Forgotten, forget_patient

@@ -8,7 +8,7 @@ import pytest
 from fuzzing import FuzzReport, run_cases
 from mutations import damaged_copy, sources
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 
 READING_REASONS = {
     ReasonCode.UNDECODABLE, ReasonCode.UNSUPPORTED_PIXELS, ReasonCode.NO_PIXELS, ReasonCode.MULTI_FRAME,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.pixels import Radiograph, read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.radiograph import Radiograph, read_radiograph
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 NO_WINDOW = {"WindowCenter": None, "WindowWidth": None}

@@ -16,12 +16,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from samples import public_sample, shared
 
-from dicom_io import half_resolution
-from dicom_io.decoding import decode_stored_values
-from dicom_io.encapsulation import single_frame
-from dicom_io.fidelity import Decoding
-from dicom_io.pixels import Radiograph, read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels import half_resolution
+from dicom_io.pixels.decoding import decode_stored_values
+from dicom_io.pixels.encapsulation import single_frame
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.pixels.radiograph import Radiograph, read_radiograph
 from model.preprocess import to_uint8_224
 
 pytestmark = pytest.mark.either_database

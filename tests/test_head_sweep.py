@@ -18,6 +18,8 @@ from training.heads.shards import read_features
 from training.heads.sweep import lowest, on_the_edge, run_sweep
 from training.heads.table import head_table
 
+pytestmark = pytest.mark.usefixtures("forked_members")
+
 
 def sweep_recipe(**keys: Any) -> HeadRecipe:
     recipe = head_recipe()

@@ -24,10 +24,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_io.encoded import NotADataSetError, TruncatedDataSetError
-from dicom_io.header import LAST_HEADER_TAG, PARSE_ERRORS, parse_header, text
-from dicom_io.plain_header import plain_header
-from dicom_io.selection import SelectionRules, judge_tags
+from dicom_io.data_sets.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.data_sets.header import LAST_HEADER_TAG, PARSE_ERRORS, parse_header, text
+from dicom_io.data_sets.plain_header import plain_header
+from dicom_io.selection.decision import SelectionRules, judge_tags
 
 TODAY = date(2026, 1, 15)
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
@@ -132,7 +132,7 @@ def both_ways(encoded: bytes, syntax: str, monkeypatch: pytest.MonkeyPatch) -> t
     """The outcome with and without the short way."""
     ours = outcome(encoded, syntax)
     with monkeypatch.context() as patched:
-        patched.setattr("dicom_io.header.plain_header", lambda *_: None)
+        patched.setattr("dicom_io.data_sets.header.plain_header", lambda *_: None)
         return ours, outcome(encoded, syntax)
 
 

@@ -15,15 +15,15 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from reports import CREATED_AT, FLAGGED, QUIET, report_on, source_radiograph
 
-from dicom_io.item_encoding import encode_element
-from dicom_io.presentation_state import build_presentation_state, can_be_presented
-from dicom_io.rejection_note import build_rejection_note
-from dicom_io.rejection_title import RejectionTitle
-from dicom_io.report_class import REPORT_CLASSES
-from dicom_io.reporting import AnalysedImage, Predecessor, Report, ReportedFinding
-from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture
-from dicom_io.structured_report import build_structured_report
+from dicom_io.data_sets.item_encoding import encode_element
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.results.presentation_state import build_presentation_state, can_be_presented
+from dicom_io.results.rejection_note import build_rejection_note
+from dicom_io.results.report_class import REPORT_CLASSES
+from dicom_io.results.reporting import AnalysedImage, Predecessor, Report, ReportedFinding
+from dicom_io.results.result_file import write_result
+from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.structured_report import build_structured_report
 
 
 def order(**attributes: str) -> Dataset:

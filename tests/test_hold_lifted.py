@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from rejection_notes import archive_note
 from sqlalchemy import select
 
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
 from worker.care.image_rejection import reject_by_hand
 from worker.care.release import release_study
 from worker.care.retraction import retract_study

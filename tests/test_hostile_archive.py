@@ -18,12 +18,13 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from test_storage_scp import FolderReceiver
 from ups_clients import dataset
 
-from dicom_io import message_limits, query
-from dicom_io.association_client import ScuSettings
-from dicom_io.query import STUDY_ROOT_FIND, ArchiveError, querying
-from dicom_io.receiving import ScpSettings
-from dicom_io.storage_commitment_scu import request_commitment
-from dicom_io.storage_scp import StorageScp
+from dicom_io.associations import message_limits
+from dicom_io.associations.client import ScuSettings
+from dicom_io.services import query
+from dicom_io.services.query import STUDY_ROOT_FIND, ArchiveError, querying
+from dicom_io.services.storage_commitment_scu import request_commitment
+from dicom_io.services.storage_scp import StorageScp
+from dicom_io.storing.receiving import ScpSettings
 
 PATIENCE = ScuSettings(dimse_timeout_seconds=10.0)
 

@@ -24,12 +24,12 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
 from slow_cases import mostly_slow
 from test_storage_scp import FolderReceiver
 
-from dicom_io.association_server import MAXIMUM_UNASKED
-from dicom_io.peer import Peer
-from dicom_io.receiving import ScpSettings
-from dicom_io.storage_scp import StorageScp
-from dicom_io.storage_scu import send
-from dicom_io.streaming import MAXIMUM_WAITING
+from dicom_io.associations.server import MAXIMUM_UNASKED
+from dicom_io.associations.streaming import MAXIMUM_WAITING
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scp import StorageScp
+from dicom_io.services.storage_scu import send
+from dicom_io.storing.receiving import ScpSettings
 
 pytestmark = pytest.mark.timeout(180)
 IMPATIENT_SECONDS = 0.5

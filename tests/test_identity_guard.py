@@ -11,12 +11,12 @@ import pytest
 from pydicom import Dataset, dcmread
 from reports import report_on, source_radiograph
 
-from dicom_io.identity_guard import identity_differences, require_identity
-from dicom_io.presentation_state import build_presentation_state
-from dicom_io.reporting import InvalidReportError
-from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture
-from dicom_io.structured_report import build_structured_report
+from dicom_io.results.identity_guard import identity_differences, require_identity
+from dicom_io.results.presentation_state import build_presentation_state
+from dicom_io.results.reporting import InvalidReportError
+from dicom_io.results.result_file import write_result
+from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.structured_report import build_structured_report
 
 NAMES = {
     "ISO_IR 144": "Иванов^Иван",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io import instance_store
-from dicom_io.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath, all_stored_files
-from dicom_io.spool import SpooledDataSet
-from dicom_io.write_behind import RESERVED_BYTES, begin_writing, reserve, wait_written
+from dicom_io.storing import instance_store
+from dicom_io.storing.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath, all_stored_files
+from dicom_io.storing.spool import SpooledDataSet
+from dicom_io.storing.write_behind import RESERVED_BYTES, begin_writing, reserve, wait_written
 
 
 @pytest.fixture

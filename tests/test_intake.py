@@ -18,10 +18,10 @@ from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.engine import make_url
 
-from dicom_io.instance_store import InstanceStore, StorageFull
-from dicom_io.product import MANUFACTURER_MODEL_NAME
-from dicom_io.reasons import ReasonCode
-from dicom_io.receiving import STATUS_SUCCESS, ReceiverUnavailable, RefusedInstance
+from dicom_io.foundation.product import MANUFACTURER_MODEL_NAME
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.storing.instance_store import InstanceStore, StorageFull
+from dicom_io.storing.receiving import STATUS_SUCCESS, ReceiverUnavailable, RefusedInstance
 from worker.arrival.completion import queue_if_due
 from worker.arrival.intake import Intake
 from worker.rows.database import SessionFactory, database_now, open_engine, session_factory

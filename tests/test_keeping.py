@@ -23,7 +23,7 @@ from pynetdicom import evt
 from pynetdicom.events import Event
 from sites import wait_until
 
-from dicom_io.association_keeper import AssociationKeeper
+from dicom_io.associations.keeper import AssociationKeeper
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.sending.delivery import deliver

@@ -29,8 +29,8 @@ READ = """
 import json, sys, time
 from pathlib import Path
 from fuzz_child import limited, peak_bytes
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.pixels import read_radiograph
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.pixels.radiograph import read_radiograph
 limited()
 started = time.process_time()
 radiograph = read_radiograph(read_dicom_file(Path(sys.argv[1])))

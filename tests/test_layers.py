@@ -82,6 +82,18 @@ def test_no_circles_between_the_files_of_a_package_nor_between_its_rooms(package
 
 
 FLOORS = {
+    "dicom_io": (
+        "foundation",
+        "data_sets",
+        "selection",
+        "pixels",
+        "results",
+        "pictures",
+        "storing",
+        "associations",
+        "ups",
+        "services",
+    ),
     "training": ("data", "evaluation", "networks", "fitting", "reporting", "heads"),
     "worker": (
         *(
@@ -111,9 +123,10 @@ def test_the_rooms_of_a_package_import_downwards(package: str) -> None:
         assert edges[floor].isdisjoint(floors[number + 1 :]), floor
 
 
-def test_every_room_of_the_worker_has_its_floor() -> None:
-    rooms = {path.stem for path in (ROOT / "worker").iterdir() if path.is_dir() and any(path.glob("*.py"))}
-    assert rooms == set(FLOORS["worker"]) - {"cli"}
+@pytest.mark.parametrize("package", ["dicom_io", "worker"])
+def test_every_room_has_its_floor(package: str) -> None:
+    rooms = {path.stem for path in (ROOT / package).iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert rooms == set(FLOORS[package]) - {"cli"}
 
 
 def circle_in(edges: dict[str, set[str]]) -> list[str] | None:

@@ -23,6 +23,7 @@ from worker.rows.database import SessionFactory, database_now, open_engine, sess
 from worker.rows.delivery_tables import Delivery
 from worker.rows.states import DeliveryState
 from worker.rows.study_tables import Study
+from worker.runs.triage import triage
 from worker.sending import outbox
 from worker.settings.config import Settings
 
@@ -30,6 +31,15 @@ STEP, STEPS = int(os.environ.get("CXR_TEST_STUDIES", "400")) // 16, (1, 4, 16)
 """Studies of the slow test: 1x, 4x and 16x of this, all in one database."""
 STUDIES_ON_DISK = 100
 """Pictures of more are not kept: 20,000 studies would fill a hundred gigabytes."""
+STATEMENTS_OF_A_FIRST_RUN = 5 + 3 + 1 + 10
+"""Of a study of one image with one destination.
+
+Claiming: the study is locked; its run, the time and the active bundle; the run is taken; an event; the study's state.
+Reading: the images; the study's run in force; corrections.
+Reporting: the time, an earlier report and the latest revision.
+Ending: the study is locked; its run, the time and whether it has others; the image; predictions; results; where these
+go; the run's end; an event; the study's; corrections that came meanwhile.
+"""
 MOST_GROWTH = 1.15
 MOST_GROWN_BYTES = 16 << 20
 
@@ -78,6 +88,14 @@ def test_the_number_of_statements_of_a_study_does_not_grow_with_those_before_it(
         assert len(predictions) == 1, "the predictions of a run are inserted together"
     assert counts[0] > 10, "statements are counted"
     assert set(counts[2:]) == {counts[1]}, counts  # the first may ask the server once for what it can
+
+
+def test_a_first_run_sends_no_statement_more_than_it_needs(bench: Bench) -> None:
+    triage(bench.receive(chest_radiograph()), bench.workplace)
+    uid = bench.receive(chest_radiograph())
+    with statements(bench) as sent:
+        assert triage(uid, bench.workplace)
+    assert len(sent) <= STATEMENTS_OF_A_FIRST_RUN, sent
 
 
 def test_sqlite_does_no_more_work_for_a_study_where_many_were_before_it(

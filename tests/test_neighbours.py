@@ -23,7 +23,7 @@ from receivers import Hl7Receiver
 from rejection_notes import named
 from rows_of import rows_of_study
 
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity
 from worker.care.administration import requeue_study

@@ -15,12 +15,13 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from ups_clients import dataset
 
-from dicom_io import association_client, association_server
-from dicom_io.encoded import NotADataSetError
-from dicom_io.header import parse_header
-from dicom_io.nesting import TooManyItemsError, require_few_items
-from dicom_io.rejection_reading import UnreadableNoteError, read_rejection_note
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.associations import client as association_client
+from dicom_io.associations import server as association_server
+from dicom_io.data_sets.encoded import NotADataSetError
+from dicom_io.data_sets.header import parse_header
+from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
+from dicom_io.data_sets.rejection_reading import UnreadableNoteError, read_rejection_note
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
 
 SYNTAXES = {
     (True, True): ImplicitVRLittleEndian,

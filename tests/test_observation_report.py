@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from reports import FLAGGED, QUIET, report_on, source_radiograph
 
-from dicom_io.codes import FINDINGS, PRIORITY_CODES
-from dicom_io.header import text
-from dicom_io.reporting import ReportedFinding
+from dicom_io.data_sets.header import text
+from dicom_io.results.codes import FINDINGS, PRIORITY_CODES
+from dicom_io.results.reporting import ReportedFinding
 from hl7_io import observation_report
 from hl7_io.addressing import Addressing
 from hl7_io.announcement import Announcement

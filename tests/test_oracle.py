@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from samples import public_sample, shared
 
-from dicom_io.pixels import read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.radiograph import read_radiograph
 
 INPUTS = [
     "cr_mono1_noshape", "cr_no_voi", "cr_signed_rescale", "cr_voilut_seq_over_window", "cr_zero_width", "dx_15bit",

@@ -11,11 +11,11 @@ from pydicom import Dataset, dcmread
 from reports import report_on, source_radiograph
 from validators import dciodvfy_errors
 
-from dicom_io.identity_guard import require_identity
-from dicom_io.orders import referenced_requests
-from dicom_io.reporting import ReportedFinding
-from dicom_io.result_file import write_result
-from dicom_io.structured_report import build_structured_report
+from dicom_io.results.identity_guard import require_identity
+from dicom_io.results.orders import referenced_requests
+from dicom_io.results.reporting import ReportedFinding
+from dicom_io.results.result_file import write_result
+from dicom_io.results.structured_report import build_structured_report
 
 
 def order(requested_procedure_id: str, **attributes: Any) -> Dataset:

@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Engine, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 
-from dicom_io.acceptance import LONGEST_IDENTITY_BYTES
-from dicom_io.instance_store import InstanceStore
-from dicom_io.product import MANUFACTURER_MODEL_NAME
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.foundation.product import MANUFACTURER_MODEL_NAME
+from dicom_io.storing.acceptance import LONGEST_IDENTITY_BYTES
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival import intake, reception
 from worker.arrival.first_run import queue_first_run
 from worker.arrival.intake import Intake

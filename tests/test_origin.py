@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from reports import report_on, source_radiograph
 
-from dicom_io.origin import local_time
-from dicom_io.product import VERSION
-from dicom_io.secondary_capture import build_secondary_capture
-from dicom_io.structured_report import build_structured_report
+from dicom_io.foundation.product import VERSION
+from dicom_io.results.origin import local_time
+from dicom_io.results.secondary_capture import build_secondary_capture
+from dicom_io.results.structured_report import build_structured_report
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")

@@ -14,8 +14,8 @@ from rejection_notes import archive_note
 from sites import Site, wait_until
 from sqlalchemy import func, select, text
 
-from dicom_io.identity import OPTIONAL, REQUIRED
-from dicom_io.rejection_reading import read_rejection_note
+from dicom_io.data_sets.rejection_reading import read_rejection_note
+from dicom_io.results.identity import OPTIONAL, REQUIRED
 from worker.rows.study_tables import Instance
 
 pytestmark = pytest.mark.timeout(400)

@@ -9,8 +9,8 @@ from PIL import Image
 from reports import report_on, source_radiograph
 from samples import public_sample
 
-from dicom_io.overlay import Caption, Film, caption_of, draw_overlay
-from dicom_io.pixels import read_radiograph
+from dicom_io.pictures.overlay import Caption, Film, caption_of, draw_overlay
+from dicom_io.pixels.radiograph import read_radiograph
 
 CAPTION = Caption("STAT  Pneumothorax 91 %", "phantom-densenet121 0.1.0+weights.3f9c1a7e, threshold 50 %", True)
 

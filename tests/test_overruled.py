@@ -19,7 +19,7 @@ from sqlalchemy import select, text, update
 from study_rows import add_triaged_study
 from typer.testing import CliRunner
 
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_if_due, queue_run
 from worker.care.administration import NotStated, mark_read, requeue_study
 from worker.care.image_rejection import reject_by_hand

@@ -13,6 +13,8 @@ from team_work import fail_in_second, run_average, stop_early
 
 from training.parallel import Team, TrainingFailedError, TrainingInterruptedError, run_team
 
+pytestmark = pytest.mark.usefixtures("forked_members")
+
 
 def test_two_processes_hold_the_same_average_and_all_parts_in_order(tmp_path: Path) -> None:
     for first, second, collected in run_average(tmp_path):

@@ -11,7 +11,7 @@ from factories import chest_radiograph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_io.patient_age import LONGEST_LIFE_YEARS, dicom_date, patient_age_years, study_age_days
+from dicom_io.data_sets.patient_age import LONGEST_LIFE_YEARS, dicom_date, patient_age_years, study_age_days
 
 TODAY = date(2026, 1, 15)
 

@@ -7,8 +7,8 @@ import time
 import pytest
 from factories import chest_radiograph
 
-from dicom_io.header import text
-from dicom_io.person_names import names_agree
+from dicom_io.data_sets.header import text
+from dicom_io.data_sets.person_names import names_agree
 
 ONE_PERSON = [
     ("DOE^JOHN", "Doe^John"),

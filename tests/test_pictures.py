@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from samples import public_sample, shared
 
-from dicom_io.pixels import read_radiograph
+from dicom_io.pixels.radiograph import read_radiograph
 from model.preprocess import resize_uint8
 from training.data.pictures import UnreadablePictureError, read_grey, read_picture
 

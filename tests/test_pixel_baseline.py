@@ -1,4 +1,7 @@
-"""The phantom set is no toy: brightness and thumbnails alone tell little about its findings."""
+"""The phantom set is no toy: brightness and thumbnails alone tell little about its findings.
+
+``test_training_pipeline.py`` asks the same of the small set that it has drawn.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +45,6 @@ def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "test_list.txt").write_text("", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"lost\.png"):
         baseline_auroc(tmp_path, ["Mass"])
-
-
-@pytest.mark.timeout(600)
-def test_the_baseline_stays_below_the_toy_limit_on_a_small_phantom_set(tmp_path: Path) -> None:
-    # this seed puts at least five pictures of every finding into both halves
-    write_phantom_dataset(tmp_path, images=80, seed=1, workers=2, test_fraction=0.5)
-    scores = baseline_auroc(tmp_path, DRAWN_FINDINGS)
-    assert np.mean(list(scores.values())) < TOY_LIMIT, scores
 
 
 @pytest.mark.slow

@@ -23,11 +23,11 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from samples import SHARED, shared
 from torchvision.transforms import InterpolationMode, functional
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.fidelity import Decoding
-from dicom_io.grey_scale import GreyScale
-from dicom_io.pixels import read_radiograph
-from dicom_io.stamp import radiograph_from_pixels
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.data_sets.stamp import radiograph_from_pixels
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.pixels.grey_scale import GreyScale
+from dicom_io.pixels.radiograph import read_radiograph
 from model.bundle import Bundle, load_bundle, read_weights
 from model.classifier import Classifier
 from model.densenet import network_with

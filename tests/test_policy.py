@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from bundles import SAYS, THRESHOLD, write_test_bundle
 
-from dicom_io.reporting import ReportedFinding
+from dicom_io.results.reporting import ReportedFinding
 from model.labels import LABELS
 from worker.rows.states import Priority
 from worker.runs.policy import TIERS, Policy, Tier, finding_in_words, unflagged

@@ -12,7 +12,7 @@ from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 from sqlalchemy import update
 
-from dicom_io.report_class import REPORT_CLASSES
+from dicom_io.results.report_class import REPORT_CLASSES
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Run
 from worker.runs.workplace import load_model

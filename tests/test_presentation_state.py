@@ -21,10 +21,10 @@ from pydicom.tag import Tag
 from reports import QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, need
 
-from dicom_io.pixels import read_radiograph
-from dicom_io.presentation_state import build_presentation_state, can_be_presented
-from dicom_io.reporting import DEMONSTRATION_NOTICE, InvalidReportError
-from dicom_io.result_file import write_result
+from dicom_io.pixels.radiograph import read_radiograph
+from dicom_io.results.presentation_state import build_presentation_state, can_be_presented
+from dicom_io.results.reporting import DEMONSTRATION_NOTICE, InvalidReportError
+from dicom_io.results.result_file import write_result
 
 SQUARE = np.array([[10, 20], [40, 20], [40, 50.5], [10, 50.5], [10, 20]], np.float32)
 

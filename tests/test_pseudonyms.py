@@ -13,10 +13,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from samples import public_sample
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.pixels import UndecodableError, read_radiograph
-from dicom_io.pseudonyms import KEPT, METHOD, Pseudonyms, pseudonymised
-from dicom_io.selection import SelectionRules, judge_tags
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.data_sets.pseudonyms import KEPT, METHOD, Pseudonyms, pseudonymised
+from dicom_io.pixels.radiograph import UndecodableError, read_radiograph
+from dicom_io.selection.decision import SelectionRules, judge_tags
 
 KEY = bytes(range(32))
 RENDERING = {

@@ -7,7 +7,7 @@ from peers import StandInPacs
 from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
 
-from dicom_io.reactor_pause import reactor_held
+from dicom_io.associations.reactor_pause import reactor_held
 
 VERIFICATION_SOP_CLASS_UID = "1.2.840.10008.1.1"
 

@@ -21,8 +21,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import send
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import send
 from worker.arrival.intake import Intake
 from worker.care.forgetting import Forgotten, note_forgotten
 from worker.cli import app

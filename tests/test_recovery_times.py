@@ -21,7 +21,7 @@ from services import free_port
 from sites import DELIVERY, LISTEN, SWEEP, TRIAGE, UP, Site, wait_until
 from sqlalchemy import insert, select
 
-from dicom_io.storage_scu import echo
+from dicom_io.services.storage_scu import echo
 from worker.rows.database import open_engine
 from worker.rows.run_tables import Run
 from worker.rows.states import Disposition, RunState, StudyState

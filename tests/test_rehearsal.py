@@ -12,7 +12,7 @@ from benches import Bench
 from bundles import write_test_bundle
 from sqlalchemy import func, select
 
-from dicom_io.reporting import InvalidReportError
+from dicom_io.results.reporting import InvalidReportError
 from worker.rows.base import Base
 from worker.rows.database import SessionFactory
 from worker.runs import rehearsal

@@ -17,7 +17,7 @@ from receivers import Hl7Receiver
 from rejection_notes import TITLES, archive_note, named
 from sqlalchemy import select, text
 
-from dicom_io.storage_commitment import CommitmentAnswer
+from dicom_io.services.storage_commitment import CommitmentAnswer
 from worker.care.received_notes import apply_note, notes_to_apply
 from worker.figures.overview import read_overview
 from worker.processes.lost_rings import deliveries_to_ring

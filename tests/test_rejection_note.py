@@ -14,15 +14,15 @@ from pydicom import Dataset
 from reports import FLAGGED, QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump
 
-from dicom_io.identity_guard import identity_differences, require_identity
-from dicom_io.rejection_note import build_rejection_note
-from dicom_io.rejection_reading import RejectionNote, UnreadableNoteError, read_rejection_note
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
-from dicom_io.reporting import InvalidReportError
-from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture
-from dicom_io.selection import SelectionRules, is_own_result
-from dicom_io.structured_report import build_structured_report
+from dicom_io.data_sets.rejection_reading import RejectionNote, UnreadableNoteError, read_rejection_note
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
+from dicom_io.results.identity_guard import identity_differences, require_identity
+from dicom_io.results.rejection_note import build_rejection_note
+from dicom_io.results.reporting import InvalidReportError
+from dicom_io.results.result_file import write_result
+from dicom_io.results.secondary_capture import build_secondary_capture
+from dicom_io.results.structured_report import build_structured_report
+from dicom_io.selection.decision import SelectionRules, is_own_result
 
 MADE_AT = datetime(2026, 1, 16, 8, 0, tzinfo=UTC)
 PICTURE = np.full((64, 48, 3), 90, np.uint8)

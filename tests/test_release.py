@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from study_rows import add_result
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.receiving import STATUS_SUCCESS
+from dicom_io.storing.instance_store import InstanceStore
+from dicom_io.storing.receiving import STATUS_SUCCESS
 from worker.arrival.intake import Intake
 from worker.care.release import Released, release_study
 from worker.care.whose_study import ReleaseRefused, WhoseStudy
@@ -25,7 +25,7 @@ from worker.rows.run_tables import Prediction, Run
 from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState, Priority, RunState, StudyState
 from worker.rows.study_tables import Instance, Study
-from worker.runs.reading import load_candidates
+from worker.runs.reading import load_material
 from worker.settings.config import Settings
 
 
@@ -180,4 +180,4 @@ def test_an_image_of_another_patient_that_was_checked_before_is_not_looked_at_ag
             instance.image_verdict = "frontal"
     release(sessions, settings, uid, "TWO")
     with sessions() as session:
-        assert [candidate.patient_id for candidate in load_candidates(session, uid)] == ["TWO"]
+        assert [candidate.patient_id for candidate in load_material(session, uid).candidates] == ["TWO"]

@@ -13,8 +13,8 @@ import pytest
 from renderers import installed, rendered
 from samples import SHARED, public_sample, shared
 
-from dicom_io.pixels import read_radiograph
-from dicom_io.reasons import ReasonCode, UndecodableError
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.radiograph import read_radiograph
 
 TABLE = Path(__file__).resolve().parent.parent / "docs/pixels.md"
 MOST_MEAN_LEVELS = 1.5

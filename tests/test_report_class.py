@@ -8,10 +8,10 @@ import pytest
 from pydicom import Dataset, dcmread
 from reports import report_on, source_radiograph
 
-from dicom_io.report_class import REPORT_CLASSES, older_class, report_in_class
-from dicom_io.reporting import InvalidReportError
-from dicom_io.result_file import write_result
-from dicom_io.structured_report import build_structured_report
+from dicom_io.results.report_class import REPORT_CLASSES, older_class, report_in_class
+from dicom_io.results.reporting import InvalidReportError
+from dicom_io.results.result_file import write_result
+from dicom_io.results.structured_report import build_structured_report
 
 NEWEST, MIDDLE, OLDEST = REPORT_CLASSES
 

@@ -16,8 +16,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicom_io.header import text
-from dicom_io.readable import settle_header
+from dicom_io.data_sets.header import text
+from dicom_io.results.readable import settle_header
 from worker.rows.database import SessionFactory
 from worker.rows.states import ResultKind
 from worker.settings.config import Settings

@@ -23,17 +23,17 @@ from reports import FLAGGED, QUIET, report_on, source_radiograph
 from slow_cases import mostly_slow
 from validators import PIXELMED_JAR, need
 
-from dicom_io.attention import contours, smooth
-from dicom_io.overlay import Film, caption_of, draw_overlay
-from dicom_io.pixels import read_radiograph
-from dicom_io.presentation_state import build_presentation_state, can_be_presented
-from dicom_io.report_class import REPORT_CLASSES, report_in_class
-from dicom_io.reporting import Predecessor, Report
-from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture
-from dicom_io.stamp import radiograph_from_pixels
-from dicom_io.structured_report import build_structured_report
-from dicom_io.summary_picture import Panel, draw_summary
+from dicom_io.data_sets.stamp import radiograph_from_pixels
+from dicom_io.pictures.attention import contours, smooth
+from dicom_io.pictures.overlay import Film, caption_of, draw_overlay
+from dicom_io.pictures.summary_picture import Panel, draw_summary
+from dicom_io.pixels.radiograph import read_radiograph
+from dicom_io.results.presentation_state import build_presentation_state, can_be_presented
+from dicom_io.results.report_class import REPORT_CLASSES, report_in_class
+from dicom_io.results.reporting import Predecessor, Report
+from dicom_io.results.result_file import write_result
+from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.structured_report import build_structured_report
 from training.phantoms.picture import draw_phantom
 
 SPOT = np.zeros((7, 7), np.float32)

@@ -20,7 +20,7 @@ from worker.runs import result_objects
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
 from worker.runs.kept_results import KeptPictures
-from worker.runs.reading import Picture, load_candidates, read_pictures
+from worker.runs.reading import Picture, load_material, read_pictures
 from worker.runs.results import build_results
 from worker.runs.triage import triage
 from worker.runs.workplace import load_model
@@ -49,7 +49,7 @@ def claimed(bench: Bench, *datasets: Dataset) -> tuple[Claim, list[Picture]]:
         claim = claim_run(session, uid, "bench:1", bench.settings)
     assert claim is not None
     with bench.sessions() as session:
-        pictures, unread = read_pictures(load_candidates(session, uid), bench.workplace.instances)
+        pictures, unread = read_pictures(load_material(session, uid).candidates, bench.workplace.instances)
     assert unread == []
     return claim, pictures
 

@@ -14,7 +14,7 @@ from reports import FLAGGED, report_on
 from test_result_validation import SOURCES, pictures, reports, write
 from validators import dsrdump, need
 
-from dicom_io.structured_report import build_structured_report
+from dicom_io.results.structured_report import build_structured_report
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -21,7 +21,7 @@ from sites import SWEEP, Site, wait_until
 from sqlalchemy import select
 from sqlalchemy.orm import object_session
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.correction import correct_identity
 from worker.care.administration import requeue_study
 from worker.care.requeue import requeue_quietly

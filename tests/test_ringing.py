@@ -15,7 +15,7 @@ from services import free_port
 from sqlalchemy import select, update
 from study_rows import add_triaged_study
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.intake import Intake
 from worker.processes.ringing import Bells
 from worker.processes.sweep import Sweeper

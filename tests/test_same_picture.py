@@ -14,9 +14,9 @@ from factories import chest_radiograph, drawn_chest, write_dicom
 from PIL import Image
 from samples import public_sample, shared
 
-from dicom_io.encapsulation import single_frame
-from dicom_io.pixels import read_radiograph
-from dicom_io.stamp import radiograph_from_pixels
+from dicom_io.data_sets.stamp import radiograph_from_pixels
+from dicom_io.pixels.encapsulation import single_frame
+from dicom_io.pixels.radiograph import read_radiograph
 from model.preprocess import normalise, to_uint8_224
 from training.data.pictures import read_grey
 from training.phantoms.dataset import write_phantom_dataset

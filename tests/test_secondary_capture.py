@@ -12,9 +12,9 @@ from pydicom import Dataset, dcmread
 from reports import CREATED_AT, QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors
 
-from dicom_io.reporting import DEMONSTRATION_NOTICE, InvalidReportError, ReportedFinding
-from dicom_io.result_file import write_result
-from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture, series_description
+from dicom_io.results.reporting import DEMONSTRATION_NOTICE, InvalidReportError, ReportedFinding
+from dicom_io.results.result_file import write_result
+from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture, series_description
 
 PICTURE = np.arange(61 * 45 * 3, dtype=np.uint32).reshape(61, 45, 3).astype(np.uint8)  # an odd number of bytes
 

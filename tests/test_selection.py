@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from samples import public_sample, shared
 
-from dicom_io.header import parse_header
-from dicom_io.product import DEVICE_SERIAL_NUMBER, MANUFACTURER_MODEL_NAME
-from dicom_io.reasons import ReasonCode
-from dicom_io.selection import SelectionRules, Verdict, judge_tags, study_reason
+from dicom_io.data_sets.header import parse_header
+from dicom_io.foundation.product import DEVICE_SERIAL_NUMBER, MANUFACTURER_MODEL_NAME
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import SelectionRules, Verdict, judge_tags, study_reason
 
 TODAY = date(2026, 1, 15)
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

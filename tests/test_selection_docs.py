@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.site_rules import JOINTS, TESTS, Meaning
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.site_rules import JOINTS, TESTS, Meaning
 from worker.settings.config import load_settings
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs/selection.md").read_text(encoding="utf-8")

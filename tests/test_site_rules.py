@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
-from dicom_io import site_rules
-from dicom_io.selection import SelectionRules, judge_tags
-from dicom_io.site_rules import Condition, Meaning, SiteRule, fitting
+from dicom_io.selection import site_rules
+from dicom_io.selection.decision import SelectionRules, judge_tags
+from dicom_io.selection.site_rules import Condition, Meaning, SiteRule, fitting
 from worker.arrival.selection_rules import selection_rules
 from worker.settings.config import ConfigurationError, Settings, load_settings
 

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from validators import dciodvfy_errors
 
-from dicom_io.stamp import radiograph_from_pixels, stamp_copy
+from dicom_io.data_sets.stamp import radiograph_from_pixels, stamp_copy
 
 MOMENT = datetime(2026, 1, 15, 10, 25, 1)
 PIXELS = np.arange(61 * 45, dtype=np.uint32).reshape(61, 45).astype(np.uint8)

@@ -26,11 +26,10 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
 
 from benchmarks.dicom_sender import association_request
-from dicom_io.acceptance import LONGEST_IDENTITY_BYTES
-from dicom_io.instance_store import INCOMING_FOLDER, InstanceStore, StorageFull, StoredFile
-from dicom_io.peer import Peer
-from dicom_io.reasons import ReasonCode
-from dicom_io.storage_scp import (
+from dicom_io.foundation.peer import Peer
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.foundation.tls import TlsFiles
+from dicom_io.services.storage_scp import (
     ReceivedInstance,
     ReceiveOutcome,
     ReceiverUnavailable,
@@ -38,8 +37,9 @@ from dicom_io.storage_scp import (
     ScpSettings,
     StorageScp,
 )
-from dicom_io.storage_scu import echo
-from dicom_io.tls import TlsFiles
+from dicom_io.services.storage_scu import echo
+from dicom_io.storing.acceptance import LONGEST_IDENTITY_BYTES
+from dicom_io.storing.instance_store import INCOMING_FOLDER, InstanceStore, StorageFull, StoredFile
 
 DX = DigitalXRayImageStorageForPresentation
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -15,10 +15,10 @@ from pynetdicom import build_context, evt
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification
 
-from dicom_io.association_client import associate
-from dicom_io.association_keeper import AssociationKeeper, Keeping
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import ScuSettings, classify, echo, send
+from dicom_io.associations.client import associate
+from dicom_io.associations.keeper import AssociationKeeper, Keeping
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import ScuSettings, classify, echo, send
 
 IMPATIENT = ScuSettings(
     connection_timeout_seconds=2, acse_timeout_seconds=2, dimse_timeout_seconds=1, network_timeout_seconds=2

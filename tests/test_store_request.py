@@ -16,11 +16,11 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes
 
-from dicom_io import streaming
-from dicom_io.instance_store import INCOMING_FOLDER, StorageFull
-from dicom_io.receiving import ReceiverUnavailable
-from dicom_io.storage_scp import ScpSettings, StorageScp
-from dicom_io.store_request import PlainStore, plain_request
+from dicom_io.associations import streaming
+from dicom_io.associations.store_request import PlainStore, plain_request
+from dicom_io.services.storage_scp import ScpSettings, StorageScp
+from dicom_io.storing.instance_store import INCOMING_FOLDER, StorageFull
+from dicom_io.storing.receiving import ReceiverUnavailable
 
 Elements = dict[int, bytes]
 

@@ -28,13 +28,13 @@ from slow_cases import mostly_slow
 from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes, store_one
 
 from benchmarks.dicom_sender import association_request
-from dicom_io import private_parts, streaming
-from dicom_io.fragment_run import FragmentRun
-from dicom_io.holding_socket import HoldingSocket
-from dicom_io.instance_store import INCOMING_FOLDER
-from dicom_io.spool import SpooledDataSet
-from dicom_io.storage_scp import ScpSettings, StorageScp
-from dicom_io.store_response import success_pdu
+from dicom_io.associations import private_parts, streaming
+from dicom_io.associations.fragment_run import FragmentRun
+from dicom_io.associations.holding_socket import HoldingSocket
+from dicom_io.associations.store_response import success_pdu
+from dicom_io.services.storage_scp import ScpSettings, StorageScp
+from dicom_io.storing.instance_store import INCOMING_FOLDER
+from dicom_io.storing.spool import SpooledDataSet
 
 LAST, COMMAND = 2, 1
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
@@ -132,7 +132,7 @@ def cut(encoded: bytes, draw: random.Random) -> list[bytes]:
 
 def test_the_private_parts_of_pynetdicom_are_those_this_was_written_for() -> None:
     assert not private_parts.private_parts_changed(), (
-        "pynetdicom receives differently now: read it beside dicom_io/streaming.py, adapt, "
+        "pynetdicom receives differently now: read it beside dicom_io/associations/streaming.py, adapt, "
         f"and note the new source digest {private_parts.source_digest()}"
     )
 

@@ -20,11 +20,11 @@ from pydicom.tag import Tag
 from reports import CREATED_AT, QUIET, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
-from dicom_io.codes import FINDINGS
-from dicom_io.report_class import REPORT_CLASSES
-from dicom_io.reporting import DEMONSTRATION_NOTICE, InvalidReportError, Predecessor, Report, ReportedFinding
-from dicom_io.result_file import write_result
-from dicom_io.structured_report import build_structured_report
+from dicom_io.results.codes import FINDINGS
+from dicom_io.results.report_class import REPORT_CLASSES
+from dicom_io.results.reporting import DEMONSTRATION_NOTICE, InvalidReportError, Predecessor, Report, ReportedFinding
+from dicom_io.results.result_file import write_result
+from dicom_io.results.structured_report import build_structured_report
 
 IDENTITY = (
     "StudyInstanceUID", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
@@ -251,7 +251,8 @@ def test_equal_input_gives_equal_bytes_in_another_process_too() -> None:
     source = source_radiograph()
     program = (
         "import hashlib, sys; sys.path[:0] = ['tests', '.'];"
-        "from reports import *; from dicom_io.structured_report import *; from dicom_io.result_file import *;"
+        "from reports import *; from dicom_io.results.structured_report import *;"
+        "from dicom_io.results.result_file import *;"
         "s = source_radiograph(); d = build_structured_report([s], report_on(s));"
         "print(hashlib.sha256(write_result(d)).hexdigest())"
     )

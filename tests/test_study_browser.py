@@ -16,7 +16,7 @@ from pydicom import dcmread
 from study_rows import add_study, add_triaged_study
 from test_worklist import csrf_of, now
 
-from dicom_io.overlay import Caption, Film, draw_overlay, radiograph_box
+from dicom_io.pictures.overlay import Caption, Film, draw_overlay, radiograph_box
 from worker.rows.database import SessionFactory
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Review, Study

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from samples import public_sample, shared
 
-from dicom_io.pixels import read_radiograph
+from dicom_io.pixels.radiograph import read_radiograph
 from model.bundle import load_bundle
 from model.suitability import SuitabilityCheck, Verdict
 from worker.settings.config import DEFAULT_BUNDLE

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from reports import report_on, source_radiograph
 
-from dicom_io.reporting import Report, ReportedFinding
-from dicom_io.summary_picture import MAXIMUM_PANELS, Panel, draw_summary
+from dicom_io.pictures.summary_picture import MAXIMUM_PANELS, Panel, draw_summary
+from dicom_io.results.reporting import Report, ReportedFinding
 from model.labels import LABELS
 
 

@@ -15,7 +15,7 @@ from factories import chest_radiograph
 from sqlalchemy import select, text, update
 from study_rows import add_triaged_study
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.intake import Intake
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.processes.ringing import Bells

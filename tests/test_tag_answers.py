@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicom_io.site_rules import SiteRule
-from dicom_io.tag_answers import Question, TagAnswers, tag_answers
+from dicom_io.selection.site_rules import SiteRule
+from dicom_io.selection.tag_answers import Question, TagAnswers, tag_answers
 
 SILENT = dict.fromkeys(["BodyPartExamined", "ViewPosition", "PatientOrientation", "StudyDescription"])
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.tint import FLOOR, tint_table, tinted
+from dicom_io.pictures.tint import FLOOR, tint_table, tinted
 
 FLOOR_STEP = int(255 * FLOOR)
 

@@ -24,12 +24,12 @@ from sites import LISTEN, Site, wait_until
 from tls_scan import OLDER, scan, shake_hands, table
 from typer.testing import CliRunner, Result
 
-from dicom_io import association_server
-from dicom_io.peer import Peer
-from dicom_io.receiving import ScpSettings
-from dicom_io.storage_scp import StorageScp
-from dicom_io.storage_scu import echo, send
-from dicom_io.tls import CurrentTls, TlsFileError, TlsFiles
+from dicom_io.associations import server as association_server
+from dicom_io.foundation.peer import Peer
+from dicom_io.foundation.tls import CurrentTls, TlsFileError, TlsFiles
+from dicom_io.services.storage_scp import StorageScp
+from dicom_io.services.storage_scu import echo, send
+from dicom_io.storing.receiving import ScpSettings
 from worker.care.check import check_everything
 from worker.cli import app
 from worker.figures.overview import read_overview

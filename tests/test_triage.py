@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from sqlalchemy import select, update
 
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_run
 from worker.care.image_rejection import reject_by_hand
 from worker.rows.database import SessionFactory
@@ -24,7 +24,8 @@ from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.run_tables import Prediction, Run
 from worker.rows.states import DeliveryState, ResultKind, RunState, RunTrigger
-from worker.rows.study_tables import Instance, Study
+from worker.rows.study_tables import Study
+from worker.runs.reading import Material
 from worker.runs.triage import triage
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings
@@ -431,7 +432,7 @@ def test_a_missing_file_is_tried_again_and_ends_failed_and_visible(bench: Bench)
 def test_a_run_whose_lease_was_taken_leaves_nothing_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = bench.receive(chest_radiograph())
 
-    def taken_meanwhile(*_arguments: object) -> list[Instance]:
+    def taken_meanwhile(*_arguments: object) -> Material:
         with bench.sessions.begin() as session:  # another worker claims the run after this one's lease lapsed
             run = session.scalars(select(Run).where(Run.study_instance_uid == uid)).one()
             run.fencing_token += 1
@@ -439,8 +440,8 @@ def test_a_run_whose_lease_was_taken_leaves_nothing_behind(bench: Bench, monkeyp
 
     import worker.runs.triage
 
-    loaded = worker.runs.triage.load_candidates
-    monkeypatch.setattr(worker.runs.triage, "load_candidates", taken_meanwhile)
+    loaded = worker.runs.triage.load_material
+    monkeypatch.setattr(worker.runs.triage, "load_material", taken_meanwhile)
     assert triage(uid, bench.workplace) is False
     (run,) = bench.runs(uid)
     assert (run.state, bench.results(run)) == (RunState.RUNNING, [])
@@ -484,7 +485,7 @@ def test_a_repeated_attempt_makes_the_same_objects(bench: Bench, bench_settings:
     """The first attempt dies after its files are written; the second must not invent new identities."""
     from worker.foundation.stopwatch import Stopwatch
     from worker.runs.analysis import analyse
-    from worker.runs.reading import load_candidates, read_pictures
+    from worker.runs.reading import load_material, read_pictures
     from worker.runs.results import build_results
 
     uid = bench.receive(chest_radiograph())
@@ -492,7 +493,7 @@ def test_a_repeated_attempt_makes_the_same_objects(bench: Bench, bench_settings:
         claim = claim_run(session, uid, "bench:1", bench_settings)
     assert claim is not None
     with bench.sessions() as session:
-        pictures, _unread = read_pictures(load_candidates(session, uid), bench.workplace.instances)
+        pictures, _unread = read_pictures(load_material(session, uid).candidates, bench.workplace.instances)
     model = bench.workplace.model("default")
     made = []
     for _ in range(2):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_io.uids import deterministic_uid, is_valid_uid
+from dicom_io.foundation.uids import deterministic_uid, is_valid_uid
 
 
 @pytest.mark.parametrize("uid", ["1.2.3", "0", "2.25.0", "1.0.1", "1.02.3", "1." + "2" * 62])

@@ -6,10 +6,10 @@ import re
 import tomllib
 from pathlib import Path
 
-from dicom_io.ups_events import EventType
-from dicom_io.ups_service import UPS_CLASSES
-from dicom_io.ups_status import MEANINGS
-from dicom_io.ups_workitem import INTERPRETATION, NOT_ANALYSED_LABEL
+from dicom_io.ups.events import EventType
+from dicom_io.ups.service import UPS_CLASSES
+from dicom_io.ups.status import MEANINGS
+from dicom_io.ups.workitem import INTERPRETATION, NOT_ANALYSED_LABEL
 from worker.settings.config import load_settings
 from worker.settings.ups import Ups
 

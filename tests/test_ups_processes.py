@@ -19,7 +19,7 @@ from sites import LISTEN, QUICK, Site, wait_until
 from sqlalchemy import select
 from ups_clients import ALL, Client, Receiver, performed, receiving, scheduled
 
-from dicom_io.stamp import radiograph_from_pixels
+from dicom_io.data_sets.stamp import radiograph_from_pixels
 from worker.rows.workitem_tables import WorkitemEvent
 from worker.settings.config import DEFAULT_BUNDLE, Settings
 

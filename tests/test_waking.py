@@ -12,9 +12,9 @@ from factories import chest_radiograph
 from test_storage_scp import encode
 from test_streaming import LAST, command, connected, fragment, pdu, receiver, start
 
-from dicom_io import waking
-from dicom_io.store_request import PlainStore
-from dicom_io.waking import RequestQueue, WokenDimse
+from dicom_io.associations import waking
+from dicom_io.associations.store_request import PlainStore
+from dicom_io.associations.waking import RequestQueue, WokenDimse
 
 __all__ = ["receiver", "start"]  # fixtures
 COMMAND_AND_LAST = 3

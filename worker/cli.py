@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    from dicom_io.instance_store import StoreError
+    from dicom_io.storing.instance_store import StoreError
     from worker.foundation.errors import WorkerError
     from worker.settings.config import ConfigurationError
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from dicom_io.product import VERSION
+from dicom_io.foundation.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.rows.database import database_now
 from worker.rows.states import Priority, StudyState

@@ -15,7 +15,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-from dicom_io.product import VERSION
+from dicom_io.foundation.product import VERSION
 from worker.care.administration import UnknownStudy
 from worker.settings.config import Settings
 from worklist import (

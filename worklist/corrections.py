@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import StoreError
+from dicom_io.storing.instance_store import StoreError
 from worker.care.administration import UnknownStudy, stated
 from worker.care.grounds import Grounds
 from worker.care.identity_correction import Identity, correct_study

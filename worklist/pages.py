@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
-from dicom_io.decoding import UndecodableError
-from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.pixels.decoding import UndecodableError
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
 from worker.care.administration import UnknownStudy, mark_read, mark_unread
 from worker.rows.database import database_now

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 
-from dicom_io.overlay import radiograph_box
-from dicom_io.pixels import read_radiograph
+from dicom_io.pictures.overlay import radiograph_box
+from dicom_io.pixels.radiograph import read_radiograph
 
 LONGEST_SIDE_PX = 2048
 """Enough to zoom in; the PACS has all of it."""
@@ -27,7 +27,7 @@ def radiograph_png(path: Path) -> bytes:
 
     Raises
     ------
-    dicom_io.decoding.UndecodableError
+    dicom_io.pixels.decoding.UndecodableError
         The pixel data cannot be decoded.
     """
     return png(read_radiograph(path).pixels)

@@ -9,9 +9,9 @@ from fastapi import Request
 from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
 
-from dicom_io.patient_age import dicom_date
-from dicom_io.product import VERSION
-from dicom_io.reporting import NO_MEDICAL_DEVICE
+from dicom_io.data_sets.patient_age import dicom_date
+from dicom_io.foundation.product import VERSION
+from dicom_io.results.reporting import NO_MEDICAL_DEVICE
 from worker.runs.policy import percent
 from worker.views.presentation import bytes_text, duration_text, finding_text, percent_text, seconds_text
 from worklist.login import csrf_token, is_administrator

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from fastapi import Request
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from model.bundle import BundleError
 from model.calibration import Calibration
 from worker.rows.database import SessionFactory, open_engine, session_factory

@@ -1,7 +1,7 @@
 """Loaded by every Python process whose PYTHONPATH begins with this folder: gives the decoder bugs that a file reaches.
 
-Pixel data that begin with a mark make `dicom_io.decoding.decode_frame` do what a bug of a native decoder would do. The
-product knows nothing of it. ``PLANTED_LIMITS=3,5`` shortens the time limits of Celery's tasks, in seconds.
+Pixel data that begin with a mark make `dicom_io.pixels.decoding.decode_frame` do what a bug of a native decoder would
+do. The product knows nothing of it. ``PLANTED_LIMITS=3,5`` shortens the time limits of Celery's tasks, in seconds.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _plant_limits(module: Any) -> None:
     module.SOFT_TIME_LIMIT_SECONDS, module.HARD_TIME_LIMIT_SECONDS = int(soft), int(hard)
 
 
-_PLANTS: dict[str, Callable[[Any], None]] = {"dicom_io.decoding": _plant_decoder}
+_PLANTS: dict[str, Callable[[Any], None]] = {"dicom_io.pixels.decoding": _plant_decoder}
 if "PLANTED_LIMITS" in os.environ:
     _PLANTS["worker.queue.celery_app"] = _plant_limits
 

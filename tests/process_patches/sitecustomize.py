@@ -25,7 +25,7 @@ def draw_uids() -> None:
     """Give results UIDs by chance."""
     import secrets
 
-    import dicom_io.uids as uids
+    import dicom_io.foundation.uids as uids
 
     uids.deterministic_uid = lambda *_parts: f"2.25.{secrets.randbits(128)}"
 
@@ -33,6 +33,7 @@ def draw_uids() -> None:
 def remove_claim() -> None:
     """Let whoever is rung take a run that another worker holds, and whoever lost it end it all the same."""
     from worker.rows import leases, outcome
+    from worker.rows.database import database_now
     from worker.rows.run_tables import Run
 
     renew = leases.renew
@@ -42,7 +43,8 @@ def remove_claim() -> None:
             renew(session, claim, settings)
 
     def run_of(session, claim):
-        return leases.locked_study(session, claim.study_instance_uid), session.get_one(Run, claim.run_id)
+        study = leases.locked_study(session, claim.study_instance_uid)
+        return outcome.HeldRun(study, session.get_one(Run, claim.run_id), database_now(session), True)
 
     leases.is_claimable = lambda _now: Run.state.in_(("queued", "running"))
     leases.renew = renew_if_held

@@ -105,7 +105,10 @@ def _coloured(image: Image.Image) -> bool:
 
 
 def _decode_dicom(path: Path) -> NDArray[np.uint8]:
-    from dicom_io.pixels import UndecodableError, read_radiograph  # its codecs take a second to load; PNG needs none
+    from dicom_io.pixels.radiograph import (  # its codecs take a second to load; PNG needs none
+        UndecodableError,
+        read_radiograph,
+    )
 
     try:
         return read_radiograph(path).pixels

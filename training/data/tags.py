@@ -23,8 +23,8 @@ def _objection(path: Path) -> str:
     import pydicom  # a second to load, and PNG needs none
     from pydicom.errors import InvalidDicomError
 
-    from dicom_io.header import PARSE_ERRORS
-    from dicom_io.selection import CANDIDATE, SelectionRules, judge_tags
+    from dicom_io.data_sets.header import PARSE_ERRORS
+    from dicom_io.selection.decision import CANDIDATE, SelectionRules, judge_tags
 
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)

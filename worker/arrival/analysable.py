@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BindParameter, ColumnElement, and_, or_
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.states import Disposition
 from worker.rows.study_tables import Instance
 

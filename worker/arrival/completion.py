@@ -16,7 +16,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.arrival.analysable import has_missed, is_analysable, is_waiting
 from worker.arrival.copies import is_copy
 from worker.arrival.correction import is_owed

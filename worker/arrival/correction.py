@@ -23,9 +23,9 @@ from pydicom.tag import Tag
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from dicom_io.character_set import UTF_8
-from dicom_io.header import text
-from dicom_io.person_names import names_agree
+from dicom_io.data_sets.character_set import UTF_8
+from dicom_io.data_sets.header import text
+from dicom_io.data_sets.person_names import names_agree
 from worker.arrival.identity import storable
 from worker.rows.database import database_now
 from worker.rows.events import record

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from dicom_io.header import text
-from dicom_io.patient_age import birth_dates_differ
-from dicom_io.person_names import names_agree
-from dicom_io.reasons import ReasonCode
+from dicom_io.data_sets.header import text
+from dicom_io.data_sets.patient_age import birth_dates_differ
+from dicom_io.data_sets.person_names import names_agree
+from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.events import record
 from worker.rows.reopening import reopen
 from worker.rows.states import StudyState

@@ -17,8 +17,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.receiving import ReceivedInstance, ReceiveOutcome, ReceiverUnavailable, RefusedInstance
+from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.receiving import ReceivedInstance, ReceiveOutcome, ReceiverUnavailable, RefusedInstance
 from worker.arrival.completion import queue_if_due
 from worker.arrival.first_run import queue_first_run
 from worker.arrival.group_commit import GroupCommit

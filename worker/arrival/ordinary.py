@@ -25,11 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_io.instance_store import StoredFile
-from dicom_io.reasons import ReasonCode
-from dicom_io.receiving import ReceivedInstance
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION
-from dicom_io.selection import Verdict
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import Verdict
+from dicom_io.storing.instance_store import StoredFile
+from dicom_io.storing.receiving import ReceivedInstance
 from worker.arrival.analysable import is_missed
 from worker.arrival.identity import COLUMN_KEYWORDS, conflict, sex_differs
 from worker.rows.database import as_utc, clock, one_at_a_time

@@ -25,10 +25,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.receiving import ReceivedInstance
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
-from dicom_io.selection import Verdict, judge_tags
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import Verdict, judge_tags
+from dicom_io.storing.receiving import ReceivedInstance
 from worker.arrival.analysable import is_missed
 from worker.arrival.correction import corrected_columns, corrections_of, is_owed
 from worker.arrival.identity import conflict, hold, identity_columns, sex_differs, take_over

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from dicom_io.selection import SelectionRules
+from dicom_io.selection.decision import SelectionRules
 from worker.arrival.picture_check import checks_pictures
 from worker.settings.config import Settings
 

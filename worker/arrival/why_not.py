@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.selection import Verdict, study_reason
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import Verdict, study_reason
 from worker.arrival.copies import ALONE, load_copies
 from worker.rows.states import Disposition, StudyState
 from worker.rows.study_tables import Instance

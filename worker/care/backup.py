@@ -20,8 +20,8 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import all_stored_files
-from dicom_io.product import VERSION
+from dicom_io.foundation.product import VERSION
+from dicom_io.storing.instance_store import all_stored_files
 from worker.care.database_dump import Dump, dumping, require_empty, restore_dump
 from worker.foundation.errors import WorkerError
 from worker.rows.database import expected_revision

@@ -17,10 +17,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dicom_io.association_client import ScuSettings
-from dicom_io.query import ArchiveError, querying
-from dicom_io.storage_scu import echo
-from dicom_io.tls import TlsFileError
+from dicom_io.associations.client import ScuSettings
+from dicom_io.foundation.tls import TlsFileError
+from dicom_io.services.query import ArchiveError, querying
+from dicom_io.services.storage_scu import echo
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
 from worker.care.listener_check import CheckFailed, answer_of_listener

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.header import text
-from dicom_io.patient_age import patient_age_years, study_age_days
-from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
-from dicom_io.reasons import ReasonCode
-from dicom_io.selection import CANDIDATE, SelectionRules, Verdict, judge_tags
-from dicom_io.site_rules import fitting
-from dicom_io.tag_answers import Cue, TagAnswers
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.data_sets.header import text
+from dicom_io.data_sets.patient_age import patient_age_years, study_age_days
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.pixels.radiograph import Radiograph, UndecodableError, read_radiograph
+from dicom_io.selection.decision import CANDIDATE, SelectionRules, Verdict, judge_tags
+from dicom_io.selection.site_rules import fitting
+from dicom_io.selection.tag_answers import Cue, TagAnswers
 from model.bundle import Bundle, BundleError, load_bundle
 from model.suitability import Suitability, SuitabilityCheck
 from worker.arrival.selection_rules import selection_rules, site_date

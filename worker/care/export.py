@@ -23,10 +23,10 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.header import text
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.patient_age import patient_age_years
-from dicom_io.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
+from dicom_io.data_sets.header import text
+from dicom_io.data_sets.patient_age import patient_age_years
+from dicom_io.data_sets.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
 from worker.care.reviewed_labels import NO_FINDING, Decision, decided_studies
 from worker.foundation.errors import WorkerError

@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import QUARANTINE_FOLDER
+from dicom_io.storing.instance_store import QUARANTINE_FOLDER
 from worker.care.administration import stated
 from worker.foundation.errors import WorkerError
 from worker.rows.base import Base

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
 from worker.arrival.correction import correct_identity
 from worker.care.administration import existing_study, stated
 from worker.foundation.errors import WorkerError

@@ -22,8 +22,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.foundation.reasons import ReasonCode
 from worker.arrival.completion import queue_run
 from worker.arrival.queued import QueuedRun
 from worker.care.administration import existing_study, stated

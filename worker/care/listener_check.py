@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dicom_io.association_client import NoAssociation, ScuSettings
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import echo
+from dicom_io.associations.client import NoAssociation, ScuSettings
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import echo
 from worker.settings.config import Settings
 from worker.settings.tls import ListenTls
 from worker.settings.tls_users import tls_of

@@ -10,8 +10,8 @@ from datetime import timedelta
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.rejection_reading import RejectionNote, UnreadableNoteError, read_rejection_note
+from dicom_io.data_sets.rejection_reading import RejectionNote, UnreadableNoteError, read_rejection_note
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from worker.arrival.queued import QueuedRun
 from worker.care.image_rejection import Rejection, reject_images
 from worker.rows.database import database_now

@@ -17,12 +17,12 @@ from zoneinfo import ZoneInfo
 from pydicom.dataset import Dataset
 from sqlalchemy import func, select
 
-from dicom_io.association_client import ScuSettings
-from dicom_io.header import text
-from dicom_io.query import ArchiveError, Query, querying
-from dicom_io.receiving import Receiver
-from dicom_io.retrieve import Wanted, get, move
-from dicom_io.uids import is_valid_uid
+from dicom_io.associations.client import ScuSettings
+from dicom_io.data_sets.header import text
+from dicom_io.foundation.uids import is_valid_uid
+from dicom_io.services.query import ArchiveError, Query, querying
+from dicom_io.services.retrieve import Wanted, get, move
+from dicom_io.storing.receiving import Receiver
 from worker.arrival.analysable import is_analysable
 from worker.care.forgetting import forgotten_among
 from worker.foundation.errors import WorkerError

@@ -8,9 +8,9 @@ from pydicom.errors import InvalidDicomError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.reasons import ReasonCode
-from dicom_io.selection import CANDIDATE, Verdict, judge_tags
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import CANDIDATE, Verdict, judge_tags
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.events import record
 from worker.rows.states import Disposition

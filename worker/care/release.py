@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.reasons import ReasonCode
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.analysable import WORTH_ANOTHER_TRY
 from worker.arrival.completion import queue_as_configured
 from worker.arrival.correction import agree_on, corrections_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.care.administration import Requeued, requeue_study
 from worker.care.rejudgement import rejudge
 from worker.rows.run_tables import Run

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.foundation.reasons import ReasonCode
 from worker.care.administration import existing_study, stated
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now

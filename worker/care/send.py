@@ -16,9 +16,9 @@ from pydicom.errors import InvalidDicomError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dicom_io.peer import Peer
-from dicom_io.stamp import fresh_uid, stamp_copy
-from dicom_io.storage_scu import SendOutcome, send
+from dicom_io.data_sets.stamp import fresh_uid, stamp_copy
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import SendOutcome, send
 from worker.foundation.errors import WorkerError
 from worker.views.rendering import escape
 

@@ -22,9 +22,9 @@ from itertools import combinations
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.reasons import ReasonCode
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.completion import queue_as_configured
 from worker.arrival.correction import corrected_columns, corrections_of
 from worker.arrival.identity import WHOSE, conflict, contradiction, identity_columns

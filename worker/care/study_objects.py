@@ -9,8 +9,8 @@ from pydicom.errors import InvalidDicomError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from worker.arrival.correction import corrected_columns
 from worker.arrival.identity import COLUMN_KEYWORDS, identity_columns, take_over
 from worker.foundation.errors import WorkerError

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from dicom_io.dicom_file import parse_dicom
-from dicom_io.file_meta import PREAMBLE_BYTES
-from dicom_io.overlay import Caption, Film, draw_overlay
-from dicom_io.pixels import UndecodableError, read_radiograph
+from dicom_io.data_sets.dicom_file import parse_dicom
+from dicom_io.data_sets.file_meta import PREAMBLE_BYTES
+from dicom_io.pictures.overlay import Caption, Film, draw_overlay
+from dicom_io.pixels.radiograph import UndecodableError, read_radiograph
 from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS

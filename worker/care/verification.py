@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import all_stored_files
+from dicom_io.storing.instance_store import all_stored_files
 from worker.rows.run_tables import Result
 from worker.rows.study_tables import Instance
 from worker.settings.config import Settings

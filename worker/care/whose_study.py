@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 
-from dicom_io.patient_age import birth_dates_differ
-from dicom_io.person_names import names_agree
+from dicom_io.data_sets.patient_age import birth_dates_differ
+from dicom_io.data_sets.person_names import names_agree
 from worker.arrival.correction import corrected_columns
 from worker.arrival.identity import identity_columns
 from worker.care.study_objects import Headed

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
-from dicom_io.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from worker.commands.at_hand import opened, print_json, resolve_study
 from worker.commands.options import ConfigOption, JsonOption
 from worker.foundation.errors import WorkerError, deletion_text, how_to_restore

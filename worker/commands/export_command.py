@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.pseudonyms import Pseudonyms
+from dicom_io.data_sets.pseudonyms import Pseudonyms
+from dicom_io.storing.instance_store import InstanceStore
 from worker.care.export import ExportChoices, ExportRefused, export_images
 from worker.care.looking import note_export
 from worker.commands.at_hand import opened, print_json

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.care.administration import UnknownStudy, requeue_study
 from worker.care.release import release_study
 from worker.care.resend import resend_study

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import send
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import send
 from model.bundle import Bundle
 from worker.demo.pacs import StandInPacs, installed_orthanc, stand_in_pacs
 from worker.demo.report import Outcome, closing_words, print_outcomes, violations, wide_console

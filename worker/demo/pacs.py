@@ -18,8 +18,8 @@ import httpx
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
 
-from dicom_io.peer import Peer
-from dicom_io.uids import is_valid_uid
+from dicom_io.foundation.peer import Peer
+from dicom_io.foundation.uids import is_valid_uid
 
 AE_TITLE = "DEMOPACS"
 VERIFICATION_SOP_CLASS_UID = "1.2.840.10008.1.1"

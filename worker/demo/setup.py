@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import echo
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import echo
 from model.bundle import Bundle, BundleError, load_bundle
 from worker.demo.pacs import AE_TITLE as PACS_AE_TITLE
 from worker.foundation.errors import StartError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dicom_io.stamp import radiograph_from_pixels, stamp_copy
+from dicom_io.data_sets.stamp import radiograph_from_pixels, stamp_copy
 from model.bundle import Bundle
 from worker.foundation.errors import StartError
 from worker.rows.states import Priority, StudyState

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_io.patient_age import dicom_date
+from dicom_io.data_sets.patient_age import dicom_date
 from worker.rows.study_tables import Study
 
 WINDOW = timedelta(days=7)

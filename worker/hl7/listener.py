@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from dicom_io.tls import CurrentTls, TlsFileError
+from dicom_io.foundation.tls import CurrentTls, TlsFileError
 from hl7_io.mllp_server import MllpServer
 from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name

@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.foundation.errors import StartError
+from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.logs import configure_logging
 from worker.foundation.worker_name import worker_name
 from worker.rows.backfills import end_abandoned_runs, end_if_done, settle_ended_runs
@@ -58,7 +59,7 @@ def backfill_processes(settings: Settings, backfill_id: int, number: int) -> Ite
 
 def work_off(settings: Settings, backfill_id: int, parent_pid: int) -> None:
     """Take studies of the backfill until none is left, SIGTERM or SIGINT comes, or the parent process is gone."""
-    from dicom_io.instance_store import InstanceStore  # here, so that the command shows its progress at once
+    from dicom_io.storing.instance_store import InstanceStore  # here, so that the command shows its progress at once
     from worker.runs.reprocessing import reprocess_next
     from worker.runs.workplace import Workplace
 
@@ -67,6 +68,7 @@ def work_off(settings: Settings, backfill_id: int, parent_pid: int) -> None:
         signal.signal(signal_number, lambda *_: stopped.set())
     configure_logging()
     os.nice(NICENESS)
+    keep_freed_memory()
     engine = open_engine(settings.effective_database_url)
     sessions = session_factory(engine)
     stores = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)

@@ -12,7 +12,7 @@ from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.intake import Intake
 from worker.care.reconciliation import Reconciler, Window
 from worker.foundation.worker_name import worker_name

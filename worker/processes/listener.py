@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from dicom_io.instance_store import INCOMING_FOLDER, InstanceStore
-from dicom_io.storage_scp import PortTaken, ScpSettings, StorageScp
-from dicom_io.tls import TlsFileError
+from dicom_io.foundation.tls import TlsFileError
+from dicom_io.services.storage_scp import PortTaken, ScpSettings, StorageScp
+from dicom_io.storing.instance_store import INCOMING_FOLDER, InstanceStore
 from worker.arrival.intake import Intake
 from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.worker_name import worker_name
@@ -28,7 +28,7 @@ from worker.sending.commitment_answer import answer_taker
 from worker.settings.config import Settings
 
 if TYPE_CHECKING:
-    from dicom_io.ups_scp import UpsScp
+    from dicom_io.ups.scp import UpsScp
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _worklist(settings: Settings, engine: Engine, member: int) -> Iterator[UpsSc
     if settings.ups is None:
         yield None
         return
-    from dicom_io.ups_scp import UpsScp
+    from dicom_io.ups.scp import UpsScp
     from worker.ups.couriers import Couriers
     from worker.ups.notices import announce_restart
     from worker.ups.worklist import DatabaseWorklist

@@ -12,8 +12,9 @@ import threading
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.foundation.errors import NotConfigured
+from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
 from worker.rows.database import migrated_engine, session_factory
@@ -41,6 +42,7 @@ def run_shadow_worker(settings: Settings) -> int:
     if not settings.shadow_bundle:
         raise NotConfigured("no bundle is to run in the shadow; name one in shadow_bundle")
     os.nice(NICENESS)
+    keep_freed_memory()
     with migrated_engine(settings.effective_database_url) as engine:
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.completion import due_studies, queue_if_due
 from worker.care.received_notes import apply_note, notes_to_apply
 from worker.care.retention import expired_studies, mark_deleted

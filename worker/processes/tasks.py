@@ -13,6 +13,7 @@ from typing import Any
 from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.exceptions import OperationalError
 
+from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.logs import subject
 from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
@@ -75,6 +76,7 @@ def _open_for_work(**_signal: Any) -> None:
         from worker.runs.rehearsal import rehearse
         from worker.runs.workplace import workplace
 
+        keep_freed_memory()
         rehearse(workplace())
         _watch(workplace().settings.lease_seconds)
         _show("triage worker", workplace().sessions, lambda: workplace().device)

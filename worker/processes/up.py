@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from dicom_io.peer import Peer
-from dicom_io.storage_scu import echo
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.storage_scu import echo
 from worker.foundation.errors import AddressInUse
 from worker.foundation.service_process import Service, stop_in_order
 from worker.processes.work import require_usable

@@ -13,7 +13,7 @@ import sys
 import weakref
 from pathlib import Path
 
-from dicom_io.bell import Bell
+from dicom_io.foundation.bell import Bell
 
 LOOK_SECONDS = 0.05
 """Between two looks where nothing tells of new files."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BindParameter, Select, select
+from sqlalchemy import BindParameter, ScalarSelect, Select, select
 from sqlalchemy.orm import Session
 
 from worker.rows.run_tables import Promotion
@@ -21,6 +21,11 @@ def promotion_in_place_of(name: str | BindParameter[str]) -> Select[Promotion]:
         .order_by(Promotion.id.desc())
         .limit(1)
     )
+
+
+def promoted_to(name: str) -> ScalarSelect[str]:
+    """Return, within a longer statement, the configured name of the bundle promoted to this place; null = none."""
+    return promotion_in_place_of(name).with_only_columns(Promotion.bundle).scalar_subquery()
 
 
 def active_bundle(session: Session, instead_of: str = "default") -> str:

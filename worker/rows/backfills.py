@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.active_bundle import active_bundle
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery

@@ -16,7 +16,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dicom_io.product import VERSION
+from dicom_io.foundation.product import VERSION
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.site_tables import ProcessHeartbeat
 

@@ -18,16 +18,16 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.foundation.errors import LeaseLost
-from worker.rows.active_bundle import active_bundle
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.active_bundle import promoted_to
+from worker.rows.database import SessionFactory, as_utc, clock, database_now
 from worker.rows.events import record
 from worker.rows.reopening import reopen_failed
 from worker.rows.run_tables import Run
@@ -87,34 +87,38 @@ def claim_run(
     study = locked_study(session, study_instance_uid)
     if study is None or study.state == StudyState.HELD:
         return None
-    now = database_now(session)
-    run = session.scalars(
-        select(Run)
-        .where(Run.study_instance_uid == study_instance_uid, Run.shadow == shadow, is_claimable(now))
+    instead_of, now_there = settings.bundle_of(study.calling_ae_title), clock(session.get_bind().dialect.name)
+    found = session.execute(
+        select(Run, now_there, promoted_to(instead_of))
+        .where(Run.study_instance_uid == study_instance_uid, Run.shadow == shadow, is_claimable(now_there))
         .order_by(Run.id)
         .limit(1)
         .execution_options(populate_existing=True)
     ).first()
-    if run is None:
+    if found is None:
         return None
+    run, now, promoted = found[0], as_utc(found[1]), found[2]
     if run.attempts >= settings.maximum_attempts:
         give_up(session, study, run, now)
         return None
-    return _claim(session, study, run, worker_name, now, settings)
+    bundle = run.bundle if run.shadow else promoted or instead_of
+    return _claim(session, study, run, bundle, worker_name, now, settings)
 
 
-def is_claimable(now: datetime) -> ColumnElement[bool]:
-    """Return the condition for a run that may be claimed at ``now`` (aware UTC, the database's clock)."""
+def is_claimable(now: datetime | ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition for a run that may be claimed at ``now`` (aware UTC, the database's clock).
+
+    SQLite keeps moments as text and its clock has milliseconds, so that a lease of this millisecond has not lapsed yet.
+    """
     abandoned = (Run.state == RunState.RUNNING) & (Run.lease_until < now) & (Run.queue != BACKFILL_QUEUE)
     return or_(Run.state == RunState.QUEUED, abandoned)
 
 
 def _claim(
-    session: Session, study: Study, run: Run, worker_name: str, now: datetime, settings: Settings
+    session: Session, study: Study, run: Run, bundle: str, worker_name: str, now: datetime, settings: Settings
 ) -> Claim | None:
-    bundle = run.bundle if run.shadow else active_bundle(session, settings.bundle_of(study.calling_ae_title))
     taken = _taken(run)
-    claimed = session.execute(
+    claimed = session.scalars(
         update(Run)
         .where(Run.id == run.id, Run.fencing_token == run.fencing_token, is_claimable(now))
         .values(
@@ -126,16 +130,15 @@ def _claim(
             worker_name=worker_name,
             started_at=now,
         )
-        .returning(Run.attempts, Run.fencing_token),
-        execution_options={"synchronize_session": False},
+        .returning(Run),
+        execution_options={"synchronize_session": False, "populate_existing": True},
     ).one_or_none()
     if claimed is None:
         return None
-    session.refresh(run)
-    if not run.shadow:
-        _say_claimed(session, study, run, taken, now)
+    if not claimed.shadow:
+        _say_claimed(session, study, claimed, taken, now)
     return Claim(
-        run.id, run.study_instance_uid, run.run_number, run.bundle, run.trigger,
+        claimed.id, claimed.study_instance_uid, claimed.run_number, claimed.bundle, claimed.trigger,
         claimed.attempts, claimed.fencing_token, worker_name,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from dicom_io.instance_store import InstanceStore, stored_files
+from dicom_io.storing.instance_store import InstanceStore, stored_files
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
 from worker.rows.study_tables import Instance

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, select, update
 from sqlalchemy.orm import Session, aliased
 
 from worker.foundation.errors import LeaseLost
-from worker.rows.database import database_now
+from worker.rows.database import as_utc, clock
 from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
 from worker.rows.leases import BACKFILL_QUEUE, Claim, locked_study
@@ -72,19 +72,35 @@ class RunVerdict:
             raise ValueError(f"a study that ends {self.outcome} needs a reason code")
 
 
-def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
+class HeldRun(NamedTuple):
+    """A run that is held under its claim, and its study: both rows are locked until the end of the transaction."""
+
+    study: Study
+    run: Run
+    now: datetime
+    """By the database's clock, since the study is locked; aware UTC."""
+    has_others: bool
+    """Whether the study has other runs."""
+
+
+def finish_run(session: Session, claim: Claim, verdict: RunVerdict, held: HeldRun | None = None) -> Study:
     """End the run as done and make it the study's current one; call it in the transaction that adds its rows.
 
     Older runs become superseded and what of theirs was not yet sent is not sent any more. The study's priority stays
     when the new one is lower, and goes when there is none.
+
+    Parameters
+    ----------
+    held
+        From `held_run`, where this transaction has asked before.
 
     Raises
     ------
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    study, run = held_run(session, claim)
-    now = end_run(session, run, verdict.outcome, verdict.timings_seconds)
+    study, run, now, has_others = held or held_run(session, claim)
+    end_run(run, verdict.outcome, verdict.timings_seconds, now)
     run.priority = verdict.priority
     run.reason_code, run.reason = verdict.reason_code, verdict.reason
     run.model_version, run.policy_hash = verdict.model_version, verdict.policy_hash
@@ -107,7 +123,8 @@ def finish_run(session: Session, claim: Claim, verdict: RunVerdict) -> Study:
         },
         at=now,
     )
-    _supersede_older(session, study, run)
+    if has_others:
+        _supersede_older(session, study, run)
     _tell_study(session, study, run, verdict, now)
     return study
 
@@ -120,8 +137,8 @@ def finish_unchanged(session: Session, claim: Claim, timings_seconds: dict[str, 
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    study, run = held_run(session, claim)
-    now = end_run(session, run, OUTCOME_UNCHANGED, timings_seconds)
+    study, run, now, _ = held_run(session, claim)
+    end_run(run, OUTCOME_UNCHANGED, timings_seconds, now)
     record(
         session,
         "unchanged",
@@ -146,8 +163,8 @@ def finish_without_answer(session: Session, claim: Claim, verdict: RunVerdict) -
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    _study, run = held_run(session, claim)
-    end_run(session, run, verdict.outcome, verdict.timings_seconds)
+    _, run, now, _ = held_run(session, claim)
+    end_run(run, verdict.outcome, verdict.timings_seconds, now)
     run.reason_code, run.reason = verdict.reason_code, verdict.reason
     run.model_version = verdict.model_version
 
@@ -167,8 +184,7 @@ def fail_run(
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    study, run = held_run(session, claim)
-    now = database_now(session)
+    study, run, now, _ = held_run(session, claim)
     again = retryable and run.attempts < settings.maximum_attempts
     run.rung_at = now
     run.finished_at = None if again else now
@@ -221,8 +237,8 @@ def end_attempt(
     study.state = state
 
 
-def held_run(session: Session, claim: Claim) -> tuple[Study, Run]:
-    """Return the claim's study and run, both locked.
+def held_run(session: Session, claim: Claim) -> HeldRun:
+    """Lock the claim's study and then its run, and return them.
 
     Raises
     ------
@@ -230,23 +246,29 @@ def held_run(session: Session, claim: Claim) -> tuple[Study, Run]:
         The run is no longer held under this claim; roll back.
     """
     study = locked_study(session, claim.study_instance_uid)
-    run = session.scalars(
-        select(Run).where(Run.id == claim.run_id).with_for_update().execution_options(populate_existing=True)
+    other = aliased(Run)
+    others = select(other.id).where(other.study_instance_uid == Run.study_instance_uid, other.id != Run.id)
+    found = session.execute(
+        select(Run, clock(session.get_bind().dialect.name), others.exists())
+        .where(Run.id == claim.run_id)
+        .with_for_update(of=Run)
+        .execution_options(populate_existing=True)
     ).one_or_none()
-    if study is None or run is None or run.state != RunState.RUNNING or run.fencing_token != claim.fencing_token:
+    if study is None or found is None:
         raise LeaseLost(claim.run_id, claim.fencing_token)
-    return study, run
+    run, now, has_others = found
+    if run.state != RunState.RUNNING or run.fencing_token != claim.fencing_token:
+        raise LeaseLost(claim.run_id, claim.fencing_token)
+    return HeldRun(study, run, as_utc(now), has_others)
 
 
-def end_run(session: Session, run: Run, outcome: str, timings_seconds: dict[str, float]) -> datetime:
-    """Mark the run done and return when."""
-    now = database_now(session)
+def end_run(run: Run, outcome: str, timings_seconds: dict[str, float], now: datetime) -> None:
+    """Mark the run done."""
     run.state = RunState.DONE
     run.lease_until = None
     run.finished_at = now
     run.outcome = outcome
     run.timings_seconds = dict(timings_seconds)
-    return now
 
 
 def supersede_pending(

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from worker.rows.database import database_now
+from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.leases import Claim
 from worker.rows.outcome import end_attempt, held_run
 from worker.rows.run_tables import Run
@@ -34,8 +33,7 @@ def wait_for_room(session: Session, claim: Claim, reason: str, settings: Setting
     LeaseLost
         The run is no longer held under this claim; roll back.
     """
-    study, run = held_run(session, claim)
-    now = database_now(session)
+    study, run, now, _ = held_run(session, claim)
     pause_seconds = _pause_seconds(session, run, now)
     run.attempts -= 1
     run.rung_at = now + timedelta(seconds=pause_seconds - settings.ring_again_seconds)  # then it is due for a ring

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.patient_age import patient_age_years, study_age_days
+from dicom_io.data_sets.patient_age import patient_age_years, study_age_days
 from model.cam import saliency
 from model.classifier import Classification
 from model.labels import LABELS

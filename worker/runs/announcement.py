@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.origin import result_uid
-from dicom_io.reporting import PRIORITIES, Report
+from dicom_io.results.origin import result_uid
+from dicom_io.results.reporting import PRIORITIES, Report
 from hl7_io.announcement import Announcement
 from hl7_io.observation_report import build_observation_report, control_id
 from hl7_io.segments import InvalidMessageError

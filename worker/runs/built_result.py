@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_io.instance_store import StoredFile
+from dicom_io.storing.instance_store import StoredFile
 from worker.rows.states import ResultKind
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.selection import Verdict as SelectionVerdict
-from dicom_io.selection import study_reason
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import Verdict as SelectionVerdict
+from dicom_io.selection.decision import study_reason
 from model.suitability import Suitability
 from worker.arrival.correction import is_owed, note_carried
 from worker.arrival.shadow_queue import queue_shadow
@@ -24,9 +24,10 @@ from worker.rows.outcome import (
     finish_run,
     finish_unchanged,
     finish_without_answer,
+    held_run,
     supersede_pending,
 )
-from worker.rows.run_tables import Result, Run
+from worker.rows.run_tables import Result
 from worker.rows.states import Disposition, StudyState
 from worker.rows.study_tables import IdentityCorrection, Instance
 from worker.runs.analysis import Analysis
@@ -88,18 +89,19 @@ def conclude_analysed(
         },
     )
     with storing_results(), workplace.sessions.begin() as session:
-        locked_study(session, claim.study_instance_uid)
-        headers = [picture.header for picture in analysis.pictures]
-        take_back_misfiled(session, claim, headers, corrections, workplace)
+        held = held_run(session, claim)
+        if held.has_others:
+            headers = [picture.header for picture in analysis.pictures]
+            take_back_misfiled(session, claim, headers, corrections, workplace)
         _note_instances(session, analysis.pictures, analysis.unread)
         add_predictions(session, claim.run_id, analysis, model.policy)
         _add_results(session, claim, results, workplace)
-        study = finish_run(session, claim, verdict)
+        if results:
+            held.run.result_revision = results[0].revision
+        study = finish_run(session, claim, verdict, held)
         note_carried(session, corrections, claim.run_id)
         if is_owed(session, study):
             supersede_pending(session, select(Result.id).where(Result.run_id == claim.run_id))
-        if results:
-            session.get_one(Run, claim.run_id).result_revision = results[0].revision
         if not analysis.historical:
             queue_notifications(session, study, claim.run_id, workplace.settings)
         if not analysis.historical and not claim.backfill:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from worker.arrival.identity import WHOSE, contradiction, hold, identity_columns
-from worker.rows.database import database_now
 from worker.rows.leases import Claim
 from worker.rows.outcome import held_run
 from worker.runs.reading import Picture
@@ -34,8 +33,7 @@ def hold_if_in_doubt(claim: Claim, pictures: Sequence[Picture], workplace: Workp
         return False
     cause, sop_instance_uid = found
     with workplace.sessions.begin() as session:
-        study, _run = held_run(session, claim)
-        now = database_now(session)
+        study, _, now, _ = held_run(session, claim)
         hold(session, study, cause, now, actor=claim.worker_name, sop_instance_uid=sop_instance_uid)
     logger.warning("run %d: the study %s; it is held", claim.run_number, cause)
     return True

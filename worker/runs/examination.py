@@ -29,9 +29,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.selection import answers_for
-from dicom_io.tag_answers import TagAnswers
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.decision import answers_for
+from dicom_io.selection.tag_answers import TagAnswers
 from model.suitability import Suitability, Verdict
 from worker.arrival.selection_rules import selection_rules
 from worker.foundation.stopwatch import Stopwatch

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.errors import InvalidDicomError
 
-from dicom_io.exposure import exposure_of, same_exposure
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.selection.exposure import exposure_of, same_exposure
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from worker.arrival.copies import ALONE
 from worker.rows.states import Disposition
 from worker.rows.study_tables import Instance

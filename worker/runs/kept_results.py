@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from dicom_io.instance_store import StoreError
-from dicom_io.presentation_state import lines_of
+from dicom_io.results.presentation_state import lines_of
+from dicom_io.storing.instance_store import StoreError
 from worker.rows.run_tables import Result
 from worker.rows.states import ResultKind
 from worker.runs.workplace import Workplace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from dicom_io.instance_store import StoreError
+from dicom_io.storing.instance_store import StoreError
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Result
 from worker.rows.states import DeliveryState, ResultKind

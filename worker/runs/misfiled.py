@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import StoreError
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.storing.instance_store import StoreError
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run

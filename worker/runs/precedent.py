@@ -15,10 +15,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 from sqlalchemy.orm import Session
 
-from dicom_io.header import PARSE_ERRORS
-from dicom_io.identity import OPTIONAL, REQUIRED
-from dicom_io.pixels import UndecodableError
-from dicom_io.presentation_state import shown_as
+from dicom_io.data_sets.header import PARSE_ERRORS
+from dicom_io.pixels.radiograph import UndecodableError
+from dicom_io.results.identity import OPTIONAL, REQUIRED
+from dicom_io.results.presentation_state import shown_as
 from model.labels import LABELS
 from worker.arrival.correction import lay_over
 from worker.foundation.errors import RunError

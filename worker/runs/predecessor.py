@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ScalarSelect, select
 
-from dicom_io.reporting import Predecessor
+from dicom_io.results.reporting import Predecessor
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import ResultKind, RunTrigger
@@ -23,10 +22,13 @@ _REASONS = {
 """Why a report is replaced by one of the same stored values, model and policy."""
 
 
-def find_predecessors(
-    session: Session, claim: Claim, analysis: Analysis, model: LoadedModel
-) -> tuple[tuple[Predecessor, ...], str]:
+def find_predecessors(run: Run | None, analysis: Analysis, model: LoadedModel) -> tuple[tuple[Predecessor, ...], str]:
     """Return the newest report of the study's earlier runs and why this run replaces it.
+
+    Parameters
+    ----------
+    run
+        That `newest_reported_run` names, if any.
 
     Returns
     -------
@@ -35,7 +37,6 @@ def find_predecessors(
         few words for people; nothing and no words for a study without an earlier report. Runs in the shadow do not
         count: nobody ever saw their reports.
     """
-    run = _newest_reported_run(session, claim)
     if run is None:
         return (), ""
     reports = [result for result in run.results if result.kind == ResultKind.STRUCTURED_REPORT]
@@ -45,15 +46,17 @@ def find_predecessors(
     return predecessors, _reason(run, analysis, model)
 
 
-def _newest_reported_run(session: Session, claim: Claim) -> Run | None:
-    return session.scalars(
-        select(Run)
+def newest_reported_run(claim: Claim) -> ScalarSelect[int]:
+    """Return, within a longer statement, the row id of the study's newest other run that has a report; null = none."""
+    return (
+        select(Run.id)
         .join(Result, Result.run_id == Run.id)
         .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
         .where(Run.trigger != RunTrigger.SHADOW, ~Run.shadow, Result.kind == ResultKind.STRUCTURED_REPORT)
         .order_by(Run.id.desc())
         .limit(1)
-    ).first()
+        .scalar_subquery()
+    )
 
 
 def _reason(run: Run, analysis: Analysis, model: LoadedModel) -> str:

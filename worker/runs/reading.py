@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import cv2
 import pydicom
 from pydicom.dataset import Dataset
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.dicom_file import read_dicom_file
-from dicom_io.fidelity import Decoding
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.pixels import Radiograph, UndecodableError, read_radiograph
-from dicom_io.readable import UnreadableError, settle_header
-from dicom_io.reasons import ReasonCode
+from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.pixels.radiograph import Radiograph, UndecodableError, read_radiograph
+from dicom_io.results.readable import UnreadableError, settle_header
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from model.suitability import Suitability
 from worker.arrival.analysable import has_missed, is_analysable, is_missed
+from worker.arrival.copies import is_copy
 from worker.arrival.correction import lay_over
 from worker.foundation.errors import ImagesDeleted, PermanentRunError, RetryableRunError
 from worker.rows.states import Disposition
@@ -55,14 +56,28 @@ class Unread:
     """What the bundle's check said of it; None = it was not checked."""
 
 
-def load_candidates(session: Session, study_instance_uid: str) -> list[Instance]:
-    """Return the current versions of the study's instances that are, or were, fit for analysis; oldest first."""
-    return list(session.scalars(select(Instance).where(is_analysable(study_instance_uid)).order_by(Instance.id)))
+@dataclass(frozen=True)
+class Material:
+    """The current versions of a study's instances that matter to a run, each list oldest first; some are in several."""
+
+    candidates: list[Instance]
+    """Those that are, or were, fit for analysis."""
+    copies: list[Instance]
+    """Those that were left out as processed copies."""
+    missed: frozenset[int]
+    """Row ids of those that were not analysed and whose report has to say so."""
 
 
-def load_missed(session: Session, study_instance_uid: str) -> frozenset[int]:
-    """Return the row ids of the study's images that were not analysed and whose report has to say so."""
-    return frozenset(session.scalars(select(Instance.id).where(has_missed(study_instance_uid))))
+def load_material(session: Session, study_instance_uid: str) -> Material:
+    """Return what a run of this study looks at, and what it must know of the rest."""
+    kinds = (is_analysable(study_instance_uid), is_copy(study_instance_uid), has_missed(study_instance_uid))
+    of_study = Instance.study_instance_uid == study_instance_uid  # again, where a planner looks for it
+    found = session.execute(select(Instance, *kinds).where(of_study, or_(*kinds)).order_by(Instance.id)).all()
+    return Material(
+        [instance for instance, analysable, _copy, _missed in found if analysable],
+        [instance for instance, _analysable, copy, _missed in found if copy],
+        frozenset(instance.id for instance, _analysable, _copy, missed in found if missed),
+    )
 
 
 def count_missed(missed: Collection[int], pictures: Iterable[Picture], unread: Iterable[Unread]) -> int:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_io.exposure import exposure_of
-from dicom_io.identity_guard import require_identity
-from dicom_io.pixels import read_radiograph
-from dicom_io.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
-from dicom_io.result_file import write_result
-from dicom_io.stamp import radiograph_from_pixels
+from dicom_io.data_sets.stamp import radiograph_from_pixels
+from dicom_io.pixels.radiograph import read_radiograph
+from dicom_io.results.identity_guard import require_identity
+from dicom_io.results.reporting import Algorithm, AnalysedImage, Report, ReportedFinding
+from dicom_io.results.result_file import write_result
+from dicom_io.selection.exposure import exposure_of
 from hl7_io.announcement import Announcement
 from hl7_io.observation_report import build_observation_report
 from model.labels import LABELS

@@ -9,10 +9,9 @@ import logging
 
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.foundation.errors import LeaseLost, RunError
 from worker.rows.backfills import settle, settle_or_retry, take_next
-from worker.rows.database import database_now
 from worker.rows.leases import Claim, LeaseKeeper
 from worker.rows.outcome import held_run
 from worker.rows.run_tables import Run
@@ -61,11 +60,11 @@ def _fail(claim: Claim, error: RunError, workplace: Workplace) -> None:
     logger.error("run %d of a backfill failed: %s (%s)", claim.run_number, error, error.reason_code)
     with workplace.sessions.begin() as session:
         try:
-            _study, run = held_run(session, claim)
+            _, run, now, _ = held_run(session, claim)
         except LeaseLost as lost:
             logger.warning("%s", lost)
             return
-        run.state, run.finished_at, run.lease_until = RunState.FAILED, database_now(session), None
+        run.state, run.finished_at, run.lease_until = RunState.FAILED, now, None
         run.reason_code, run.reason = error.reason_code, str(error)
         session.flush()
         if error.reason_code == ReasonCode.FILE_MISSING:

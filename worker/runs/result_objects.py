@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_io.attention import contours, smooth
-from dicom_io.overlay import Film, caption_of, draw_overlay
-from dicom_io.presentation_state import build_presentation_state, can_be_presented
-from dicom_io.reporting import Report, ReportedFinding
-from dicom_io.secondary_capture import build_secondary_capture, build_summary_capture
-from dicom_io.structured_report import build_structured_report
-from dicom_io.summary_picture import Panel, draw_summary
+from dicom_io.pictures.attention import contours, smooth
+from dicom_io.pictures.overlay import Film, caption_of, draw_overlay
+from dicom_io.pictures.summary_picture import Panel, draw_summary
+from dicom_io.results.presentation_state import build_presentation_state, can_be_presented
+from dicom_io.results.reporting import Report, ReportedFinding
+from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.structured_report import build_structured_report
 from worker.rows.states import ResultKind
 from worker.runs.analysis import Analysis
 from worker.runs.kept_results import Line

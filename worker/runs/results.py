@@ -9,23 +9,23 @@ from __future__ import annotations
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 
-from sqlalchemy import func, select
+from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.orm import Session
 
-from dicom_io.copy_limits import require_copyable
-from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import StoredFile
-from dicom_io.reasons import ReasonCode
-from dicom_io.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
-from dicom_io.result_file import write_result
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.results.copy_limits import require_copyable
+from dicom_io.results.identity_guard import require_identity
+from dicom_io.results.reporting import Algorithm, AnalysedImage, InvalidReportError, Report, ReportedFinding
+from dicom_io.results.result_file import write_result
+from dicom_io.storing.instance_store import StoredFile
 from worker.foundation.errors import PermanentRunError
-from worker.rows.database import database_now
+from worker.rows.database import as_utc, clock
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
 from worker.runs.analysis import Analysis
 from worker.runs.announcement import announcements
 from worker.runs.built_result import BuiltResult
-from worker.runs.predecessor import find_predecessors
+from worker.runs.predecessor import find_predecessors, newest_reported_run
 from worker.runs.result_objects import ResultObject, result_objects
 from worker.runs.storing import storing_results
 from worker.runs.workplace import LoadedModel, Workplace
@@ -84,7 +84,11 @@ def _begin_storing(
 
 def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedModel) -> Report:
     assessment, bundle = analysis.assessment, model.bundle
-    predecessors, reissue_reason = find_predecessors(session, claim, analysis, model)
+    now, earlier_id, revision = session.execute(
+        select(clock(session.get_bind().dialect.name), newest_reported_run(claim), _highest_revision(claim))
+    ).one()
+    earlier = None if earlier_id is None else session.get_one(Run, earlier_id)
+    predecessors, reissue_reason = find_predecessors(earlier, analysis, model)
     return Report(
         priority=assessment.priority.value,
         priority_reason=assessment.reason,
@@ -100,18 +104,21 @@ def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedMod
         algorithm=Algorithm(bundle.name, bundle.model_version),
         demonstration=bundle.demonstration,
         policy_hash=model.policy.hash,
-        created_at=database_now(session),
-        revision=_next_revision(session, claim),
+        created_at=as_utc(now),
+        revision=1 + (revision or 0),
         predecessors=predecessors,
         reissue_reason=reissue_reason,
     )
 
 
-def _next_revision(session: Session, claim: Claim) -> int:
-    """Return one more than the highest revision the study has results of; unchanged by a repeated attempt."""
-    highest = session.scalar(
+def _highest_revision(claim: Claim) -> ScalarSelect[int]:
+    """Return, within a longer statement, the highest revision that other runs of the study have results of.
+
+    The next is one more, and unchanged by a repeated attempt.
+    """
+    return (
         select(func.max(Run.result_revision))
         .join(Result, Result.run_id == Run.id)
         .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
+        .scalar_subquery()
     )
-    return 1 + (highest or 0)

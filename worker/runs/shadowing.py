@@ -6,11 +6,12 @@ The study, its images, its results and its outbox stay as they are, whatever the
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.selection import Verdict, study_reason
+from dicom_io.selection.decision import Verdict, study_reason
 from worker.arrival.correction import corrections_of
 from worker.foundation.errors import LeaseLost, RunError
 from worker.foundation.stopwatch import Stopwatch
@@ -23,7 +24,7 @@ from worker.rows.study_tables import Study
 from worker.runs.analysis import Analysis, analyse
 from worker.runs.examination import examine
 from worker.runs.prediction_rows import add_predictions
-from worker.runs.reading import Unread, count_missed, load_candidates, load_missed, read_pictures
+from worker.runs.reading import Unread, count_missed, load_material, read_pictures
 from worker.runs.workplace import LoadedModel, Workplace
 
 logger = logging.getLogger(__name__)
@@ -69,37 +70,40 @@ def run_in_shadow(claim: Claim, workplace: Workplace) -> None:
     watch = Stopwatch()
     model = workplace.model(claim.bundle, watch)
     with workplace.sessions() as session:
-        candidates = load_candidates(session, claim.study_instance_uid)
-        missed = load_missed(session, claim.study_instance_uid)
+        material = load_material(session, claim.study_instance_uid)
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
-        pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding, corrections)
+        pictures, unread = read_pictures(
+            material.candidates, workplace.instances, workplace.settings.decoding, corrections
+        )
     pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
     analysis: Analysis | None = None
     if pictures:
-        count = count_missed(missed, pictures, unread)
+        count = count_missed(material.missed, pictures, unread)
         analysis = analyse(pictures, unread, model, watch, workplace.settings, count)
     with workplace.sessions.begin() as session:
-        _study, run = held_run(session, claim)
+        _, run, now, _ = held_run(session, claim)
         run.model_version = model.bundle.model_version
         if analysis is None:
-            _say_not_analysed(session, run, unread, watch)
+            _say_not_analysed(run, unread, watch, now)
         else:
-            _say_analysed(session, run, analysis, model, watch)
+            _say_analysed(session, run, analysis, model, watch, now)
         _supersede_older(session, run)
     logger.info("run %d in the shadow: %s", claim.run_number, run.priority or run.reason_code)
 
 
-def _say_analysed(session: Session, run: Run, analysis: Analysis, model: LoadedModel, watch: Stopwatch) -> None:
-    end_run(session, run, StudyState.TRIAGED, watch.timings_seconds())
+def _say_analysed(
+    session: Session, run: Run, analysis: Analysis, model: LoadedModel, watch: Stopwatch, now: datetime
+) -> None:
+    end_run(run, StudyState.TRIAGED, watch.timings_seconds(), now)
     run.priority, run.reason = analysis.assessment.priority, analysis.assessment.reason
     run.policy_hash = model.policy.hash
     add_predictions(session, run.id, analysis, model.policy)
 
 
-def _say_not_analysed(session: Session, run: Run, unread: list[Unread], watch: Stopwatch) -> None:
+def _say_not_analysed(run: Run, unread: list[Unread], watch: Stopwatch, now: datetime) -> None:
     outcome, code = study_reason([Verdict(each.disposition, each.reason_code) for each in unread])
-    end_run(session, run, StudyState(outcome), watch.timings_seconds())
+    end_run(run, StudyState(outcome), watch.timings_seconds(), now)
     run.reason_code, run.reason = code, code.sentence if code else None
 
 
@@ -117,10 +121,10 @@ def _fail(claim: Claim, error: RunError, workplace: Workplace) -> None:
     logger.error("run %d in the shadow failed: %s (%s)", claim.run_number, error, error.reason_code)
     try:
         with workplace.sessions.begin() as session:
-            _study, run = held_run(session, claim)
+            _, run, now, _ = held_run(session, claim)
             again = error.retryable and run.attempts < workplace.settings.maximum_attempts
             run.state = RunState.QUEUED if again else RunState.FAILED
-            run.finished_at = None if again else database_now(session)
+            run.finished_at = None if again else now
             run.lease_until = None
             run.reason_code, run.reason = error.reason_code, str(error)
     except LeaseLost as lost:

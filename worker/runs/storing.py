@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicom_io.instance_store import StorageFull, StoreError
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.storing.instance_store import StorageFull, StoreError
 from worker.foundation.errors import NoRoomForResults, RetryableRunError
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from dicom_io.reasons import ReasonCode
-from worker.arrival.copies import load_copies
+from dicom_io.foundation.reasons import ReasonCode
 from worker.arrival.correction import corrections_of
 from worker.foundation.errors import LeaseLost, NoRoomForResults, PermanentRunError, RunError
 from worker.foundation.failpoints import failpoint
@@ -25,7 +24,7 @@ from worker.runs.doubt import hold_if_in_doubt
 from worker.runs.examination import examine
 from worker.runs.exposures import judge_copies
 from worker.runs.precedent import Likeness, compare, load_precedent
-from worker.runs.reading import count_missed, load_candidates, load_missed, read_pictures
+from worker.runs.reading import count_missed, load_material, read_pictures
 from worker.runs.results import build_results
 from worker.runs.workplace import Workplace
 
@@ -79,20 +78,20 @@ def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     watch = Stopwatch()
     model = workplace.model(claim.bundle, watch)
     with workplace.sessions() as session:
-        candidates = load_candidates(session, claim.study_instance_uid)
-        copies = load_copies(session, claim.study_instance_uid)
-        missed = load_missed(session, claim.study_instance_uid)
+        material = load_material(session, claim.study_instance_uid)
         precedent = load_precedent(session, claim.study_instance_uid)
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):
-        pictures, unread = read_pictures(candidates, workplace.instances, workplace.settings.decoding, corrections)
+        pictures, unread = read_pictures(
+            material.candidates, workplace.instances, workplace.settings.decoding, corrections
+        )
     pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
     if not pictures:
         return conclude_not_analysed(claim, unread, model, watch, workplace)
     if hold_if_in_doubt(claim, pictures, workplace):
         return False
-    unread += judge_copies(copies, pictures, workplace.instances)
-    count = count_missed(missed, pictures, unread)
+    unread += judge_copies(material.copies, pictures, workplace.instances)
+    count = count_missed(material.missed, pictures, unread)
     asked = claim.trigger == RunTrigger.MANUAL
     likeness = compare(precedent, pictures, count, model, workplace, corrections, asked=asked)
     if likeness is Likeness.SAME:

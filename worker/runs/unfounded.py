@@ -9,8 +9,8 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
-from dicom_io.rejection_title import RejectionTitle
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState

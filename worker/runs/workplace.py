@@ -14,7 +14,7 @@ from typing import cast
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError
 from model.classifier import Classifier, Runtime, RuntimeUnavailableError
 from model.gpu import serving_classifier

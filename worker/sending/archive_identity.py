@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from dicom_io.header import text
-from dicom_io.query import ArchiveError, ArchiveUnreachable, querying
+from dicom_io.data_sets.header import text
+from dicom_io.services.query import ArchiveError, ArchiveUnreachable, querying
 from worker.arrival.correction import correct_identity, corrections_of
 from worker.arrival.identity import storable
 from worker.rows.leases import locked_study

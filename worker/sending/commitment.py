@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.storage_commitment_scu import RequestOutcome
+from dicom_io.services.storage_commitment_scu import RequestOutcome
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery, StorageCommitment
 from worker.rows.events import record

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.storage_commitment import CommitmentAnswer, TakeAnswer, failure_words
+from dicom_io.services.storage_commitment import CommitmentAnswer, TakeAnswer, failure_words
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, StorageCommitment
 from worker.rows.events import record

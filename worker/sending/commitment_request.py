@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from dicom_io.storage_commitment_scu import RequestOutcome, request_commitment
+from dicom_io.services.storage_commitment_scu import RequestOutcome, request_commitment
 from worker.sending.commitment import (
     Transaction,
     forget_uncommitted,

@@ -21,8 +21,8 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import StoreError
-from dicom_io.storage_scu import SendOutcome, send
+from dicom_io.services.storage_scu import SendOutcome, send
+from dicom_io.storing.instance_store import StoreError
 from worker.foundation.failpoints import failpoint
 from worker.rows.database import database_now
 from worker.rows.events import record, record_all

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dicom_io.storage_scu import SendOutcome
+from dicom_io.services.storage_scu import SendOutcome
 from hl7_io.acknowledgement import AnswerError, read_acknowledgement
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection, NoConnectionError

@@ -8,10 +8,10 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_io.association_keeper import AssociationKeeper, Keeping
-from dicom_io.kept_association import Kind
-from dicom_io.rejection_title import KEY_OBJECT_SELECTION
-from dicom_io.report_class import REPORT_CLASSES
+from dicom_io.associations.keeper import AssociationKeeper, Keeping
+from dicom_io.associations.kept_association import Kind
+from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
+from dicom_io.results.report_class import REPORT_CLASSES
 from worker.rows.states import ResultKind
 from worker.sending.shipment import ships
 from worker.settings.peers import Destination

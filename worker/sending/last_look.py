@@ -1,7 +1,7 @@
 """The last look before a kept file leaves: does it name the patient and the study that its row belongs to?
 
-Every object was compared with its source when it was made (`dicom_io.identity_guard`), and its bytes with their hash
-just now. This finds what neither can: a row that points at somebody else's file, and a study that became another
+Every object was compared with its source when it was made (`dicom_io.results.identity_guard`), and its bytes with their
+hash just now. This finds what neither can: a row that points at somebody else's file, and a study that became another
 patient's since. What takes results back names whoever they were stored under, so of it only the study is compared.
 
 Names and orders are not compared: images of one study may spell a name in two ways and belong to two orders. What was
@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.header import PARSE_ERRORS, text
+from dicom_io.data_sets.header import PARSE_ERRORS, text
 from hl7_io.identity_guard import named_in
 from hl7_io.reading import UnreadableError, read_message
 from hl7_io.text import plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dicom_io.reporting import NO_MEDICAL_DEVICE
+from dicom_io.results.reporting import NO_MEDICAL_DEVICE
 from worker.sending.notification_rows import Message
 from worker.settings.config import Settings
 from worker.settings.notifications import Channel

@@ -6,11 +6,11 @@ import pydicom
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import InstanceStore
-from dicom_io.report_class import older_class, report_in_class
-from dicom_io.reporting import InvalidReportError
-from dicom_io.result_file import write_result
+from dicom_io.results.identity_guard import require_identity
+from dicom_io.results.report_class import older_class, report_in_class
+from dicom_io.results.reporting import InvalidReportError
+from dicom_io.results.result_file import write_result
+from dicom_io.storing.instance_store import InstanceStore
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Result

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from dicom_io.association_client import ScuSettings
-from dicom_io.association_keeper import AssociationKeeper
-from dicom_io.instance_store import InstanceStore
+from dicom_io.associations.client import ScuSettings
+from dicom_io.associations.keeper import AssociationKeeper
+from dicom_io.storing.instance_store import InstanceStore
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
 from worker.rows.database import SessionFactory, open_engine, session_factory

@@ -18,11 +18,11 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.identity_guard import require_identity
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.rejection_note import build_rejection_note
-from dicom_io.rejection_title import RejectionTitle
-from dicom_io.result_file import write_result
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.results.identity_guard import require_identity
+from dicom_io.results.rejection_note import build_rejection_note
+from dicom_io.results.result_file import write_result
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record

@@ -8,7 +8,7 @@ import json
 import ssl
 from typing import Any
 
-from dicom_io.product import VERSION
+from dicom_io.foundation.product import VERSION
 from worker.foundation.errors import WorkerError
 from worker.settings.notifications import Webhook
 

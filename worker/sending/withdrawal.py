@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.instance_store import InstanceStore
-from dicom_io.uids import deterministic_uid
+from dicom_io.foundation.uids import deterministic_uid
+from dicom_io.storing.instance_store import InstanceStore
 from hl7_io.observation_report import control_id
 from hl7_io.withdrawal import build_withdrawal
 from worker.rows.database import database_now

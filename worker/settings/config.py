@@ -22,8 +22,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from dicom_io.fidelity import Decoding
-from dicom_io.site_rules import SiteRule
+from dicom_io.pixels.fidelity import Decoding
+from dicom_io.selection.site_rules import SiteRule
 from model.precision import Precision
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     """True lets any calling AE title send; meant for the demonstration on one machine."""
     sources: tuple[Source, ...] = ()
     site_rules: tuple[SiteRule, ...] = ()
-    """What this site knows of its senders' tags; see ``dicom_io.site_rules``."""
+    """What this site knows of its senders' tags; see ``dicom_io.selection.site_rules``."""
     destinations: tuple[Destination, ...] = ()
     hl7_destinations: tuple[Hl7Destination, ...] = ()
     webhooks: tuple[Webhook, ...] = ()

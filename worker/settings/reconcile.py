@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dicom_io.peer import Peer
+from dicom_io.foundation.peer import Peer
 from worker.settings.tls import Tls
 
 Modality = Annotated[str, Field(pattern=r"^[A-Z]{2}[A-Z0-9]{0,14}$")]

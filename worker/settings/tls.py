@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dicom_io.tls import TlsFiles
+from dicom_io.foundation.tls import TlsFiles
 
 
 class Tls(BaseModel):

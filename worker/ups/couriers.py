@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dicom_io.peer import Peer
-from dicom_io.ups_events import EventReport, EventType, report_events
+from dicom_io.foundation.peer import Peer
+from dicom_io.ups.events import EventReport, EventType, report_events
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.service_lease import release_service, take_service
 from worker.rows.workitem_tables import WorkitemEvent

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
-from dicom_io.ups_events import EventReport, creation_reports, restarted, state_report
-from dicom_io.ups_matching import matches
-from dicom_io.ups_service import FILTERED_SUBSCRIPTION, GLOBAL_SUBSCRIPTION, WELL_KNOWN, Subscription
+from dicom_io.ups.events import EventReport, creation_reports, restarted, state_report
+from dicom_io.ups.matching import matches
+from dicom_io.ups.service import FILTERED_SUBSCRIPTION, GLOBAL_SUBSCRIPTION, WELL_KNOWN, Subscription
 from worker.rows.database import database_now, inserting
 from worker.rows.workitem_tables import Workitem, WorkitemEvent, WorkitemSubscription
 from worker.ups.workitems import decoded, encoded, in_batches, reading_order, rows_of

@@ -27,11 +27,11 @@ from pydicom.errors import InvalidDicomError
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.codes import PRIORITY_CODES
-from dicom_io.instance_store import InstanceStore, StoreError
-from dicom_io.ups_events import cancel_requested, state_report
-from dicom_io.ups_states import StepState
-from dicom_io.ups_workitem import (
+from dicom_io.results.codes import PRIORITY_CODES
+from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.ups.events import cancel_requested, state_report
+from dicom_io.ups.states import StepState
+from dicom_io.ups.workitem import (
     MACHINE_KEYWORDS,
     NOT_ANALYSED_LABEL,
     Reference,

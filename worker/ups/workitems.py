@@ -10,10 +10,10 @@ from pydicom.dataset import Dataset
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from dicom_io.header import PARSE_ERRORS
-from dicom_io.ups_service import WELL_KNOWN
-from dicom_io.ups_states import StepState, date_time
-from dicom_io.ups_status import UpsRefusal, UpsStatus
+from dicom_io.data_sets.header import PARSE_ERRORS
+from dicom_io.ups.service import WELL_KNOWN
+from dicom_io.ups.states import StepState, date_time
+from dicom_io.ups.status import UpsRefusal, UpsStatus
 from worker.rows.workitem_tables import Workitem
 
 _NEVER_KEPT = ("TransactionUID", "SpecificCharacterSet")

@@ -17,19 +17,19 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from dicom_io.ups_attributes import creatable, settable
-from dicom_io.ups_events import cancel_requested, change_reports, state_report
-from dicom_io.ups_matching import matches
-from dicom_io.ups_service import WELL_KNOWN, Subscription, WorklistUnavailable
-from dicom_io.ups_states import (
+from dicom_io.ups.attributes import creatable, settable
+from dicom_io.ups.events import cancel_requested, change_reports, state_report
+from dicom_io.ups.matching import matches
+from dicom_io.ups.service import WELL_KNOWN, Subscription, WorklistUnavailable
+from dicom_io.ups.states import (
     StepState,
     fill_in_cancellation,
     fill_in_performed,
     judge_change,
     missing_for_completion,
 )
-from dicom_io.ups_status import UpsRefusal, UpsStatus
-from dicom_io.ups_workitem import UPS_PUSH
+from dicom_io.ups.status import UpsRefusal, UpsStatus
+from dicom_io.ups.workitem import UPS_PUSH
 from worker.care.administration import mark_read
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record

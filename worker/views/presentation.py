@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dicom_io.patient_age import dicom_date
-from dicom_io.reporting import whole_percent
+from dicom_io.data_sets.patient_age import dicom_date
+from dicom_io.results.reporting import whole_percent
 
 AGE_UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}
 SECONDS_PER_MINUTE = 60

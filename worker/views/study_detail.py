@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_io.reasons import ReasonCode
+from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.delivery_tables import Delivery
 from worker.rows.events import VIEWED
 from worker.rows.run_tables import Prediction, Result, Run

@@ -1,0 +1,1 @@
+"""Associations, ours and others': opened, kept, read in large steps, and closed whole."""

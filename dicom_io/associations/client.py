@@ -1,0 +1,109 @@
+"""Opens associations to peers: one way to call, one way to say in words why a peer could not be reached."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext
+
+import dicom_io.associations.closing  # noqa: F401 (its import is its effect)
+from dicom_io.associations.message_limits import BoundedAnswers
+from dicom_io.associations.reactor_pause import reactor_held, release
+from dicom_io.foundation.peer import Peer
+from dicom_io.foundation.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.foundation.tls import NotingContext, TlsFileError
+
+_config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put each message in words that nobody reads
+_config.LOG_RESPONSE_IDENTIFIERS = False  # nor decode each answer once more for it
+_FOR_NOW = 2
+_REJECTED_BY = {1: "permanently", _FOR_NOW: "for now"}
+
+
+@dataclass(frozen=True)
+class ScuSettings:
+    """How patiently to send."""
+
+    connection_timeout_seconds: float = 10.0
+    acse_timeout_seconds: float = 30.0
+    dimse_timeout_seconds: float = 120.0
+    network_timeout_seconds: float = 300.0
+    maximum_pdu_bytes: int = 131072
+
+
+class NoAssociation(str):
+    """What kept an association from being one, in words."""
+
+    for_now: bool = False
+    """True when the peer rejected it for now (PS3.8 9.3.4, result 2), as one does that has no association free."""
+
+
+def associate(
+    peer: Peer,
+    contexts: list[PresentationContext],
+    calling_ae_title: str,
+    settings: ScuSettings,
+    handlers: Sequence[Any] = (),
+    roles: Sequence[Any] = (),
+) -> Association | NoAssociation:
+    """Return an established association, or what kept it from being one.
+
+    Parameters
+    ----------
+    handlers
+        Of pynetdicom's events, for what the peer sends over this association.
+    roles
+        Role selection items to propose, where we are not the SCU.
+    """
+    ae = AE(calling_ae_title)
+    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = settings.connection_timeout_seconds
+    ae.acse_timeout, ae.dimse_timeout = settings.acse_timeout_seconds, settings.dimse_timeout_seconds
+    ae.network_timeout = settings.network_timeout_seconds
+    context: NotingContext | None = None
+    try:
+        context = peer.tls.context(server_side=False) if peer.tls else None
+        association = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=contexts,
+            ae_title=peer.ae_title,
+            max_pdu=settings.maximum_pdu_bytes,
+            ext_neg=list(roles),
+            tls_args=(context, peer.host) if context else None,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _prepare), *handlers],
+        )
+    except TlsFileError as error:
+        return NoAssociation(f"TLS file {error.filename} {error.strerror}")
+    except (OSError, RuntimeError) as error:
+        return NoAssociation(f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})")
+    if association.is_established or association.rejected_contexts:
+        return association  # where every context was refused pynetdicom has aborted it, and each object says why
+    if association.is_rejected:
+        answer: Any = association.acceptor.primitive
+        kind = _REJECTED_BY.get(answer.result, "")
+        rejection = NoAssociation(f"{peer.ae_title} rejected the association {kind}: {answer.reason_str}")
+        rejection.for_now = answer.result == _FOR_NOW
+        return rejection
+    why = f": no TLS, {context.failure}" if context and context.failure else ""
+    return NoAssociation(f"no association with {peer.ae_title} at {peer.host} port {peer.port}{why}")
+
+
+def _prepare(event: Event) -> None:
+    """Switch Nagle's algorithm off, which holds the last piece of each object back for 40 ms; bound the answers."""
+    dimse: Any = event.assoc.dimse
+    dimse.__class__ = BoundedAnswers  # made by pynetdicom, which offers no factory
+    transport: Any = event.assoc.dul.socket
+    transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def end(association: Association) -> None:
+    """Release the association, if there still is one."""
+    if association.is_established:
+        with reactor_held(association):
+            release(association)

@@ -1,0 +1,83 @@
+"""How much of a DIMSE message is taken in before anybody has looked at it, and how much of an answer is decoded.
+
+pynetdicom 3.0.4 collects a command set, and every data set but that of a C-STORE request, in memory for as long as it
+comes, and decodes whatever an archive answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import P_DATA
+
+from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
+
+LOGGER = logging.getLogger(__name__)
+
+MAXIMUM_COMMAND_BYTES = 1 << 16
+"""A command set has a dozen elements of at most 64 bytes (PS3.7 annex E); some peers add private ones."""
+MAXIMUM_MESSAGE_BYTES = 16 << 20
+"""Of a data set that is not to be stored: ten thousand objects of a storage commitment are 2 MB."""
+MAXIMUM_ANSWER_BYTES = 1 << 20
+"""Of one match, or of a reply."""
+MOST_ITEMS, DEEPEST = 1000, 16
+"""Items in an answer, and how deep they are nested; we ask for none."""
+_DATA_SETS = ("Identifier", "ActionReply", "EventReply")
+"""Where pynetdicom keeps what it would decode of an answer, still encoded."""
+
+
+def outgrown(message: DIMSEMessage | None) -> str | None:
+    """Say what of a message that is still coming has outgrown its limit; None where nothing has.
+
+    The data set of a C-STORE request has a limit of its own (`dicom_io.association_server`).
+    """
+    if message is None:
+        return None
+    if message.encoded_command_set.tell() > MAXIMUM_COMMAND_BYTES:
+        return f"a command set grew to more than {MAXIMUM_COMMAND_BYTES} bytes"
+    if isinstance(message, C_STORE_RQ) or message.data_set is None:
+        return None
+    if message.data_set.tell() > MAXIMUM_MESSAGE_BYTES:
+        return f"a data set that is not to be stored grew to more than {MAXIMUM_MESSAGE_BYTES} bytes"
+    return None
+
+
+class BoundedAnswers(DIMSEServiceProvider):
+    """The messages of an association of ours; made by giving an existing provider this class.
+
+    What is beyond measure is taken for no answer: pynetdicom aborts then, and whoever asked is told so.
+    """
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Collect a fragment; end the association of a message that grows beyond its limit."""
+        super().receive_primitive(primitive)
+        if (why := outgrown(self.message)) is not None:
+            LOGGER.warning("association aborted: %s", why)
+            self.message = None
+            self.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message and its context; nothing in place of one that must not be decoded."""
+        context_id, message = super().get_msg(block)
+        if message is None or isinstance(message, C_STORE):  # objects are looked into where they are received
+            return context_id, message
+        try:
+            self._require_small(context_id, message)
+        except TooManyItemsError as error:
+            LOGGER.warning("an answer of %s is not decoded: %s", self.assoc.acceptor.ae_title, error)
+            return None, None
+        return context_id, message
+
+    def _require_small(self, context_id: int | None, message: Any) -> None:
+        encoded = next((value for name in _DATA_SETS if (value := getattr(message, name, None)) is not None), None)
+        context = self.assoc._accepted_cx.get(context_id or 0)
+        if encoded is None or context is None:
+            return
+        content = encoded.getvalue()
+        if len(content) > MAXIMUM_ANSWER_BYTES:
+            raise TooManyItemsError(f"it has more than {MAXIMUM_ANSWER_BYTES} bytes")
+        require_few_items(content, str(context.transfer_syntax[0]), most_items=MOST_ITEMS, deepest=DEEPEST)

@@ -1,0 +1,109 @@
+"""What a received Key Object Selection rejects, if its title says that it rejects something (IHE IOCM, RAD-66)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+
+from dicom_io.data_sets.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.data_sets.header import DEFLATED, PARSE_ERRORS, inflate_head, text
+from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
+from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.foundation.uids import is_valid_uid
+
+MAXIMUM_NOTE_BYTES = 64 << 20
+MAXIMUM_ITEMS = 100_000
+"""Six for each image of a series of some thousands, and as much again."""
+_META_GROUP_AT, _META_GROUP_BYTES = 132, 12
+"""Where File Meta Information Group Length stands, and how long it is."""
+MAXIMUM_DEPTH = 16
+"""Items within items that are looked into; TID 2010 needs two."""
+
+
+class UnreadableNoteError(Exception):
+    """A key object selection that cannot be read; the message holds no patient data."""
+
+
+@dataclass(frozen=True)
+class RejectionNote:
+    """What one note declares invalid."""
+
+    title: RejectionTitle
+    sop_instance_uids: frozenset[tuple[str, str]]
+    """(Study Instance UID, SOP Instance UID)."""
+
+
+def read_rejection_note(path: Path) -> RejectionNote | None:
+    """Return what the stored Key Object Selection rejects; None when it is of another kind.
+
+    The objects are those of the content tree; what its evidence does not place in a study is in the note's own.
+
+    Raises
+    ------
+    UnreadableNoteError
+        It is too large, has too many items, or is damaged.
+    """
+    if path.stat().st_size > MAXIMUM_NOTE_BYTES:
+        raise UnreadableNoteError(f"larger than {MAXIMUM_NOTE_BYTES >> 20} MiB")
+    try:
+        _require_few_items(path)
+        return _rejected(pydicom.dcmread(path))
+    except TooManyItemsError as error:
+        raise UnreadableNoteError(str(error)) from None
+    except (InvalidDicomError, NotADataSetError, TruncatedDataSetError, *PARSE_ERRORS) as error:
+        raise UnreadableNoteError(f"cannot be parsed ({type(error).__name__})") from None
+
+
+def _require_few_items(path: Path) -> None:
+    """Count the items; how deep they are nested matters not, as nobody looks deeper than `MAXIMUM_DEPTH`."""
+    meta = read_file_meta_info(path)
+    content, syntax = _data_set(path, meta), str(meta.TransferSyntaxUID)
+    if syntax in DEFLATED:
+        content, _whole = inflate_head(content, MAXIMUM_NOTE_BYTES)
+    require_few_items(content, syntax, most_items=MAXIMUM_ITEMS, deepest=MAXIMUM_ITEMS)
+
+
+def _data_set(path: Path, meta: FileMetaDataset) -> bytes:
+    """Return what follows preamble and file meta information (PS3.10 7.1)."""
+    return path.read_bytes()[_META_GROUP_AT + _META_GROUP_BYTES + int(meta.FileMetaInformationGroupLength) :]
+
+
+def _rejected(dataset: Dataset) -> RejectionNote | None:
+    title = _title(dataset)
+    if title is None:
+        return None
+    own_study = text(dataset, "StudyInstanceUID")
+    placed = dict(_evidence(dataset))
+    named = set(_named(dataset, MAXIMUM_DEPTH)) or set(placed)
+    found = {(placed.get(uid, own_study), uid) for uid in named}
+    return RejectionNote(title, frozenset(pair for pair in found if all(is_valid_uid(uid) for uid in pair)))
+
+
+def _title(dataset: Dataset) -> RejectionTitle | None:
+    for item in dataset.get("ConceptNameCodeSequence") or ():
+        if text(item, "CodingSchemeDesignator") == "DCM":
+            return RejectionTitle.of_code(text(item, "CodeValue"))
+    return None
+
+
+def _evidence(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """Yield (SOP Instance UID, Study Instance UID) of the evidence (PS3.3 table C.17.6-1)."""
+    for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ():
+        for series in study.get("ReferencedSeriesSequence") or ():
+            for item in series.get("ReferencedSOPSequence") or ():
+                yield text(item, "ReferencedSOPInstanceUID"), text(study, "StudyInstanceUID")
+
+
+def _named(item: Dataset, depth: int) -> Iterator[str]:
+    """Yield the SOP Instance UIDs that the content tree refers to."""
+    for child in (item.get("ContentSequence") or ()) if depth else ():
+        for reference in child.get("ReferencedSOPSequence") or ():
+            yield text(reference, "ReferencedSOPInstanceUID")
+        yield from _named(child, depth - 1)

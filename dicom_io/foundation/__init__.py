@@ -1,0 +1,1 @@
+"""What every other room stands on: who we are, UIDs, reasons, coded concepts, peers and TLS."""

@@ -1,0 +1,1 @@
+"""From pixel data to the grey picture that the network and people see."""

@@ -1,0 +1,178 @@
+"""Compressed or not: pixel data to stored values, bounded before anything is decoded (PS3.5 8.2 and annex A.4).
+
+The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm (`code_streams`). What
+is not compressed is read by numpy, where it has colours in the layouts pydicom knows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import convert_color_space
+from pydicom.uid import UID
+
+from dicom_io.data_sets.encoded import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from dicom_io.data_sets.header import PARSE_ERRORS, text
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.code_streams import decode_code_stream
+from dicom_io.pixels.encapsulation import single_frame
+from dicom_io.pixels.jpeg_stream import START as JPEG_START
+from dicom_io.pixels.pixel_layout import PixelLayout, read_layout
+from dicom_io.pixels.run_lengths import decode_run_lengths
+from dicom_io.pixels.sample_bits import require_stored_bits, unsigned, without_high_bits
+
+__all__ = ["UndecodableError", "decode_frame", "decode_stored_values"]
+
+_RLE = "1.2.840.10008.1.2.5"
+_JPEG_FAMILY = "1.2.840.10008.1.2.4."
+_DECODER_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
+"""imagecodecs raises RuntimeError; wrong sizes end in ValueError or MemoryError."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded image."""
+
+    values: NDArray[np.generic]
+    """[rows, columns] uint8 or uint16 for one sample per pixel, bits above BitsStored cleared, two's complement where
+    signed; [rows, columns, 3] uint8 RGB for three."""
+    layout: PixelLayout
+    coding: str
+    """What was decoded, for people: ``uncompressed``, ``RLE``, ``JPEG``, ``JPEG Lossless``, ``JPEG 2000`` ..."""
+
+
+def decode_stored_values(dataset: Dataset) -> NDArray[np.generic]:
+    """Return the stored values of a single-frame image, see `Frame.values`.
+
+    Raises
+    ------
+    UndecodableError
+        See `decode_frame`.
+    """
+    return decode_frame(dataset).values
+
+
+def decode_frame(dataset: Dataset) -> Frame:
+    """Decode a single-frame image.
+
+    Parameters
+    ----------
+    dataset
+        With file meta information; without a transfer syntax there, Implicit VR Little Endian is meant.
+
+    Raises
+    ------
+    UndecodableError
+        No pixel data, a layout that is not read (see `read_layout`), a code stream that is cut short, damaged or of
+        another size than the header says, or nothing decodes it.
+    """
+    if not _pixel_data(dataset):
+        raise UndecodableError(ReasonCode.NO_PIXELS, "there is no Pixel Data element")
+    layout = read_layout(dataset)
+    syntax = _transfer_syntax(dataset)
+    try:
+        values, coding = _decode(dataset, layout, syntax)
+    except UndecodableError:
+        raise
+    except _DECODER_ERRORS:
+        raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads these pixel data ({syntax.name})") from None
+    if values.shape != layout.shape:
+        raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {layout.shape}")
+    if layout.samples_per_pixel == 3:
+        return Frame(values.astype(np.uint8), layout, coding)
+    samples = unsigned(values)
+    require_stored_bits(samples, layout)
+    return Frame(without_high_bits(samples, layout.bits_stored), layout, coding)
+
+
+def jpeg2000_frame(dataset: Dataset) -> bytes | None:
+    """Return the frame of an image in the JPEG family that is neither JPEG nor JPEG-LS; None for every other image.
+
+    Raises
+    ------
+    UndecodableError
+        There is no frame in the encapsulated pixel data.
+    """
+    stored = _pixel_data(dataset)
+    if not stored or not _transfer_syntax(dataset).startswith(_JPEG_FAMILY):
+        return None
+    frame = single_frame(stored)
+    return None if frame.startswith(JPEG_START) else frame
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    return UID(text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN)
+
+
+def _pixel_data(dataset: Dataset) -> bytes:
+    try:
+        value = dataset["PixelData"].value
+    except PARSE_ERRORS:
+        return b""
+    return value if isinstance(value, bytes) else b""
+
+
+def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
+    if not syntax.is_encapsulated:
+        return _native(dataset, layout, syntax), "uncompressed"
+    frame = single_frame(_pixel_data(dataset))
+    if str(syntax) == _RLE:
+        return _run_lengths(frame, layout), "RLE"
+    if not str(syntax).startswith(_JPEG_FAMILY):
+        raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads this transfer syntax ({syntax.name})")
+    return decode_code_stream(frame, layout)
+
+
+def _native(dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.generic]:
+    stored = _pixel_data(dataset)
+    if dataset["PixelData"].is_undefined_length:
+        raise UndecodableError(ReasonCode.UNDECODABLE, "compressed pixel data under an uncompressed transfer syntax")
+    expected_bytes = layout.decoded_bytes
+    if layout.photometric_interpretation == "YBR_FULL_422":
+        expected_bytes = expected_bytes * 2 // 3
+    if len(stored) < expected_bytes:
+        raise UndecodableError(ReasonCode.UNDECODABLE, "pixel data are shorter than rows x columns")
+    if len(stored) >= 2 * expected_bytes + 2:
+        raise UndecodableError(
+            ReasonCode.UNSUPPORTED_PIXELS, "pixel data are at least twice as long as the header says"
+        )
+    if layout.samples_per_pixel == 3 or (str(syntax) == EXPLICIT_VR_BIG_ENDIAN and layout.bits_allocated == 8):
+        return _pydicom(dataset, layout, syntax, stored)
+    order = ">" if str(syntax) == EXPLICIT_VR_BIG_ENDIAN else "<"
+    kind = np.dtype(f"{order}u{layout.bits_allocated // 8}")
+    return np.frombuffer(stored, kind, layout.rows * layout.columns).reshape(layout.shape)
+
+
+def _run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
+    values = decode_run_lengths(frame, layout)
+    if layout.photometric_interpretation == "YBR_FULL":
+        return np.asarray(convert_color_space(values, "YBR_FULL", "RGB"))
+    return values
+
+
+def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: bytes) -> NDArray[np.generic]:
+    """Decode what needs no codec with pydicom's own Python, from a copy that says only what `layout` does."""
+    plain = Dataset()
+    plain.file_meta = FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = syntax
+    plain.Rows, plain.Columns = layout.rows, layout.columns
+    plain.SamplesPerPixel, plain.PhotometricInterpretation = layout.samples_per_pixel, layout.photometric_interpretation
+    if layout.samples_per_pixel == 3:
+        plain.PlanarConfiguration = int(text(dataset, "PlanarConfiguration") or 0)
+    plain.BitsAllocated, plain.BitsStored, plain.HighBit = (
+        layout.bits_allocated,
+        layout.bits_stored,
+        layout.bits_stored - 1,
+    )
+    plain.PixelRepresentation = int(layout.signed)
+    plain.PixelData = pixel_data
+    plain["PixelData"].VR = dataset["PixelData"].VR
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of (excess padding, odd bit depths), we check ourselves
+        values, _ = get_decoder(syntax).as_array(plain, index=0)
+    return np.asarray(values)

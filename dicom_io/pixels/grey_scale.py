@@ -1,0 +1,215 @@
+"""From stored values to grey levels: modality LUT, VOI, polarity, padding (PS3.3 C.11.1, C.11.2, C.7.5.1.1.2).
+
+Every step depends on the stored value alone, so it is worked out once per possible value in float64 and looked up per
+pixel: exact, and many times faster than arithmetic over the frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicom_io.data_sets.elements import items, numbers
+from dicom_io.data_sets.header import text
+from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.lookup_table import read_lookup_table
+from dicom_io.pixels.pixel_layout import PixelLayout
+
+FALLBACK_PERCENTILES = (0.5, 99.5)
+"""Window taken when the header has no usable one."""
+LARGEST_RESCALE = 1e12
+"""Slopes and intercepts of radiographs are small numbers; beyond this, arithmetic loses its digits."""
+_WORD_VALUES = 1 << 16
+
+
+@dataclass(frozen=True)
+class GreyScale:
+    """What was done to the stored values of one image."""
+
+    table: NDArray[np.uint8]
+    """uint8 [2**bits_stored]: the grey level, bones bright, of each possible stored code."""
+    modality: str
+    """For people: ``none``, ``2 x + -1000``, ``LUT of 4096 entries``."""
+    voi: str
+    """For people: ``LUT of 4096 entries``, ``window 2048 / 4096 LINEAR``, ``percentiles ...``, ``all of 8 bits``."""
+    voi_fallback: bool
+    """True: no usable window or VOI LUT in the header; percentiles were taken, which is less reliable."""
+    inverted: bool
+    polarity: str
+    """Which element said so, such as ``MONOCHROME1``."""
+    padding: tuple[int, int] | None
+    """First and last stored value that is shown black because it is no part of the image."""
+
+    def grey_levels(self, codes: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Return the grey level of every stored code, uint8 in the shape of `codes`.
+
+        Parameters
+        ----------
+        codes
+            uint8 or uint16 [rows, columns] without bits above BitsStored (`dicom_io.pixels.decoding.Frame.values`).
+        """
+        whole = np.zeros(1 << (8 * codes.dtype.itemsize), np.uint8)  # OpenCV wants an entry for every value of the type
+        whole[: self.table.size] = self.table
+        return np.asarray(cv2.LUT(np.ascontiguousarray(codes), whole), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class _Voi:
+    grey: NDArray[np.float64]
+    """Per stored code, 0..1."""
+    words: str
+    fallback: bool = False
+
+
+def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Dataset) -> GreyScale:
+    """Work out the grey level of every possible stored code of a monochrome image.
+
+    Parameters
+    ----------
+    codes
+        uint8 or uint16 [rows, columns] as decoded; the fallback window is taken from them.
+
+    Raises
+    ------
+    UndecodableError
+        ``unsupported_pixels``: the modality LUT or the rescale values cannot be used, so that no window has a meaning.
+    """
+    stored = _stored_values(layout)
+    padding = _padding(layout, dataset)
+    padded = np.zeros(stored.shape, bool) if padding is None else (stored >= padding[0]) & (stored <= padding[1])
+    modality, modality_words = _modality(stored, layout, dataset)
+    voi = (
+        _voi_lut(modality, codes, dataset)
+        or _window(modality, dataset)
+        or _whole_byte(stored, layout, modality_words)
+        or _percentile_window(modality, codes, padded)
+    )
+    inverted, polarity = _polarity(layout, dataset)
+    grey = 1 - voi.grey if inverted else voi.grey
+    table = np.rint(np.where(padded, 0, grey) * 255).astype(np.uint8)
+    return GreyScale(table, modality_words, voi.words, voi.fallback, inverted, polarity, padding)
+
+
+def _stored_values(layout: PixelLayout) -> NDArray[np.int64]:
+    codes = np.arange(1 << layout.bits_stored, dtype=np.int64)
+    return np.where(codes >= codes.size // 2, codes - codes.size, codes) if layout.signed else codes
+
+
+def _padding(layout: PixelLayout, dataset: Dataset) -> tuple[int, int] | None:
+    """Return the range of padding values; one written with the wrong sign is read as what it must mean.
+
+    A value beyond BitsStored occurs in no pixel and so marks none.
+    """
+    value, limit = numbers(dataset, "PixelPaddingValue"), numbers(dataset, "PixelPaddingRangeLimit")
+    if len(value) != 1:
+        return None
+    ends = sorted(_as_stored(int(end), layout) for end in (value[0], limit[0] if len(limit) == 1 else value[0]))
+    return ends[0], ends[1]
+
+
+def _as_stored(value: int, layout: PixelLayout) -> int:
+    if not layout.signed:
+        return value + _WORD_VALUES if value < 0 else value
+    half = 1 << (layout.bits_stored - 1)
+    if half <= value < 2 * half:
+        return value - 2 * half
+    return value - _WORD_VALUES if value >= _WORD_VALUES // 2 else value
+
+
+def _modality(stored: NDArray[np.int64], layout: PixelLayout, dataset: Dataset) -> tuple[NDArray[np.float64], str]:
+    """Return the modality output per stored code, and what was done; a sequence wins over slope and intercept."""
+    sequence = items(dataset, "ModalityLUTSequence")
+    if sequence:
+        table = read_lookup_table(sequence[0])
+        if table is None:
+            raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "the Modality LUT cannot be read")
+        return table.output(stored.astype(np.float64), signed=layout.signed), f"LUT of {len(table.entries)} entries"
+    slope = _single(dataset, "RescaleSlope", 1.0)
+    intercept = _single(dataset, "RescaleIntercept", 0.0)
+    if max(abs(slope), abs(intercept)) > LARGEST_RESCALE:
+        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "slope or intercept is beyond all measure")
+    modality = stored.astype(np.float64) * slope + intercept
+    return modality, "none" if (slope, intercept) == (1, 0) else f"{slope:g} x + {intercept:g}"
+
+
+def _single(dataset: Dataset, keyword: str, default: float) -> float:
+    if not text(dataset, keyword):
+        return default
+    found = numbers(dataset, keyword)
+    if not found:
+        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"{keyword} is not a number")
+    return found[0]
+
+
+def _voi_lut(modality: NDArray[np.float64], codes: NDArray[np.generic], dataset: Dataset) -> _Voi | None:
+    """Apply the first VOI LUT; None without a usable one."""
+    sequence = items(dataset, "VOILUTSequence")
+    table = read_lookup_table(sequence[0]) if sequence else None
+    if table is None:
+        return None
+    signed = table.first_may_be_negative and bool(modality[np.unique(codes)].min() < 0)
+    return _Voi(table.output(modality, signed=signed) / table.largest_output, f"LUT of {len(table.entries)} entries")
+
+
+def _window(modality: NDArray[np.float64], dataset: Dataset) -> _Voi | None:
+    """Apply the first window (PS3.3 C.11.2.1.2, C.11.2.1.3); None without a usable one."""
+    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    if not centers or not widths:
+        return None
+    center, width = centers[0], widths[0]
+    function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
+    with np.errstate(over="ignore"):
+        if function == "SIGMOID" and width > 0:
+            grey = 1 / (1 + np.exp(-4 * (modality - center) / width))
+        elif function == "LINEAR_EXACT" and width > 0:
+            grey = np.clip((modality - center) / width + 0.5, 0, 1)
+        elif function == "LINEAR" and width > 1:
+            grey = np.clip((modality - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+        elif function == "LINEAR" and width == 1:
+            grey = (modality > center - 0.5).astype(np.float64)
+        else:
+            return None
+    return _Voi(grey, f"window {center:g} / {width:g} {function}")
+
+
+def _whole_byte(stored: NDArray[np.int64], layout: PixelLayout, modality_words: str) -> _Voi | None:
+    """Show unsigned values of at most 8 bits as they are: such pictures were made for the screen, window or not."""
+    if layout.bits_stored > 8 or layout.signed or modality_words != "none":
+        return None
+    return _Voi(stored / max(stored.size - 1, 1), f"all of {layout.bits_stored} bits")
+
+
+def _percentile_window(modality: NDArray[np.float64], codes: NDArray[np.generic], padded: NDArray[np.bool_]) -> _Voi:
+    counts = np.bincount(codes.ravel(), minlength=modality.size)
+    shown = np.where(padded, 0, counts)
+    low, high = _percentiles(modality, shown if shown.any() else counts)
+    grey = np.clip((modality - low) / max(high - low, 1e-6), 0, 1)
+    return _Voi(grey, f"percentiles {FALLBACK_PERCENTILES[0]:g} and {FALLBACK_PERCENTILES[1]:g}", fallback=True)
+
+
+def _percentiles(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Return `FALLBACK_PERCENTILES` of the pixels, as ``numpy.percentile`` of them all gives, from their histogram."""
+    order = np.argsort(values, kind="stable")
+    up_to = np.cumsum(counts[order])
+    found = []
+    for percent in FALLBACK_PERCENTILES:
+        rank = percent / 100 * (up_to[-1] - 1)
+        below, above = (values[order[np.searchsorted(up_to, whole, side="right")]] for whole in _neighbours(rank))
+        found.append(float(below + (above - below) * (rank % 1)))
+    return found[0], found[1]
+
+
+def _neighbours(rank: float) -> tuple[int, int]:
+    return int(np.floor(rank)), int(np.ceil(rank))
+
+
+def _polarity(layout: PixelLayout, dataset: Dataset) -> tuple[bool, str]:
+    """Return whether to invert, decided once: the presentation shape where there is one, else the photometric one."""
+    shape = text(dataset, "PresentationLUTShape").upper()
+    if shape in ("INVERSE", "IDENTITY"):
+        return shape == "INVERSE", f"PresentationLUTShape {shape}"
+    return layout.photometric_interpretation == "MONOCHROME1", layout.photometric_interpretation

@@ -1,0 +1,160 @@
+"""Fetches objects from an archive, one request per object: C-MOVE to our own listener, or C-GET (PS3.4 C.4.2, C.4.3).
+
+One request per object keeps its status apart from the others', and suits archives that take no lists of UIDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+
+from dicom_io.associations.client import ScuSettings, associate, end
+from dicom_io.associations.reactor_pause import reactor_held
+from dicom_io.foundation.peer import Peer
+from dicom_io.services.query import PENDING, ArchiveError
+from dicom_io.services.store_service import Origin, answer_store
+from dicom_io.storing.receiving import Receiver
+
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+USUAL_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.7",
+    "1.2.840.10008.5.1.4.1.1.88.59",
+)
+"""CR, DX for presentation, Secondary Capture, Key Object Selection: where an archive does not say the SOP class."""
+_SYNTAXES: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_MAXIMUM_CONTEXTS = 128
+_VIDEO = ("1.2.840.10008.1.2.4.10", "1.2.840.10008.1.2.7.")
+_STORED_SYNTAXES = [syntax for syntax in AllTransferSyntaxes if not syntax.startswith(_VIDEO)]
+"""Of radiographs; without those of video 128 contexts are enough for six SOP classes in every syntax."""
+_IN_WORDS = {
+    0xA701: "archive out of resources",
+    0xA702: "archive could not send",
+    0xA801: "archive does not know our AE title as a destination of C-MOVE",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One object of an archive."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    """Empty where the archive does not say."""
+
+
+Outcome = tuple[Wanted, str]
+"""An object and what hindered it; empty when the archive says that it was sent."""
+
+
+def move(archive: Peer, wanted: Iterable[Wanted], our_ae_title: str, settings: ScuSettings) -> Iterator[Outcome]:
+    """Have the archive send each object to the system it knows by our AE title: our listener.
+
+    Raises
+    ------
+    ArchiveError
+        The archive cannot be reached, rejects us or offers no C-MOVE.
+    """
+    association = _open(archive, [build_context(STUDY_ROOT_MOVE, _SYNTAXES)], our_ae_title, settings)
+    try:
+        for item in wanted:
+            yield (
+                item,
+                _asked(association, lambda keys: association.send_c_move(keys, our_ae_title, STUDY_ROOT_MOVE), item),
+            )
+    finally:
+        end(association)
+
+
+def get(
+    archive: Peer, wanted: Sequence[Wanted], our_ae_title: str, settings: ScuSettings, receiver: Receiver
+) -> Iterator[Outcome]:
+    """Take each object over the association we open; `receiver` makes it durable before the archive hears success.
+
+    Raises
+    ------
+    ArchiveError
+        As `move`.
+    """
+    studies: set[str] = set()
+    origin = Origin(archive.ae_title, our_ae_title, archive.host)
+
+    def store(event: Event) -> Dataset:
+        answer = answer_store(event, receiver, origin)
+        if answer.study_instance_uid is not None:
+            studies.add(answer.study_instance_uid)
+        return answer.response
+
+    classes = sorted({item.sop_class_uid for item in wanted if item.sop_class_uid}) or list(USUAL_CLASSES)
+    storage = [build_context(name, syntax) for syntax in _STORED_SYNTAXES for name in classes]
+    contexts = [build_context(STUDY_ROOT_GET, _SYNTAXES), *storage[: _MAXIMUM_CONTEXTS - 1]]
+    roles = [build_role(name, scp_role=True) for name in classes]
+    association = _open(archive, contexts, our_ae_title, settings, [(evt.EVT_C_STORE, store)], roles)
+    try:
+        for item in wanted:
+            yield item, _asked(association, lambda keys: association.send_c_get(keys, STUDY_ROOT_GET), item)
+    finally:
+        end(association)
+        if studies:
+            receiver.association_closed(studies, aborted=False)
+
+
+def _open(
+    archive: Peer,
+    contexts: list[Any],
+    our_ae_title: str,
+    settings: ScuSettings,
+    handlers: Sequence[Any] = (),
+    roles: Sequence[Any] = (),
+) -> Association:
+    association = associate(archive, contexts, our_ae_title, settings, handlers, roles)
+    if isinstance(association, str):
+        raise ArchiveError(association)
+    service = contexts[0].abstract_syntax
+    if service not in {context.abstract_syntax for context in association.accepted_contexts}:
+        end(association)
+        raise ArchiveError(f"{archive.ae_title} does not offer {service.name}")
+    return association
+
+
+def _asked(
+    association: Association, ask: Callable[[Dataset], Iterator[tuple[Dataset, Dataset | None]]], item: Wanted
+) -> str:
+    """Ask for one object; return what hindered it."""
+    keys = Dataset()
+    keys.QueryRetrieveLevel = "IMAGE"
+    keys.StudyInstanceUID, keys.SeriesInstanceUID = item.study_instance_uid, item.series_instance_uid
+    keys.SOPInstanceUID = item.sop_instance_uid
+    if not association.is_established:
+        return "association ended before this object was asked for"
+    last = Dataset()
+    try:
+        with reactor_held(association):
+            for response, _identifier in ask(keys):
+                last = response
+    except (ValueError, RuntimeError, OSError) as error:
+        return f"not asked for ({type(error).__name__})"
+    return _problem(last)
+
+
+def _problem(response: Dataset) -> str:
+    status = response.get("Status")
+    if status is None or status in PENDING:
+        return "no answer: timeout, abort or lost connection"
+    if status != 0x0000:
+        words = _IN_WORDS.get(status, "archive failed to send it")
+        return f"{words} (status 0x{status:04X})"
+    if response.get("NumberOfFailedSuboperations"):
+        return "archive failed to send it"
+    return ""

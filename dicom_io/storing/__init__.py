@@ -1,0 +1,1 @@
+"""Taking responsibility for an object: accepted, on disk for good, and handed on."""

@@ -63,9 +63,43 @@ def test_overlay_bits_above_the_stored_ones_are_cleared():
     np.testing.assert_array_equal(values, PIXELS)
 
 
+def test_letters_above_the_stored_bits_are_cleared_wherever_they_stand():
+    letters = np.zeros_like(PIXELS)
+    letters[5:20, 5:30:3] = 0x1000
+    letters[30:50, ::2] = 0x3000
+    np.testing.assert_array_equal(decode_stored_values(chest_radiograph(PIXELS | letters)), PIXELS)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [8, 10, 11])
+def test_a_picture_of_more_bits_than_it_says_is_not_read(bits, signed):
+    keywords = {"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(signed)}
+    down, across = np.ogrid[:300, :200]
+    waves = 2048 + 2000 * np.sin(across / 40) * np.cos(down / 30) + np.random.default_rng(1).normal(0, 20, (300, 200))
+    pixels = waves.astype(np.int16) - 2048 * signed
+    with pytest.raises(UndecodableError) as caught:
+        decode_stored_values(chest_radiograph(pixels.view(np.uint16), **keywords))
+    assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
+
+
+def test_a_few_values_beyond_the_stored_bits_are_cleared():
+    pixels = PIXELS.copy()
+    pixels[10, 10:14] = 4097
+    assert decode_stored_values(chest_radiograph(pixels)).max() < 4096
+
+
+@pytest.mark.parametrize("sign_extended", [False, True])
+def test_signed_values_are_read_with_and_without_their_sign_above_the_stored_bits(sign_extended):
+    pixels = (PIXELS.astype(np.int16) - 2048).view(np.uint16)
+    pixels = pixels if sign_extended else pixels & 0x0FFF
+    values = decode_stored_values(chest_radiograph(pixels, PixelRepresentation=1))
+    np.testing.assert_array_equal(values & 0x0FFF, (PIXELS.astype(np.int16) - 2048).view(np.uint16) & 0x0FFF)
+
+
 @pytest.mark.parametrize(
     ("keywords", "reason_code"),
     [
+        ({"Rows": 0}, ReasonCode.UNSUPPORTED_PIXELS),
         ({"HighBit": 15}, ReasonCode.UNSUPPORTED_PIXELS),
         ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31}, ReasonCode.UNSUPPORTED_PIXELS),
         ({"BitsStored": 17, "HighBit": 16}, ReasonCode.UNSUPPORTED_PIXELS),

@@ -24,7 +24,7 @@ from dicom_io.pixels.encapsulation import single_frame
 from dicom_io.pixels.jpeg_stream import START as JPEG_START
 from dicom_io.pixels.pixel_layout import PixelLayout, read_layout
 from dicom_io.pixels.run_lengths import decode_run_lengths
-from dicom_io.pixels.sample_bits import unsigned, without_high_bits
+from dicom_io.pixels.sample_bits import require_stored_bits, unsigned, without_high_bits
 
 __all__ = ["UndecodableError", "decode_frame", "decode_stored_values"]
 
@@ -85,7 +85,9 @@ def decode_frame(dataset: Dataset) -> Frame:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {layout.shape}")
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
-    return Frame(without_high_bits(unsigned(values), layout.bits_stored), layout, coding)
+    samples = unsigned(values)
+    require_stored_bits(samples, layout)
+    return Frame(without_high_bits(samples, layout.bits_stored), layout, coding)
 
 
 def jpeg2000_frame(dataset: Dataset) -> bytes | None:

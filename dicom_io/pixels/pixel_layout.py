@@ -67,7 +67,9 @@ def read_layout(dataset: Dataset) -> PixelLayout:
     if frames not in (0, 1):  # 0 is written for "not multi-frame"
         raise UndecodableError(ReasonCode.MULTI_FRAME, f"{frames} frames; only single-frame images are read")
     rows, columns = _required(dataset, "Rows"), _required(dataset, "Columns")
-    if not (0 < rows <= MAXIMUM_SIDE_PX and 0 < columns <= MAXIMUM_SIDE_PX and rows * columns <= MAXIMUM_PIXELS):
+    if rows < 1 or columns < 1:
+        raise _unsupported(f"{rows} x {columns} pixels")
+    if not (rows <= MAXIMUM_SIDE_PX and columns <= MAXIMUM_SIDE_PX and rows * columns <= MAXIMUM_PIXELS):
         raise UndecodableError(
             ReasonCode.TOO_LARGE,
             f"{rows} x {columns} pixels; at most {MAXIMUM_SIDE_PX} a side, {MAXIMUM_PIXELS} in all",

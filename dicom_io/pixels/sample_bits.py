@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.pixel_layout import PixelLayout
+
+_FEW = 0.01
+"""Share of the samples above which values beyond the stored bits are no slips of the device."""
 
 
 def require_announced(rows: int, columns: int, components: int, precision: int, layout: PixelLayout) -> None:
@@ -60,6 +65,44 @@ def without_overshoot(
         with_sign = values.view(f"i{values.dtype.itemsize}")
         return np.clip(with_sign, -half, half - 1).view(values.dtype) if signed_stream else values
     return np.asarray(np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype)))
+
+
+def require_stored_bits(values: NDArray[np.generic], layout: PixelLayout) -> None:
+    """Refuse a picture whose values need more bits than BitsStored: without these it would show something else.
+
+    An overlay of an old file stands above the stored bits as well. Two neighbours of which only one has it differ by
+    more with it than without; where a picture goes on above the stored bits it is the other way round.
+
+    Parameters
+    ----------
+    values
+        Unsigned, as allocated; at least two columns.
+
+    Raises
+    ------
+    UndecodableError
+        ``unsupported_pixels``
+    """
+    unused = layout.bits_allocated - layout.bits_stored
+    codes: NDArray[Any] = values
+    if unused == 0 or (above := codes >> layout.bits_stored).min() == above.max():
+        return
+    whole: NDArray[Any] = codes.view(f"i{codes.dtype.itemsize}") if layout.signed else codes
+    stored = (whole << unused) >> unused  # with the sign carried up, where there is one
+    lost = whole - stored  # modulo the width of the array
+    if np.count_nonzero(lost) < _FEW * lost.size:
+        return
+    edges = lost[:, 1:] != lost[:, :-1]
+    if edges.any() and _step(whole, edges) < _step(stored, edges):
+        raise UndecodableError(
+            ReasonCode.UNSUPPORTED_PIXELS, f"the picture goes on above its {layout.bits_stored} stored bits"
+        )
+
+
+def _step(values: NDArray[np.generic], edges: NDArray[np.bool_]) -> float:
+    """Return the median difference of the neighbours in a row that have an edge between them."""
+    right, left = values[:, 1:][edges].astype(np.int32), values[:, :-1][edges].astype(np.int32)
+    return float(np.median(np.abs(right - left)))
 
 
 def without_high_bits(values: NDArray[np.generic], bits: int) -> NDArray[np.generic]:

@@ -70,11 +70,11 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
     Raises
     ------
     StartError
-        The database is not migrated or does not answer, another listener has the data folder, the port is taken.
+        The database is not migrated or does not answer, another listener of this host has the port.
     """
     with (
         migrated_engine(settings.effective_database_url) as engine,
-        sole_process(f"{SERVICE}-{member}" if member else SERVICE, settings.data_dir),
+        sole_process(f"{SERVICE}-{member}" if member else SERVICE, settings.data_dir, settings.listening_ports),
     ):
         bell = LateBell()
         store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)

@@ -32,7 +32,7 @@ def run_listeners(settings: Settings) -> int:
     Raises
     ------
     StartError
-        Another listener has the data folder, a port is taken, or a process ended before any of them listened.
+        Another listener has a port, or a process ended before any of them listened.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise NotConfigured("listener_processes is more than 1, but this system cannot share a port; set it to 1")
@@ -44,7 +44,7 @@ def run_listeners(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     environment = settings_environment(settings)
-    with sole_process(SERVICE, settings.data_dir), _reserved_ports(settings):
+    with sole_process(SERVICE, settings.data_dir, settings.listening_ports), _reserved_ports(settings):
         try:
             for member in members:
                 member.start(environment)

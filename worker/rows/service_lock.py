@@ -1,20 +1,27 @@
-"""One process of a kind per data folder: a file lock that goes with the process, however it ends."""
+"""One process of a kind per data folder, or per place that shares it: a file lock that goes with the process."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from worker.foundation.errors import AlreadyRunning
 
 
 @contextmanager
-def sole_process(service: str, data_dir: Path) -> Iterator[None]:
+def sole_process(service: str, data_dir: Path, ports: Sequence[int] = ()) -> Iterator[None]:
     """Hold ``<data_dir>/<service>.lock`` while the block runs; the folder is made if missing.
+
+    Parameters
+    ----------
+    ports
+        Where the service listens: those on other ports, or on other hosts, may run on the same data folder; one that
+        is given no ports runs beside none of them.
 
     Raises
     ------
@@ -22,13 +29,28 @@ def sole_process(service: str, data_dir: Path) -> Iterator[None]:
         Another living process holds it; the message names that process.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / f"{service}.lock").open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise AlreadyRunning(service, data_dir, lock.read().strip() or "process not known") from error
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
+    with ExitStack() as held:
+        whole = held.enter_context((data_dir / f"{service}.lock").open("a+", encoding="utf-8"))
+        _lock(whole, fcntl.LOCK_SH if ports else fcntl.LOCK_EX, service, data_dir)
+        if ports:
+            place = "-".join([socket.gethostname(), *map(str, ports)])
+            own = held.enter_context((data_dir / f"{service}@{place}.lock").open("a+", encoding="utf-8"))
+            _lock(own, fcntl.LOCK_EX, service, data_dir)
+            _name_holder(own)
+        _name_holder(whole)
         yield
+
+
+def _lock(lock: TextIO, kind: int, service: str, data_dir: Path) -> None:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        raise AlreadyRunning(service, data_dir, lock.read().strip() or "process not known") from error
+
+
+def _name_holder(lock: TextIO) -> None:
+    """Write who holds it; of several, the last to come."""
+    lock.truncate(0)
+    lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
+    lock.flush()

@@ -37,6 +37,7 @@ _LONG_FILES = (
     "test_training_pipeline", "test_kill", "test_soak", "test_orthanc_corrections", "test_orthanc", "test_delivery",
     "test_reconcile", "test_listener", "test_inbound_effects", "test_commitment", "test_orthanc_delivery",
     "test_ups_processes", "test_accessibility", "test_worklist_browser", "test_importing", "test_parallel",
+    "test_recipe_runs", "test_end_to_end", "test_published_checkpoints", "test_reprocess", "test_retention",
 )  # fmt: skip
 """Those that take longest. Started first, none is left for the end, when the other processes have nothing to do."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
 import os
 import shutil
@@ -22,26 +21,25 @@ from forked_members import forked_members  # noqa: F401 (a fixture)
 from hypothesis import settings as hypothesis_settings
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from peers import pacs  # noqa: F401 (a fixture)
+from postgres_databases import PostgresDatabases
 from pynetdicom.transport import AssociationServer
 from receivers import ris  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
 from slow_cases import DATABASES, leave_one_database
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, create_engine
 
 from worker.rows import database
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.migrate import upgrade
 from worker.settings.config import Settings, load_settings
 
-TEMPLATE_DATABASE = "cxr_template"
 _LONG_FILES = (
     "test_training_pipeline", "test_kill", "test_soak", "test_orthanc_corrections", "test_orthanc", "test_delivery",
     "test_reconcile", "test_listener", "test_inbound_effects", "test_commitment", "test_orthanc_delivery",
     "test_ups_processes", "test_accessibility", "test_worklist_browser", "test_importing", "test_parallel",
+    "test_recipe_runs", "test_end_to_end", "test_published_checkpoints", "test_reprocess", "test_retention",
 )  # fmt: skip
 """Those that take longest. Started first, none is left for the end, when the other processes have nothing to do."""
-_numbers = itertools.count(1)
 
 hypothesis_settings.register_profile("no deadline", deadline=None)  # a busy machine makes any example slow once
 hypothesis_settings.load_profile("no deadline")
@@ -159,12 +157,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_url: str) -> str:
-    """The same server, with a migrated database to copy."""
-    _administer(postgres_url, f"DROP DATABASE IF EXISTS {TEMPLATE_DATABASE} WITH (FORCE)")
-    _administer(postgres_url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
-    upgrade(_with_database(postgres_url, TEMPLATE_DATABASE))
-    return postgres_url
+def postgres_databases(postgres_url: str) -> Iterator[PostgresDatabases]:
+    """Migrated databases on the same server."""
+    databases = PostgresDatabases(postgres_url)
+    yield databases
+    databases.drop_all()
 
 
 @pytest.fixture
@@ -176,12 +173,11 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgres_template: str) -> Iterator[str]:
-    """URL of a fresh migrated PostgreSQL database."""
-    name = f"cxr_test_{os.getpid()}_{next(_numbers)}"
-    _administer(postgres_template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE}")
-    yield _with_database(postgres_template, name)
-    _administer(postgres_template, f"DROP DATABASE {name} WITH (FORCE)")
+def postgresql_url(postgres_databases: PostgresDatabases) -> Iterator[str]:
+    """URL of a migrated PostgreSQL database without rows."""
+    url = postgres_databases.take()
+    yield url
+    postgres_databases.give_back(url)
 
 
 @pytest.fixture(params=DATABASES)
@@ -245,17 +241,6 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data folder is not here (CXR_SHARED, or ../shared beside the project)")
     return folder
-
-
-def _administer(url: str, statement: str) -> None:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
-
-
-def _with_database(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ sent twice, and what came afterwards is found in the archive."""
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from pathlib import Path
 import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
-from conftest import _administer
 from factories import chest_radiograph, write_dicom
 from orthanc import ONLY_IMAGES, Orthanc, StartHospital
+from postgres_databases import administer
 from sites import UP, Site, wait_until
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
@@ -56,13 +57,10 @@ def elsewhere(settings: Settings, tmp_path: Path) -> Settings:
     if url.get_backend_name() == "sqlite":
         other = f"sqlite:///{tmp_path / 'other.db'}"
     else:
-        _administer(str(url.set(database="postgres").render_as_string(hide_password=False)), _fresh(url.database))
-        other = url.set(database=f"{url.database}_other").render_as_string(hide_password=False)
+        name = f"{url.database}_other_{secrets.token_hex(4)}"
+        administer(url.set(database="postgres").render_as_string(hide_password=False), f"CREATE DATABASE {name}")
+        other = url.set(database=name).render_as_string(hide_password=False)
     return settings.model_copy(update={"data_dir": tmp_path / "other", "database_url": other})
-
-
-def _fresh(name: str | None) -> str:
-    return f"CREATE DATABASE {name}_other"
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -205,5 +203,5 @@ def _destroy(settings: Settings, database_url: str) -> None:
             file.unlink()
         return
     server = url.set(database="postgres").render_as_string(hide_password=False)
-    _administer(server, f"DROP DATABASE {url.database} WITH (FORCE)")
-    _administer(server, f"CREATE DATABASE {url.database}")
+    administer(server, f"DROP DATABASE {url.database} WITH (FORCE)")
+    administer(server, f"CREATE DATABASE {url.database}")

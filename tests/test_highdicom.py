@@ -22,7 +22,7 @@ from dicom_io.results.rejection_note import build_rejection_note
 from dicom_io.results.report_class import REPORT_CLASSES
 from dicom_io.results.reporting import AnalysedImage, Predecessor, Report, ReportedFinding
 from dicom_io.results.result_file import write_result
-from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.secondary_capture import CaptureSeries, build_summary_capture
 from dicom_io.results.structured_report import build_structured_report
 
 
@@ -143,7 +143,7 @@ def test_pictures_and_lines_are_written_as_pydicom_writes_them(make: Callable[[]
     finding, pixels = report.flagged[0], np.arange(3 * 5 * 7, dtype=np.uint8).reshape(5, 7, 3)
     line = np.array([[1, 1], [9, 1.5], [5, 8], [1, 1]], np.float32)
     for made in (
-        build_secondary_capture(source, report, finding, pixels),
+        CaptureSeries([source], report).of_finding(finding, pixels),
         build_summary_capture([source], report, pixels),
         *([build_presentation_state(source, report, finding, [line])] if can_be_presented(source) else []),
     ):
@@ -156,7 +156,7 @@ def test_a_rejection_note_is_the_one_that_highdicom_builds(make: Callable[[], Da
     source = make()
     source.RequestAttributesSequence = [order(RequestedProcedureID="RP1"), order(RequestedProcedureID="RP2")]
     report = report_on(source)
-    capture = build_secondary_capture(source, report, report.flagged[0], np.zeros((64, 48, 3), np.uint8))
+    capture = CaptureSeries([source], report).of_finding(report.flagged[0], np.zeros((64, 48, 3), np.uint8))
     rejected = [build_structured_report([source], report), capture]
     ours, theirs = (
         build(rejected, title, "Another patient's images.", CREATED_AT)

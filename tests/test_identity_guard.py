@@ -15,7 +15,7 @@ from dicom_io.results.identity_guard import identity_differences, require_identi
 from dicom_io.results.presentation_state import build_presentation_state
 from dicom_io.results.reporting import InvalidReportError
 from dicom_io.results.result_file import write_result
-from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.secondary_capture import CaptureSeries, build_summary_capture
 from dicom_io.results.structured_report import build_structured_report
 
 NAMES = {
@@ -57,7 +57,7 @@ def made(kind: str, source: Dataset) -> Dataset:
     if kind == "report":
         return build_structured_report([source], report)
     if kind == "capture":
-        return build_secondary_capture(source, report, report.flagged[0], picture)
+        return CaptureSeries([source], report).of_finding(report.flagged[0], picture)
     if kind == "summary":
         return build_summary_capture([source], report, picture)
     return build_presentation_state(source, report, report.flagged[0], [])

@@ -11,7 +11,7 @@ from reports import report_on, source_radiograph
 
 from dicom_io.foundation.product import VERSION
 from dicom_io.results.origin import local_time
-from dicom_io.results.secondary_capture import build_secondary_capture
+from dicom_io.results.secondary_capture import CaptureSeries
 from dicom_io.results.structured_report import build_structured_report
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -85,8 +85,8 @@ def test_an_offset_that_cannot_be_gives_way_to_the_sites_zone(offset: str) -> No
 def test_the_picture_carries_the_same_times_as_the_report() -> None:
     source = source_radiograph()
     report = report_on(source, created_at=datetime(2026, 7, 1, 22, 30, tzinfo=timezone(timedelta(hours=-5))))
-    capture = build_secondary_capture(
-        source, report, report.flagged[0], np.zeros((4, 4, 3), np.uint8), site_zone=BERLIN
+    capture = CaptureSeries([source], report, site_zone=BERLIN).of_finding(
+        report.flagged[0], np.zeros((4, 4, 3), np.uint8)
     )
     document = build_structured_report([source], report, site_zone=BERLIN)
     for made in (capture, document):

@@ -9,7 +9,9 @@ from PIL import Image
 from reports import report_on, source_radiograph
 from samples import public_sample
 
-from dicom_io.pictures.overlay import Caption, Film, caption_of, draw_overlay
+from dicom_io.pictures.attention import near_line, smooth, stretch
+from dicom_io.pictures.overlay import Caption, Film, caption_of, coloured, draw_overlay
+from dicom_io.pictures.tint import tinted
 from dicom_io.pixels.radiograph import read_radiograph
 
 CAPTION = Caption("STAT  Pneumothorax 91 %", "phantom-densenet121 0.1.0+weights.3f9c1a7e, threshold 50 %", True)
@@ -150,3 +152,22 @@ def test_scaling_moves_nothing_whatever_the_size(side: int, scaled_side: int) ->
         for moved in (Film(step), Film(np.ascontiguousarray(step.T))):
             bright = moved.scaled(scaled_side, scaled_side).sum() / 200 / scaled_side
             assert bright == pytest.approx(expected, abs=0.05)
+
+
+def test_the_line_has_its_own_colour_on_a_dark_casing_over_the_tinted_radiograph() -> None:
+    grey = np.random.default_rng(5).integers(0, 256, (300, 260), dtype=np.uint8)
+    attention = smooth(hot_corner())
+    stretched = stretch(attention, *grey.shape)
+    near = near_line(stretched, 4.0)
+    under = tinted(grey, stretched).reshape(-1, 3)
+    expected = under.astype(np.float64)
+    for pixel, casing, line in zip(near.pixels, near.coverage(4.0), near.coverage(1.4), strict=True):
+        dark = (1 - 0.45 * casing) * expected[pixel]  # under black
+        expected[pixel] = line * np.array([255, 222, 173]) + (1 - line) * dark
+    drawn = coloured(grey, attention).reshape(-1, 3)
+    elsewhere = np.delete(np.arange(grey.size), near.pixels)
+    assert np.array_equal(drawn[elsewhere], under[elsewhere])
+    assert np.abs(drawn[near.pixels] - expected[near.pixels]).max() <= 1  # rounded after the casing and after the line
+    covered = near.pixels[near.coverage(1.4) == 1]
+    assert covered.size
+    assert (drawn[covered] == (255, 222, 173)).all()

@@ -20,7 +20,7 @@ from dicom_io.results.identity_guard import identity_differences, require_identi
 from dicom_io.results.rejection_note import build_rejection_note
 from dicom_io.results.reporting import InvalidReportError
 from dicom_io.results.result_file import write_result
-from dicom_io.results.secondary_capture import build_secondary_capture
+from dicom_io.results.secondary_capture import CaptureSeries
 from dicom_io.results.structured_report import build_structured_report
 from dicom_io.selection.decision import SelectionRules, is_own_result
 
@@ -33,7 +33,7 @@ def results(source: Dataset) -> list[Dataset]:
     report = report_on(source, findings=FLAGGED + QUIET)
     return [
         build_structured_report([source], report),
-        build_secondary_capture(source, report, report.flagged[0], PICTURE),
+        CaptureSeries([source], report).of_finding(report.flagged[0], PICTURE),
     ]
 
 

@@ -32,7 +32,7 @@ from dicom_io.results.presentation_state import build_presentation_state, can_be
 from dicom_io.results.report_class import REPORT_CLASSES, report_in_class
 from dicom_io.results.reporting import Predecessor, Report
 from dicom_io.results.result_file import write_result
-from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.secondary_capture import CaptureSeries, build_summary_capture
 from dicom_io.results.structured_report import build_structured_report
 from training.phantoms.picture import draw_phantom
 
@@ -90,7 +90,7 @@ def pictures(source: Dataset) -> Iterator[tuple[str, Dataset]]:
     pixels = read_radiograph(source).pixels
     for finding in report.flagged:
         picture = draw_overlay(Film(pixels), SPOT, caption_of(report, finding))
-        yield f"capture {finding.label}", build_secondary_capture(source, report, finding, picture)
+        yield f"capture {finding.label}", CaptureSeries([source], report).of_finding(finding, picture)
     summary = draw_summary(report, [Panel(finding, pixels, SPOT) for finding in report.flagged])
     yield "summary", build_summary_capture([source], report, summary)
     if can_be_presented(source):

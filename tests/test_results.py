@@ -13,10 +13,10 @@ from bundles import FLAGGED, SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 
+from dicom_io.results.secondary_capture import CaptureSeries
 from model.labels import LABELS
 from worker.rows.database import SessionFactory
 from worker.rows.leases import Claim, claim_run
-from worker.runs import result_objects
 from worker.runs.analysis import Analysis
 from worker.runs.built_result import BuiltResult
 from worker.runs.kept_results import KeptPictures
@@ -218,14 +218,14 @@ def test_an_image_without_a_grey_scale_of_its_own_gets_captures_but_no_lines(mak
 
 def test_a_result_of_another_patient_is_never_stored(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make_bench()
-    honest = result_objects.build_secondary_capture
+    honest = CaptureSeries.of_finding
 
     def slipping(*arguments: Any, **named: Any) -> Dataset:
         made = honest(*arguments, **named)
         made.PatientID = "SOMEBODY-ELSE"
         return made
 
-    monkeypatch.setattr(result_objects, "build_secondary_capture", slipping)
+    monkeypatch.setattr(CaptureSeries, "of_finding", slipping)
     study = bench.triage(chest_radiograph())
     (run,) = bench.runs(study.study_instance_uid)
     assert (study.state, run.reason_code) == ("failed", "result_invalid")

@@ -14,7 +14,7 @@ from validators import dcentvfy_errors, dciodvfy_errors
 
 from dicom_io.results.reporting import DEMONSTRATION_NOTICE, InvalidReportError, ReportedFinding
 from dicom_io.results.result_file import write_result
-from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture, series_description
+from dicom_io.results.secondary_capture import CaptureSeries, build_summary_capture, series_description
 
 PICTURE = np.arange(61 * 45 * 3, dtype=np.uint32).reshape(61, 45, 3).astype(np.uint8)  # an odd number of bytes
 
@@ -22,7 +22,7 @@ PICTURE = np.arange(61 * 45 * 3, dtype=np.uint32).reshape(61, 45, 3).astype(np.u
 def picture_of(source: Dataset, rank: int = 0, **changes: Any) -> Dataset:
     """Return the picture of the finding at that rank of probability, written and read back."""
     report = report_on(source, **changes)
-    return dcmread(BytesIO(write_result(build_secondary_capture(source, report, report.flagged[rank], PICTURE))))
+    return dcmread(BytesIO(write_result(CaptureSeries([source], report).of_finding(report.flagged[rank], PICTURE))))
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,33 @@ def test_equal_input_gives_equal_bytes() -> None:
     assert first == second
 
 
+@pytest.mark.parametrize("name", ["Test^Radiograph", "Иванов^Иван", "Иванов^Иван\ufffd"])
+def test_pictures_put_together_at_once_are_those_made_one_by_one(name: str) -> None:
+    """The last name cannot be written in the source's character set: its elements are changed to become UTF-8."""
+    order = Dataset()
+    order.RequestedProcedureID, order.RequestedProcedureDescription = "RP1", "Рентген"
+    source = source_radiograph(PatientName=name, RequestAttributesSequence=[order])
+    source.SpecificCharacterSet = "ISO_IR 144"
+    report = report_on(source)
+    alone = [write_result(CaptureSeries([source], report).of_finding(finding, PICTURE)) for finding in report.flagged]
+    series = CaptureSeries([source], report)
+    made = [series.of_finding(finding, PICTURE) for finding in report.flagged]
+    assert [write_result(capture) for capture in made] == alone  # written only when all of them stand
+    assert {capture.SpecificCharacterSet for capture in made} == {"ISO_IR 192" if "\ufffd" in name else "ISO_IR 144"}
+
+
 def test_a_picture_that_cannot_be_is_refused() -> None:
     source = source_radiograph()
     report = report_on(source)
     finding = report.flagged[0]
     with pytest.raises(InvalidReportError, match="not a flagged finding"):
-        build_secondary_capture(source, report, QUIET[0], PICTURE)
+        CaptureSeries([source], report).of_finding(QUIET[0], PICTURE)
     with pytest.raises(InvalidReportError, match="not the image"):
-        build_secondary_capture(source_radiograph("1.2.3.99"), report, finding, PICTURE)
+        CaptureSeries([source_radiograph("1.2.3.99")], report).of_finding(finding, PICTURE)
     with pytest.raises(InvalidReportError, match=r"uint8 \[h, w, 3\]"):
-        build_secondary_capture(source, report, finding, PICTURE[..., 0])
+        CaptureSeries([source], report).of_finding(finding, PICTURE[..., 0])
     with pytest.raises(InvalidReportError, match="1024"):
-        build_secondary_capture(source, report, finding, np.zeros((1025, 10, 3), np.uint8))
+        CaptureSeries([source], report).of_finding(finding, np.zeros((1025, 10, 3), np.uint8))
 
 
 def test_the_series_names_the_finding_that_made_it_urgent_not_the_surest_one() -> None:

@@ -73,14 +73,16 @@ def near_line(attention: NDArray[np.float32], width_px: float) -> NearLine:
     inside = attention[top:bottom, left:right]
     across = cv2.Sobel(inside, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(inside, cv2.CV_32F, 0, 1, scale=1 / 8)
-    slope = np.maximum(cv2.magnitude(across, down), 1e-6)
-    difference = np.abs(inside - CONTOUR_LEVEL)
-    # a few pixels in a thousand are near: only theirs are divided
-    row, column = np.nonzero(difference < 0.51 * (1 + width_px) * slope)
-    distance_px = difference[row, column] / slope[row, column]
+    slope = cv2.magnitude(across, down)
+    np.maximum(slope, 1e-6, out=slope)
+    difference = inside - CONTOUR_LEVEL
+    np.abs(difference, out=difference)
+    # a few pixels in a thousand are near: only theirs are divided; np.nonzero takes ten times as long for two axes
+    candidates = np.flatnonzero(difference < 0.51 * (1 + width_px) * slope)
+    distance_px = difference.ravel()[candidates] / slope.ravel()[candidates]
     near = distance_px < 0.5 * (1 + width_px)
-    pixels = (row[near] + top) * attention.shape[1] + column[near] + left
-    return NearLine(pixels, distance_px[near])
+    row, column = np.divmod(candidates[near], right - left)
+    return NearLine((row + top) * attention.shape[1] + column + left, distance_px[near])
 
 
 def _surroundings(attention: NDArray[np.float32], width_px: float) -> tuple[int, int, int, int]:

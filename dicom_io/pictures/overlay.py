@@ -177,16 +177,18 @@ def coloured(grey: NDArray[np.uint8], attention: NDArray[np.float32]) -> NDArray
     picture = tinted(grey, stretched)
     near = near_line(stretched, _CASING_PX)
     flat = picture.reshape(-1, 3)
-    colours = flat[near.pixels]
+    colours = np.ascontiguousarray(flat[near.pixels].T)
     colours = _painted(colours, _CASING_OPACITY * near.coverage(_CASING_PX), CASING_RGB)
-    flat[near.pixels] = _painted(colours, near.coverage(_LINE_PX), LINE_RGB)
+    flat[near.pixels] = _painted(colours, near.coverage(_LINE_PX), LINE_RGB).T
     return picture
 
 
 def _painted(colours: NDArray[np.uint8], opacity: NDArray[np.float32], rgb: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return colours [n, 3] under another, of which as much is seen as the opacity of each, 0..1, says."""
-    part = opacity[:, np.newaxis]
-    return np.rint(part * np.array(rgb, np.float32) + (1 - part) * colours).astype(np.uint8)
+    """Return colours [3, n] under another, of which as much is seen as the opacity of each, 0..1, says.
+
+    One row per channel: for rows of three numbers, NumPy starts its loops anew with each pixel.
+    """
+    return np.rint(opacity * np.array(rgb, np.float32)[:, np.newaxis] + (1 - opacity) * colours).astype(np.uint8)
 
 
 def _fit(rows: int, columns: int, long_side_px: int, texts_px: int) -> tuple[int, int]:

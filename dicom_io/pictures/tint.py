@@ -54,16 +54,16 @@ def tinted(grey: NDArray[np.uint8], attention: NDArray[np.float32]) -> NDArray[n
     """
     steps = cv2.convertScaleAbs(attention, alpha=255)  # rounded to uint8
     codes = cv2.merge((grey, steps)).view("<u2")  # [h, w, 1]: attention and grey as the place of their colour
-    colours = np.take(_packed_table(), codes).view(np.uint8)
+    colours = cv2.LUT(codes, _packed_table()).view(np.uint8).reshape(*grey.shape, 4)
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGBA2RGB))
 
 
 @lru_cache(maxsize=1)
-def _packed_table() -> NDArray[np.uint32]:
-    """Return `tint_table` with each colour in one word, uint32 [65536]: six times as fast to look up as three bytes."""
+def _packed_table() -> NDArray[np.int32]:
+    """Return `tint_table` with each colour in one word, int32 [65536]: far faster to look up than three bytes."""
     table = np.zeros((256, 256, 4), np.uint8)
     table[..., :3] = tint_table()
-    return table.view(np.uint32).ravel()
+    return table.view(np.int32).ravel()
 
 
 @lru_cache(maxsize=1)

@@ -56,45 +56,77 @@ def series_description(report: Report) -> str:
     return f"AI CXR {report.priority} {display_name(top.label)} {top.percent}%"
 
 
-def build_secondary_capture(
-    source: Dataset,
-    report: Report,
-    finding: ReportedFinding,
-    pixels_rgb: NDArray[np.uint8],
-    *,
-    site_zone: tzinfo = UTC,
-    device_serial_number: str = DEVICE_SERIAL_NUMBER,
-) -> Dataset:
-    """Return the picture of `finding` as a DICOM object; the same arguments give the same bytes.
+class CaptureSeries:
+    """The captures of one report that are drawn from the same images: what they say alike is put together once.
+
+    Their data sets share those elements: who changes one in place changes it in all of them.
 
     Parameters
     ----------
-    source
-        Header of the image the finding scored highest on, ``report.images[finding.source_index]``.
-    finding
-        One of ``report.flagged``.
-    pixels_rgb
-        uint8 [h, w, 3] as `dicom_io.pictures.overlay.draw_overlay` returns, neither side over 1024 pixels.
-
-    Raises
-    ------
-    InvalidReportError
-        The finding is not flagged in this report, the header is of another image, or the pixels are not of that
-        form.
+    sources
+        Headers of the images they are drawn from; for those of findings one, ``report.images[finding.source_index]``.
     """
-    if finding not in report.flagged:
-        raise InvalidReportError(f"{finding.label} is not a flagged finding of this report; it gets no picture")
-    if source.SOPInstanceUID != report.images[finding.source_index].sop_instance_uid:
-        raise InvalidReportError(f"source is not the image {finding.label} was found on")
-    name = display_name(finding.label)
-    words = _Words(
-        kind=("secondary_capture", finding.label),
-        image_type="CAM",
-        instance_number=1 + report.flagged.index(finding),
-        subject=name,
-        comment=f"{name} {finding.percent}%",
-    )
-    return _capture([source], report, words, pixels_rgb, site_zone, device_serial_number)
+
+    def __init__(
+        self,
+        sources: Sequence[Dataset],
+        report: Report,
+        *,
+        site_zone: tzinfo = UTC,
+        device_serial_number: str = DEVICE_SERIAL_NUMBER,
+    ) -> None:
+        source, common = sources[0], Dataset()
+        common.SOPClassUID = SecondaryCaptureImageStorage
+        copy_patient_and_study(source, common)
+        copy_request_attributes(source, common)
+        add_origin(common, source, report, site_zone=site_zone, device_serial_number=device_serial_number)
+        _add_series(common, sources, report, device_serial_number)
+        _add_history(common, sources)
+        common.ContentQualification = "RESEARCH"
+        common.SourceImageSequence = [_source_image(source) for source in sources]
+        common.DerivationCodeSequence = [code_item(CLASS_ACTIVATION)]
+        self._common, self._source, self._report = common, source, report
+
+    def of_finding(self, finding: ReportedFinding, pixels_rgb: NDArray[np.uint8]) -> Dataset:
+        """Return the picture of `finding` as a DICOM object; the same arguments give the same bytes.
+
+        Parameters
+        ----------
+        finding
+            One of ``report.flagged``.
+        pixels_rgb
+            uint8 [h, w, 3] as `dicom_io.pictures.overlay.draw_overlay` returns, neither side over 1024 pixels.
+
+        Raises
+        ------
+        InvalidReportError
+            The finding is not flagged in this report, the header is of another image, or the pixels are not of that
+            form.
+        """
+        report = self._report
+        if finding not in report.flagged:
+            raise InvalidReportError(f"{finding.label} is not a flagged finding of this report; it gets no picture")
+        if self._source.SOPInstanceUID != report.images[finding.source_index].sop_instance_uid:
+            raise InvalidReportError(f"source is not the image {finding.label} was found on")
+        name = display_name(finding.label)
+        words = _Words(
+            kind=("secondary_capture", finding.label),
+            image_type="CAM",
+            instance_number=1 + report.flagged.index(finding),
+            subject=name,
+            comment=f"{name} {finding.percent}%",
+        )
+        return self._capture(words, pixels_rgb)
+
+    def _capture(self, words: _Words, pixels_rgb: NDArray[np.uint8]) -> Dataset:
+        _check_pixels(pixels_rgb)
+        dataset = Dataset(dict(self._common.items()))
+        dataset.SOPInstanceUID = result_uid(self._source.StudyInstanceUID, self._report, *words.kind)
+        dataset.InstanceNumber = words.instance_number
+        _add_derivation(dataset, self._report, words)
+        _add_pixels(dataset, pixels_rgb)
+        settle_character_set(dataset, self._source)
+        return dataset
 
 
 def build_summary_capture(
@@ -133,30 +165,8 @@ def build_summary_capture(
         comment=named,
     )
     drawn_from = [sources[index] for index in shown]
-    return _capture(drawn_from, report, words, pixels_rgb, site_zone, device_serial_number)
-
-
-def _capture(
-    sources: Sequence[Dataset],
-    report: Report,
-    words: _Words,
-    pixels_rgb: NDArray[np.uint8],
-    site_zone: tzinfo,
-    device_serial_number: str,
-) -> Dataset:
-    _check_pixels(pixels_rgb)
-    source, dataset = sources[0], Dataset()
-    dataset.SOPClassUID = SecondaryCaptureImageStorage
-    dataset.SOPInstanceUID = result_uid(source.StudyInstanceUID, report, *words.kind)
-    copy_patient_and_study(source, dataset)
-    copy_request_attributes(source, dataset)
-    add_origin(dataset, source, report, site_zone=site_zone, device_serial_number=device_serial_number)
-    _add_series(dataset, sources, report, words.instance_number, device_serial_number)
-    _add_derivation(dataset, sources, report, words)
-    _add_pixels(dataset, pixels_rgb)
-    _add_history(dataset, sources)
-    settle_character_set(dataset, source)
-    return dataset
+    series = CaptureSeries(drawn_from, report, site_zone=site_zone, device_serial_number=device_serial_number)
+    return series._capture(words, pixels_rgb)
 
 
 def _check_pixels(pixels_rgb: NDArray[np.uint8]) -> None:
@@ -166,15 +176,12 @@ def _check_pixels(pixels_rgb: NDArray[np.uint8]) -> None:
         raise InvalidReportError(f"pixels_rgb must not exceed {MAXIMUM_SIDE_PX} px, are {pixels_rgb.shape[:2]}")
 
 
-def _add_series(
-    dataset: Dataset, sources: Sequence[Dataset], report: Report, instance_number: int, device_serial_number: str
-) -> None:
+def _add_series(dataset: Dataset, sources: Sequence[Dataset], report: Report, device_serial_number: str) -> None:
     """Add the series and capture device modules; modality OT keeps it out of hanging protocols for radiographs."""
     dataset.SeriesInstanceUID = result_uid(sources[0].StudyInstanceUID, report, "secondary_capture", "series")
     dataset.SeriesNumber = SERIES_NUMBER
     dataset.SeriesDescription = series_description(report)
     dataset.Modality = "OT"
-    dataset.InstanceNumber = instance_number
     dataset.BodyPartExamined = "CHEST"
     orientations = {str(source.get("PatientOrientation") or "") for source in sources}
     dataset.PatientOrientation = (sources[0].get("PatientOrientation") or "") if len(orientations) == 1 else ""
@@ -185,12 +192,9 @@ def _add_series(
     dataset.SecondaryCaptureDeviceSoftwareVersions = report.algorithm.version
 
 
-def _add_derivation(dataset: Dataset, sources: Sequence[Dataset], report: Report, words: _Words) -> None:
-    """Say what the picture is made from and how, and that it is no diagnostic image."""
+def _add_derivation(dataset: Dataset, report: Report, words: _Words) -> None:
+    """Say how the picture is made, and that it is no diagnostic image."""
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER", words.image_type]
-    dataset.ContentQualification = "RESEARCH"
-    dataset.SourceImageSequence = [_source_image(source) for source in sources]
-    dataset.DerivationCodeSequence = [code_item(CLASS_ACTIVATION)]
     dataset.DerivationDescription = (
         f"Class activation map for {words.subject} of {report.algorithm.name} "
         f"{report.algorithm.version}, blended over the source image; not for diagnostic use"

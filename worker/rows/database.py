@@ -117,6 +117,11 @@ def session_factory(engine: Engine, *, read_only: bool = False) -> SessionFactor
     return sessionmaker(bind, expire_on_commit=False)
 
 
+def only_reading(sessions: SessionFactory) -> SessionFactory:
+    """Return the maker of sessions that only look (``read_only`` of `session_factory`) into the same database."""
+    return session_factory(sessions.kw["bind"], read_only=True)
+
+
 def inserting(session: Session, rows: type[Base]) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that may say what happens where the row is there already (``ON CONFLICT``), of either kind."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

@@ -61,7 +61,7 @@ def announcements(claim: Claim, analysis: Analysis, report: Report, workplace: W
         The store of results is full or not writable.
     """
     for destination in workplace.settings.hl7_destinations:
-        with workplace.sessions() as session:
+        with workplace.reading() as session:
             known = _known(session, claim, report, destination)
         if known.over or known.priority not in destination.announce:
             continue

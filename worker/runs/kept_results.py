@@ -34,7 +34,7 @@ class KeptPictures:
 
 def kept_pictures(run_id: int, findings: Sequence[str], workplace: Workplace) -> KeptPictures | None:
     """Return the pictures an earlier run made of these findings; None when a file is gone or damaged."""
-    with workplace.sessions() as session:
+    with workplace.reading() as session:
         kept = session.scalars(
             select(Result).where(Result.run_id == run_id, Result.kind != ResultKind.STRUCTURED_REPORT)
         ).all()

@@ -25,7 +25,7 @@ def are_lost(run_id: int, workplace: Workplace, *, asked: bool) -> bool:
     query = select(Result.path, Result.sha256).where(Result.run_id == run_id, Result.kind != ResultKind.REJECTION_NOTE)
     if not asked:
         query = query.where(Result.deliveries.any(Delivery.state == DeliveryState.FAILED))
-    with workplace.sessions() as session:
+    with workplace.reading() as session:
         files = session.execute(query).all()
     return not all(_is_intact(path, sha256, workplace) for path, sha256 in files)
 

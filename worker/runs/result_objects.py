@@ -15,7 +15,7 @@ from dicom_io.pictures.overlay import Film, caption_of, draw_overlay
 from dicom_io.pictures.summary_picture import Panel, draw_summary
 from dicom_io.results.presentation_state import build_presentation_state, can_be_presented
 from dicom_io.results.reporting import Report, ReportedFinding
-from dicom_io.results.secondary_capture import build_secondary_capture, build_summary_capture
+from dicom_io.results.secondary_capture import CaptureSeries, build_summary_capture
 from dicom_io.results.structured_report import build_structured_report
 from worker.rows.states import ResultKind
 from worker.runs.analysis import Analysis
@@ -58,21 +58,22 @@ def result_objects(analysis: Analysis, report: Report, settings: Settings) -> It
     )
     yield ResultObject(ResultKind.STRUCTURED_REPORT, None, document, headers[0])
     films = [Film(picture.radiograph.pixels) for picture in analysis.pictures]
+    shown = sorted({finding.source_index for finding in report.flagged})
+    series = {
+        index: CaptureSeries([headers[index]], report, site_zone=zone, device_serial_number=serial_number)
+        for index in shown
+    }
     for finding in report.flagged:
-        source, film = headers[finding.source_index], films[finding.source_index]
-        overlay = _overlay(finding, film, analysis, report)
-        capture = build_secondary_capture(
-            source, report, finding, overlay, site_zone=zone, device_serial_number=serial_number
-        )
-        yield ResultObject(ResultKind.SECONDARY_CAPTURE, finding.label, capture, source)
+        overlay = _overlay(finding, films[finding.source_index], analysis, report)
+        capture = series[finding.source_index].of_finding(finding, overlay)
+        yield ResultObject(ResultKind.SECONDARY_CAPTURE, finding.label, capture, headers[finding.source_index])
     if report.flagged and shipped_anywhere(settings.destinations, ResultKind.SUMMARY_CAPTURE):
         picture = _summary(analysis, report)
         if picture is not None:
             capture = build_summary_capture(
                 headers, report, picture, site_zone=zone, device_serial_number=serial_number
             )
-            first_shown = headers[min(finding.source_index for finding in report.flagged)]
-            yield ResultObject(ResultKind.SUMMARY_CAPTURE, None, capture, first_shown)
+            yield ResultObject(ResultKind.SUMMARY_CAPTURE, None, capture, headers[shown[0]])
     if shipped_anywhere(settings.destinations, ResultKind.PRESENTATION_STATE):
         yield from _presentation_states(analysis, report, settings)
 

@@ -45,7 +45,7 @@ def build_results(claim: Claim, analysis: Analysis, model: LoadedModel, workplac
     """
     if analysis.historical:
         return []
-    with workplace.sessions() as session:
+    with workplace.reading() as session:
         report = _report(session, claim, analysis, model)
     try:
         require_copyable(picture.header for picture in analysis.pictures)

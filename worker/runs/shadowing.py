@@ -69,7 +69,7 @@ def run_in_shadow(claim: Claim, workplace: Workplace) -> None:
     """
     watch = Stopwatch()
     model = workplace.model(claim.bundle, watch)
-    with workplace.sessions() as session:
+    with workplace.reading() as session:
         material = load_material(session, claim.study_instance_uid)
         corrections = corrections_of(session, claim.study_instance_uid)
     with watch.stage("read"):

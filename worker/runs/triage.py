@@ -77,7 +77,7 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
 def _run(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
     watch = Stopwatch()
     model = workplace.model(claim.bundle, watch)
-    with workplace.sessions() as session:
+    with workplace.reading() as session:
         material = load_material(session, claim.study_instance_uid)
         precedent = load_precedent(session, claim.study_instance_uid)
         corrections = corrections_of(session, claim.study_instance_uid)

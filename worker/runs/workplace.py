@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import cast
 
 from sqlalchemy.exc import OperationalError
@@ -23,7 +23,7 @@ from worker.foundation.stopwatch import Stopwatch
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
 from worker.rows.active_bundle import active_bundle
-from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.database import SessionFactory, only_reading, open_engine, session_factory
 from worker.runs.policy import Policy
 from worker.settings.config import Settings
 from worker.settings.served_bundle import load_served_bundle
@@ -59,6 +59,11 @@ class Workplace:
     worker_name: str
     models: dict[str, LoadedModel] = field(default_factory=dict)
     """Networks loaded so far, by bundle name; more are loaded when a run first asks for them."""
+
+    @cached_property
+    def reading(self) -> SessionFactory:
+        """Maker of sessions that only look, and do not keep an image that arrives from its row meanwhile."""
+        return only_reading(self.sessions)
 
     @property
     def device(self) -> str:

@@ -47,13 +47,17 @@ logger = logging.getLogger(__name__)
 
 def deliver(study_instance_uid: str, office: PostOffice) -> None:
     """Send what is due of one study, to all destinations and people at once; what another process has is left to it."""
-    with office.sessions.begin() as session:
+    with office.reading() as session:
         now = database_now(session)
         destinations = outbox.due_destinations(session, study_instance_uid, now)
         unasked = due_commitment_destinations(session, study_instance_uid, now)
         channels = due_channels(session, study_instance_uid, now)
+        away = outage.destinations_away(session)
     steps: list[tuple[Callable[[str, str, PostOffice], None], str]] = [(notify, name) for name in sorted(channels)]
-    steps += [(partial(_deliver_to, was_due=name in unasked), name) for name in sorted(destinations | unasked)]
+    steps += [
+        (partial(_deliver_to, was_due=name in unasked, away=name in away), name)
+        for name in sorted(destinations | unasked)
+    ]
     if not steps:
         return
     with ThreadPoolExecutor(len(steps), "delivery") as threads:  # a silent one must not hold up the others
@@ -62,9 +66,8 @@ def deliver(study_instance_uid: str, office: PostOffice) -> None:
         done.result()
 
 
-def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice, *, was_due: bool) -> None:
-    with office.sessions.begin() as session:
-        asked = outage.may_try(session, destination, office.settings)
+def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice, *, was_due: bool, away: bool) -> None:
+    asked = not away or _may_try(destination, office)
     while asked:  # again for what an answer that came at once has put back
         while parcels := _take(study_instance_uid, destination, office):  # again for a report in an older class
             outcomes = _deliver_batch(study_instance_uid, destination, parcels, office)
@@ -73,6 +76,11 @@ def _deliver_to(study_instance_uid: str, destination: str, office: PostOffice, *
             if all(outcome.accepted for outcome in outcomes):
                 break  # nothing was put back
         asked = ask_for_commitment(study_instance_uid, destination, office, was_due=was_due)
+
+
+def _may_try(destination: str, office: PostOffice) -> bool:
+    with office.sessions.begin() as session:
+        return outage.may_try(session, destination, office.settings)
 
 
 def _take(study_instance_uid: str, destination: str, office: PostOffice) -> list[Parcel]:

@@ -28,6 +28,11 @@ def is_reachable() -> ColumnElement[bool]:
     return Delivery.destination.not_in(select(DestinationOutage.destination))
 
 
+def destinations_away(session: Session) -> set[str]:
+    """Return the names of destinations that are known to be away."""
+    return set(session.scalars(select(DestinationOutage.destination)))
+
+
 def destinations_to_try(session: Session) -> list[str]:
     """Return the names of destinations that are away and may be tried again now."""
     due = DestinationOutage.next_attempt_at <= database_now(session)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from dicom_io.associations.client import ScuSettings
 from dicom_io.associations.keeper import AssociationKeeper
 from dicom_io.storing.instance_store import InstanceStore
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
-from worker.rows.database import SessionFactory, open_engine, session_factory
+from worker.rows.database import SessionFactory, only_reading, open_engine, session_factory
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.peers import Destination
@@ -27,10 +27,10 @@ class PostOffice:
     keeper: AssociationKeeper | None = None
     """Keeps associations open between two deliveries; None opens one for each."""
 
-    @property
+    @cached_property
     def reading(self) -> SessionFactory:
         """Maker of sessions that only look."""
-        return session_factory(self.sessions.kw["bind"], read_only=True)
+        return only_reading(self.sessions)
 
     def patience(self) -> ScuSettings:
         """Return how long to wait for a peer."""

@@ -200,7 +200,7 @@ def test_a_held_study_is_never_queued(sessions: SessionFactory, settings: Settin
     add_instance(sessions)
     assert queue(sessions, settings) == []
     with pytest.raises(RunRefused, match="identity"), sessions.begin() as session:
-        queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, actor="anna")
+        queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, settings, actor="anna")
 
 
 def test_a_person_can_queue_a_study_again(sessions: SessionFactory, settings: Settings) -> None:
@@ -209,7 +209,7 @@ def test_a_person_can_queue_a_study_again(sessions: SessionFactory, settings: Se
     queue(sessions, settings)
     claim_and(sessions, settings, finish=True)
     with sessions.begin() as session:
-        queued = queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, actor="anna")
+        queued = queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, settings, actor="anna")
     assert (queued.run_number, queued.queue) == (2, "stat")
     with sessions() as session:
         assert session.scalars(select(Event.actor).order_by(Event.id.desc())).first() == "anna"
@@ -221,14 +221,14 @@ def test_a_study_whose_run_is_under_way_cannot_be_queued_again(sessions: Session
     queue(sessions, settings)
     claim_and(sessions, settings, finish=False)
     with pytest.raises(RunRefused, match="running already"), sessions.begin() as session:
-        queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, actor="anna")
+        queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, settings, actor="anna")
 
 
 def test_a_study_without_any_image_to_analyse_cannot_be_queued(sessions: SessionFactory, settings: Settings) -> None:
     add_study(sessions)
     add_instance(sessions, "out_of_scope", "not_chest")
     with pytest.raises(RunRefused, match="none of its images"), sessions.begin() as session:
-        queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, actor="anna")
+        queue_run(session, session.get_one(Study, UID), RunTrigger.MANUAL, settings, actor="anna")
 
 
 def test_the_longest_waiting_studies_come_first(

@@ -150,7 +150,7 @@ def test_a_bundle_with_another_check_may_say_otherwise_when_the_study_runs_again
     write_test_bundle(bench.settings.bundles["default"], check=always(Verdict.FRONTAL))
     bench.workplace.models["default"] = load_model(bench.settings, "default")
     with bench.sessions.begin() as session:
-        queue_run(session, session.get_one(Study, uid), RunTrigger.REPROCESS, actor="test")
+        queue_run(session, session.get_one(Study, uid), RunTrigger.REPROCESS, bench.settings, actor="test")
     triage(uid, bench.workplace)
     assert bench.study(uid).state == "triaged"
     assert bench.instances(uid)[0].image_verdict == "frontal"

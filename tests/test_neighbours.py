@@ -170,7 +170,7 @@ def rejected(bench: Bench, image: Dataset) -> None:
 
 def requeued(bench: Bench, image: Dataset) -> None:
     with bench.sessions.begin() as session:
-        requeue_study(session, image.StudyInstanceUID, BY)
+        requeue_study(session, image.StudyInstanceUID, bench.settings, BY)
 
 
 DEEDS: list[Deed] = [late_image, blank_version, corrected, held_and_released, retracted, rejected, requeued]

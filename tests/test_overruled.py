@@ -121,11 +121,11 @@ def test_a_retracted_study_stays_so_until_a_person_asks_for_it(bench: Bench, pac
     with bench.sessions.begin() as session:
         assert queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper") is None
     with pytest.raises(RunRefused, match="took its results back"), bench.sessions.begin() as session:
-        queue_run(session, session.get_one(Study, uid), RunTrigger.AUTO, actor="sweeper")
+        queue_run(session, session.get_one(Study, uid), RunTrigger.AUTO, bench.settings, actor="sweeper")
     assert (bench.study(uid).state, bench.study(uid).reason_code) == ("not_analysed", "retracted")
     assert len(bench.runs(uid)) == 1
     with bench.sessions.begin() as session:
-        requeue_study(session, uid, "Ada Admin")
+        requeue_study(session, uid, bench.settings, "Ada Admin")
     triage(uid, bench.workplace)
     deliver(uid, bench.office)
     study = bench.study(uid)
@@ -190,14 +190,14 @@ def test_a_held_study_is_retracted_and_told_of_and_stays_held(
     assert [named(a.dataset) for a in pacs.stored if a.dataset.Modality == "KO"] == [sent]
     assert str(ris.messages[-1]["OBR.F25"]) == "X"
     with pytest.raises(RunRefused, match="identity is in doubt"), bench.sessions.begin() as session:
-        requeue_study(session, uid, "Ada Admin")
+        requeue_study(session, uid, bench.settings, "Ada Admin")
     with bench.sessions.begin() as session:
         release_study(session, bench.workplace.instances, uid, WhoseStudy("TWO"), "Ada Admin", settings=bench.settings)
     with bench.sessions.begin() as session:
         assert queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper") is None
     assert (bench.study(uid).state, bench.study(uid).reason_code) == ("not_analysed", "retracted")
     with bench.sessions.begin() as session:
-        requeue_study(session, uid, "Ada Admin")
+        requeue_study(session, uid, bench.settings, "Ada Admin")
     triage(uid, bench.workplace)
     deliver(uid, bench.office)
     assert {a.dataset.PatientID for a in pacs.stored if a.sop_instance_uid not in sent} == {"ONE", "TWO"}
@@ -213,7 +213,7 @@ def override(sessions: SessionFactory, uid: str, priority: Priority, reason: str
 def run_again(sessions: SessionFactory, settings: Settings, uid: str, levels: dict[str, Priority]) -> Study:
     """End another run of the study that flags these findings."""
     with sessions.begin() as session:
-        requeue_study(session, uid, "sweeper")
+        requeue_study(session, uid, settings, "sweeper")
     with sessions.begin() as session:
         claim = claim_run(session, uid, "w", settings)
         assert claim is not None
@@ -410,7 +410,7 @@ def test_a_receiver_that_was_away_hears_of_the_withdrawal_before_the_next_messag
     deliver(uid, bench.office)  # in vain: the withdrawal waits
     with bench.sessions.begin() as session:
         session.execute(update(Delivery).where(Delivery.state == "pending").values(next_attempt_at=IN_A_YEAR))
-        requeue_study(session, uid, "Ada Admin")
+        requeue_study(session, uid, bench.settings, "Ada Admin")
     triage(uid, bench.workplace)
     ris.answer = lambda control_id: "AA"
     before = len(ris.messages)

@@ -12,9 +12,12 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from study_rows import add_result
 
+from dicom_io.data_sets.rejection_title import RejectionTitle
 from dicom_io.storing.instance_store import InstanceStore
 from dicom_io.storing.receiving import STATUS_SUCCESS
 from worker.arrival.intake import Intake
+from worker.care.administration import requeue_study
+from worker.care.image_rejection import reject_by_hand
 from worker.care.release import Released, release_study
 from worker.care.whose_study import ReleaseRefused, WhoseStudy
 from worker.rows.database import SessionFactory
@@ -64,17 +67,42 @@ def two_patients(intake: Intake) -> str:
     return arrive(intake, one, two)
 
 
-def test_a_released_study_is_analysed_as_its_source_asks(
-    sessions: SessionFactory, make_settings: Callable[..., Settings], tmp_path: Path
+def released(sessions: SessionFactory, settings: Settings, intake: Intake) -> None:
+    release(sessions, settings, two_patients(intake), "TWO")
+
+
+def requeued(sessions: SessionFactory, settings: Settings, intake: Intake) -> None:
+    image = chest_radiograph()
+    intake.receive(received(image))  # its association is open, so no run was queued yet
+    with sessions.begin() as session:
+        requeue_study(session, image.StudyInstanceUID, settings, "admin")
+
+
+def rid_of_an_image(sessions: SessionFactory, settings: Settings, intake: Intake) -> None:
+    one = chest_radiograph()
+    for image in (one, chest_radiograph(StudyInstanceUID=one.StudyInstanceUID)):
+        intake.receive(received(image))
+    with sessions.begin() as session:
+        reject_by_hand(
+            session, one.StudyInstanceUID, [one.SOPInstanceUID], title=RejectionTitle.QUALITY, reason="moved",
+            by="admin", settings=settings,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("go_on", [released, requeued, rid_of_an_image])
+def test_a_study_that_a_person_lets_go_on_is_analysed_as_its_source_asks(
+    go_on: Callable[[SessionFactory, Settings, Intake], None],
+    sessions: SessionFactory,
+    make_settings: Callable[..., Settings],
+    tmp_path: Path,
 ) -> None:
     source = {"ae_title": "MODALITY", "bundle": "children", "urgent": True}
     bundles = {"default": tmp_path / "default", "children": tmp_path / "children"}
     settings = make_settings(sources=[source], bundles=bundles)
     store = InstanceStore(settings.instances_dir)
-    uid = two_patients(Intake(settings, sessions, store, lambda uid, queue: None))
-    assert release(sessions, settings, uid, "TWO").queue == "stat"
+    go_on(sessions, settings, Intake(settings, sessions, store, lambda uid, queue: None))
     with sessions() as session:
-        assert session.scalars(select(Run.bundle)).all() == ["children"]
+        assert [(run.bundle, run.queue) for run in session.scalars(select(Run))] == [("children", "stat")]
 
 
 def test_the_study_goes_on_as_the_chosen_patients_and_the_other_image_is_out(

@@ -299,7 +299,7 @@ def test_a_persons_requeue_does_not_wait_for_the_backfill(bench: Bench) -> None:
     uid = archived(bench)
     backfill_id = ordered(bench, WITH_CANDIDATE)
     with bench.sessions.begin() as session:
-        queue_run(session, session.get_one(Study, uid), RunTrigger.MANUAL, actor="anna")
+        queue_run(session, session.get_one(Study, uid), RunTrigger.MANUAL, bench.settings, actor="anna")
     assert reprocess_next(bench.workplace, backfill_id) is None
     assert triage(uid, bench.workplace)
     assert reprocess_next(bench.workplace, backfill_id)

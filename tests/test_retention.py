@@ -236,7 +236,7 @@ def test_an_image_that_is_sent_again_is_kept_anew_and_makes_nothing_twice(
     bench, image = make_bench(**YEAR), chest_radiograph()
     uid = emptied(bench, image)
     with bench.sessions.begin() as session, pytest.raises(RunRefused, match=f"reconcile --study {uid}"):
-        requeue_study(session, uid, "Ada")
+        requeue_study(session, uid, bench.settings, "Ada")
     bench.receive(image)
     sweep(bench)
     assert len(images(bench)) == 1

@@ -207,7 +207,7 @@ def test_a_study_analysed_again_after_a_promotion_keeps_its_earlier_run(bench: B
     uid = bench.triage(chest_radiograph()).study_instance_uid
     version = promote_candidate(bench)
     with bench.sessions.begin() as session:
-        queue_run(session, session.get_one(Study, uid), RunTrigger.MANUAL, actor="anna")
+        queue_run(session, session.get_one(Study, uid), RunTrigger.MANUAL, bench.settings, actor="anna")
     triage(uid, bench.workplace)
     first, _shadow, again = bench.runs(uid)
     assert again.model_version == version

@@ -21,6 +21,7 @@ from worker.rows.run_tables import Run
 from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState, RunState, StudyState
 from worker.rows.study_tables import Study
+from worker.settings.config import Settings
 from worker.views.patient_history import milestones
 from worker.views.rendering import csv_text, inert
 from worker.views.studies import Group, StudyFilter, as_json, count_studies, list_studies
@@ -210,13 +211,13 @@ def test_reading_a_study_nobody_sent_is_refused(sessions: SessionFactory) -> Non
         mark_read(session, "1.2.3", "somebody")
 
 
-def test_requeue_makes_a_manual_run_and_wakes_stopped_deliveries(sessions: SessionFactory) -> None:
+def test_requeue_makes_a_manual_run_and_wakes_stopped_deliveries(sessions: SessionFactory, settings: Settings) -> None:
     with sessions.begin() as session:
         uid = add_triaged_study(
             session, {"Pneumothorax": 0.91}, delivery_state=DeliveryState.REFUSED
         ).study_instance_uid
     with sessions.begin() as session:
-        requeued = requeue_study(session, uid, "admin")
+        requeued = requeue_study(session, uid, settings, "admin")
     assert (requeued.run_number, requeued.deliveries) == (2, 2)
     with sessions() as session:
         run = session.query(Run).filter_by(run_number=2).one()
@@ -225,12 +226,12 @@ def test_requeue_makes_a_manual_run_and_wakes_stopped_deliveries(sessions: Sessi
         assert {"resend", "queued"} <= {event.kind for event in session.query(Event).filter_by(actor="admin")}
 
 
-def test_a_second_requeue_is_refused_while_the_first_waits(sessions: SessionFactory) -> None:
+def test_a_second_requeue_is_refused_while_the_first_waits(sessions: SessionFactory, settings: Settings) -> None:
     with sessions.begin() as session:
         uid = add_triaged_study(session, {"Mass": 0.1}).study_instance_uid
-        requeue_study(session, uid, "admin")
+        requeue_study(session, uid, settings, "admin")
     with sessions.begin() as session, pytest.raises(RunRefused, match="already"):
-        requeue_study(session, uid, "admin")
+        requeue_study(session, uid, settings, "admin")
 
 
 def test_delivered_results_are_not_sent_again(sessions: SessionFactory) -> None:

@@ -463,7 +463,9 @@ def test_a_study_held_while_it_is_analysed_sends_nothing(bench: Bench) -> None:
 def test_a_requeued_study_with_the_same_model_and_pictures_is_not_reported_twice(bench: Bench) -> None:
     study = bench.triage(chest_radiograph())
     with bench.sessions.begin() as session:
-        queue_run(session, session.get_one(Study, study.study_instance_uid), RunTrigger.MANUAL, actor="admin")
+        queue_run(
+            session, session.get_one(Study, study.study_instance_uid), RunTrigger.MANUAL, bench.settings, actor="admin"
+        )
     triage(study.study_instance_uid, bench.workplace)
     assert [run.outcome for run in bench.runs(study.study_instance_uid)] == ["triaged", "unchanged"]
 
@@ -474,7 +476,13 @@ def test_another_model_analyses_again_and_supersedes(bench: Bench, tmp_path: Pat
     bench.settings.bundles["default"] = other.folder
     bench.workplace.models["default"] = load_model(bench.settings, "default")
     with bench.sessions.begin() as session:
-        queue_run(session, session.get_one(Study, study.study_instance_uid), RunTrigger.REPROCESS, actor="admin")
+        queue_run(
+            session,
+            session.get_one(Study, study.study_instance_uid),
+            RunTrigger.REPROCESS,
+            bench.settings,
+            actor="admin",
+        )
     triage(study.study_instance_uid, bench.workplace)
     old, new = bench.runs(study.study_instance_uid)
     assert (old.state, new.outcome, new.model_version) == ("superseded", "triaged", other.model_version)

@@ -17,6 +17,7 @@ from worker.rows.states import Priority, StudyState
 from worker.views.studies import Group
 from worker.views.study_search import Search, SearchOrder, SearchRefused, find_studies, known_sources
 from worker.views.worklist_groups import read_worklist
+from worklist.live import change_mark
 from worklist.login import reader_of
 from worklist.render import page
 from worklist.sections import ORDER_TEXTS
@@ -105,6 +106,7 @@ def _shown(site: Site, form: Asked) -> dict[str, Any]:
     }  # fmt: skip
     search = form.search(ZoneInfo(site.settings.time_zone))
     with site.reading() as session:
+        choices["mark"] = change_mark(session)
         now = database_now(session)
         if not search.narrows:
             return choices | {"worklist": read_worklist(session, now, site.upper_wait)}

@@ -87,39 +87,13 @@ def queue_if_due(
         _say_why_not(session, study, actor, now)
         return None
     trigger = _trigger(session, study) if late else RunTrigger.REPROCESS
-    return queue_as_configured(session, study, trigger, settings, actor=actor)
+    return queue_run(session, study, trigger, settings, actor=actor)
 
 
-def queue_as_configured(
-    session: Session, study: Study, trigger: RunTrigger, settings: Settings, *, actor: str
-) -> QueuedRun:
-    """Add a run by the bundle of the study's source, as urgent as the source and the order are; see `queue_run`."""
-    return queue_run(
-        session,
-        study,
-        trigger,
-        actor=actor,
-        bundle=active_bundle(session, settings.bundle_of(study.calling_ae_title)),
-        queue=queue_of(study.order_priority, urgent_source=settings.is_urgent(study.calling_ae_title)),
-    )
+def queue_run(session: Session, study: Study, trigger: RunTrigger, settings: Settings, *, actor: str) -> QueuedRun:
+    """Add a run by the bundle of the study's source, as urgent as source and order are; ring for it after the commit.
 
-
-def queue_run(
-    session: Session,
-    study: Study,
-    trigger: RunTrigger,
-    *,
-    actor: str,
-    bundle: str | None = None,
-    queue: str | None = None,
-) -> QueuedRun:
-    """Add a queued run to the study; ring for it after the commit.
-
-    Parameters
-    ----------
-    bundle, queue
-        None takes those of the study's last run, else ``default`` and what the order's priority asks for. The claim
-        binds the bundle that is active then.
+    The claim binds the version of the bundle that is active then.
 
     Raises
     ------
@@ -138,14 +112,13 @@ def queue_run(
     if not _analysable(session, study) and not is_outdated(session, study):
         raise RunRefused(uid, "none of its images may be analysed; `python -m worker show` says why")
     own = Run.study_instance_uid == uid
-    last = session.scalars(select(Run).where(own, ~Run.shadow).order_by(Run.run_number.desc()).limit(1)).first()
     now = database_now(session)
     row = run_row(
         uid,
         1 + (session.scalar(select(func.max(Run.run_number)).where(own)) or 0),
-        bundle or (last.bundle if last else "default"),
+        active_bundle(session, settings.bundle_of(study.calling_ae_title)),
         trigger,
-        queue or (last.queue if last else queue_of(study.order_priority, urgent_source=False)),
+        queue_of(study.order_priority, urgent_source=settings.is_urgent(study.calling_ae_title)),
         now,
     )
     run = Run(**row)

@@ -16,6 +16,7 @@ from worker.rows.events import READ, record
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import DeliveryState, ResultKind, RunTrigger
 from worker.rows.study_tables import Instance, Study
+from worker.settings.config import Settings
 
 
 class UnknownStudy(WorkerError):
@@ -58,7 +59,7 @@ class Requeued:
     """Refused or failed deliveries that are due again at once."""
 
 
-def requeue_study(session: Session, study_instance_uid: str, actor: str) -> Requeued:
+def requeue_study(session: Session, study_instance_uid: str, settings: Settings, actor: str) -> Requeued:
     """Queue a new run of the study and make its refused or failed deliveries due again; lifts a retraction.
 
     Raises
@@ -74,7 +75,7 @@ def requeue_study(session: Session, study_instance_uid: str, actor: str) -> Requ
     if study.retracted_at is not None:
         study.retracted_at = None
         record(session, "retraction_lifted", actor=actor, study_instance_uid=study_instance_uid, reason=study.reason)
-    queued = queue_run(session, study, RunTrigger.MANUAL, actor=actor)
+    queued = queue_run(session, study, RunTrigger.MANUAL, settings, actor=actor)
     return Requeued(study_instance_uid, queued.run_number, queued.queue, deliveries)
 
 

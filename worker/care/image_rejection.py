@@ -116,7 +116,7 @@ def reject_images(
     )
     if about_current:
         forget_answer(study, keep_set_priority=True)
-    return _go_on(session, study, rejection, now)
+    return _go_on(session, study, rejection, settings, now)
 
 
 def reject_by_hand(
@@ -207,7 +207,7 @@ def _runs_about(session: Session, images: Sequence[Instance]) -> Sequence[Run]:
     ).all()
 
 
-def _go_on(session: Session, study: Study, rejection: Rejection, now: datetime) -> QueuedRun | None:
+def _go_on(session: Session, study: Study, rejection: Rejection, settings: Settings, now: datetime) -> QueuedRun | None:
     """Analyse what is left; say why where nothing is."""
     if study.retracted_at is not None:
         return None
@@ -219,7 +219,7 @@ def _go_on(session: Session, study: Study, rejection: Rejection, now: datetime) 
     study.reason_code = study.reason = None
     session.flush()
     try:
-        return queue_run(session, study, RunTrigger.REPROCESS, actor=rejection.by)
+        return queue_run(session, study, RunTrigger.REPROCESS, settings, actor=rejection.by)
     except RunRefused:
         study.due_at = now  # the sweeper says why there is nothing to analyse
         return None

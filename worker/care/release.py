@@ -12,7 +12,7 @@ from dicom_io.data_sets.rejection_title import RejectionTitle
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.analysable import WORTH_ANOTHER_TRY
-from worker.arrival.completion import queue_as_configured
+from worker.arrival.completion import queue_run
 from worker.arrival.correction import agree_on, corrections_of
 from worker.care.administration import existing_study
 from worker.care.identity_correction import CAUSE
@@ -106,7 +106,7 @@ def release_study(
     study.state, study.reason_code, study.reason = StudyState.RECEIVING, None, None
     session.flush()
     try:
-        queued = queue_as_configured(session, study, RunTrigger.MANUAL, settings, actor=actor)
+        queued = queue_run(session, study, RunTrigger.MANUAL, settings, actor=actor)
     except RunRefused:
         study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
         return Released(study_instance_uid, None, "", left_out, taken_back)

@@ -26,7 +26,7 @@ def requeue_quietly(
         The study cannot be analysed now: a run is under way, its identity is in doubt.
     """
     rejudge(session, store, settings, study_instance_uid, actor)
-    requeued = requeue_study(session, study_instance_uid, actor)
+    requeued = requeue_study(session, study_instance_uid, settings, actor)
     leave_to_sweeper(session, study_instance_uid, requeued.run_number)
     return requeued
 

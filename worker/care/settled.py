@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session, aliased
 from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.storing.instance_store import InstanceStore
-from worker.arrival.completion import queue_as_configured
+from worker.arrival.completion import queue_run
 from worker.arrival.correction import corrected_columns, corrections_of
 from worker.arrival.identity import WHOSE, conflict, contradiction, identity_columns
 from worker.arrival.queued import QueuedRun
@@ -146,7 +146,7 @@ def _go_on(
     study.state, study.reason_code, study.reason = StudyState.RECEIVING, None, None
     session.flush()
     try:
-        queued = queue_as_configured(session, study, RunTrigger.REPROCESS, settings, actor=actor)
+        queued = queue_run(session, study, RunTrigger.REPROCESS, settings, actor=actor)
     except RunRefused:
         study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
         return None

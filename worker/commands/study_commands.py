@@ -85,7 +85,7 @@ def requeue(study: StudyArgument, json_output: JsonOption = False, config: Confi
     with opened(settings, read_only=False) as session:
         uid = resolve_study(session, study)
         rejudge(session, InstanceStore(settings.instances_dir), settings, uid, person())
-        requeued = requeue_study(session, uid, person())
+        requeued = requeue_study(session, uid, settings, person())
     ring(settings, requeued.study_instance_uid, requeued.queue, deliveries=requeued.deliveries > 0)
     if json_output:
         print_json(as_json(requeued))

@@ -116,7 +116,7 @@
   let feed = null;
   function listen() {
     if (document.visibilityState === "visible" && !feed) {
-      feed = new EventSource("/live");
+      feed = new EventSource(`/live?mark=${document.getElementById("mark").value}`); // what changed on the way is told at once
       feed.addEventListener("changed", refresh);
     } else if (document.visibilityState !== "visible" && feed) {
       feed.close();

@@ -146,10 +146,10 @@ def test_a_broker_that_is_down_costs_no_association_and_no_study(
     assert "the sweeper will" in output
 
 
-def test_a_second_listener_on_the_same_data_folder_says_who_has_it(start: Start, port: int) -> None:
+def test_a_second_listener_on_the_same_port_and_data_folder_says_who_has_it(start: Start, port: int) -> None:
     first = start()
     wait_for_port(port, START_SECONDS)
-    second = start(CXR_LISTEN_PORT=str(free_port()))
+    second = start()
     status, output = second.end(START_SECONDS)
     assert status == 1
     assert f"pid {first.process.pid}" in output.replace("\n", " ")

@@ -81,8 +81,7 @@ def prepare(
     if problems is not None:
         write_problems(inspection.log, problems)
     if as_json:
-        json.dump(summary(inspection), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        typer.echo(json.dumps(summary(inspection), indent=2))
     else:
         _print(inspection)
     raise typer.Exit(0 if inspection.passed else 1)

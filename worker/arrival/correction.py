@@ -68,14 +68,12 @@ def correct_identity(
     demographics
         ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is. The
         age goes when the patient or the birth date is another.
-    cause
-        What said so, such as ``ADT^A40``; never patient data.
+    cause, reason
+        What said so, such as ``ADT^A40``, and a person's words for the audit trail; never patient data.
     accession_number
         Of the order, for the images that carry the study's present one; None leaves it as it is.
     names
         Other names that the patient is said to have or to have had: images of them are the patient's, too.
-    reason
-        A person's, for the audit trail; never patient data.
 
     Returns
     -------

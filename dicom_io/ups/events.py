@@ -115,18 +115,16 @@ def restarted(global_subscription_uid: str) -> EventReport:
     return EventReport(EventType.SCP_STATUS_CHANGE, global_subscription_uid, information)
 
 
-PATIENCE = ScuSettings(dimse_timeout_seconds=30.0)
+_PATIENCE = ScuSettings(dimse_timeout_seconds=30.0)
 """How long to wait for a subscriber."""
 
 
-def report_events(
-    subscriber: Peer, reports: Sequence[EventReport], calling_ae_title: str, patience: ScuSettings = PATIENCE
-) -> Iterator[int | None]:
+def report_events(subscriber: Peer, reports: Sequence[EventReport], calling_ae_title: str) -> Iterator[int | None]:
     """Tell a subscriber over one association, in order; yields the status of each answer, None when none came.
 
     Stops at the first report without an answer: what follows is not sent then.
     """
-    association = _associate(subscriber, calling_ae_title, patience)
+    association = _associate(subscriber, calling_ae_title)
     if association is None:
         yield None
         return
@@ -162,10 +160,10 @@ def _told(association: Association, report: EventReport) -> int | None:
     return None if status is None else int(status)
 
 
-def _associate(subscriber: Peer, calling_ae_title: str, patience: ScuSettings) -> Association | None:
+def _associate(subscriber: Peer, calling_ae_title: str) -> Association | None:
     contexts = [build_context(UPS_EVENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])]
     roles = [build_role(UPS_EVENT, scp_role=True)]
-    association = associate(subscriber, contexts, calling_ae_title, patience, roles=roles)
+    association = associate(subscriber, contexts, calling_ae_title, _PATIENCE, roles=roles)
     if isinstance(association, str):
         LOGGER.warning("subscriber %s cannot be told: %s", subscriber.ae_title, association)
         return None

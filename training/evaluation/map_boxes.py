@@ -63,7 +63,7 @@ def iobb(detected: Rectangle, truth: Rectangle) -> float:
     return detected.overlap(truth) / detected.area
 
 
-def heat_field(class_map: NDArray[np.floating], size_px: int = FIELD_PX) -> NDArray[np.float32]:
+def heat_field(class_map: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return a class map stretched over the picture with values 0..255, its lowest 0 and its highest 255.
 
     Parameters
@@ -73,9 +73,9 @@ def heat_field(class_map: NDArray[np.floating], size_px: int = FIELD_PX) -> NDAr
 
     Returns
     -------
-    float32 [size_px, size_px]; all 0 where the map is flat, so that it gives no box.
+    float32 [256, 256]; all 0 where the map is flat, so that it gives no box.
     """
-    size = (size_px, size_px)
+    size = (FIELD_PX, FIELD_PX)
     field = cv2.resize(np.ascontiguousarray(class_map, np.float32), size, interpolation=cv2.INTER_LINEAR)
     low, high = float(field.min()), float(field.max())
     if high <= low:
@@ -84,13 +84,13 @@ def heat_field(class_map: NDArray[np.floating], size_px: int = FIELD_PX) -> NDAr
     return stretched
 
 
-def boxes_of(field: NDArray[np.float32], thresholds: tuple[int, ...] = THRESHOLDS) -> list[Rectangle]:
-    """Return a box around every isolated region above each threshold, in px of the 1024 frame."""
-    return [box for threshold in thresholds for box in _regions(field, threshold)]
+def boxes_of(field: NDArray[np.float32]) -> list[Rectangle]:
+    """Return a box around every isolated region of a field [S, S] above each threshold, in px of the 1024 frame."""
+    return [box for threshold in THRESHOLDS for box in _regions(field, threshold)]
 
 
 def peak_box(field: NDArray[np.float32]) -> Rectangle | None:
-    """Return the box of the region above the higher threshold that holds the peak; None for a flat map."""
+    """Return the box of the region of a field [S, S] above the higher threshold that holds the peak; None if flat."""
     if not field.any():
         return None
     row, column = np.unravel_index(int(field.argmax()), field.shape)

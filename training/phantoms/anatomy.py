@@ -67,9 +67,9 @@ class Chest:
         out = (0.42 + 0.58 * bulge) * self._of(self.half_width, side)
         return np.stack([self.midline_x + side * out, self.apex_y + t * (self.angle_y(side) - self.apex_y)], axis=1)
 
-    def dome(self, side: int, count: int = 24) -> Points:
-        """Return points [count, 2] of the diaphragm from the costophrenic angle to the midline."""
-        u = np.linspace(0, 1, count)
+    def dome(self, side: int) -> Points:
+        """Return points [24, 2] of the diaphragm from the costophrenic angle to the midline."""
+        u = np.linspace(0, 1, 24)
         width, medial = self._of(self.half_width, side), self.mediastinum_half_width
         x = self.midline_x + side * (width - u * (width - medial))
         return np.stack([x, self.angle_y(side) - self._of(self.dome_rise, side) * np.interp(u, _DOME_U, _DOME_Y)], 1)

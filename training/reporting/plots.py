@@ -22,7 +22,7 @@ Floats = NDArray[np.floating]
 
 def history_plot(history: list[dict[str, Any]]) -> bytes:
     """Draw validation AUROC and pointing game by epoch."""
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = _figure()
     epochs = [entry["epoch"] + 1 for entry in history]
     for label in history[-1]["auroc"]:
         left.plot(epochs, [entry["auroc"].get(label, np.nan) for entry in history], color=colour(label), label=label)
@@ -45,7 +45,7 @@ def curve_plots(scores: Floats, targets: Floats, evaluation: Evaluation) -> byte
     scores, targets
         [N, 14]; targets are 0 or 1.
     """
-    figure, (roc, recall) = _figure(2)
+    figure, (roc, recall) = _figure()
     for label, figures in evaluation.findings.items():
         if not figures.auroc.defined:
             continue
@@ -71,7 +71,7 @@ def reliability_plot(before: Floats, after: Floats, targets: Floats, evaluation:
     before, after
         [N, 14] probabilities; NaN where unknown.
     """
-    figure, axes = _figure(2)
+    figure, axes = _figure()
     sides = ((axes[0], before, "before", "ece_before"), (axes[1], after, "after", "ece_after"))
     for axis, probabilities, title, error in sides:
         axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
@@ -117,9 +117,9 @@ def _bins(probability: Floats, truth: Floats) -> tuple[Floats, Floats]:
     return mean, np.bincount(place, truth, _BINS)[kept] / count[kept]
 
 
-def _figure(columns: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(6.4 * columns, 4.4), layout="constrained")
-    return figure, [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
+def _figure() -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(12.8, 4.4), layout="constrained")
+    return figure, [figure.add_subplot(1, 2, place) for place in (1, 2)]
 
 
 def _legend(axis: Axes) -> None:

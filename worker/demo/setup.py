@@ -31,6 +31,7 @@ REAL_MODALITY_AE_TITLE = "DEMOREALFILMS"
 """Sends the real radiographs, for the bundle that was taught by real ones."""
 PREFERRED_PORTS = {"listener": 11112, "page": 8042, "pacs": 4242, "pacs_web": 8043}
 STOP_SECONDS = 60
+LOG_LINES = 15
 POLL_SECONDS = 0.3
 
 
@@ -204,12 +205,12 @@ def wait_until_up(
     for name, peer in (("PACS", pacs), ("listener", listener)):
         while problem := echo(peer, MODALITY_AE_TITLE):
             if worker.poll() is not None:
-                raise DemoFailed(f"the worker ended before it was ready:\n{log_end(folder)}")
+                raise DemoFailed(f"the worker ended before it was ready:\n{_log_end(folder)}")
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the {name} did not answer in time ({problem}):\n{log_end(folder)}")
+                raise DemoFailed(f"the {name} did not answer in time ({problem}):\n{_log_end(folder)}")
             time.sleep(POLL_SECONDS)
 
 
-def log_end(folder: Path, lines: int = 15) -> str:
+def _log_end(folder: Path) -> str:
     """Return the last lines of the worker's log."""
-    return "\n".join((folder / "worker.log").read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    return "\n".join((folder / "worker.log").read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])

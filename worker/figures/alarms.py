@@ -47,9 +47,9 @@ class Preview:
         return share(self.by_priority[Priority.STAT] + self.by_priority[Priority.URGENT], self.studies)
 
 
-def day_figures(session: Session, now: datetime, days: int = DAYS) -> list[DayFigures]:
+def day_figures(session: Session, now: datetime) -> list[DayFigures]:
     """Return the last days that had studies, today included, the oldest first."""
-    since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days - 1)
+    since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS - 1)
     day = day_of(session, Study.first_received_at)
     rows = session.execute(
         select(day, func.count(), func.count(Study.flagged_at))
@@ -78,14 +78,12 @@ def thresholds_in_use(session: Session, model_version: str) -> dict[str, float]:
     return {label: found[label] for label in LABELS if label in found}
 
 
-def preview(
-    session: Session, now: datetime, model_version: str, thresholds: Mapping[str, float], days: int = DAYS
-) -> Preview:
+def preview(session: Session, now: datetime, model_version: str, thresholds: Mapping[str, float]) -> Preview:
     """Return what these thresholds would have flagged of the studies whose current run is this version's.
 
     Each study counts by its most urgent finding, as the policy does.
     """
-    words = _words_of_current_runs(now - timedelta(days=days), model_version)
+    words = _words_of_current_runs(now - timedelta(days=DAYS), model_version)
     reached = {
         label: and_(words.c.finding == label, words.c.probability >= threshold)
         for label, threshold in thresholds.items()

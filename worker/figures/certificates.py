@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.foundation.certificates import InvalidCertificate, certificates_in, ends_within
+from worker.foundation.certificates import InvalidCertificate, certificates_in, ends_soon
 from worker.settings.config import Settings
 from worker.settings.tls_users import tls_of
 
@@ -34,6 +34,6 @@ def ending_certificates(settings: Settings, now: datetime) -> Sequence[EndingCer
             except (OSError, InvalidCertificate):
                 continue
             for item in certificates:
-                if ends_within(item, now):
+                if ends_soon(item, now):
                     found[EndingCertificate(owner, item.subject.rfc4514_string(), item.not_valid_after_utc)] = None
     return list(found)

@@ -107,10 +107,10 @@ def queue_figures(session: Session, now: datetime) -> list[QueueFigures]:
     return figures
 
 
-def hour_figures(session: Session, now: datetime, hours: int = HOURS_SHOWN) -> list[HourFigures]:
+def hour_figures(session: Session, now: datetime) -> list[HourFigures]:
     """Return the last hours, the oldest first; hours without anything are there, too."""
     current = now.replace(minute=0, second=0, microsecond=0)
-    starts = [current - timedelta(hours=back) for back in reversed(range(hours))]
+    starts = [current - timedelta(hours=back) for back in reversed(range(HOURS_SHOWN))]
     received_hour, answered_hour = hour_of(session, Study.first_received_at), hour_of(session, Run.finished_at)
     received = session.execute(
         select(received_hour, func.count()).where(Study.first_received_at >= starts[0]).group_by(received_hour)

@@ -55,9 +55,9 @@ def certificates_in(path: Path) -> list[x509.Certificate]:
         raise InvalidCertificate(f"{path} holds no PEM certificate that can be read") from error
 
 
-def ends_within(certificate: x509.Certificate, now: datetime, days: int = WARN_DAYS) -> bool:
-    """Say whether it ends within so many days, or has ended."""
-    return certificate.not_valid_after_utc - now < timedelta(days=days)
+def ends_soon(certificate: x509.Certificate, now: datetime) -> bool:
+    """Say whether it ends within `WARN_DAYS`, or has ended."""
+    return certificate.not_valid_after_utc - now < timedelta(days=WARN_DAYS)
 
 
 def validity(certificate: x509.Certificate, now: datetime) -> str:
@@ -78,7 +78,7 @@ def validity(certificate: x509.Certificate, now: datetime) -> str:
     return f"{name}, until {certificate.not_valid_after_utc:%Y-%m-%d}{soon}"
 
 
-def open_authority(folder: Path, now: datetime | None = None) -> Authority:
+def open_authority(folder: Path) -> Authority:
     """Return the authority in the folder; where there is none, make one.
 
     Raises
@@ -88,7 +88,7 @@ def open_authority(folder: Path, now: datetime | None = None) -> Authority:
     """
     certificate_file, key_file = folder / CA_FILE, folder / CA_KEY_FILE
     if not certificate_file.exists() and not key_file.exists():
-        return _found(folder, now or datetime.now(UTC))
+        return _found(folder, datetime.now(UTC))
     try:
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         certificate = certificates_in(certificate_file)[0]

@@ -83,11 +83,11 @@ def _places(stack: TracebackType | None) -> list[str]:
     return [f"  at {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(stack)]
 
 
-def configure_logging(level: int = logging.INFO) -> None:
+def configure_logging() -> None:
     """Send every package's log lines to standard error; pynetdicom only warnings (its INFO quotes peers)."""
     line_writer = logging.StreamHandler(sys.stderr)
     line_writer.setFormatter(LineFormatter())
-    logging.basicConfig(level=level, handlers=[line_writer], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[line_writer], force=True)
     for name in (
         "pynetdicom",
         "pydicom",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
 
 from dicom_io.foundation.tls import CurrentTls, TlsFileError
 from hl7_io.mllp_server import MllpServer
@@ -20,7 +19,7 @@ from worker.settings.hl7_listener import Hl7Listener
 logger = logging.getLogger(__name__)
 
 
-def run_hl7_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> int:
+def run_hl7_listener(settings: Settings) -> int:
     """Take HL7 messages in until SIGTERM or SIGINT; returns the exit status, 0 when clean.
 
     Raises
@@ -36,7 +35,7 @@ def run_hl7_listener(settings: Settings, on_ready: Callable[[], None] = lambda: 
         sessions = session_factory(engine)
         server = open_server(settings, listener, Inbox(settings, listener, sessions))
         with Heartbeat(sessions, worker_name(), "HL7 listener"):
-            _serve(server, on_ready)
+            _serve(server)
     return 0
 
 
@@ -66,14 +65,13 @@ def open_server(settings: Settings, listener: Hl7Listener, inbox: Inbox) -> Mllp
         raise AddressInUse(listener.host, listener.port, error.strerror or str(error)) from error
 
 
-def _serve(server: MllpServer, on_ready: Callable[[], None]) -> None:
+def _serve(server: MllpServer) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     thread = threading.Thread(target=server.serve_forever, name="mllp-accept")
     thread.start()
     logger.info("HL7 listener on %s:%d", *server.server_address[:2])
-    on_ready()
     try:
         stopped.wait()
     finally:

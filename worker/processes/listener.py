@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -57,13 +57,11 @@ def scp_settings(settings: Settings) -> ScpSettings:
     )
 
 
-def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None, member: int = 0) -> int:
+def run_listener(settings: Settings, member: int) -> int:
     """Receive until SIGTERM or SIGINT; associations under way may finish. Returns the exit status, 0 when clean.
 
     Parameters
     ----------
-    on_ready
-        Called once, when the port is bound.
     member
         Which of several listener processes this is, from 1 on; 0 = the only one.
 
@@ -85,7 +83,7 @@ def run_listener(settings: Settings, on_ready: Callable[[], None] = lambda: None
         gaps = GapCloser(settings, sessions, intake)
         with _worklist(settings, engine, member) as worklist, Heartbeat(sessions, worker_name(), SERVICE):
             scp = StorageScp(scp_settings(settings), intake, take_commitment, worklist)
-            _serve(scp, settings, gaps, bell, on_ready)
+            _serve(scp, settings, gaps, bell)
     return 0
 
 
@@ -113,7 +111,7 @@ def _worklist(settings: Settings, engine: Engine, member: int) -> Iterator[UpsSc
         couriers.stop()
 
 
-def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, bell: LateBell, on_ready: Callable[[], None]) -> None:
+def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, bell: LateBell) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -125,7 +123,6 @@ def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, bell: LateBell,
         raise AddressInUse(settings.listen_host, error.port, error.cause) from error
     ports = " and ".join(str(port) for port in settings.listening_ports)
     logger.info("listening as %s on %s port %s", settings.ae_title, settings.listen_host, ports)
-    on_ready()
     try:
         bell.load(settings)
         gc.collect()

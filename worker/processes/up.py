@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -47,7 +47,6 @@ class Supervisor:
 
     settings: Settings
     services: list[Service]
-    on_ready: Callable[[], None] = lambda: None
     ready: bool = False
     stopping: bool = False
     environment: dict[str, str] = field(default_factory=dict)
@@ -89,18 +88,15 @@ class Supervisor:
         if not self.ready and answers(self.settings):
             self.ready = True
             logger.info("ready: %s listens on %s", self.settings.ae_title, _listen_address(self.settings))
-            self.on_ready()
 
 
-def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], None] = lambda: None) -> int:
+def run_up(settings: Settings, *, worklist: bool) -> int:
     """Run everything on this machine until SIGTERM or SIGINT.
 
     Parameters
     ----------
     worklist
         False leaves the radiologist's page out.
-    on_ready
-        Called once, when the listener has answered a C-ECHO.
 
     Returns
     -------
@@ -113,7 +109,7 @@ def run_up(settings: Settings, *, worklist: bool = True, on_ready: Callable[[], 
         Something needed is missing, or another ``up`` runs on the same data folder.
     """
     chosen = services(worklist=worklist, hl7=settings.hl7_listener is not None, shadow=bool(settings.shadow_bundle))
-    supervisor = Supervisor(settings, chosen, on_ready)
+    supervisor = Supervisor(settings, chosen)
     with _asked_by_signals(supervisor):
         return supervisor.run()
 

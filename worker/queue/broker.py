@@ -171,12 +171,12 @@ def _write_whole(path: Path, unfinished: Path, content: object) -> None:
     unfinished.replace(path)
 
 
-def remove_leftovers(folder: Path, older_than_seconds: float = LEFTOVER_AFTER_SECONDS) -> int:
+def remove_leftovers(folder: Path) -> int:
     """Delete what killed processes and a full disk have left half written or half read; return how many files.
 
     What such a message said is lost, as any message may be: the sweeper rings again.
     """
-    oldest_kept = time.time() - older_than_seconds
+    oldest_kept = time.time() - LEFTOVER_AFTER_SECONDS
     left = [path for suffix in (UNFINISHED_SUFFIX, TAKEN_SUFFIX) for path in folder.glob(f"*{suffix}")]
     old = [path for path in left if path.stat().st_mtime <= oldest_kept]
     for path in old:

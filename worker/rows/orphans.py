@@ -33,7 +33,6 @@ def remove_orphans(
     sessions: SessionFactory,
     rows: type[Instance] | type[Result],
     between_studies: Callable[[], None] = lambda: None,
-    older_than_seconds: float = ORPHAN_AFTER_SECONDS,
 ) -> int:
     """Delete files that no row knows and return their number.
 
@@ -50,9 +49,9 @@ def remove_orphans(
         known = _known_paths(sessions, rows, folder.name)
         for path in sorted(path for path in stored_files(folder) if path.suffix in _SUFFIXES):
             relative = path.relative_to(store.root).as_posix()
-            if relative in known or not _is_old(path, older_than_seconds):
+            if relative in known or not _is_old(path):
                 continue
-            if _remove(path, relative, sessions, rows, older_than_seconds):
+            if _remove(path, relative, sessions, rows):
                 logger.warning("study=%s removed a stored file without a row", folder.name)
                 removed += 1
         between_studies()
@@ -62,7 +61,7 @@ def remove_orphans(
 def remove_deleted(store: InstanceStore, sessions: SessionFactory, paths: Iterable[str]) -> int:
     """Remove files whose rows say that they are deleted, unless they were sent again meanwhile; return their number."""
     existing = [(store.root / relative, relative) for relative in paths if (store.root / relative).exists()]
-    return sum(_remove(path, relative, sessions, Instance, ORPHAN_AFTER_SECONDS) for path, relative in existing)
+    return sum(_remove(path, relative, sessions, Instance) for path, relative in existing)
 
 
 def _study_folders(root: Path) -> Iterator[Path]:
@@ -88,21 +87,15 @@ def _known_paths(sessions: SessionFactory, rows: type[Instance] | type[Result], 
         return set(session.scalars(query).all())
 
 
-def _is_old(path: Path, older_than_seconds: float) -> bool:
-    return time.time() - path.stat().st_mtime >= older_than_seconds
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime >= ORPHAN_AFTER_SECONDS
 
 
-def _remove(
-    path: Path,
-    relative: str,
-    sessions: SessionFactory,
-    rows: type[Instance] | type[Result],
-    older_than_seconds: float,
-) -> bool:
+def _remove(path: Path, relative: str, sessions: SessionFactory, rows: type[Instance] | type[Result]) -> bool:
     aside = path.with_name(path.name + _ASIDE)
     path.rename(aside)
     study_instance_uid = relative.partition("/")[0]
-    if relative in _known_paths(sessions, rows, study_instance_uid) or not _is_old(aside, older_than_seconds):
+    if relative in _known_paths(sessions, rows, study_instance_uid) or not _is_old(aside):
         aside.rename(path)
         return False
     aside.unlink()

@@ -52,7 +52,7 @@ def conclude_analysed(
     model: LoadedModel,
     watch: Stopwatch,
     workplace: Workplace,
-    corrections: Sequence[IdentityCorrection] = (),
+    corrections: Sequence[IdentityCorrection],
 ) -> None:
     """Write down an analysis and put its results into the outbox.
 

@@ -52,7 +52,7 @@ class Team:
     size: int
 
     def average(self, tensors: list[Tensor]) -> None:
-        """Replace every tensor by its mean over the processes, in place."""
+        """Replace every tensor, of any shape, by its mean over the processes, in place."""
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -67,7 +67,7 @@ class Team:
         self.average([torch.zeros(1)])
 
     def collect(self, part: Tensor) -> Tensor:
-        """Return the parts of all processes, joined along the first axis in the order of ranks."""
+        """Return the parts of all processes, [N, ...] each, joined along the first axis in the order of ranks."""
         if self.size == 1:
             return part
         gathered: list[Tensor | None] = [None] * self.size

@@ -66,6 +66,13 @@ def draw_legend(picture: NDArray[np.uint8], top: int, type_px: int, *, seen: boo
     """Draw the colour scale as it appears over mid-grey, the line where it stands on it, and the warning below.
 
     Without anything seen there is no scale, and the words say that the model points nowhere.
+
+    Parameters
+    ----------
+    picture
+        uint8 [H, W, 3], drawn on in place, from row `top` on.
+    type_px
+        Height of the type in px.
     """
     picture[top : top + LEGEND_TYPES * type_px] = _legend(picture.shape[1], type_px, seen)
 

@@ -47,7 +47,7 @@ class Frame:
 
 
 def decode_stored_values(dataset: Dataset) -> NDArray[np.generic]:
-    """Return the stored values of a single-frame image, see `Frame.values`.
+    """Return the stored values of a single-frame image, [H, W] or, in colour, [H, W, 3]; see `Frame.values`.
 
     Raises
     ------

@@ -35,12 +35,25 @@ def require_announced(rows: int, columns: int, components: int, precision: int, 
 
 
 def unsigned(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the same bits as unsigned integers in native byte order."""
+    """Return the same bits, of any shape, as unsigned integers in native byte order."""
     return values.astype(values.dtype.newbyteorder("=").str.replace("i", "u"), copy=False)
 
 
 def with_sign_of_stream(values: NDArray[np.generic], precision: int, layout: PixelLayout) -> NDArray[np.generic]:
-    """Carry the sign bit of a stream with fewer bits than BitsStored up to the sign bit of the stored value."""
+    """Carry the sign bit of a stream with fewer bits than BitsStored up to the sign bit of the stored value.
+
+    Parameters
+    ----------
+    values
+        Integers of any shape, with or without a sign.
+    precision
+        Bits of a sample in the stream.
+
+    Returns
+    -------
+    Unsigned, as wide as allocated, the same shape; negative values in two's complement. ``values`` themselves where
+    the stream has all bits.
+    """
     if precision >= layout.bits_stored:
         return values
     codes = without_high_bits(values.astype(f"u{layout.bits_allocated // 8}"), precision)
@@ -76,7 +89,7 @@ def require_stored_bits(values: NDArray[np.generic], layout: PixelLayout) -> Non
     Parameters
     ----------
     values
-        Unsigned, as allocated; at least two columns.
+        [H, W], unsigned, as allocated; at least two columns.
 
     Raises
     ------
@@ -106,7 +119,7 @@ def _step(values: NDArray[np.generic], edges: NDArray[np.bool_]) -> float:
 
 
 def without_high_bits(values: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
-    """Clear all bits above the lowest `bits`; overlays of old files stand there."""
+    """Return unsigned values, of any shape, without the bits above the lowest `bits`; old files have overlays there."""
     if bits >= values.dtype.itemsize * 8:
         return values
     return np.asarray(values & np.array((1 << bits) - 1, values.dtype))

@@ -109,14 +109,14 @@ def warp(pictures: Tensor, matrices: Tensor, size_px: int, source_px: int | None
 
 
 def jitter(levels: Tensor, choices: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return the levels with random contrast (around mid grey) and brightness, kept in 0..1."""
+    """Return levels [N, C, H, W] with random contrast (around mid grey) and brightness, kept in 0..1."""
     draw = (torch.rand((2, levels.shape[0], 1, 1, 1), generator=generator) * 2 - 1).to(levels.device)
     changed = (levels - 0.5) * (1 + draw[0] * choices.contrast) + 0.5 + draw[1] * choices.brightness
     return changed.clamp(0, 1)
 
 
 def normalised(levels: Tensor) -> Tensor:
-    """Return the network's input of levels in 0..1, as ``model.preprocess.normalise`` makes it of uint8."""
+    """Return the network's input of levels [N, C, H, W], 0..1, as ``model.preprocess.normalise`` makes it of uint8."""
     return (levels - GREY_MEAN) / GREY_STD
 
 

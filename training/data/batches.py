@@ -50,7 +50,7 @@ def steps_per_epoch(count: int, batch_size: int, at_most: int = 0) -> int:
 def batch_rows(
     examples: Examples, batch_size: int, seed: int, epoch: int, step: int, team: Team = ALONE
 ) -> NDArray[np.int64]:
-    """Return the rows of this process's share of a batch; a batch larger than the part repeats it."""
+    """Return the rows, int64 [B], of this process's share of a batch; a batch larger than the part repeats it."""
     order = _order(len(examples.names), None if examples.weights is None else examples.weights.tobytes(), seed, epoch)
     batch = order[step * batch_size : (step + 1) * batch_size]
     return np.resize(batch, batch_size)[team.rank :: team.size]

@@ -66,7 +66,7 @@ class Predictions:
         return Predictions(self.model, names, self.patients[rows], self.probabilities[rows], self.logits[rows])
 
     def of_patients(self, patients: NDArray[np.str_]) -> Predictions:
-        """Return the same with other patients, as a table of labels knows them."""
+        """Return the same with other patients [N], as a table of labels knows them."""
         return Predictions(self.model, self.names, patients, self.probabilities, self.logits)
 
 

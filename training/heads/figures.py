@@ -59,7 +59,7 @@ def head_figures(
 
 
 def mean_auroc(logits: NDArray[np.float32], targets: NDArray[np.float32]) -> float:
-    """Return the mean AUROC over the findings with both classes, without an interval; NaN where there is none."""
+    """Return the mean AUROC of logits and targets [N, 14] over the findings with both classes; NaN without any."""
     weight = np.ones(len(logits))
     values = [float(auroc(targets[:, column], logits[:, column], weight)) for column in range(targets.shape[1])]
     defined = [value for value in values if not np.isnan(value)]

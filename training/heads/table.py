@@ -32,7 +32,7 @@ class HeadTable:
     """int8 [N], index in ``PARTS``."""
 
     def rows(self, part: str) -> NDArray[np.int64]:
-        """Return the rows of a part, int64."""
+        """Return the rows of a part, int64 [M], rising."""
         return np.flatnonzero(self.part == PARTS.index(part))
 
     def write(self, folder: Path) -> None:

@@ -67,7 +67,7 @@ def fill_outline(points: Points, blur_px: float = 0.0) -> Layer:
 
 
 def soften(layer: NDArray[Any], blur_px: float) -> NDArray[Any]:
-    """Blur a layer with a Gaussian of `blur_px` standard deviation, 0 for none; narrow ones with 3 x 3 px only."""
+    """Blur a layer [H, W] with a Gaussian of `blur_px` deviation, 0 for none; narrow ones with 3 x 3 px only."""
     if blur_px <= 0:
         return layer
     kernel = (3, 3) if blur_px <= 1.2 else (0, 0)

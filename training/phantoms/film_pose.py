@@ -83,7 +83,7 @@ def drawn_template() -> Layer:
 
 
 def outlines(film: NDArray[np.uint8]) -> Layer:
-    """Return a square film as it is laid over the template: small, evened out (CLAHE), soft, mean 0, deviation 1."""
+    """Return a film, uint8 [S, S], as it is laid over the template: small, even (CLAHE), soft, mean 0, deviation 1."""
     small = cv2.resize(film, (TEMPLATE_PX, TEMPLATE_PX), interpolation=cv2.INTER_AREA)
     even = cv2.createCLAHE(2.0, (4, 4)).apply(small)
     return _standardised(cv2.GaussianBlur(even, (0, 0), _BLUR_PX).astype(np.float32))

@@ -49,7 +49,7 @@ def _draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def posed_box(label: str, outline: Points, pose: NDArray[np.float64], side_px: int = PICTURE_PX) -> LesionBox:
-    """Return the box of an outline in canvas px on a picture of `side_px` that `pose` maps to."""
+    """Return the box of an outline [N, 2] in canvas px, on a picture of `side_px` that `pose` [2, 3] maps to."""
     moved = (outline @ pose[:, :2].T + pose[:, 2]) * (PICTURE_PX / side_px)
     low = np.clip(moved.min(0), 0, PICTURE_PX - 2)
     high = np.clip(moved.max(0), low + 1, PICTURE_PX - 1)

@@ -63,7 +63,7 @@ def draw_example(material: Material, rng: np.random.Generator) -> tuple[NDArray[
 def altered(
     answer: Verdict, chest: NDArray[np.uint8], material: Material, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return a picture to which this is the right answer, made of a chest where it can be."""
+    """Return a picture to which this is the right answer, made of a chest where it can be; both uint8 [S, S]."""
     if answer is Verdict.FRONTAL:
         return unaltered(chest) if rng.random() < _UNALTERED_SHARE else still_frontal(chest, rng)
     if answer is Verdict.OTHER:

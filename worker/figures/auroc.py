@@ -66,7 +66,12 @@ def ranked_both(
 def auroc(ranks: NDArray[np.intp], present: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
     """Return the weighted chance that a study with the finding ranks above one without, ties counting half.
 
-    NaN where one side has no weight. ``ranks`` are small whole numbers, equal for equal scores.
+    NaN where one side has no weight.
+
+    Parameters
+    ----------
+    ranks, present, weights
+        [N]: small whole numbers, equal for equal scores; whether the finding is there; how often the study counts.
     """
     positive = np.bincount(ranks, weights * present)
     negative = np.bincount(ranks, weights * ~present)

@@ -246,3 +246,20 @@ def test_the_command_exports_and_is_audited(bench: Bench, tmp_path: Path, monkey
     assert (event.details["images"], event.details["pseudonymised"]) == (1, True)
     nothing = CliRunner().invoke(app, ["export", str(tmp_path / "other"), "--until", "2001-01-01"])
     assert isinstance(nothing.exception, ExportRefused)
+
+
+@pytest.mark.parametrize("content", ["", "ab\n", "no key\n"])
+def test_a_file_without_a_whole_key_is_refused_by_name(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """A full disk leaves an empty one."""
+    bench.triage(chest_radiograph())
+    url = bench.sessions.kw["bind"].url.render_as_string(hide_password=False)
+    monkeypatch.setenv("CXR_DATABASE_URL", url)
+    monkeypatch.setenv("CXR_DATA_DIR", str(bench.settings.data_dir))
+    key = tmp_path / "pseudonyms.key"
+    key.write_text(content)
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "export"), "--pseudonymise", "--key-file", str(key)])
+    assert isinstance(result.exception, ExportRefused), result.output
+    assert str(key) in str(result.exception)
+    assert not (tmp_path / "export").exists()

@@ -141,9 +141,12 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise BackupError(f"{folder} holds no finished backup ({MANIFEST} is missing)") from error
+        raise BackupError(f"{folder} holds no finished backup ({MANIFEST} is missing); name another folder") from error
     except (ValueError, TypeError) as error:
-        raise BackupError(f"{folder / MANIFEST} cannot be read: it is damaged, or of another version") from error
+        raise BackupError(
+            f"{folder / MANIFEST} cannot be read: it is damaged, or of another version; restore with the version that "
+            "made the backup"
+        ) from error
 
 
 def _store(settings: Settings, name: str) -> Path:

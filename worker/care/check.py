@@ -169,7 +169,9 @@ def _disk(settings: Settings) -> str:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise CheckFailed(f"cannot write to data_dir {folder}: {error.strerror}") from error
+        raise CheckFailed(
+            f"cannot write to data_dir {folder}: {error.strerror}; give it to the user that runs the worker"
+        ) from error
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < settings.minimum_free_bytes:
         raise CheckFailed(
@@ -215,7 +217,9 @@ def _webhook(webhook: Webhook) -> str:
     try:
         socket.create_connection((address.hostname or "", port), webhook.timeout_seconds).close()
     except OSError as error:
-        raise CheckFailed(f"{address.hostname}:{port} does not answer ({type(error).__name__})") from error
+        raise CheckFailed(
+            f"{address.hostname}:{port} does not answer ({type(error).__name__}); check its url"
+        ) from error
     return f"{address.hostname}:{port} answers; told of {', '.join(webhook.levels)}"
 
 
@@ -250,7 +254,7 @@ def _certificate(tls: Tls) -> str:
     except TlsFileError as error:
         raise CheckFailed(f"{error.filename} {error.strerror}") from error
     except InvalidCertificate as error:
-        raise CheckFailed(str(error)) from error
+        raise CheckFailed(f"{error}; put a good one in its place") from error
     return f"certificate of {own}; trusts {', '.join(authorities)}"
 
 
@@ -290,7 +294,9 @@ def _page(settings: Settings) -> str:
     try:
         hashed = "$argon2" in file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckFailed(f"worklist_password_hash_file {file} cannot be read ({type(error).__name__})") from error
+        raise CheckFailed(
+            f"worklist_password_hash_file {file} cannot be read ({type(error).__name__}); check its name and owner"
+        ) from error
     if not hashed:
         raise CheckFailed(f"worklist_password_hash_file {file} holds no hash; run `python -m worklist passwd {file}`")
     return f"{place}, login required"

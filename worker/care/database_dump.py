@@ -128,7 +128,10 @@ def restore_dump(settings: Settings, file: Path) -> None:
     url = make_url(settings.effective_database_url)
     wanted = SQLITE_COPY if url.get_backend_name() == "sqlite" else POSTGRESQL_COPY
     if file.name != wanted:
-        raise DumpError(f"the backup holds {file.name}, which fits another kind of database than database_url names")
+        raise DumpError(
+            f"the backup holds {file.name}, which fits another kind of database than database_url names; name one of "
+            "the kind that was backed up"
+        )
     if wanted == POSTGRESQL_COPY:
         _run(url, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", str(file))
         return
@@ -146,7 +149,7 @@ def restore_dump(settings: Settings, file: Path) -> None:
 def _run(url: URL, program: str, *arguments: str) -> None:
     """Run a program of PostgreSQL's on the database; the password goes by the environment, where `ps` shows none."""
     if shutil.which(program) is None:
-        raise DumpError(f"{program} is not installed here (Debian package postgresql-client)")
+        raise DumpError(f"{program} is not installed here; install it (Debian package postgresql-client)")
     host = url.host or url.query.get("host")  # a folder with a socket stands in the query
     options = {"--host": host, "--port": url.port, "--username": url.username, "--dbname": url.database}
     given = [f"{name}={value}" for name, value in options.items() if value]

@@ -68,7 +68,7 @@ def export(
     confirmed lines; with `--reviewed` all lines are, by what radiologists said on the page. Written to the audit trail.
     """
     settings = load_settings(config)
-    pseudonyms = Pseudonyms(_key(settings, key_file)) if pseudonymise else None
+    pseudonyms = _pseudonyms(settings, key_file) if pseudonymise else None
     choices = ExportChoices(folder, _start_of(since), _end_of(until), limit, reviewed, pseudonyms)
     with opened(settings) as session:
         counts = export_images(session, InstanceStore(settings.instances_dir), choices)
@@ -107,8 +107,8 @@ def _end_of(day: datetime | None) -> datetime | None:
     return None if day is None else datetime.combine(date.fromordinal(day.toordinal() + 1), time(), UTC)
 
 
-def _key(settings: Settings, key_file: Path | None) -> bytes:
-    """Return the secret; a new one is readable by its owner only."""
+def _pseudonyms(settings: Settings, key_file: Path | None) -> Pseudonyms:
+    """Return the pseudonyms of the secret in the file; a new one is readable by its owner only."""
     path = key_file or settings.data_dir / KEY_FILE
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +116,9 @@ def _key(settings: Settings, key_file: Path | None) -> bytes:
         with os.fdopen(descriptor, "w") as stream:
             stream.write(secrets.token_hex(_KEY_BYTES) + "\n")
     try:
-        return bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except ValueError as error:
-        raise ExportRefused(f"{path} holds no key: expected {2 * _KEY_BYTES} hexadecimal digits") from error
+        return Pseudonyms(bytes.fromhex(path.read_text(encoding="ascii").strip()))
+    except ValueError as error:  # not hexadecimal, or too short: a full disk leaves an empty file
+        raise ExportRefused(
+            f"{path} holds no key: expected {2 * _KEY_BYTES} hexadecimal digits; restore it from a copy, or delete it "
+            "where no export was made with it"
+        ) from error

@@ -17,6 +17,7 @@ from dicom_io.storing.instance_store import InstanceStore
 from dicom_io.storing.receiving import ReceivedInstance
 from model import compiled_network
 from model.precision import Precision
+from worker.arrival.completion import queue_if_due
 from worker.arrival.intake import Intake
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, DestinationOutage
@@ -25,6 +26,7 @@ from worker.rows.site_tables import Event
 from worker.rows.study_tables import Instance, Study
 from worker.runs.triage import triage
 from worker.runs.workplace import Workplace, load_model
+from worker.sending.delivery import deliver
 from worker.sending.post_office import PostOffice
 from worker.settings.config import Settings
 
@@ -136,3 +138,14 @@ def dicom_bytes(dataset: Dataset) -> bytes:
     buffer = BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def run_if_due(bench: Bench, uid: str) -> bool:
+    """Queue and run what the sweeper would; returns whether there was something."""
+    with bench.sessions.begin() as session:
+        queued = queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper")
+    if queued is None:
+        return False
+    triage(uid, bench.workplace)
+    deliver(uid, bench.office)
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,15 @@ from contextlib import contextmanager
 from worker.settings.config import Settings
 from worklist.app import create_app
 from worklist.cli import bound_socket, page_server
+
+PASSWORD = "correct horse battery"
+
+
+def csrf_of(html: str) -> str:
+    """Return the token of the page's first form."""
+    found = re.search(r'name="csrf" value="([^"]+)"', html)
+    assert found, "the page has no form"
+    return found.group(1)
 
 
 @contextmanager

@@ -56,3 +56,20 @@ def report_on(*sources: Dataset, findings: tuple[ReportedFinding, ...] = FLAGGED
         "created_at": CREATED_AT,
     }
     return Report(**(fields | changes))
+
+
+def concept(item: Dataset) -> str:
+    """Return the code of a content item's concept name."""
+    return str(item.ConceptNameCodeSequence[0].CodeValue)
+
+
+def groups(document: Dataset) -> list[dict[str, list[Dataset]]]:
+    """Return the measurement groups, each as its items by code of the concept name."""
+    (measurements,) = [item for item in document.ContentSequence if concept(item) == "126010"]
+    found = []
+    for group in measurements.ContentSequence:
+        items: dict[str, list[Dataset]] = {}
+        for item in group.ContentSequence:
+            items.setdefault(concept(item), []).append(item)
+        found.append(items)
+    return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factories import chest_radiograph, write_dicom
 from forks import Order, Started, forking_is_enough, run_command, start_command
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,6 +23,7 @@ from worker.processes.up import answers
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
 from worker.rows.states import RunState
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
@@ -212,3 +214,17 @@ class Site:
             wait_until(condition, what)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.log()[-6000:]}") from None
+
+
+def send_study(site: Site, folder: Path) -> str:
+    """Send a radiograph of its own study to the worker; return the Study Instance UID."""
+    dataset = chest_radiograph()
+    (outcome,) = site.send(write_dicom(dataset, folder / f"{dataset.SOPInstanceUID}.dcm"))
+    assert outcome.accepted, outcome
+    return str(dataset.StudyInstanceUID)
+
+
+def event_kinds(site: Site, study_instance_uid: str) -> list[str]:
+    """Return the kinds of all events of a study."""
+    with site.session() as session:
+        return list(session.scalars(select(Event.kind).where(Event.study_instance_uid == study_instance_uid)))

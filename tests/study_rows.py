@@ -21,6 +21,11 @@ THRESHOLD = 0.6
 _numbers = itertools.count(1)
 
 
+def now() -> datetime:
+    """Return the time at which most rows of a test are written."""
+    return datetime.now(UTC)
+
+
 def fresh_uid() -> str:
     """Return a UID no other row of this test run has."""
     return f"2.25.{next(_numbers)}"

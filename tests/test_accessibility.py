@@ -10,8 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from browsers import add_pictures
 from pages import served
 from playwright.sync_api import Page, expect
-from study_rows import add_study, add_triaged_study
-from test_worklist import now
+from study_rows import add_study, add_triaged_study, now
 
 from worker.rows.database import SessionFactory
 from worker.rows.states import StudyState

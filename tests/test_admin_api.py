@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 from httpx import Client
-from pages import served
+from pages import csrf_of, served
 from sqlalchemy import Engine, select, text
-from study_rows import add_study, add_triaged_study
-from test_worklist import csrf_of, now
+from study_rows import add_study, add_triaged_study, now
 from typer.testing import CliRunner
 
 from worker.cli import app

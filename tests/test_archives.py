@@ -17,9 +17,8 @@ from factories import chest_radiograph
 from orthanc import Orthanc, StartHospital, need
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage
 from services import free_port, wait_for_port
-from sites import Site, wait_until
+from sites import Site, event_kinds, send_study, wait_until
 from sqlalchemy import select
-from test_orthanc_delivery import event_kinds, send_study
 
 from dicom_io.foundation.peer import Peer
 from worker.rows.database import open_engine, session_factory

@@ -10,7 +10,7 @@ from bundles import write_test_bundle
 from peers import StandInPacs
 from receivers import running_receiver
 from services import free_port
-from test_commitment_listener import NoReceiver
+from storage_ends import NoReceiver
 from typer.testing import CliRunner
 
 from dicom_io.services.storage_scp import StorageScp

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import typer
 from forks import run_command
-from study_rows import add_instance, add_study, add_triaged_study
-from test_worklist import now
+from study_rows import add_instance, add_study, add_triaged_study, now
 from typer.testing import CliRunner
 
 from worker.cli import app

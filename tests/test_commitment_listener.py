@@ -12,31 +12,15 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import CTImageStorage, Verification
+from storage_ends import NoReceiver
 
 from dicom_io.services.storage_commitment import AnswerError, CommitmentAnswer, read_answer
 from dicom_io.services.storage_commitment_scu import request_commitment
 from dicom_io.services.storage_scp import ScpSettings, StorageScp
 from dicom_io.services.storage_scu import ScuSettings
-from dicom_io.storing.receiving import ReceivedInstance, ReceiveOutcome, RefusedInstance
 
 OBJECTS = {"2.25.11": "1.2.840.10008.5.1.4.1.1.7", "2.25.12": "1.2.840.10008.5.1.4.1.1.88.34"}
 IMPATIENT = ScuSettings(connection_timeout_seconds=2, acse_timeout_seconds=2, dimse_timeout_seconds=2)
-
-
-class NoReceiver:
-    """A listener that only hears answers."""
-
-    def accepting(self) -> bool:
-        return True
-
-    def receive(self, received: ReceivedInstance) -> ReceiveOutcome:
-        raise AssertionError("nothing is stored here")
-
-    def refuse(self, refused: RefusedInstance) -> None:
-        raise AssertionError("nothing is stored here")
-
-    def association_closed(self, study_instance_uids: set[str], aborted: bool) -> None:
-        raise AssertionError("nothing is stored here")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benches import Bench
+from benches import Bench, run_if_due
 from bundles import write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from peers import StandInPacs
@@ -19,12 +19,11 @@ from receivers import running_receiver
 from rejection_notes import named
 from sqlalchemy import select, text, update
 
-from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity, lay_over
 from worker.care.administration import NotStated
 from worker.care.identity_correction import Corrected, CorrectionRefused, Identity, correct_study
 from worker.care.resend import NothingToResend, resend_study
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import locked_study
 from worker.rows.site_tables import Event
@@ -63,15 +62,6 @@ def correct(bench: Bench, uid: str, **changed: Any) -> bool:
         assert study is not None
         said = {"patient_id": study.patient_id, "issuer_of_patient_id": "", "demographics": {}, **changed}
         return correct_identity(session, study, cause="archive", actor="test", **said)
-
-
-def run_if_due(bench: Bench, uid: str) -> bool:
-    with bench.sessions.begin() as session:
-        queued = queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper")
-    if queued is not None:
-        triage(uid, bench.workplace)
-        deliver(uid, bench.office)
-    return queued is not None
 
 
 def request(accession_number: str) -> Dataset:

@@ -13,8 +13,8 @@ from bundles import write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from reports import groups
 from sqlalchemy import select
-from test_structured_report import groups
 
 from worker.rows.database import SessionFactory
 from worker.rows.site_tables import Event

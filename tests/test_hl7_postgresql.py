@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from benches import Bench
+from benches import Bench, run_if_due
 from bundles import write_test_bundle
 from factories import chest_radiograph
+from hl7_bench import apply_due, receive
 from hl7_messages import merge, patient, report, update
 from receivers import running_receiver
 from sqlalchemy import select
-from test_inbound_effects import apply_due, receive, run_if_due
 
 from worker.hl7.inbox import Inbox
 from worker.rows.database import SessionFactory

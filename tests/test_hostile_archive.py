@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel
-from test_storage_scp import FolderReceiver
+from storage_ends import FolderReceiver
 from ups_clients import dataset
 
 from dicom_io.associations import message_limits

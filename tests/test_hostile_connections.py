@@ -22,7 +22,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
 from slow_cases import mostly_slow
-from test_storage_scp import FolderReceiver
+from storage_ends import FolderReceiver
 
 from dicom_io.associations.server import MAXIMUM_UNASKED
 from dicom_io.associations.streaming import MAXIMUM_WAITING

@@ -15,12 +15,12 @@ from factories import chest_radiograph, write_dicom
 from http_fuzzing import HttpReport, fuzz, fuzz_api
 from http_mutations import Visitor, page_routes
 from listener_watch import cost_of
+from pages import csrf_of
 from patient_traces import BIRTH_DATES, IDENTITY, MARK
 from services import free_port
 from sites import Site, wait_until
 from sqlalchemy.orm import Session
 from study_rows import add_instance, add_study, add_triaged_study
-from test_worklist import csrf_of
 
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.states import StudyState

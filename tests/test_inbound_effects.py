@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benches import Bench
+from benches import Bench, run_if_due
 from bundles import write_test_bundle
 from factories import chest_radiograph
+from hl7_bench import apply_due, receive
 from hl7_messages import merge, message, patient, report, update
 from peers import StandInPacs
 from pydicom.dataset import Dataset
@@ -20,8 +21,7 @@ from rejection_notes import named
 from sqlalchemy import select
 from sqlalchemy import update as change
 
-from worker.arrival.completion import queue_if_due
-from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
+from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message
 from worker.hl7.inbox import Inbox
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.site_tables import Event, InboundMessage
@@ -53,36 +53,6 @@ def at_site(bench: Bench, listener: dict[str, Any]) -> Bench:
     """Return the bench with its listener configured so."""
     settings = bench.settings.model_copy(update={"hl7_listener": Hl7Listener.model_validate(listener)})
     return Bench(settings, bench.sessions)
-
-
-def receive(bench: Bench, content: bytes) -> InboundMessage:
-    """Take the message in, apply what is due as the sweeper does, and return its row."""
-    listener = bench.settings.hl7_listener
-    assert listener is not None
-    answer = Inbox(bench.settings, listener, bench.sessions).take(content, "127.0.0.1")
-    assert b"\rMSA|AA|" in answer, answer
-    apply_due(bench)
-    with bench.sessions() as session:
-        return session.scalars(select(InboundMessage).order_by(InboundMessage.id.desc()).limit(1)).one()
-
-
-def apply_due(bench: Bench) -> None:
-    with bench.sessions.begin() as session:
-        due = messages_to_apply(session)
-    for message_id in due:
-        with bench.sessions.begin() as session:
-            apply_message(session, message_id, bench.settings)
-
-
-def run_if_due(bench: Bench, uid: str) -> bool:
-    """Queue and run what the sweeper would; returns whether there was something."""
-    with bench.sessions.begin() as session:
-        queued = queue_if_due(session, uid, bench.settings, database_now(session), actor="sweeper")
-    if queued is None:
-        return False
-    triage(uid, bench.workplace)
-    deliver(uid, bench.office)
-    return True
 
 
 def delivered(bench: Bench, **keywords: Any) -> str:

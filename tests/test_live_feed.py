@@ -10,8 +10,7 @@ import pytest
 from httpx import Client
 from pages import served
 from sqlalchemy import text
-from study_rows import add_triaged_study
-from test_worklist import now
+from study_rows import add_triaged_study, now
 
 from worker.rows.database import SessionFactory
 from worker.settings.config import Settings

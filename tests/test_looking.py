@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 from httpx import Client
-from pages import served
+from pages import PASSWORD, csrf_of, served
 from sqlalchemy import select
-from study_rows import add_triaged_study
-from test_worklist import PASSWORD, csrf_of, now
+from study_rows import add_triaged_study, now
 
 from worker.care.looking import note_listing, note_look
 from worker.care.tokens import create_token

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from httpx import Client
-from pages import served
+from pages import csrf_of, served
 from sqlalchemy import Engine
-from study_rows import add_triaged_study
-from test_worklist import csrf_of, now
+from study_rows import add_triaged_study, now
 
 from worker.rows.database import session_factory
 from worker.settings.config import Settings

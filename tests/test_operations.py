@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 from httpx import Client
-from pages import served
+from pages import csrf_of, served
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, update
-from study_rows import add_instance, add_study, add_triaged_study
-from test_worklist import csrf_of, now
+from study_rows import add_instance, add_study, add_triaged_study, now
 from typer.testing import CliRunner
 
 from worker.cli import app

@@ -7,15 +7,13 @@ from pathlib import Path
 import pydicom
 import pytest
 from bundles import FLAGGED
-from factories import chest_radiograph, write_dicom
 from orthanc import StartHospital
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from services import free_port
-from sites import Site, wait_until
+from sites import Site, event_kinds, send_study, wait_until
 from sqlalchemy import select
 
 from worker.rows.delivery_tables import Delivery
-from worker.rows.site_tables import Event
 
 pytestmark = pytest.mark.timeout(400)
 OBJECTS = 1 + len(FLAGGED)
@@ -27,19 +25,6 @@ function ReceivedInstanceFilter(dicom, origin)
 end
 """
 """Orthanc answers 0x0000 to what it filters out, and keeps nothing."""
-
-
-def send_study(site: Site, folder: Path) -> str:
-    """Send a radiograph of its own study to the worker; return the Study Instance UID."""
-    dataset = chest_radiograph()
-    (outcome,) = site.send(write_dicom(dataset, folder / f"{dataset.SOPInstanceUID}.dcm"))
-    assert outcome.accepted, outcome
-    return str(dataset.StudyInstanceUID)
-
-
-def event_kinds(site: Site, study_instance_uid: str) -> list[str]:
-    with site.session() as session:
-        return list(session.scalars(select(Event.kind).where(Event.study_instance_uid == study_instance_uid)))
 
 
 OPEN = {"accept_unknown_sources": True}

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from httpx import Client, Response
-from pages import served
+from pages import csrf_of, served
 from sqlalchemy import select
-from study_rows import add_triaged_study
-from test_worklist import csrf_of, now
+from study_rows import add_triaged_study, now
 
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from file_limits import files_of_at_most
+from samples import shared
 
 from training.phantoms.dataset import plan_pictures, write_phantom_dataset
 from training.phantoms.folder import BOX_HEADER, DATA_ENTRY_HEADER, PhantomDatasetError
@@ -37,15 +37,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def official_metadata() -> Path:
-    shared = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[2] / "shared"))
-    if not (shared / "data" / "nih_metadata").is_dir():
-        pytest.skip("the official ChestX-ray14 tables are not on this machine")
-    return shared / "data" / "nih_metadata"
-
-
 def test_the_headers_are_those_of_the_official_files() -> None:
-    metadata = official_metadata()
+    metadata = shared("data/nih_metadata")
     with gzip.open(metadata / "Data_Entry_2017_v2020.csv.gz", "rt", encoding="utf-8") as stream:
         assert stream.readline().rstrip("\r\n") == DATA_ENTRY_HEADER
     assert (metadata / "BBox_List_2017.csv").read_text(encoding="utf-8").splitlines()[0] == BOX_HEADER

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_phantom_dataset import official_metadata
+from samples import shared
 
 from training.phantoms.statistics import (
     BOX_SUMMARIES,
@@ -41,7 +41,7 @@ def test_values_drawn_from_a_summary_have_its_median_and_bounds(label: str) -> N
 
 @pytest.mark.parametrize("label", ["Nodule", "Effusion", "Pneumothorax", "Cardiomegaly", "Mass"])
 def test_the_summaries_are_those_of_the_official_boxes(label: str) -> None:
-    with (official_metadata() / "BBox_List_2017.csv").open(newline="", encoding="utf-8") as stream:
+    with (shared("data/nih_metadata") / "BBox_List_2017.csv").open(newline="", encoding="utf-8") as stream:
         boxes = np.array([[float(side) for side in row[2:6]] for row in csv.reader(stream) if row[1] == label])
     x, y, width, height = boxes.T
     summary = BOX_SUMMARIES[label]

@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 from bundles import write_test_bundle
-from factories import chest_radiograph, write_dicom
 from peers import StandInPacs, running_pacs
 from services import free_port
-from sites import DELIVERY, LISTEN, SWEEP, TRIAGE, UP, Site, wait_until
+from sites import DELIVERY, LISTEN, SWEEP, TRIAGE, UP, Site, send_study, wait_until
 from sqlalchemy import insert, select
 
 from dicom_io.services.storage_scu import echo
@@ -62,13 +61,6 @@ def make_site(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path:
 
 def at(pacs: StandInPacs) -> dict[str, Any]:
     return {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
-
-
-def send_study(site: Site, folder: Path) -> str:
-    dataset = chest_radiograph()
-    (outcome,) = site.send(write_dicom(dataset, folder / f"{dataset.SOPInstanceUID}.dcm"))
-    assert outcome.status == 0x0000
-    return str(dataset.StudyInstanceUID)
 
 
 @pytest.mark.slow

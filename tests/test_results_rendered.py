@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 from reports import FLAGGED, report_on
-from test_result_validation import SOURCES, pictures, reports, write
+from result_kinds import SOURCES, pictures, reports, write
 from validators import dsrdump, need
 
 from dicom_io.results.structured_report import build_structured_report

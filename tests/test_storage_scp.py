@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -17,64 +16,20 @@ import pytest
 from certificates import certificate_files
 from factories import chest_radiograph, write_dicom
 from file_limits import one_descriptor_left
-from pydicom.dataset import Dataset
-from pydicom.filewriter import write_dataset
 from pynetdicom import AE, build_context
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import CTImageStorage, DigitalXRayImageStorageForPresentation, Verification
+from pynetdicom.sop_class import CTImageStorage, Verification
+from storage_ends import DX, EXPLICIT, FolderReceiver, associate, encode, listeners, store_bytes, store_one
 
 from benchmarks.dicom_sender import association_request
 from dicom_io.foundation.peer import Peer
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.foundation.tls import TlsFiles
-from dicom_io.services.storage_scp import (
-    ReceivedInstance,
-    ReceiveOutcome,
-    ReceiverUnavailable,
-    RefusedInstance,
-    ScpSettings,
-    StorageScp,
-)
+from dicom_io.services.storage_scp import ReceiverUnavailable, StorageScp
 from dicom_io.services.storage_scu import echo
 from dicom_io.storing.acceptance import LONGEST_IDENTITY_BYTES
-from dicom_io.storing.instance_store import INCOMING_FOLDER, InstanceStore, StorageFull, StoredFile
-
-DX = DigitalXRayImageStorageForPresentation
-EXPLICIT = "1.2.840.10008.1.2.1"
-
-
-class FolderReceiver:
-    """The smallest real receiver: one folder, no database."""
-
-    def __init__(self, root: Path) -> None:
-        self.store = InstanceStore(root)
-        self.received: list[ReceivedInstance] = []
-        self.files: list[StoredFile] = []
-        self.refused: list[RefusedInstance] = []
-        self.closed: list[tuple[set[str], bool]] = []
-        self.trouble: Exception | None = None
-        self.open = True
-        self.closed_event = threading.Event()
-
-    def accepting(self) -> bool:
-        return self.open
-
-    def receive(self, received: ReceivedInstance) -> ReceiveOutcome:
-        if self.trouble is not None:
-            raise self.trouble
-        self.files.append(self.store.write(received.study_instance_uid, received.sop_instance_uid, received.chunks))
-        self.received.append(received)
-        return ReceiveOutcome()
-
-    def refuse(self, refused: RefusedInstance) -> None:
-        self.store.quarantine(refused.chunks, refused.reason)
-        self.refused.append(refused)
-
-    def association_closed(self, study_instance_uids: set[str], aborted: bool) -> None:
-        self.closed.append((study_instance_uids, aborted))
-        self.closed_event.set()
+from dicom_io.storing.instance_store import StorageFull
 
 
 @pytest.fixture
@@ -84,77 +39,8 @@ def receiver(tmp_path: Path) -> FolderReceiver:
 
 @pytest.fixture
 def start(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
-    running = []
-
-    def starter(**settings: object) -> StorageScp:
-        scp = StorageScp(
-            ScpSettings(
-                **(
-                    {
-                        "ae_title": "CXRAI",
-                        "port": 0,
-                        "accept_unknown_callers": True,
-                        "spool_folder": receiver.store.root / INCOMING_FOLDER,
-                    }
-                    | settings
-                )
-            ),
-            receiver,
-        )
-        scp.start()
-        running.append(scp)
-        return scp
-
-    yield starter
-    for scp in running:
-        scp.stop(grace_seconds=1.0)
-
-
-def associate(
-    scp: StorageScp, *contexts: tuple[str, str], calling: str = "MODALITY", called: str = "CXRAI"
-) -> Association:
-    ae = AE(calling)
-    ae.acse_timeout = ae.dimse_timeout = 10
-    requested = [build_context(sop_class, syntax) for sop_class, syntax in contexts or [(DX, EXPLICIT)]]
-    return ae.associate(*scp.address, contexts=requested, ae_title=called)
-
-
-def encode(dataset: Dataset, implicit: bool = False) -> bytes:
-    buffer = pydicom.filebase.DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, implicit
-    write_dataset(buffer, dataset)
-    return bytes(buffer.getvalue())
-
-
-def store_bytes(
-    association: Association, encoded: bytes, sop_class_uid: str = DX, sop_instance_uid: str = "1.2.3"
-) -> Dataset:
-    """Send bytes as they are, whatever they are: `send_c_store` would insist on a proper data set."""
-    request = C_STORE()
-    request.MessageID = 1
-    request.Priority = 2
-    request.AffectedSOPClassUID = sop_class_uid
-    request.AffectedSOPInstanceUID = sop_instance_uid
-    request.DataSet = BytesIO(encoded)
-    context = next(cx for cx in association.accepted_contexts if cx.abstract_syntax == sop_class_uid)
-    association._reactor_checkpoint.clear()
-    association.dimse.send_msg(request, context.context_id)
-    _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
-    status = Dataset()
-    status.Status = response.Status
-    if response.ErrorComment is not None:
-        status.ErrorComment = response.ErrorComment
-    return status
-
-
-def store_one(scp: StorageScp, dataset: Dataset) -> Dataset:
-    association = associate(scp, (dataset.SOPClassUID, EXPLICIT))
-    assert association.is_established
-    try:
-        return store_bytes(association, encode(dataset), dataset.SOPClassUID, dataset.SOPInstanceUID)
-    finally:
-        association.release()
+    with listeners(receiver) as starter:
+        yield starter
 
 
 def test_what_is_written_is_what_was_sent(start, receiver):

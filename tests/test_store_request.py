@@ -14,7 +14,7 @@ from pynetdicom import evt
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
-from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes
+from storage_ends import DX, FolderReceiver, associate, encode, store_bytes
 
 from dicom_io.associations import streaming
 from dicom_io.associations.store_request import PlainStore, plain_request

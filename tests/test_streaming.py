@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import random
-import socket
 import struct
 import termios
 import threading
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from factories import chest_radiograph
@@ -25,18 +23,17 @@ from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from slow_cases import mostly_slow
-from test_storage_scp import DX, FolderReceiver, associate, encode, store_bytes, store_one
+from storage_ends import DX, FolderReceiver, associate, encode, listeners, store_bytes, store_one
+from store_pdus import COMMAND, LAST, command, connected, fragment, pdu
 
-from benchmarks.dicom_sender import association_request
 from dicom_io.associations import private_parts, streaming
 from dicom_io.associations.fragment_run import FragmentRun
 from dicom_io.associations.holding_socket import HoldingSocket
 from dicom_io.associations.store_response import success_pdu
-from dicom_io.services.storage_scp import ScpSettings, StorageScp
+from dicom_io.services.storage_scp import StorageScp
 from dicom_io.storing.instance_store import INCOMING_FOLDER
 from dicom_io.storing.spool import SpooledDataSet
 
-LAST, COMMAND = 2, 1
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 
 
@@ -47,19 +44,8 @@ def receiver(tmp_path: Path) -> FolderReceiver:
 
 @pytest.fixture
 def start(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
-    running = []
-
-    def starter(*, spooled: bool = True, **fields: Any) -> StorageScp:
-        folder = receiver.store.root / INCOMING_FOLDER if spooled else None
-        settings = ScpSettings("CXRAI", port=0, accept_unknown_callers=True, spool_folder=folder, **fields)
-        scp = StorageScp(settings, receiver)
-        scp.start()
-        running.append(scp)
-        return scp
-
-    yield starter
-    for scp in running:
-        scp.stop(grace_seconds=1.0)
+    with listeners(receiver) as starter:
+        yield starter
 
 
 def partial_files(receiver: FolderReceiver) -> list[Path]:
@@ -71,41 +57,6 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition()
-
-
-def fragment(control: int, value: bytes) -> bytes:
-    return struct.pack(">IBB", len(value) + 2, 1, control) + value
-
-
-def pdu(*fragments: bytes) -> bytes:
-    content = b"".join(fragments)
-    return struct.pack(">BxI", 4, len(content)) + content
-
-
-def command(sop_instance_uid: str) -> bytes:
-    def element(number: int, value: bytes) -> bytes:
-        return struct.pack("<HHI", 0, number, len(value)) + value
-
-    def uid(value: str) -> bytes:
-        return value.encode() + b"\0" * (len(value) % 2)
-
-    body = (
-        element(0x0002, uid(DX))
-        + element(0x0100, b"\x01\x00")
-        + element(0x0110, b"\x01\x00")
-        + element(0x0700, b"\x02\x00")
-        + element(0x0800, b"\x01\x00")
-        + element(0x1000, uid(sop_instance_uid))
-    )
-    return element(0x0000, struct.pack("<I", len(body))) + body
-
-
-def connected(scp: StorageScp) -> socket.socket:
-    connection = socket.create_connection(scp.address, timeout=10)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(association_request("CXRAI", 16384))
-    assert connection.recv(4096)[0] == 2
-    return connection
 
 
 def cut(encoded: bytes, draw: random.Random) -> list[bytes]:

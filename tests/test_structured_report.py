@@ -17,7 +17,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from reports import CREATED_AT, QUIET, report_on, source_radiograph
+from reports import CREATED_AT, QUIET, concept, groups, report_on, source_radiograph
 from validators import dcentvfy_errors, dciodvfy_errors, dsrdump, pixelmed_complaints
 
 from dicom_io.results.codes import FINDINGS
@@ -35,22 +35,6 @@ IDENTITY = (
 
 def read_back(dataset: Dataset) -> Dataset:
     return dcmread(BytesIO(write_result(dataset)))
-
-
-def concept(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeValue)
-
-
-def groups(document: Dataset) -> list[dict[str, list[Dataset]]]:
-    """Return the measurement groups, each as its items by code of the concept name."""
-    (measurements,) = [item for item in document.ContentSequence if concept(item) == "126010"]
-    found = []
-    for group in measurements.ContentSequence:
-        items: dict[str, list[Dataset]] = {}
-        for item in group.ContentSequence:
-            items.setdefault(concept(item), []).append(item)
-        found.append(items)
-    return found
 
 
 def value(items: dict[str, list[Dataset]], code: str) -> str:

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from browsers import add_pictures
 from httpx import Client
-from pages import served
+from pages import csrf_of, served
 from PIL import Image
 from playwright.sync_api import Page, expect
 from pydicom import dcmread
-from study_rows import add_study, add_triaged_study
-from test_worklist import csrf_of, now
+from study_rows import add_study, add_triaged_study, now
 
 from dicom_io.pictures.overlay import Caption, Film, draw_overlay, radiograph_box
 from worker.rows.database import SessionFactory

@@ -13,10 +13,9 @@ import pytest
 from benches import shared_networks
 from factories import chest_radiograph
 from httpx import Client, Response
-from pages import served
+from pages import csrf_of, served
 from PIL import Image
 from playwright.sync_api import Page, expect
-from test_worklist import csrf_of
 
 from model.bundle import load_bundle
 from model.labels import LABELS

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from factories import chest_radiograph
-from test_storage_scp import encode
-from test_streaming import LAST, command, connected, fragment, pdu, receiver, start
+from storage_ends import FolderReceiver, encode, listeners
+from store_pdus import LAST, command, connected, fragment, pdu
 
 from dicom_io.associations import waking
 from dicom_io.associations.store_request import PlainStore
 from dicom_io.associations.waking import RequestQueue, WokenDimse
+from dicom_io.services.storage_scp import StorageScp
 
-__all__ = ["receiver", "start"]  # fixtures
 COMMAND_AND_LAST = 3
 SUCCESS = b"\0\0\0\x09\2\0\0\0\0\0"
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> FolderReceiver:
+    return FolderReceiver(tmp_path / "instances")
+
+
+@pytest.fixture
+def start(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
+    with listeners(receiver) as starter:
+        yield starter
 
 
 def whole_request(dataset: Any) -> bytes:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 from factories import chest_radiograph, write_dicom
 from http_mutations import page_routes
 from httpx import Client
-from pages import served
+from pages import PASSWORD, csrf_of, served
 from sqlalchemy import select
-from study_rows import add_instance, add_study, add_triaged_study
+from study_rows import add_instance, add_study, add_triaged_study, now
 
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
@@ -24,23 +23,11 @@ from worklist.accounts import Role, remove_account, write_password_file
 from worklist.headers import CONTENT_SECURITY_POLICY
 from worklist.login import LoginGuard, session_secret
 
-PASSWORD = "correct horse battery"
-
 
 @pytest.fixture
 def browser(page_settings: Settings) -> Iterator[Client]:
     with served(page_settings) as url, Client(base_url=url, follow_redirects=True) as client:
         yield client
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def csrf_of(html: str) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', html)
-    assert found, "the page has no form"
-    return found.group(1)
 
 
 def triaged(writing: SessionFactory, probabilities: dict[str, float], **fields: Any) -> str:

@@ -7,8 +7,7 @@ from browsers import add_pictures
 from pages import served
 from playwright.sync_api import Page, expect
 from sqlalchemy import update
-from study_rows import add_study, add_triaged_study
-from test_worklist import now
+from study_rows import add_study, add_triaged_study, now
 
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Run

@@ -56,7 +56,6 @@ def test_the_priority_codes_are_those_of_the_code() -> None:
             level,
             f"{written(codes.report)} {codes.report.meaning}",
             codes.scheduled_procedure_step_priority,
-            codes.requested_procedure_priority,
             codes.hl7_tq1_9,
         ]
         for level, codes in PRIORITY_CODES.items()

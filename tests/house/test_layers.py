@@ -94,7 +94,7 @@ FLOORS = {
         "ups",
         "services",
     ),
-    "training": ("data", "evaluation", "networks", "fitting", "reporting", "heads"),
+    "training": ("data", "evaluation", "networks", "fitting", "reporting", "heads", "judging", "commands"),
     "worker": (
         *(
             "foundation",

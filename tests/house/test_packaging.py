@@ -44,7 +44,7 @@ def test_lock_pins_every_dependency_and_names_no_address() -> None:
 
 
 def test_training_without_its_extra_packages_says_what_to_run() -> None:
-    script = "import sys; sys.modules['pyarrow'] = None; sys.argv = ['training', 'prepare', '--help']\n"
+    script = "import sys; sys.modules['pyarrow'] = None; sys.argv = ['training', 'prepare', '--data', 'phantom-data']\n"
     script += "from training.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import write_layout
+from pixel_baseline import TOY_LIMIT, baseline_auroc
 from typer.testing import CliRunner
 
 from model.bundle import load_bundle
@@ -20,7 +21,6 @@ from model.golden import verify_golden
 from model.labels import LABELS
 from training.cli import app, main
 from training.data.chestxray14 import read_layout
-from training.evaluation.pixel_baseline import TOY_LIMIT, baseline_auroc
 from training.phantoms.dataset import write_phantom_dataset
 from training.phantoms.statistics import DRAWN_FINDINGS
 

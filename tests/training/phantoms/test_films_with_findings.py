@@ -20,6 +20,7 @@ from samples import shared
 from model.bundle import write_bundle
 from model.densenet import weights_of
 from training.data.chestxray14 import DRAWN_FILE, read_layout
+from training.data.part_name import PartName
 from training.data.pictures import read_grey
 from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.data.split import choose_parts
@@ -35,7 +36,7 @@ from training.phantoms.picture import draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS
 from training.recalibration import CalibrationChoices, recalibrated
 from training.recipe import Data
-from training.subjects import PartName, part_names
+from training.subjects import part_names
 
 SIDE_PX = 256
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pixel_baseline import TOY_LIMIT, baseline_auroc, pixel_features
 
-from training.evaluation.pixel_baseline import TOY_LIMIT, baseline_auroc, pixel_features
 from training.phantoms.dataset import write_phantom_dataset
 from training.phantoms.statistics import DRAWN_FINDINGS
 

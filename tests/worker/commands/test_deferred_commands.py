@@ -15,6 +15,8 @@ from worker.commands.table import CommandTable
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "openvino", "numpy", "pydicom", "sqlalchemy", "celery", "pydantic", "fastapi")
+OF_TRAINING = ("torch", "numpy", "pydicom", "pandas", "pyarrow", "sklearn", "matplotlib", "cv2", "PIL")
+"""Typer itself loads pydantic for a command that has options."""
 
 
 @pytest.mark.parametrize("table", [CommandTable, CommandGroup])
@@ -34,6 +36,16 @@ def test_the_list_of_all_commands_loads_none_of_them(package: str) -> None:
     script = f"import sys; sys.argv = [{package!r}, '--help']\nfrom {package}.cli import main\n"
     script += "try:\n    main()\nexcept SystemExit:\n    pass\n"
     script += f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--help" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", CommandGroup.places)
+def test_the_help_of_a_training_command_loads_nothing_it_would_work_with(name: str) -> None:
+    script = f"import sys; sys.argv = ['training', {name!r}, '--help']\nfrom training.cli import main\n"
+    script += "try:\n    main()\nexcept SystemExit:\n    pass\n"
+    script += f"print([name for name in {OF_TRAINING!r} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--help" in done.stdout
     assert done.stderr.strip() == "[]"

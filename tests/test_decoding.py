@@ -82,6 +82,43 @@ def test_a_picture_of_more_bits_than_it_says_is_not_read(bits, signed):
     assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
 
 
+def collimated_with_mask(**keywords: object) -> tuple[np.ndarray, pydicom.Dataset]:
+    """Return a film, and it with an overlay in bit 12 that covers the dark outside of the collimation beside bright air."""
+    film = PIXELS // 4 + 3000
+    film[:, :12] = 0
+    return film, chest_radiograph(film | np.where(film == 0, 0x1000, 0).astype(np.uint16), **keywords)
+
+
+def declare_overlay(dataset: pydicom.Dataset, position: int) -> None:
+    for element, vr, value in ((0x10, "US", 61), (0x11, "US", 47), (0x40, "CS", "G"), (0x50, "SS", [1, 1])):
+        dataset.add_new((0x6000, element), vr, value)
+    dataset.add_new((0x6000, 0x100), "US", 16)
+    dataset.add_new((0x6000, 0x102), "US", position)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_overlay_that_the_header_tells_of_is_cleared_wherever_its_edges_are(signed):
+    film, dataset = collimated_with_mask(PixelRepresentation=int(signed))
+    declare_overlay(dataset, 12)
+    np.testing.assert_array_equal(decode_stored_values(dataset) & 0x0FFF, film)
+
+
+@pytest.mark.parametrize("position", [0, 11, 13])
+def test_an_overlay_elsewhere_excuses_no_picture_above_its_stored_bits(position):
+    _, dataset = collimated_with_mask()
+    declare_overlay(dataset, position)
+    with pytest.raises(UndecodableError):
+        decode_stored_values(dataset)
+
+
+def test_an_overlay_with_data_of_its_own_stands_in_no_bit_of_the_picture():
+    _, dataset = collimated_with_mask()
+    declare_overlay(dataset, 12)
+    dataset.add_new((0x6000, 0x3000), "OW", bytes(360))
+    with pytest.raises(UndecodableError):
+        decode_stored_values(dataset)
+
+
 def test_a_few_values_beyond_the_stored_bits_are_cleared():
     pixels = PIXELS.copy()
     pixels[10, 10:14] = 4097

@@ -71,7 +71,8 @@ def require_stored_bits(values: NDArray[np.generic], layout: PixelLayout) -> Non
     """Refuse a picture whose values need more bits than BitsStored: without these it would show something else.
 
     An overlay of an old file stands above the stored bits as well. Two neighbours of which only one has it differ by
-    more with it than without; where a picture goes on above the stored bits it is the other way round.
+    more with it than without; where a picture goes on above the stored bits it is the other way round. An overlay that
+    the header tells of is none of it: a mask of the collimated area has its edge where the picture has one.
 
     Parameters
     ----------
@@ -85,6 +86,8 @@ def require_stored_bits(values: NDArray[np.generic], layout: PixelLayout) -> Non
     """
     unused = layout.bits_allocated - layout.bits_stored
     codes: NDArray[Any] = values
+    if layout.overlay_bits:
+        codes = codes & np.array(~layout.overlay_bits & 0xFFFF).astype(codes.dtype)
     if unused == 0 or (above := codes >> layout.bits_stored).min() == above.max():
         return
     whole: NDArray[Any] = codes.view(f"i{codes.dtype.itemsize}") if layout.signed else codes

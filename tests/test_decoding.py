@@ -17,6 +17,11 @@ from dicom_io.pixels.decoding import UndecodableError, decode_stored_values
 
 PIXELS = drawn_chest(61, 47)
 SYNTAX = "1.2.840.10008.1.2.4."
+_DOWN, _ACROSS = np.ogrid[:300, :200]
+WAVES = np.rint(
+    2048 + 1900 * np.sin(_ACROSS / 40) * np.cos(_DOWN / 30) + np.random.default_rng(1).normal(0, 20, (300, 200))
+).astype(np.uint16)
+"""A picture of 12 bits that goes through most of its grey levels, without edges."""
 
 
 def compressed(syntax: str, frame: bytes, **keywords: object) -> pydicom.Dataset:
@@ -74,16 +79,14 @@ def test_letters_above_the_stored_bits_are_cleared_wherever_they_stand():
 @pytest.mark.parametrize("bits", [8, 10, 11])
 def test_a_picture_of_more_bits_than_it_says_is_not_read(bits, signed):
     keywords = {"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(signed)}
-    down, across = np.ogrid[:300, :200]
-    waves = 2048 + 2000 * np.sin(across / 40) * np.cos(down / 30) + np.random.default_rng(1).normal(0, 20, (300, 200))
-    pixels = waves.astype(np.int16) - 2048 * signed
+    pixels = WAVES.astype(np.int16) - 2048 * signed
     with pytest.raises(UndecodableError) as caught:
         decode_stored_values(chest_radiograph(pixels.view(np.uint16), **keywords))
     assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
 
 
 def collimated_with_mask(**keywords: object) -> tuple[np.ndarray, pydicom.Dataset]:
-    """Return a film, and it with an overlay in bit 12 that covers the dark outside of the collimation beside bright air."""
+    """Return a film, and it with an overlay in bit 12 over the dark outside of the collimation, beside bright air."""
     film = PIXELS // 4 + 3000
     film[:, :12] = 0
     return film, chest_radiograph(film | np.where(film == 0, 0x1000, 0).astype(np.uint16), **keywords)
@@ -185,3 +188,47 @@ def test_real_lossless_copies_decode_identically(name):
         decode_stored_values(pydicom.dcmread(public_sample(f"{name}_{kind}.dcm"))) for kind in ("UNCR", "J2KR")
     )
     np.testing.assert_array_equal(plain, jpeg2000)
+
+
+def lossy(syntax: str, pixels: np.ndarray, bits: int) -> pydicom.Dataset:
+    """Return a picture of 12 bits in a lossy stream, under a header that says `bits`."""
+    wavelet = {"level": 60, "reversible": False, "codecformat": "j2k", "bitspersample": 12}
+    encode = {
+        "51": lambda: imagecodecs.jpeg8_encode(pixels, level=100, bitspersample=12),
+        "81": lambda: imagecodecs.jpegls_encode(pixels, level=2),
+        "91": lambda: imagecodecs.jpeg2k_encode(pixels, **wavelet),
+    }
+    data = encapsulate([encode[syntax]()])
+    keywords = {"TransferSyntaxUID": SYNTAX + syntax, "BitsStored": bits, "HighBit": bits - 1, "PixelData": data}
+    dataset = chest_radiograph(pixels, **keywords)
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
+
+
+LOSSY = ("51", "81", "91")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 11])
+@pytest.mark.parametrize("syntax", LOSSY)
+def test_a_lossy_picture_of_more_bits_than_it_says_is_not_read(syntax, bits):
+    with pytest.raises(UndecodableError) as caught:
+        decode_stored_values(lossy(syntax, WAVES, bits))
+    assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
+
+
+@pytest.mark.parametrize("syntax", LOSSY)
+def test_samples_that_lossy_coding_rounded_beyond_the_stored_values_are_the_highest(syntax):
+    bright = np.full_like(PIXELS, 1010)
+    bright[:, ::2] = 1040  # above the 1023 of ten bits, as if rounded there, in half of the picture
+    values = decode_stored_values(lossy(syntax, bright, 10))
+    assert values.max() == 1023
+    assert values.min() > 990
+
+
+@pytest.mark.parametrize("syntax", LOSSY)
+def test_letters_of_an_overlay_in_a_lossy_picture_are_the_highest_value(syntax):
+    pixels = np.clip(WAVES // 4, 0, 1023).astype(np.uint16)
+    lettered = pixels.copy()
+    lettered[5:45, 5:45:8] += 1024
+    values = decode_stored_values(lossy(syntax, lettered, 10)).astype(int)
+    assert np.median(np.abs(values - pixels)[60:]) < 8

@@ -12,6 +12,8 @@ from dicom_io.pixels.pixel_layout import PixelLayout
 
 _FEW = 0.01
 """Share of the samples above which values beyond the stored bits are no slips of the device."""
+OVERSHOOT = 4
+"""Wavelets and lossy coding take samples beyond the stored values by at most a quarter of their range."""
 
 
 def require_announced(rows: int, columns: int, components: int, precision: int, layout: PixelLayout) -> None:
@@ -55,16 +57,29 @@ def without_overshoot(
 ) -> NDArray[np.generic]:
     """Limit samples of a lossy stream to the stored values there can be, which they may be rounded beyond.
 
-    Their upper bits hold no overlay: lossy coding would have destroyed it. Samples with a sign are only limited where
-    the stream says that it has such (`signed_stream`); then they fill their words, in two's complement.
+    Their upper bits hold no overlay that could be cleared: lossy coding blurred it. Samples with a sign are only
+    limited where the stream says that it has such (`signed_stream`); then they fill their words, in two's complement.
+
+    Raises
+    ------
+    UndecodableError
+        ``unsupported_pixels``: more goes on beyond the stored values than rounding explains, see `require_stored_bits`.
     """
     if layout.bits_stored >= values.dtype.itemsize * 8:
         return values
     if layout.signed:
         half = 1 << (layout.bits_stored - 1)
         with_sign = values.view(f"i{values.dtype.itemsize}")
-        return np.clip(with_sign, -half, half - 1).view(values.dtype) if signed_stream else values
-    return np.asarray(np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype)))
+        if not signed_stream:
+            return values
+        limited = np.clip(with_sign, -half, half - 1).view(values.dtype)
+    else:
+        limited = np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype))
+    beyond: NDArray[Any] = values - limited  # below zero it comes near the largest of the word
+    overshoot = (1 << layout.bits_stored) // OVERSHOOT
+    rounded = (beyond <= overshoot) | (-beyond <= overshoot)
+    require_stored_bits(np.where(rounded, limited, values), layout)
+    return np.asarray(limited)
 
 
 def require_stored_bits(values: NDArray[np.generic], layout: PixelLayout) -> None:

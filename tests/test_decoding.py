@@ -14,6 +14,7 @@ from samples import public_sample
 
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.pixels.decoding import UndecodableError, decode_stored_values
+from dicom_io.pixels.radiograph import read_radiograph
 
 PIXELS = drawn_chest(61, 47)
 SYNTAX = "1.2.840.10008.1.2.4."
@@ -120,6 +121,41 @@ def test_an_overlay_with_data_of_its_own_stands_in_no_bit_of_the_picture():
     dataset.add_new((0x6000, 0x3000), "OW", bytes(360))
     with pytest.raises(UndecodableError):
         decode_stored_values(dataset)
+
+
+def test_values_without_a_sign_under_a_header_that_gives_them_one_are_not_read():
+    """The brighter half of them would be darker than the darkest."""
+    with pytest.raises(UndecodableError) as caught:
+        decode_stored_values(chest_radiograph(WAVES, PixelRepresentation=1))
+    assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("signed", "word", "stated"),
+    [
+        (False, 4096, 4096),  # one more than there can be
+        (False, 0xFFFF, 0xFFFF),
+        (False, 0xF830, 0xF830),
+        (True, -2049, -2049),  # one less
+        (True, -32768, -32768),
+        (True, -2100, -2200),
+        (True, -2049, 0xF7FF),  # written as if it had no sign
+    ],
+)
+@pytest.mark.parametrize("window", [(2048, 4096), None])
+def test_padding_beyond_the_stored_values_is_black_and_no_picture(signed, word, stated, window):
+    pixels = WAVES.astype(np.int32) - 2048 * signed
+    keywords = {"PixelRepresentation": int(signed), "WindowCenter": None, "WindowWidth": None}
+    if window:
+        keywords |= {"WindowCenter": window[0] - 2048 * signed, "WindowWidth": window[1]}
+    alone = read_radiograph(chest_radiograph((pixels[:, 30:] & 0xFFFF).astype(np.uint16), **keywords))
+    pixels[:, :30] = word
+    dataset = chest_radiograph((pixels & 0xFFFF).astype(np.uint16), **keywords)
+    dataset.add_new("PixelPaddingValue", "SS" if stated < 0 else "US", stated)
+    dataset.add_new("PixelPaddingRangeLimit", "SS" if word < 0 else "US", word)
+    padded = read_radiograph(dataset)
+    assert padded.pixels[:, :30].max() == 0
+    np.testing.assert_array_equal(padded.pixels[:, 30:], alone.pixels)
 
 
 def test_a_few_values_beyond_the_stored_bits_are_cleared():

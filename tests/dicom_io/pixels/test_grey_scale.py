@@ -385,7 +385,10 @@ def test_every_image_becomes_grey_levels_or_is_refused_by_name(dataset):
 def test_every_window_is_monotone_and_inversion_is_its_mirror(
     stored, signed, slope, intercept, width, center, function, inverse
 ):
-    codes = np.arange(1 << stored, dtype=np.uint16).reshape(-1, min(1 << stored, 256))
+    codes = np.arange(1 << stored, dtype=np.uint16)
+    if signed:  # from the most negative code upwards
+        codes = np.roll(codes, codes.size // 2)
+    codes = codes.reshape(-1, min(1 << stored, 256))
     dataset = chest_radiograph(
         codes, BitsStored=stored, HighBit=stored - 1, PixelRepresentation=int(signed), VOILUTFunction=function,
         PresentationLUTShape="INVERSE" if inverse else "IDENTITY",
@@ -394,10 +397,7 @@ def test_every_window_is_monotone_and_inversion_is_its_mirror(
         ("RescaleSlope", slope), ("RescaleIntercept", intercept), ("WindowWidth", width), ("WindowCenter", center)
     ):  # fmt: skip
         dataset.add_new(keyword, "FD", value)
-    levels = read_radiograph(dataset).pixels.ravel().astype(int)
-    if signed:  # from the most negative code upwards
-        levels = np.roll(levels, levels.size // 2)
-    steps = np.diff(levels)
+    steps = np.diff(read_radiograph(dataset).pixels.ravel().astype(int))
     assert (steps <= 0).all() if inverse else (steps >= 0).all()
 
 

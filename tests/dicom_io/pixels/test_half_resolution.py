@@ -172,6 +172,25 @@ def test_other_codings_under_any_label_are_decoded_whole(label: str, large: np.n
     assert (fast.half_resolution, fast.coding) == (False, "JPEG-LS")
 
 
+@pytest.mark.parametrize("encode", [imagecodecs.htj2k_encode, imagecodecs.jpeg2k_encode])
+def test_a_picture_of_more_bits_than_it_says_is_refused_either_way(encode: Any, large: np.ndarray) -> None:
+    options = {"level": 0, "codecformat": "j2k", "bitspersample": 12} if encode is imagecodecs.jpeg2k_encode else {}
+    dataset = recoded(chest_radiograph(large, BitsStored=10, HighBit=9), "90", encode(large, **options))
+    for decoding in Decoding:
+        with pytest.raises(UndecodableError) as caught:
+            read_radiograph(dataset, decoding)
+        assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
+
+
+def test_letters_above_the_stored_bits_leave_no_trace_either_way(large: np.ndarray) -> None:
+    lettered = large.copy()
+    lettered[100:300, 100:900:3] |= 0x1000
+    frame = imagecodecs.jpeg2k_encode(lettered, level=0, reversible=True, codecformat="j2k", bitspersample=13)
+    exact, fast = both(recoded(chest_radiograph(large), "90", frame))
+    np.testing.assert_array_equal(exact.pixels, read_radiograph(chest_radiograph(large)).pixels)
+    np.testing.assert_array_equal(fast.pixels, exact.pixels)
+
+
 def test_what_is_cut_short_is_refused_either_way(large: np.ndarray) -> None:
     dataset = wavelet(large)
     stream = single_frame(dataset.PixelData)

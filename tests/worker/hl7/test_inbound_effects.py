@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from benches import Bench, run_if_due
@@ -426,6 +427,52 @@ def test_a_report_that_is_faster_than_its_images_waits_for_them(bench: Bench) ->
     assert bench.study(uid).read_at is not None
     with bench.sessions() as session:
         assert session.scalars(select(InboundMessage.state)).all() == ["applied"], "late, but not in vain"
+
+
+def after_its_report(bench: Bench, **keywords: Any) -> tuple[str, str]:
+    """Receive a report by accession number, then its study; return what became of message and study's read mark."""
+    content = report(patient(), accession="A0001")
+    assert receive(bench, content).state == "waiting"
+    uid = bench.triage(chest_radiograph(**keywords)).study_instance_uid
+    with bench.sessions.begin() as session:
+        session.execute(change(InboundMessage).values(next_attempt_at=None))
+    apply_due(bench)
+    with bench.sessions() as session:
+        row = session.scalars(select(InboundMessage)).one()
+    return row.state, "read" if bench.study(uid).read_at else "unread"
+
+
+def hours_ago(hours: float) -> dict[str, str]:
+    """Return Study Date and Time on a clock in Berlin."""
+    then = datetime.now(ZoneInfo("Europe/Berlin")) - timedelta(hours=hours)
+    return {"StudyDate": f"{then:%Y%m%d}", "StudyTime": f"{then:%H%M%S.123}"}
+
+
+@pytest.fixture
+def berlin(bench: Bench) -> Bench:
+    """Return the bench of a site whose clock is an hour or two before UTC."""
+    return Bench(bench.settings.model_copy(update={"time_zone": "Europe/Berlin"}), bench.sessions)
+
+
+def test_a_report_by_accession_number_waits_for_images_that_were_taken_before_it(berlin: Bench) -> None:
+    assert after_its_report(berlin, **hours_ago(0.5)) == ("applied", "read")
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        hours_ago(-0.5),
+        hours_ago(0) | {"StudyTime": ""},
+        hours_ago(0) | {"StudyTime": "soon"},
+        {"StudyDate": "", "StudyTime": "000000"},
+        {"StudyDate": "202611", "StudyTime": "000000"},
+    ],
+)
+def test_a_report_by_accession_number_marks_no_study_that_may_have_been_taken_after_it(
+    berlin: Bench, keywords: dict[str, str]
+) -> None:
+    """One order, two films: the report on the first one comes where only the second one does."""
+    assert after_its_report(berlin, **keywords) == ("unmatched", "unread")
 
 
 def test_a_report_whose_study_never_comes_ends_unmatched(bench: Bench) -> None:

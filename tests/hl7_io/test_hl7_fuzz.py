@@ -10,6 +10,7 @@ import pytest
 from hl7_messages import merge, message, patient, report, update
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from slow_cases import mostly_slow
 
 from hl7_io.acknowledgement import Answer, AnswerError, build_acknowledgement, read_acknowledgement
 from hl7_io.inbound import RefusedMessage, understand
@@ -63,13 +64,11 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-@given(damaged())
-@settings(max_examples=400, deadline=None)
-def test_damaged_messages_are_read_or_refused(content: bytes) -> None:
-    digest(content)
+@pytest.mark.parametrize("examples", mostly_slow([100, 2000], 100))
+def test_damaged_messages_are_read_or_refused(examples: int) -> None:
+    settings(max_examples=examples, deadline=None)(given(damaged())(digest))()
 
 
-@given(st.binary(max_size=300))
 @example(b"MSH")
 @example(b"MSH|^~\\&")
 @example(b"MSH|^~\\&|\\X0D\\|\\\\|" + b"|" * 60)
@@ -77,10 +76,15 @@ def test_damaged_messages_are_read_or_refused(content: bytes) -> None:
 @example(b"MSH|^~\\&" + (b"|" + b"A^B|" * 60) * 9)
 @example(update(patient(), control_id="x" * 5000))
 @example(b"MSH|^~\\&|" + b"&" * 50 + b"|" + b"^" * 50 + b"|" + b"~" * 50)
-@settings(max_examples=300, deadline=None)
-def test_any_bytes_are_refused_or_read(content: bytes) -> None:
+def digest_with_and_without_a_header(content: bytes) -> None:
     digest(content)
     digest(b"MSH|^~\\&|" + content)
+
+
+@pytest.mark.parametrize("examples", mostly_slow([100, 2000], 100))
+def test_any_bytes_are_refused_or_read(examples: int) -> None:
+    tried = given(st.binary(max_size=300))(digest_with_and_without_a_header)
+    settings(max_examples=examples, deadline=None)(tried)()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ WORDS = st.text(alphabet="abcXYZ 0123äж王.-'", max_size=12)
     st.lists(st.lists(st.lists(WORDS, min_size=1, max_size=3), min_size=1, max_size=4), min_size=1, max_size=3),
     st.sampled_from(["|^~\\&", "#*+!%"]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_fields_are_read_as_an_independent_library_reads_them(field: list[list[list[str]]], delimiters: str) -> None:
     bar, component, repetition, _escape, subcomponent = delimiters
     value = repetition.join(component.join(subcomponent.join(parts) for parts in components) for components in field)

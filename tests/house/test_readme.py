@@ -113,7 +113,7 @@ def run(line: str, folder: Path, *, stdin: str = "") -> subprocess.CompletedProc
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
     environment["PYTHONPATH"] = str(ROOT)
     _python, _option, module, command, *arguments = shlex.split(line)
-    if command in ("studies", "show"):  # each starts as the first of them, `migrate`, does
+    if module == "worker" and command != "migrate":  # each starts as this, the first of them, does
         return run_command(module, [command, *arguments], environment, folder)
     return subprocess.run(
         [sys.executable, *shlex.split(line)[1:]],

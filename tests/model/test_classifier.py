@@ -22,8 +22,15 @@ def bundle(tmp_path: Path) -> Bundle:
     return model_factories.bundle(tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("architecture", ["densenet-tiny", "densenet121"])
-@pytest.mark.parametrize("input_channels", ["grey", "imagenet-rgb"])
+@pytest.mark.parametrize(
+    ("architecture", "input_channels"),
+    [
+        ("densenet-tiny", "grey"),
+        ("densenet-tiny", "imagenet-rgb"),
+        ("densenet121", "grey"),
+        pytest.param("densenet121", "imagenet-rgb", marks=pytest.mark.slow),
+    ],
+)
 def test_openvino_and_torch_agree_to_a_ten_thousandth(tmp_path: Path, architecture: str, input_channels: str) -> None:
     bundle = model_factories.bundle(
         tmp_path / "bundle", trained=LABELS, architecture=architecture, input_channels=input_channels

@@ -18,6 +18,7 @@ from checkpoints import (
     Tensors,
     aged,
     as_torchxrayvision,
+    hollow_densenet121,
     of_2017,
     save,
     saved_on_a_gpu,
@@ -37,8 +38,13 @@ def state() -> Tensors:
     return dict(torchvision_densenet121().state_dict())
 
 
-def arnoweng(path: Path) -> Path:
-    state = of_2017(torchvision_densenet121().state_dict())
+@pytest.fixture(scope="module")
+def hollow_state() -> Tensors:
+    return dict(hollow_densenet121().state_dict())
+
+
+def arnoweng(path: Path, made: Callable[[], nn.Module] = torchvision_densenet121) -> Path:
+    state = of_2017(made().state_dict())
     return saved_on_a_gpu(save({"epoch": 3, "state_dict": state, "best_loss": 0.1}, path, legacy=True))
 
 
@@ -49,13 +55,13 @@ def zoogzog(path: Path) -> Path:
     return save(content | {"optimizer": optimiser.state_dict()}, path, legacy=True)
 
 
-def zech(path: Path) -> Path:
-    content = {"model": with_sigmoid(torchvision_densenet121()), "best_loss": 0.15, "epoch": 3, "LR": 0.01}
+def zech(path: Path, made: Callable[[], nn.Module] = torchvision_densenet121) -> Path:
+    content = {"model": with_sigmoid(made()), "best_loss": 0.15, "epoch": 3, "LR": 0.01}
     return save(content | {"rng_state": torch.get_rng_state()}, path, legacy=False)
 
 
-def zech_of_2018(path: Path) -> Path:
-    content = {"model": aged(with_sigmoid(torchvision_densenet121())), "best_loss": 0.15, "epoch": 3, "LR": 0.01}
+def zech_of_2018(path: Path, made: Callable[[], nn.Module] = torchvision_densenet121) -> Path:
+    content = {"model": aged(with_sigmoid(made())), "best_loss": 0.15, "epoch": 3, "LR": 0.01}
     return saved_on_a_gpu(save(content, path, legacy=True))
 
 
@@ -67,8 +73,8 @@ def medical_mae(path: Path) -> Path:
     return save({"model": torchvision_densenet121().state_dict(), "epoch": 74, "scaler": {}}, path, legacy=False)
 
 
-def eva_x(path: Path) -> Path:
-    return save({"state_dict": torchvision_densenet121().state_dict()}, path, legacy=False)
+def eva_x(path: Path, made: Callable[[], nn.Module] = torchvision_densenet121) -> Path:
+    return save({"state_dict": made().state_dict()}, path, legacy=False)
 
 
 def compiled(path: Path) -> Path:
@@ -121,11 +127,11 @@ def test_every_layout_gives_a_torchvision_network_with_the_same_logits_bit_by_bi
         assert torch.equal(rebuilt(pictures), expected(pictures))
 
 
-def test_a_2017_file_has_606_tensors_and_a_file_of_today_727(tmp_path: Path, state: Tensors) -> None:
+def test_a_2017_file_has_606_tensors_and_a_file_of_today_727(tmp_path: Path, hollow_state: Tensors) -> None:
     """The numbers are the design page's (training.md, section 7)."""
-    assert (len(of_2017(state)), len(state)) == (606, 727)
-    assert len(read_checkpoint(arnoweng(tmp_path / "old")).tensors) == 606
-    assert len(read_checkpoint(eva_x(tmp_path / "new")).tensors) == 606
+    assert (len(of_2017(hollow_state)), len(hollow_state)) == (606, 727)
+    assert len(read_checkpoint(arnoweng(tmp_path / "old", hollow_densenet121)).tensors) == 606
+    assert len(read_checkpoint(eva_x(tmp_path / "new", hollow_densenet121)).tensors) == 606
 
 
 def test_wrappers_are_stripped_however_often_they_are_nested() -> None:
@@ -172,9 +178,9 @@ def test_parameters_that_want_gradients_and_half_precision_are_read(tmp_path: Pa
 )
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 def test_a_state_dict_that_does_not_fit_is_refused(
-    tmp_path: Path, state: Tensors, change: Callable[[Tensors], object], message: str
+    tmp_path: Path, hollow_state: Tensors, change: Callable[[Tensors], object], message: str
 ) -> None:
-    save(change(dict(state)), tmp_path / "m.pth", legacy=False)
+    save(change(dict(hollow_state)), tmp_path / "m.pth", legacy=False)
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(tmp_path / "m.pth")
 
@@ -232,7 +238,7 @@ def word_for_a_tensor(network: nn.Module) -> None:
 def test_a_whole_network_that_computes_something_else_is_refused(
     tmp_path: Path, change: Callable[[nn.Module], None], message: str
 ) -> None:
-    network = torchvision_densenet121()
+    network = hollow_densenet121()
     change(network)
     save({"model": network}, tmp_path / "checkpoint", legacy=False)
     with pytest.raises(CheckpointError, match=message):
@@ -275,7 +281,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
     tmp_path: Path, attack: type[Harmful], legacy: bool
 ) -> None:
     mark = tmp_path / "mark"
-    network = torchvision_densenet121()
+    network = hollow_densenet121()
     network.classifier.__dict__["extra"] = attack(mark)
     for content in ({"state_dict": attack(mark)}, {"model": network}, OrderedDict(a=attack(mark))):
         save(content, tmp_path / "m.pth", legacy=legacy)
@@ -298,8 +304,8 @@ class DisguisingPickler(pickle.Pickler):
         return "module", value, "linear.py", "class Linear: ..."
 
 
-def test_a_command_in_the_place_of_a_layers_class_is_refused(tmp_path: Path, state: Tensors) -> None:
-    whole = save(state, tmp_path / "m.pth", legacy=True).read_bytes()
+def test_a_command_in_the_place_of_a_layers_class_is_refused(tmp_path: Path, hollow_state: Tensors) -> None:
+    whole = save(hollow_state, tmp_path / "m.pth", legacy=True).read_bytes()
     head, stream = BytesIO(whole), BytesIO()
     for _ in range(3):
         pickle.load(head)  # noqa: S301 - written two lines above
@@ -314,7 +320,7 @@ def test_a_command_in_the_place_of_a_layers_class_is_refused(tmp_path: Path, sta
 
 def test_nothing_is_left_allowed_after_reading(tmp_path: Path) -> None:
     before = set(torch.serialization.get_safe_globals())  # kept by torch as a set, listed in any order
-    read_checkpoint(zech(tmp_path / "checkpoint"))
+    read_checkpoint(zech(tmp_path / "checkpoint", hollow_densenet121))
     assert set(torch.serialization.get_safe_globals()) == before
 
 
@@ -326,8 +332,8 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes)
 
 
 @pytest.mark.parametrize("make", [zech_of_2018, zech])
-def test_a_file_cut_anywhere_is_refused(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    whole = make(tmp_path / "whole").read_bytes()
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path, make: Callable[..., Path]) -> None:
+    whole = make(tmp_path / "whole", hollow_densenet121).read_bytes()
     places = np.random.default_rng(3).integers(0, min(len(whole), 200_000), 12).tolist()
     for number, place in enumerate([*places, len(whole) - 1000]):
         cut = tmp_path / f"cut{number}"
@@ -338,7 +344,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, make: Callable[[Path], P
 
 @pytest.mark.parametrize("files", mostly_slow([8, 25], 8))
 def test_damaged_instructions_end_in_a_sentence_or_in_the_same_network(tmp_path: Path, files: int) -> None:
-    whole = zech_of_2018(tmp_path / "whole").read_bytes()
+    whole = zech_of_2018(tmp_path / "whole", hollow_densenet121).read_bytes()
     random, refused = np.random.default_rng(4), 0
     for number in range(files):
         content = bytearray(whole)
@@ -366,8 +372,10 @@ def test_a_file_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatc
             read_checkpoint(tmp_path / name)
 
 
-def test_rewriting_a_legacy_container_leaves_files_without_layers_as_they_are(tmp_path: Path, state: Tensors) -> None:
-    content = save({"state_dict": state}, tmp_path / "m.pth", legacy=True).read_bytes()
+def test_rewriting_a_legacy_container_leaves_files_without_layers_as_they_are(
+    tmp_path: Path, hollow_state: Tensors
+) -> None:
+    content = save({"state_dict": hollow_state}, tmp_path / "m.pth", legacy=True).read_bytes()
     assert without_class_records(content) == content
 
 

@@ -234,8 +234,8 @@ def test_a_held_study_that_is_released_comes_back_as_the_chosen_patients(
     two = chest_radiograph(**same, PatientName=names[1])
     uid = send(site, tmp_path, one, two)
     site.wait_for_state(uid, "held")
-    release = site.start(("release", uid, *choice))
-    assert release.wait(60) == 0, site.log()
+    released = site.run("release", uid, *choice)
+    assert released.returncode == 0, released.stderr
     site.wait_for_state(uid, "triaged")
     site.wait_for_delivery(uid, "sent")
     results = in_pacs(pacs, uid)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blank_figures import blank_figures  # noqa: F401 (a fixture)
 from file_limits import files_of_at_most
 from layouts import write_layout
 from safetensors.torch import load_file
@@ -18,6 +19,7 @@ from slow_cases import mostly_slow
 
 from model.bundle import load_bundle
 from model.labels import LABELS
+from training import source_plots
 from training.conclusion import conclude
 from training.evaluation.inference import outputs_of
 from training.fitting.loop import Trainer
@@ -87,6 +89,7 @@ def _concluded(folder: Path, recipe: Recipe, init_file: Path | None = None) -> t
     return prepared, conclude(prepared, train(prepared), folder / recipe.bundle_name)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_run_that_cannot_be_served_ends_with_weights_figures_and_a_report_and_says_so(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +119,7 @@ def test_a_run_that_cannot_be_served_ends_with_weights_figures_and_a_report_and_
     assert not any(heading in report for heading in ASKED_FOR)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_results_that_find_no_room_are_told_in_a_sentence_and_the_same_command_concludes_anew(folder: Path) -> None:
     recipe = _shrunk("s4-cnn1")
     prepared, results = _concluded(folder, recipe)
@@ -140,12 +144,14 @@ def test_a_second_run_in_a_folder_where_one_is_at_work_is_refused(folder: Path) 
         pass
 
 
-def test_the_report_holds_the_pictures_that_the_recipe_asks_for(folder: Path) -> None:
+def test_the_report_holds_the_pictures_that_the_recipe_asks_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_plots, "_HEATED", 1)  # each has sixteen maps, which take their time to draw
     _concluded(folder, _shrunk("s3", architecture="densenet-tiny", bundle_name="pictures"))
     report = (folder / "pictures" / "report.html").read_text()
     assert all(heading in report for heading in ASKED_FOR)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_demonstration_of_real_pictures_is_marked_and_names_where_its_weights_came_from(folder: Path) -> None:
     values = {"architecture": "densenet-tiny", "test_time": "none", "augmentation": {}, "demonstration": True}
     recipe = _shrunk("densenet121", size_px=224, bundle_name="small", **values)
@@ -161,6 +167,7 @@ def test_a_demonstration_of_real_pictures_is_marked_and_names_where_its_weights_
     assert origin in load_bundle(second).card_path.read_text()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_split_by_single_pictures_is_marked_leaky_everywhere(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

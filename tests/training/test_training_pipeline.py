@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blank_figures import figures_left_blank
 from layouts import write_layout
 from pixel_baseline import TOY_LIMIT, baseline_auroc
 from typer.testing import CliRunner
@@ -74,12 +75,13 @@ def _trained(folder: Path, recipe: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_run(tmp_path_factory: pytest.TempPathFactory, forked_members: None) -> Path:
     """Train the tiny network on some phantoms for one epoch at each size: it learns nothing of use."""
     folder = tmp_path_factory.mktemp("small")
     # this seed puts at least five pictures of every finding into both halves, which the baseline asks for
     write_phantom_dataset(folder / "data", images=80, seed=1, workers=1, test_fraction=0.5)
-    return _trained(folder, REDUCED_RECIPE.replace("epochs = 9", "epochs = 1").replace("epochs = 3", "epochs = 1"))
+    with figures_left_blank():
+        return _trained(folder, REDUCED_RECIPE.replace("epochs = 9", "epochs = 1").replace("epochs = 3", "epochs = 1"))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
 from slow_cases import mostly_slow
 from storage_ends import FolderReceiver
 
+from dicom_io.associations import server
 from dicom_io.associations.server import MAXIMUM_UNASKED
 from dicom_io.associations.streaming import MAXIMUM_WAITING
 from dicom_io.foundation.peer import Peer
@@ -70,15 +71,20 @@ def test_a_hundred_silent_connections_keep_no_sender_out(scp: StorageScp, tmp_pa
 
 
 @pytest.mark.parametrize("scp", mostly_slow(SPOOLS, "to disk"), indirect=True)
-def test_of_too_many_silent_connections_the_oldest_is_closed(scp: StorageScp, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", mostly_slow((32, MAXIMUM_UNASKED), 32))
+def test_of_too_many_silent_connections_the_oldest_is_closed(
+    scp: StorageScp, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAXIMUM_UNASKED", at_once)
+    before = threading.active_count()
     with contextlib.ExitStack() as held:
-        connections = [held.enter_context(connect(scp)) for _ in range(MAXIMUM_UNASKED + 30)]
+        connections = [held.enter_context(connect(scp)) for _ in range(at_once + 8)]
         assert connections[0].recv(1) == b""
         require_an_image_gets_in(scp, tmp_path)
         connections[-1].settimeout(0.2)
         with pytest.raises(TimeoutError):  # open still
             connections[-1].recv(1)
-        assert threading.active_count() < 3 * MAXIMUM_UNASKED
+        assert threading.active_count() < before + 3 * at_once
 
 
 def drip(connection: socket.socket, message: bytes) -> float:

@@ -83,8 +83,15 @@ def test_a_real_radiograph_in_htj2k_is_nearly_the_same() -> None:
     assert difference.mean() <= MOST_MEAN_LEVELS and difference.max() <= MOST_LEVELS
 
 
-@pytest.mark.parametrize("name", ["00000100_000", "00000003_005"])
-@pytest.mark.parametrize("syntax", ["90", "201"])
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [
+        ("90", "00000100_000"),
+        ("201", "00000003_005"),
+        pytest.param("90", "00000003_005", marks=pytest.mark.slow),
+        pytest.param("201", "00000100_000", marks=pytest.mark.slow),
+    ],
+)
 def test_pictures_as_large_as_a_detectors_are_nearly_the_same(name: str, syntax: str) -> None:
     """Anatomy within the limits everywhere; letters and the edge of the film only in the mean."""
     png = cv2.imread(str(shared(f"data/nih_png/{name}.png")), cv2.IMREAD_GRAYSCALE)

@@ -7,8 +7,6 @@ asks for more memory gets none; a native crash ends it as crashes do. The parent
 from __future__ import annotations
 
 import json
-import resource
-import signal
 import sys
 import tempfile
 import time
@@ -16,6 +14,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from fuzz_limits import limited, timed
 from mutations import damaged_copy
 
 from dicom_io.data_sets.dicom_file import read_dicom_file
@@ -26,7 +25,6 @@ from dicom_io.pixels.radiograph import read_radiograph
 from dicom_io.selection.decision import SelectionRules, judge_tags
 from model.preprocess import to_uint8_224
 
-ADDRESS_SPACE_BYTES = 4 << 30
 CPU_SECONDS_PER_CASE = 20.0
 half_resolution.SHORTEST_SIDE_PX = 16  # small sources too
 TODAY = date(2026, 3, 2)
@@ -46,17 +44,6 @@ def outcome(path: Path) -> str:
     assert fast.pixels.shape == radiograph.pixels.shape
     assert to_uint8_224(radiograph.pixels).shape == (224, 224)
     return "read"
-
-
-def limited() -> None:
-    """Bound the memory of this process and let it leave no core behind."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def timed(cpu_seconds: float) -> None:
-    """End this process when it has used that much more processor time; 0 takes the limit away."""
-    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
 
 
 def peak_bytes() -> int:

@@ -16,11 +16,13 @@ from pydicom.encaps import encapsulate
 from reports import groups
 from sqlalchemy import select
 
+from dicom_io.pixels import half_resolution
 from worker.rows.database import SessionFactory
 from worker.rows.site_tables import Event
 from worker.settings.config import ConfigurationError, Settings
 
 pytestmark = pytest.mark.either_database
+SIDE_PX = 600
 
 
 @pytest.fixture
@@ -35,9 +37,15 @@ def make_bench(
     return make
 
 
+@pytest.fixture(autouse=True)
+def _pictures_need_not_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the limit lies in earnest is tested with the decoding itself."""
+    monkeypatch.setattr(half_resolution, "SHORTEST_SIDE_PX", SIDE_PX)
+
+
 def large_jpeg2000(**keywords: object) -> Dataset:
-    noise = np.random.default_rng(2).integers(0, 40, (1800, 1800), dtype=np.uint16)
-    pixels = (drawn_chest(1800, 1800) >> 1) + noise
+    noise = np.random.default_rng(2).integers(0, 40, (SIDE_PX, SIDE_PX), dtype=np.uint16)
+    pixels = (drawn_chest(SIDE_PX, SIDE_PX) >> 1) + noise
     frame = imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k", bitspersample=12)
     dataset = chest_radiograph(
         pixels, TransferSyntaxUID="1.2.840.10008.1.2.4.90", PixelData=encapsulate([frame]), **keywords

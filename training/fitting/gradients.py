@@ -5,6 +5,8 @@ Nothing here has a state: the pictures come from (seed, epoch, step), augmentati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -88,7 +90,7 @@ def _computes_bf16(device: torch.device) -> bool:
     """Return whether the device has bfloat16 arithmetic; a processor without it takes several times as long over it."""
     if device.type == "cuda":
         return True
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
+    has: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
     return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86, x86, ARM
 
 

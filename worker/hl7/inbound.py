@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from hl7_io.inbound import understand
 from hl7_io.reading import read_message
-from worker.hl7.inbound_effects import Effect, apply_meanings
+from worker.hl7.inbound_effects import Effect, Origin, apply_meanings
 from worker.rows.database import database_now
 from worker.rows.site_tables import InboundMessage
 from worker.rows.states import InboundState
@@ -51,7 +52,8 @@ def apply_message(session: Session, message_id: int, settings: Settings) -> Effe
     listener = settings.hl7_listener or Hl7Listener()
     message = read_message(row.content, listener.character_set)
     envelope = understand(message, message.header.text(11))
-    effect = apply_meanings(session, envelope.meanings, listener, row.message_type, row.sender)
+    origin = Origin(row.message_type, row.sender, row.received_at, ZoneInfo(settings.time_zone))
+    effect = apply_meanings(session, envelope.meanings, listener, origin)
     if effect.state == InboundState.WAITING and _is_over(row, listener, database_now(session)):
         effect = Effect(InboundState.UNMATCHED, effect.reason)
     row.state, row.reason = effect.state, effect.reason

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import singledispatch
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hl7_io.inbound import FinalReport, Meaning, NotForUs, PatientIdentifier, PatientMerge, PatientUpdate
+from hl7_io.observation_report import stated_moment
 from worker.arrival.correction import correct_identity
 from worker.care.administration import mark_read
 from worker.hl7.patient_match import Fit, fit, patient_ids, studies_of
@@ -43,45 +46,53 @@ class Effect:
     """For people; never patient data."""
 
 
-def apply_meanings(
-    session: Session, meanings: Sequence[Meaning], listener: Hl7Listener, cause: str, sender: str
-) -> Effect:
+@dataclass(frozen=True)
+class Origin:
+    """Where a message came from."""
+
+    cause: str
+    """Its type, such as ``ADT^A08``."""
+    sender: str
+    """For the read mark."""
+    received_at: datetime
+    """Aware; it reports on nothing that was taken later."""
+    zone: ZoneInfo
+    """Of the site: that of Study Dates and Times."""
+
+
+def apply_meanings(session: Session, meanings: Sequence[Meaning], listener: Hl7Listener, origin: Origin) -> Effect:
     """Do what a message says, in its order, in the caller's transaction; doing it twice changes nothing more.
 
     Parameters
     ----------
     listener
         Where it came in: which identifiers are Patient IDs at this site.
-    cause
-        The message's type, such as ``ADT^A08``.
-    sender
-        Who sent it, for the read mark.
     """
-    effects = [_apply(meaning, session, listener, cause, sender) for meaning in meanings]
+    effects = [_apply(meaning, session, listener, origin) for meaning in meanings]
     gravest = max(effects, key=lambda effect: _GRAVITY.index(effect.state))
     return Effect(gravest.state, "; ".join(dict.fromkeys(effect.reason for effect in effects)))
 
 
 @singledispatch
-def _apply(meaning: Meaning, session: Session, listener: Hl7Listener, cause: str, sender: str) -> Effect:
+def _apply(meaning: Meaning, session: Session, listener: Hl7Listener, origin: Origin) -> Effect:
     raise TypeError(f"no effect is defined for a {type(meaning).__name__}")
 
 
 @_apply.register
-def _(meaning: NotForUs, session: Session, listener: Hl7Listener, cause: str, sender: str) -> Effect:
+def _(meaning: NotForUs, session: Session, listener: Hl7Listener, origin: Origin) -> Effect:
     return Effect(InboundState.IGNORED, meaning.why)
 
 
 @_apply.register
-def _(meaning: PatientUpdate, session: Session, listener: Hl7Listener, cause: str, sender: str) -> Effect:
+def _(meaning: PatientUpdate, session: Session, listener: Hl7Listener, origin: Origin) -> Effect:
     def identity(study: Study) -> tuple[str, str]:
         return study.patient_id, study.issuer_of_patient_id
 
-    return _corrected(session, meaning.identifiers, meaning, listener, cause, identity)
+    return _corrected(session, meaning.identifiers, meaning, listener, origin.cause, identity)
 
 
 @_apply.register
-def _(meaning: PatientMerge, session: Session, listener: Hl7Listener, cause: str, sender: str) -> Effect:
+def _(meaning: PatientMerge, session: Session, listener: Hl7Listener, origin: Origin) -> Effect:
     survivor = _survivor(meaning, listener)
     if survivor is None:
         return Effect(
@@ -92,7 +103,7 @@ def _(meaning: PatientMerge, session: Session, listener: Hl7Listener, cause: str
     def identity(study: Study) -> tuple[str, str]:
         return survivor.identifier, study.issuer_of_patient_id if same_domain else survivor.authority
 
-    return _corrected(session, meaning.prior, meaning, listener, cause, identity)
+    return _corrected(session, meaning.prior, meaning, listener, origin.cause, identity)
 
 
 def _survivor(merge: PatientMerge, listener: Hl7Listener) -> PatientIdentifier | None:
@@ -138,7 +149,7 @@ def _corrected(
 
 
 @_apply.register
-def _(meaning: FinalReport, session: Session, listener: Hl7Listener, cause: str, sender: str) -> Effect:
+def _(meaning: FinalReport, session: Session, listener: Hl7Listener, origin: Origin) -> Effect:
     if meaning.study_instance_uids:
         named = select(Study).where(Study.study_instance_uid.in_(meaning.study_instance_uids))
     elif meaning.accession_numbers:
@@ -155,6 +166,24 @@ def _(meaning: FinalReport, session: Session, listener: Hl7Listener, cause: str,
     count = len(found.studies)
     if count > 1 and not meaning.study_instance_uids:
         return Effect(InboundState.UNMATCHED, f"{count} studies have its accession number and it names none")
+    if not meaning.study_instance_uids and _may_be_later(found.studies[0], origin):
+        return Effect(InboundState.UNMATCHED, "the study with its accession number may have been taken after it")
+    reader = f"final report ({origin.sender})" if origin.sender else "final report"
     for study in found.studies:
-        mark_read(session, study.study_instance_uid, f"final report ({sender})" if sender else "final report")
+        mark_read(session, study.study_instance_uid, reader)
     return Effect(InboundState.APPLIED, f"{count} studies are marked read")
+
+
+def _may_be_later(study: Study, origin: Origin) -> bool:
+    """Say whether the study came after the report and no Study Date and Time says that it was taken before.
+
+    An order may have several films: a report on the first one must not take the flag of the next.
+    """
+    if study.first_received_at <= origin.received_at:
+        return False
+    stated = stated_moment(study.study_date, study.study_time)
+    if not stated:
+        return True
+    latest = stated + "235959"[len(stated) - len("YYYYMMDD") :]
+    taken = datetime.strptime(latest, "%Y%m%d%H%M%S").replace(tzinfo=origin.zone)
+    return taken.astimezone(UTC) > origin.received_at

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch are loaded; tests run side by side
 
@@ -32,6 +32,9 @@ from worker.rows import database
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.migrate import upgrade
 from worker.settings.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from benches import Bench
 
 _LONG_FILES = (
     "test_training_pipeline", "test_kill", "test_soak", "test_orthanc_corrections", "test_orthanc", "test_delivery",
@@ -217,6 +220,22 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
 
     def make(**fields: Any) -> Settings:
         return load_settings(**{"data_dir": tmp_path / "data", "minimum_free_bytes": 0} | fields)
+
+    return make
+
+
+@pytest.fixture
+def bench_with(
+    make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path
+) -> Callable[..., Bench]:
+    """Maker of benches with the small test bundle; keywords replace fields of their settings."""
+    from benches import Bench  # here: most of the worker, which few of the files need
+    from bundles import write_test_bundle
+
+    bundle = write_test_bundle(tmp_path / "bundle").folder
+
+    def make(**fields: Any) -> Bench:
+        return Bench(make_settings(**{"bundles": {"default": bundle}} | fields), sessions)
 
     return make
 

@@ -12,31 +12,27 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from benches import Bench
-from bundles import write_test_bundle
+from benches import SILENT_ARCHIVE, Bench
 from factories import chest_radiograph
 from pydicom.dataset import Dataset
 from sqlalchemy import select, update
 
 from worker.figures.overview import read_overview
 from worker.processes.lost_rings import give_up_used_up_runs, queued_runs_to_ring
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState
 from worker.runs.triage import triage
-from worker.settings.config import Settings
 
 DISK_BYTES = 32 << 20
 
 
 @pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    archive = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
-    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive]), sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(destinations=[SILENT_ARCHIVE])
 
 
 @pytest.fixture

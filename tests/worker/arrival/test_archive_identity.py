@@ -11,6 +11,7 @@ import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, write_dicom
+from one_database import database_url  # noqa: F401 (a fixture; corrections are tried on both elsewhere)
 from orthanc import StartHospital
 from peers import StandInPacs
 from pydicom.dataset import Dataset
@@ -31,12 +32,6 @@ from worker.settings.config import ConfigurationError, Settings
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 OBJECTS = 1 + len(FLAGGED)
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database is enough: corrections are tried on both elsewhere."""
-    return sqlite_url
 
 
 @pytest.mark.timeout(400)

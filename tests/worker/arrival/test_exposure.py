@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 
 import pytest
 from benches import Bench
-from bundles import write_test_bundle
 from factories import chest_radiograph
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +16,8 @@ from pydicom.uid import generate_uid
 from dicom_io.selection.exposure import exposure_of, same_exposure
 from worker.arrival.completion import queue_if_due
 from worker.arrival.copies import ALONE
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import database_now
 from worker.rows.study_tables import Instance, Study
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 
@@ -78,9 +75,8 @@ def test_whatever_stands_in_the_times_an_image_shows_its_own_exposure_or_says_no
 
 
 @pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, accept_unknown_sources=True), sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(accept_unknown_sources=True)
 
 
 def sibling(image: Dataset, **keywords: object) -> Dataset:

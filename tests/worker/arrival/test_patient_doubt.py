@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from benches import Bench
-from bundles import write_test_bundle
+from benches import SILENT_ARCHIVE, Bench
 from factories import chest_radiograph
+from one_database import database_url  # noqa: F401 (a fixture; what is special to PostgreSQL has tests of its own)
 from pydicom.dataset import Dataset
 
 from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity
 from worker.care.release import Released, release_study
 from worker.care.whose_study import ReleaseRefused, WhoseStudy
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import database_now
 from worker.rows.leases import locked_study
 from worker.rows.states import Disposition
 from worker.runs.triage import triage
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database is enough: what is special to PostgreSQL has tests of its own."""
-    return sqlite_url
-
-
-@pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    archive = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
-    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive]), sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(destinations=[SILENT_ARCHIVE])
 
 
 def two_images(one_name: str, other_name: str, **keywords: Any) -> tuple[Dataset, Dataset]:

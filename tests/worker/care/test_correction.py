@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from benches import Bench, run_if_due
-from bundles import write_test_bundle
 from factories import chest_radiograph, drawn_chest
+from one_database import database_url  # noqa: F401 (a fixture; what is special to PostgreSQL has tests of its own)
 from peers import StandInPacs
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
@@ -23,7 +22,6 @@ from worker.arrival.correction import correct_identity, lay_over
 from worker.care.administration import NotStated
 from worker.care.identity_correction import Corrected, CorrectionRefused, Identity, correct_study
 from worker.care.resend import NothingToResend, resend_study
-from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import locked_study
 from worker.rows.site_tables import Event
@@ -38,16 +36,9 @@ pytestmark = pytest.mark.either_database
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database is enough: what is special to PostgreSQL has tests of its own."""
-    return sqlite_url
-
-
-@pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path, pacs: StandInPacs) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
+def bench(bench_with: Callable[..., Bench], pacs: StandInPacs) -> Bench:
     archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
-    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive]), sessions)
+    return bench_with(destinations=[archive])
 
 
 def delivered(bench: Bench, **keywords: Any) -> str:

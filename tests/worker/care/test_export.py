@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from benches import Bench
-from bundles import FLAGGED, SAYS, write_test_bundle
+from bundles import FLAGGED, SAYS
 from factories import chest_radiograph, drawn_chest
 from sqlalchemy import select
 from typer.testing import CliRunner
@@ -26,11 +26,10 @@ from training.data.folder import read_folder
 from training.data.labelled_folder import TEST, part_of
 from worker.care.export import ExportChoices, ExportRefused, export_images
 from worker.cli import app
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import database_now
 from worker.rows.site_tables import Event
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Review, Study
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 
@@ -38,10 +37,8 @@ KEY = bytes(range(32))
 
 
 @pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    settings = make_settings(bundles={"default": tmp_path / "bundle"}, accept_unknown_sources=True)
-    return Bench(settings, sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(accept_unknown_sources=True)
 
 
 def _export(bench: Bench, folder: Path, **choices: object) -> list[dict[str, str]]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
-from benches import Bench
-from bundles import write_test_bundle
+from benches import SILENT_ARCHIVE, Bench
 from factories import chest_radiograph
 from hl7_messages import merge, patient, update
 from pydicom.dataset import Dataset
@@ -25,20 +23,15 @@ from worker.care.whose_study import WhoseStudy
 from worker.hl7.inbox import Inbox
 from worker.processes.ringing import Bells
 from worker.processes.sweep import Sweeper
-from worker.rows.database import SessionFactory
 from worker.rows.site_tables import Event
 from worker.runs.triage import triage
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 
 
 @pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    archive = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
-    fields: dict[str, Any] = {"bundles": {"default": tmp_path / "bundle"}, "destinations": [archive]}
-    return Bench(make_settings(**fields, hl7_listener={}, quiet_time_seconds=0.0), sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(destinations=[SILENT_ARCHIVE], hl7_listener={}, quiet_time_seconds=0.0)
 
 
 def images(*names: str, **keywords: Any) -> list[Dataset]:

@@ -16,6 +16,7 @@ import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, drawn_chest
+from one_database import database_url  # noqa: F401 (a fixture; a condition is missing on both or on neither)
 from peers import StandInPacs, accept_everything
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
@@ -41,12 +42,6 @@ from worker.settings.config import Settings
 BY = "Ada Admin"
 OBJECTS = 1 + len(FLAGGED)
 Deed = Callable[[Bench, Dataset], None]
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database is enough: a condition is missing on both or on neither."""
-    return sqlite_url
 
 
 MakeBench = Callable[..., Bench]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from committing import running_archive
 from factories import chest_radiograph
+from one_database import database_url  # noqa: F401 (a fixture; `test_overruled` rejects images on both)
 from peers import StandInPacs, running_pacs
 from pydicom.dataset import Dataset
 from receivers import Hl7Receiver
@@ -39,24 +40,9 @@ MakeBench = Callable[..., Bench]
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database: ``test_overruled`` rejects images on both."""
-    return sqlite_url
-
-
-@pytest.fixture
-def make_bench(
-    make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path, pacs: StandInPacs
-) -> MakeBench:
-    write_test_bundle(tmp_path / "bundle")
+def make_bench(bench_with: MakeBench, pacs: StandInPacs) -> MakeBench:
     archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
-
-    def make(**fields: Any) -> Bench:
-        return Bench(
-            make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive], **fields), sessions
-        )
-
-    return make
+    return partial(bench_with, destinations=[archive])
 
 
 def delivered(bench: Bench, *images: Dataset) -> str:

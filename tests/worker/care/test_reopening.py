@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
-from benches import Bench
-from bundles import write_test_bundle
+from benches import SILENT_ARCHIVE, Bench
 from factories import chest_radiograph
 from pydicom.dataset import Dataset
 from sqlalchemy import update
 
 from worker.care.administration import mark_read
 from worker.figures.overview import read_overview
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import database_now
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState
 from worker.runs.triage import triage
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 
 
 @pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    archive = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
-    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive]), sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(destinations=[SILENT_ARCHIVE])
 
 
 def read_by_eye(bench: Bench, uid: str) -> None:

@@ -13,6 +13,7 @@ from benches import Bench
 from bundles import write_test_bundle
 from committing import running_archive
 from factories import chest_radiograph
+from one_database import database_url  # noqa: F401 (a fixture; the outbox is tried on both elsewhere)
 from peers import StandInPacs, running_pacs
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from sqlalchemy import select
@@ -31,12 +32,6 @@ from worker.settings.config import Settings
 pytestmark = pytest.mark.either_database
 
 MakeBench = Callable[..., Bench]
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database is enough: the outbox is tried on both elsewhere."""
-    return sqlite_url
 
 
 @pytest.fixture
@@ -135,13 +130,13 @@ def test_nothing_is_sent_of_a_held_study_to_an_unknown_destination_or_where_ther
 
 
 def test_the_command_makes_the_rows_due_and_says_where_to(
-    make_bench: MakeBench, pacs: StandInPacs, sessions: SessionFactory, database_url: str, tmp_path: Path
+    make_bench: MakeBench, pacs: StandInPacs, sessions: SessionFactory, sqlite_url: str, tmp_path: Path
 ) -> None:
     bench = make_bench(pacs)
     uid = delivered(bench)
     site = tmp_path / "site.toml"
     site.write_text(
-        f'data_dir = "{bench.settings.data_dir}"\ndatabase_url = "{database_url}"\n'
+        f'data_dir = "{bench.settings.data_dir}"\ndatabase_url = "{sqlite_url}"\n'
         f'[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {pacs.port}\n'
     )
     said = CliRunner().invoke(app, ["resend", uid, "--destination", "pacs", "--config", str(site), "--json"])

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from benches import Bench, run_if_due
-from bundles import write_test_bundle
 from factories import chest_radiograph
 from hl7_bench import apply_due, receive
 from hl7_messages import merge, message, patient, report, update
+from one_database import database_url  # noqa: F401 (a fixture; `test_hl7_postgresql` has the other)
 from peers import StandInPacs
 from pydicom.dataset import Dataset
 from receivers import Hl7Receiver, running_receiver
@@ -24,7 +23,7 @@ from sqlalchemy import update as change
 
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message
 from worker.hl7.inbox import Inbox
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import database_now
 from worker.rows.site_tables import Event, InboundMessage
 from worker.rows.states import RunState
 from worker.rows.study_tables import IdentityCorrection, Study
@@ -37,17 +36,9 @@ pytestmark = pytest.mark.either_database
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database: `test_hl7_postgresql` has the other."""
-    return sqlite_url
-
-
-@pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path, pacs: StandInPacs) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
+def bench(bench_with: Callable[..., Bench], pacs: StandInPacs) -> Bench:
     archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
-    fields: dict[str, Any] = {"bundles": {"default": tmp_path / "bundle"}, "destinations": [archive]}
-    return Bench(make_settings(**fields, hl7_listener={}), sessions)
+    return bench_with(destinations=[archive], hl7_listener={})
 
 
 def at_site(bench: Bench, listener: dict[str, Any]) -> Bench:

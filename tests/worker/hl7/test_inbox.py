@@ -18,6 +18,7 @@ import pytest
 from certificates import certificate_files
 from hl7.client import MLLPClient
 from hl7_messages import message, patient, report, update
+from one_database import database_url  # noqa: F401 (a fixture; `test_hl7_postgresql` has the other)
 from sqlalchemy import select
 
 from hl7_io.mllp import framed
@@ -30,12 +31,6 @@ from worker.settings.config import Settings
 from worker.settings.hl7_listener import Hl7Listener
 
 Start = Callable[..., MllpServer]
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database: `test_hl7_postgresql` has the other."""
-    return sqlite_url
 
 
 @pytest.fixture

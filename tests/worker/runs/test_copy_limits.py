@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pydicom
 import pytest
 from benches import Bench
-from bundles import write_test_bundle
 from factories import chest_radiograph
 from pydicom.dataset import Dataset
-
-from worker.rows.database import SessionFactory
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 
 
 @pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    receiver = {"name": "ris", "host": "127.0.0.1", "port": 1}
-    settings = make_settings(
-        bundles={"default": tmp_path / "bundle"}, accept_unknown_sources=True, hl7_destinations=[receiver]
-    )
-    return Bench(settings, sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(accept_unknown_sources=True, hl7_destinations=[{"name": "ris", "host": "127.0.0.1", "port": 1}])
 
 
 def order(number: int) -> Dataset:

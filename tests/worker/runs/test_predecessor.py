@@ -6,28 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from benches import Bench
+from benches import SILENT_ARCHIVE, Bench
 from bundles import SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
 from sqlalchemy import update
 
 from dicom_io.results.report_class import REPORT_CLASSES
-from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Run
 from worker.runs.workplace import load_model
 from worker.sending.older_report import reissue_in_class
 from worker.sending.outbox import take_due
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 
 
 @pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    bundle = write_test_bundle(tmp_path / "bundle")
-    pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
-    return Bench(make_settings(bundles={"default": bundle.folder}, destinations=[pacs]), sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(destinations=[SILENT_ARCHIVE])
 
 
 def newest_report(bench: Bench, uid: str) -> Dataset:

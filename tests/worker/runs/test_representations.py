@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 
 import pydicom
 import pytest
 from benches import Bench, dicom_bytes
-from bundles import write_test_bundle
 from factories import chest_radiograph
+from one_database import database_url  # noqa: F401 (a fixture; what is special to PostgreSQL has tests of its own)
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -18,25 +17,15 @@ from pydicom.tag import Tag
 
 from dicom_io.data_sets.header import text
 from dicom_io.results.readable import settle_header
-from worker.rows.database import SessionFactory
 from worker.rows.states import ResultKind
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
 NOT_NUMBERS = b"A-4711"
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database is enough: what is special to PostgreSQL has tests of its own."""
-    return sqlite_url
-
-
-@pytest.fixture
-def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Bench:
-    write_test_bundle(tmp_path / "bundle")
-    receiver = {"name": "ris", "host": "127.0.0.1", "port": 1}
-    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, hl7_destinations=[receiver]), sessions)
+def bench(bench_with: Callable[..., Bench]) -> Bench:
+    return bench_with(hl7_destinations=[{"name": "ris", "host": "127.0.0.1", "port": 1}])
 
 
 def written(keyword: str, representation: str, value: bytes, **keywords: object) -> Dataset:

@@ -20,6 +20,7 @@ from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.core import Message
 from hl7apy.mllp import AbstractHandler, MLLPServer
 from hl7apy.parser import parse_message
+from one_database import database_url  # noqa: F401 (a fixture; `test_hl7_postgresql` has the other)
 from receivers import (
     BROKEN_OFF,
     DROP,
@@ -53,12 +54,6 @@ from worker.views.studies import StudyFilter, list_studies
 pytestmark = pytest.mark.either_database
 
 MakeBench = Callable[..., Bench]
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """One kind of database: `test_hl7_postgresql` has the other."""
-    return sqlite_url
 
 
 @pytest.fixture

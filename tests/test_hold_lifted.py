@@ -95,6 +95,7 @@ def test_a_new_version_that_agrees_with_the_others_lets_the_study_go_on_once(ben
     uid = bench.receive(one, other)
     assert sweep(bench) == []
     assert bench.study(uid).state == "held"
+    assert "until its images agree whose they are, or a person decides" in str(bench.study(uid).reason)
     bench.receive(renamed(other, "Doe^John"))
     assert sweep(bench) == [uid]
     assert bench.study(uid).state == "triaged"

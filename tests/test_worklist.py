@@ -75,6 +75,7 @@ def test_not_analysed_held_and_failed_are_groups_of_their_own(browser: Client, w
     for group in ("not_analysed", "held", "failed"):
         assert f'<section class="group g-{group}"' in html
         assert f"Because {group}." in html
+    assert "nothing is sent until its images agree whose they are, or a person decides" in html
     assert '<details class="group g-out_of_scope"' in html
     assert "no finding flagged" not in html
 

@@ -26,9 +26,9 @@ class Bar:
 
 def at_least(of: str, value: float, bar: tuple[float, float], digits: int = 2) -> Bar:
     """Return the bar (must, aim) of a figure that is better the larger it is."""
-    return Bar(of, round(value, digits), round(bar[0], 3), bar[1], value >= bar[0])
+    return Bar(of, round(value, digits), float(f"{bar[0]:.3g}"), bar[1], value >= bar[0])
 
 
 def at_most(of: str, value: float, bar: tuple[float, float], digits: int = 2) -> Bar:
     """Return the bar (must, aim) of a figure that is better the smaller it is."""
-    return Bar(of, round(value, digits), round(bar[0], 3), bar[1], value <= bar[0])
+    return Bar(of, round(value, digits), float(f"{bar[0]:.3g}"), bar[1], value <= bar[0])

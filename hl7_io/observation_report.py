@@ -111,7 +111,7 @@ def patient_fields(study: Dataset) -> Fields:
         1: "1",
         3: f"{escape(text(study, 'PatientID'))}^^^{assigned_by}^PI",
         5: patient_names(text(study, "PatientName")) or [UNKNOWN_NAME],
-        7: _moment(text(study, "PatientBirthDate"), ""),
+        7: stated_moment(text(study, "PatientBirthDate"), ""),
         8: sex if sex in ("M", "F", "O") else "",
     }
 
@@ -133,7 +133,7 @@ def _add_order(group: Any, number: int, order: OrderIdentifiers, announcement: A
         2: order.placer_number,
         3: order.filler_number,
         4: order.procedure,
-        7: _moment(text(study, "StudyDate"), text(study, "StudyTime")),
+        7: stated_moment(text(study, "StudyDate"), text(study, "StudyTime")),
         16: physician(text(study, "RequestingPhysician")),
         18: order.accession_number,
         19: order.requested_procedure_id,
@@ -156,7 +156,7 @@ def timestamp(moment: datetime) -> str:
     return f"{moment:%Y%m%d%H%M%S%z}"
 
 
-def _moment(date: str, time: str) -> str:
+def stated_moment(date: str, time: str) -> str:
     """Return a DICOM date, and time as far as it is stated, as DTM; empty where there is no valid date."""
     day = dicom_date(date)
     if day is None:

@@ -21,7 +21,7 @@ from forked_members import forked_members  # noqa: F401 (a fixture)
 from hypothesis import settings as hypothesis_settings
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from peers import pacs  # noqa: F401 (a fixture)
-from postgres_databases import PostgresDatabases
+from postgres_databases import PostgresDatabases, SharedServer, migrated_template, shared_server_url
 from pynetdicom.transport import AssociationServer
 from receivers import ris  # noqa: F401 (a fixture)
 from services import ServiceMissingError, postgres, redis
@@ -43,6 +43,10 @@ _LONG_FILES = (
 
 hypothesis_settings.register_profile("no deadline", deadline=None)  # a busy machine makes any example slow once
 hypothesis_settings.load_profile("no deadline")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SharedServer())
 
 
 @pytest.hookimpl(tryfirst=True)  # before the tests marked slow are taken out
@@ -135,10 +139,14 @@ def _service(stack: ExitStack, make: Callable[[], Any]) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
     """URL of a real PostgreSQL server's maintenance database."""
     with ExitStack() as stack:
-        yield _service(stack, postgres)
+        url = shared_server_url(pytestconfig)
+        if url is None:
+            url = _service(stack, postgres)
+            stack.enter_context(migrated_template(url))
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,10 @@ from model.labels import LABELS
 from training.data.radiographs import LabelledRadiographs
 from training.evaluation.assessment import Assessment
 from training.evaluation.calibrate import fit_calibration, with_prevalence
-from training.evaluation.leakage import SeenPolicy, check_leakage, guard, kind_of
+from training.evaluation.leakage import check_leakage, guard, kind_of
 from training.evaluation.operating_points import OperatingRule, choose_operating_points, flagging_findings
 from training.evaluation.predictions import Predictions
+from training.evaluation.seen_policy import SeenPolicy
 from training.reporting.card import making_in, model_card
 from training.rewriting import facts_of, golden_pictures
 

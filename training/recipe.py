@@ -89,8 +89,8 @@ class Recipe(Table):
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay per step of the averaged weights that are evaluated and exported; 0 = no averaging."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the training steps: ``bf16`` is autocast to bfloat16 on GPU and CPU; ``auto`` is bf16 on a GPU and
-    fp32 on a CPU. Validation, test and the exported figures are always fp32."""
+    """Arithmetic of the training steps: ``bf16`` is autocast to bfloat16; ``auto`` is bf16 on a GPU and on a CPU that
+    has it (AVX512-BF16, AMX), else fp32. Validation, test and the exported figures are always fp32."""
     box_weight: float = Field(default=0.0, ge=0)
     """Weight of the localisation loss for training pictures with boxes; 0 = labels only (the official data set has
     boxes in its test part only)."""

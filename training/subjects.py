@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +13,21 @@ from model.preprocess import INPUT_SIZE_PX
 from training.data.batches import Examples
 from training.data.cache import PictureCache
 from training.data.folder import read_folder
+from training.data.part_name import PartName
 from training.data.radiographs import LabelledRadiographs, LayoutError
 from training.evaluation.assessment import Judged
-from training.evaluation.leakage import LeakCheck, SeenPolicy, check_leakage, guard, kind_of
+from training.evaluation.leakage import LeakCheck, check_leakage, guard, kind_of
 from training.evaluation.predictions import (
     Predictions,
     is_predictions_file,
     network_predictions,
     read_predictions,
 )
+from training.evaluation.seen_policy import SeenPolicy
 from training.material import DataChoices, complete_material
 from training.readings import read_pictures
 
 OUTPUTS_FILE = "outputs.npz"
-
-
-class PartName(StrEnum):
-    """A part of a data set."""
-
-    TEST = "test"
-    """The data set's own test list."""
-    VALIDATION = "validation"
-    """What the bundle was selected on, as it says itself."""
-    TRAIN_VAL = "train_val"
-    """The data set's own list for training and validation."""
-    ALL = "all"
-    """Both lists."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A pynetdicom server with bounded reads: large ones for speed, limited ones against hostile peers.
 
-Uses a few of pynetdicom's internals; its version is pinned and `tests/test_storage_scp.py` is the contract.
+Uses a few of pynetdicom's internals; its version is pinned and `tests/dicom_io/services/test_storage_scp.py` is the
+contract.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.code_streams import decode_code_stream
 from dicom_io.pixels.encapsulation import single_frame
 from dicom_io.pixels.jpeg_stream import START as JPEG_START
+from dicom_io.pixels.padding import padding_above
 from dicom_io.pixels.pixel_layout import PixelLayout, read_layout
 from dicom_io.pixels.run_lengths import decode_run_lengths
 from dicom_io.pixels.sample_bits import require_stored_bits, unsigned, without_high_bits
@@ -44,6 +45,8 @@ class Frame:
     layout: PixelLayout
     coding: str
     """What was decoded, for people: ``uncompressed``, ``RLE``, ``JPEG``, ``JPEG Lossless``, ``JPEG 2000`` ..."""
+    outside: NDArray[np.bool_] | None = None
+    """[rows, columns]: where padding stood that `values` have no room for; None: nowhere."""
 
 
 def decode_stored_values(dataset: Dataset) -> NDArray[np.generic]:
@@ -86,8 +89,9 @@ def decode_frame(dataset: Dataset) -> Frame:
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
     samples = unsigned(values)
-    require_stored_bits(samples, layout)
-    return Frame(without_high_bits(samples, layout.bits_stored), layout, coding)
+    outside = padding_above(samples, layout, dataset)
+    require_stored_bits(samples, layout, outside)
+    return Frame(without_high_bits(samples, layout.bits_stored), layout, coding, outside)
 
 
 def jpeg2000_frame(dataset: Dataset) -> bytes | None:

@@ -17,13 +17,13 @@ from dicom_io.data_sets.elements import items, numbers
 from dicom_io.data_sets.header import text
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.lookup_table import read_lookup_table
+from dicom_io.pixels.padding import stored_padding
 from dicom_io.pixels.pixel_layout import PixelLayout
 
 FALLBACK_PERCENTILES = (0.5, 99.5)
 """Window taken when the header has no usable one."""
 LARGEST_RESCALE = 1e12
 """Slopes and intercepts of radiographs are small numbers; beyond this, arithmetic loses its digits."""
-_WORD_VALUES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Da
     Parameters
     ----------
     codes
-        uint8 or uint16 [rows, columns] as decoded; the fallback window is taken from them.
+        uint8 or uint16 as decoded, in any shape; the fallback window is taken from them.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Da
         ``unsupported_pixels``: the modality LUT or the rescale values cannot be used, so that no window has a meaning.
     """
     stored = _stored_values(layout)
-    padding = _padding(layout, dataset)
+    padding = stored_padding(layout, dataset)
     padded = np.zeros(stored.shape, bool) if padding is None else (stored >= padding[0]) & (stored <= padding[1])
     modality, modality_words = _modality(stored, layout, dataset)
     voi = (
@@ -97,27 +97,6 @@ def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Da
 def _stored_values(layout: PixelLayout) -> NDArray[np.int64]:
     codes = np.arange(1 << layout.bits_stored, dtype=np.int64)
     return np.where(codes >= codes.size // 2, codes - codes.size, codes) if layout.signed else codes
-
-
-def _padding(layout: PixelLayout, dataset: Dataset) -> tuple[int, int] | None:
-    """Return the range of padding values; one written with the wrong sign is read as what it must mean.
-
-    A value beyond BitsStored occurs in no pixel and so marks none.
-    """
-    value, limit = numbers(dataset, "PixelPaddingValue"), numbers(dataset, "PixelPaddingRangeLimit")
-    if len(value) != 1:
-        return None
-    ends = sorted(_as_stored(int(end), layout) for end in (value[0], limit[0] if len(limit) == 1 else value[0]))
-    return ends[0], ends[1]
-
-
-def _as_stored(value: int, layout: PixelLayout) -> int:
-    if not layout.signed:
-        return value + _WORD_VALUES if value < 0 else value
-    half = 1 << (layout.bits_stored - 1)
-    if half <= value < 2 * half:
-        return value - 2 * half
-    return value - _WORD_VALUES if value >= _WORD_VALUES // 2 else value
 
 
 def _modality(stored: NDArray[np.int64], layout: PixelLayout, dataset: Dataset) -> tuple[NDArray[np.float64], str]:

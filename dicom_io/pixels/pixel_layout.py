@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from dicom_io.data_sets.elements import integer
-from dicom_io.data_sets.header import text
+from dicom_io.data_sets.header import PARSE_ERRORS, text
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 
 MAXIMUM_SIDE_PX = 16_384
@@ -20,6 +20,9 @@ MAXIMUM_PIXELS = 100_000_000
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 PALETTE = "PALETTE COLOR"
 COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"})
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
+_OVERLAY_BIT_POSITION, _OVERLAY_DATA = 0x0102, 0x3000
+_MOST_BITS = 16
 _SAMPLES = dict.fromkeys(MONOCHROME | {PALETTE}, 1) | dict.fromkeys(COLOURS, 3)
 
 
@@ -38,6 +41,8 @@ class PixelLayout:
     signed: bool
     """Stored values are two's complement of `bits_stored` bits."""
     photometric_interpretation: str
+    overlay_bits: int = 0
+    """Mask of the bits above BitsStored in which an overlay stands, as the header says (retired; PS3.5-2004 8.1.2)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,7 +93,23 @@ def read_layout(dataset: Dataset) -> PixelLayout:
         raise _unsupported(f"HighBit {high_bit} with BitsStored {stored}")
     if representation not in (0, 1):
         raise _unsupported(f"PixelRepresentation {representation}")
-    return PixelLayout(rows, columns, samples, allocated, stored, representation == 1, interpretation)
+    overlays = _overlay_bits(dataset) & ((1 << allocated) - (1 << stored))
+    return PixelLayout(rows, columns, samples, allocated, stored, representation == 1, interpretation, overlays)
+
+
+def _overlay_bits(dataset: Dataset) -> int:
+    """Return the mask of the bits that hold an overlay: its group gives a position and has no Overlay Data."""
+    mask = 0
+    for group in _OVERLAY_GROUPS:
+        if (group, _OVERLAY_BIT_POSITION) not in dataset or (group, _OVERLAY_DATA) in dataset:
+            continue
+        try:
+            position = dataset[group, _OVERLAY_BIT_POSITION].value
+        except PARSE_ERRORS:
+            continue
+        if isinstance(position, int) and 0 <= position < _MOST_BITS:
+            mask |= 1 << position
+    return mask
 
 
 def _required(dataset: Dataset, keyword: str, default: int | None = None) -> int:

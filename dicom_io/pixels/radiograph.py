@@ -67,8 +67,13 @@ def read_radiograph(source: Path | Dataset, decoding: Decoding = Decoding.EXACT)
         return _radiograph(luma(frame.values), frame, None)
     if frame.layout.photometric_interpretation == PALETTE:
         return _radiograph(luma(through_palette(frame.values, dataset)), frame, None)
-    grey_scale = read_grey_scale(frame.values, frame.layout, dataset)
-    return _radiograph(grey_scale.grey_levels(frame.values), frame, grey_scale)
+    outside = frame.outside
+    image = frame.values if outside is None else frame.values[~outside]
+    grey_scale = read_grey_scale(image, frame.layout, dataset)
+    pixels = grey_scale.grey_levels(frame.values)
+    if outside is not None:
+        pixels[outside] = 0
+    return _radiograph(pixels, frame, grey_scale)
 
 
 def _half_resolution(dataset: Dataset) -> Radiograph | None:

@@ -12,6 +12,10 @@ from dicom_io.pixels.pixel_layout import PixelLayout
 
 _FEW = 0.01
 """Share of the samples above which values beyond the stored bits are no slips of the device."""
+_SMOOTHER = 2
+"""How many times smaller the steps of a picture must be with the upper bits, for these to be a part of it."""
+OVERSHOOT = 4
+"""Wavelets and lossy coding take samples beyond the stored values by at most a quarter of their range."""
 
 
 def require_announced(rows: int, columns: int, components: int, precision: int, layout: PixelLayout) -> None:
@@ -55,28 +59,47 @@ def without_overshoot(
 ) -> NDArray[np.generic]:
     """Limit samples of a lossy stream to the stored values there can be, which they may be rounded beyond.
 
-    Their upper bits hold no overlay: lossy coding would have destroyed it. Samples with a sign are only limited where
-    the stream says that it has such (`signed_stream`); then they fill their words, in two's complement.
+    Their upper bits hold no overlay that could be cleared: lossy coding blurred it. Samples with a sign are only
+    limited where the stream says that it has such (`signed_stream`); then they fill their words, in two's complement.
+
+    Raises
+    ------
+    UndecodableError
+        ``unsupported_pixels``: more goes on beyond the stored values than rounding explains, see `require_stored_bits`.
     """
     if layout.bits_stored >= values.dtype.itemsize * 8:
         return values
     if layout.signed:
         half = 1 << (layout.bits_stored - 1)
         with_sign = values.view(f"i{values.dtype.itemsize}")
-        return np.clip(with_sign, -half, half - 1).view(values.dtype) if signed_stream else values
-    return np.asarray(np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype)))
+        if not signed_stream:
+            return values
+        limited = np.clip(with_sign, -half, half - 1).view(values.dtype)
+    else:
+        limited = np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype))
+    beyond: NDArray[Any] = values - limited  # below zero it comes near the largest of the word
+    overshoot = (1 << layout.bits_stored) // OVERSHOOT
+    rounded = (beyond <= overshoot) | (-beyond <= overshoot)
+    require_stored_bits(np.where(rounded, limited, values), layout)
+    return np.asarray(limited)
 
 
-def require_stored_bits(values: NDArray[np.generic], layout: PixelLayout) -> None:
+def require_stored_bits(
+    values: NDArray[np.generic], layout: PixelLayout, outside: NDArray[np.bool_] | None = None
+) -> None:
     """Refuse a picture whose values need more bits than BitsStored: without these it would show something else.
 
     An overlay of an old file stands above the stored bits as well. Two neighbours of which only one has it differ by
-    more with it than without; where a picture goes on above the stored bits it is the other way round.
+    more with it than without; where a picture goes on above the stored bits it is the other way round. So it is where
+    values without a sign stand under a header that gives them one: the stored ones jump at the sign. An overlay that
+    the header tells of is none of it: a mask of the collimated area has its edge where the picture has one.
 
     Parameters
     ----------
     values
         Unsigned, as allocated; at least two columns.
+    outside
+        Where no picture is, but padding (`dicom_io.pixels.padding`).
 
     Raises
     ------
@@ -85,15 +108,18 @@ def require_stored_bits(values: NDArray[np.generic], layout: PixelLayout) -> Non
     """
     unused = layout.bits_allocated - layout.bits_stored
     codes: NDArray[Any] = values
-    if unused == 0 or (above := codes >> layout.bits_stored).min() == above.max():
+    if layout.overlay_bits:
+        codes = codes & np.array(~layout.overlay_bits & 0xFFFF).astype(codes.dtype)
+    if unused == 0 or (not layout.signed and (above := codes >> layout.bits_stored).min() == above.max()):
         return
     whole: NDArray[Any] = codes.view(f"i{codes.dtype.itemsize}") if layout.signed else codes
     stored = (whole << unused) >> unused  # with the sign carried up, where there is one
+    whole = whole if outside is None else np.where(outside, stored, whole)
     lost = whole - stored  # modulo the width of the array
     if np.count_nonzero(lost) < _FEW * lost.size:
         return
     edges = lost[:, 1:] != lost[:, :-1]
-    if edges.any() and _step(whole, edges) < _step(stored, edges):
+    if edges.any() and _SMOOTHER * _step(whole, edges) < _step(stored, edges):
         raise UndecodableError(
             ReasonCode.UNSUPPORTED_PIXELS, f"the picture goes on above its {layout.bits_stored} stored bits"
         )

@@ -27,8 +27,6 @@ class FindingCode:
     """Value of (363698007, SCT, "Finding Site")."""
     precoordinated: Code
     """Finding and site in one code, for HL7 v2 and FHIR, which have no separate site."""
-    radlex: str | None
-    """RadLex identifier of the same concept, where RadLex has one."""
 
 
 _ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
@@ -44,24 +42,22 @@ _THICKENING = Code("RID28509", "RADLEX", "Thickening")  # SNOMED CT has no verif
 _HERNIA = Code("39839004", "SCT", "Diaphragmatic hernia")
 
 FINDINGS: dict[str, FindingCode] = {
-    "Atelectasis": FindingCode(_ATELECTASIS, LUNG, _ATELECTASIS, "RID28493"),
-    "Cardiomegaly": FindingCode(_CARDIOMEGALY, HEART, _CARDIOMEGALY, None),
-    "Effusion": FindingCode(_EFFUSION, PLEURA, _EFFUSION, "RID34539"),
+    "Atelectasis": FindingCode(_ATELECTASIS, LUNG, _ATELECTASIS),
+    "Cardiomegaly": FindingCode(_CARDIOMEGALY, HEART, _CARDIOMEGALY),
+    "Effusion": FindingCode(_EFFUSION, PLEURA, _EFFUSION),
     "Infiltration": FindingCode(
-        Code("112121", "DCM", "Infiltrate"), LUNG, Code("409609008", "SCT", "Radiologic infiltrate of lung"), None
+        Code("112121", "DCM", "Infiltrate"), LUNG, Code("409609008", "SCT", "Radiologic infiltrate of lung")
     ),
-    "Mass": FindingCode(Code("4147007", "SCT", "Mass"), LUNG, Code("309529002", "SCT", "Lung mass"), "RID39056"),
-    "Nodule": FindingCode(
-        Code("27925004", "SCT", "Nodule"), LUNG, Code("786838002", "SCT", "Nodule of lung"), "RID50149"
-    ),
-    "Pneumonia": FindingCode(_PNEUMONIA, LUNG, _PNEUMONIA, "RID5350"),
-    "Pneumothorax": FindingCode(_PNEUMOTHORAX, PLEURA, _PNEUMOTHORAX, "RID5352"),
-    "Consolidation": FindingCode(_CONSOLIDATION, LUNG, _CONSOLIDATION, "RID43255"),
-    "Edema": FindingCode(_EDEMA, LUNG, _EDEMA, "RID4866"),
-    "Emphysema": FindingCode(_EMPHYSEMA, LUNG, _EMPHYSEMA, "RID4799"),
-    "Fibrosis": FindingCode(_FIBROSIS, LUNG, _FIBROSIS, None),
-    "Pleural_Thickening": FindingCode(_THICKENING, PLEURA, _THICKENING, "RID28509"),
-    "Hernia": FindingCode(_HERNIA, DIAPHRAGM, _HERNIA, None),
+    "Mass": FindingCode(Code("4147007", "SCT", "Mass"), LUNG, Code("309529002", "SCT", "Lung mass")),
+    "Nodule": FindingCode(Code("27925004", "SCT", "Nodule"), LUNG, Code("786838002", "SCT", "Nodule of lung")),
+    "Pneumonia": FindingCode(_PNEUMONIA, LUNG, _PNEUMONIA),
+    "Pneumothorax": FindingCode(_PNEUMOTHORAX, PLEURA, _PNEUMOTHORAX),
+    "Consolidation": FindingCode(_CONSOLIDATION, LUNG, _CONSOLIDATION),
+    "Edema": FindingCode(_EDEMA, LUNG, _EDEMA),
+    "Emphysema": FindingCode(_EMPHYSEMA, LUNG, _EMPHYSEMA),
+    "Fibrosis": FindingCode(_FIBROSIS, LUNG, _FIBROSIS),
+    "Pleural_Thickening": FindingCode(_THICKENING, PLEURA, _THICKENING),
+    "Hernia": FindingCode(_HERNIA, DIAPHRAGM, _HERNIA),
 }
 """Keyed by the label strings of ChestX-ray14, which the model bundles use."""
 
@@ -74,30 +70,14 @@ class PriorityCode:
     """Value of (260870009, SCT, "Priority") in the structured report."""
     scheduled_procedure_step_priority: str
     """UPS (0074,1200); never LOW, which would rank a study below those nobody analysed."""
-    requested_procedure_priority: str
-    """(0040,1003)."""
     hl7_tq1_9: str
     """HL7 v2 TQ1-9 priority."""
-    actionable: Code | None
-    """ACR category of an actionable finding (CID 7035)."""
 
 
 PRIORITY_CODES: dict[str, PriorityCode] = {
-    "STAT": PriorityCode(
-        Code("25876001", "SCT", "Emergency"),
-        "HIGH",
-        "STAT",
-        "S",
-        Code("RID49480", "RADLEX", "ACR Category 1 Actionable Finding"),
-    ),
-    "URGENT": PriorityCode(
-        Code("103391001", "SCT", "Urgent"),
-        "HIGH",
-        "HIGH",
-        "A",
-        Code("RID49481", "RADLEX", "ACR Category 2 Actionable Finding"),
-    ),
-    "ROUTINE": PriorityCode(Code("50811001", "SCT", "Routine"), "MEDIUM", "ROUTINE", "R", None),
+    "STAT": PriorityCode(Code("25876001", "SCT", "Emergency"), "HIGH", "S"),
+    "URGENT": PriorityCode(Code("103391001", "SCT", "Urgent"), "HIGH", "A"),
+    "ROUTINE": PriorityCode(Code("50811001", "SCT", "Routine"), "MEDIUM", "R"),
 }
 
 PRESENT = Code("52101004", "SCT", "Present")

@@ -7,15 +7,14 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.bench import Bench, BenchReport, PartSpeed, noise_cache
-from training.material import cache_size_px
-from training.recipe import load_recipe
+if TYPE_CHECKING:
+    from training.bench import BenchReport, PartSpeed
 
 
 def bench(
@@ -35,6 +34,10 @@ def bench(
     One process on the GPU, or on the CPU with torch's threads (OMP_NUM_THREADS); training on a CPU runs one process
     for each core instead.
     """
+    from training.bench import Bench, noise_cache  # here, for the help needs none of it
+    from training.material import cache_size_px
+    from training.recipe import load_recipe
+
     chosen = load_recipe(recipe)
     if batch_size is not None:
         stages = tuple(stage.model_copy(update={"batch_size": batch_size}) for stage in chosen.stages)

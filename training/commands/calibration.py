@@ -1,19 +1,16 @@
-"""``calibrate`` and ``export``: another calibration for the same weights; a bundle from a run, or as one file."""
+"""``calibrate``: another calibration and other thresholds for the same weights."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.bundle import Bundle, load_bundle
 from model.labels import LABELS
-from training.bundle_of_run import bundle_folder, conclude_so_far, pack
-from training.commands.models import (
+from training.commands.options import (
     BundleArgument,
     CacheOption,
     DataOption,
@@ -23,28 +20,13 @@ from training.commands.models import (
     PartOption,
     SamplesOption,
     SeedOption,
-    adjudicated_labels,
-    subject_of,
-    tell,
 )
-from training.data.folder import read_folder
-from training.evaluation.assessment import Assessment, assess
-from training.evaluation.evaluate import Resampling
-from training.evaluation.leakage import LeakError, SeenPolicy, require_separate_patients
-from training.evaluation.operating_points import OperatingRule
-from training.material import DataChoices
-from training.output import writing_to
-from training.recalibration import (
-    CalibrationChoices,
-    recalibrated,
-    require_untrained,
-    with_calibration,
-    write_recalibrated,
-)
-from training.recipe import chosen_recipe
-from training.reporting.figure_grids import calibration_grid, evaluation_grid, operating_grid
-from training.reporting.report import NOTICE, ReportMaterial, write_report
-from training.subjects import PartName, Subject, part_names
+from training.data.part_name import PartName
+from training.evaluation.seen_policy import SeenPolicy
+from training.judging.asked import Asked
+
+if TYPE_CHECKING:
+    from training.evaluation.operating_points import OperatingRule
 
 
 class Method(StrEnum):
@@ -103,77 +85,19 @@ def calibrate(
     imported weights; then frozen and tested on the data set's test list. Pictures the weights were trained on are
     refused. Findings with too few positives are reported and never flag.
     """
-    old, radiographs = load_bundle(bundle), read_folder(data)
-    chosen = part or PartName.VALIDATION
-    if chosen in (PartName.TEST, PartName.ALL):
-        raise LeakError("thresholds chosen on the test list leave nothing to test them on; take another --part")
-    require_untrained(old, radiographs, part_names(radiographs, chosen, old))
+    from training.evaluation.evaluate import Resampling  # each command loads only what it needs, its help nothing
+    from training.judging.calibrating import NewBundle, calibrate_bundle
+    from training.recalibration import CalibrationChoices
+
+    asked = Asked(bundle, data, out, cache, part, SeenPolicy.MARK, allow_missing)
     choices = CalibrationChoices(method.value, _rule(rule), _rules(rule_for), _prevalence(prevalence))
-    truth = adjudicated_labels(labels)
-    options = (bundle, data, out, cache)
-    fitted_on = subject_of(*options, chosen, SeenPolicy.MARK, allow_missing=allow_missing)
-    facts = recalibrated(old, radiographs, fitted_on.predictions, choices)
-    facts = replace(facts, name=name or facts.name, version=version or facts.version)
-    tested = subject_of(*options, PartName.TEST, SeenPolicy.REFUSE, allow_missing=allow_missing)
-    require_separate_patients(radiographs, {"calibration": fitted_on.names, "test": tested.names})
-    judged = replace(tested.judged, predictions=with_calibration(tested.predictions, facts.calibration))
-    assessment = assess(judged, facts.operating_points, Resampling(samples, seed), truth)
-    new = write_recalibrated(old, facts, radiographs, fitted_on.names, assessment, to)
-    _report(new, assessment, tested, out)
-    grids = [
-        evaluation_grid(assessment.evaluation),
-        calibration_grid(assessment.evaluation),
-        operating_grid(assessment.evaluation, facts.operating_points),
-    ]
-    values = {"notice": NOTICE, "bundle": str(new.folder), "model_version": new.model_version} | assessment.as_dict()
-    sentences = [f"Fitted on {fitted_on.part}", f"Tested on {tested.part}", f"New bundle: {new.folder}"]
-    tell(values, out / "evaluation.json", grids, as_json=as_json, sentences=sentences)
-
-
-def export(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a training run (its --out), or of a bundle.")
-    ] = Path("training-run"),
-    to: Annotated[
-        Path, typer.Option(metavar="FILE.zip", help="File to write; every command that takes a bundle takes it too.")
-    ] = Path("bundle.zip"),
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Data set of the run: make the bundle from its best weights so far, also of a run that is not "
-            "finished. Give --recipe, --init, --cache and --processes as for the run.",
-        ),
-    ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Recipe of the run: name or TOML file.")] = None,
-    init: Annotated[str | None, typer.Option(help="What the run started from.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Training processes of the run.")] = None,
-    cache: CacheOption = None,
-    allow_missing: MissingOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Pack the bundle of a run into one file; with --data make it first, from the best weights there are so far."""
-    if data is not None:
-        choices = DataChoices(data, cache or run / "cache", allow_missing)
-        init_file = Path(init) if init not in (None, "random") else None
-        conclude_so_far(choices, run, chosen_recipe(data, recipe, init), init_file, processes)
-    bundle = load_bundle(bundle_folder(run))
-    pack(bundle, to)
-    facts = {"file": str(to), "bytes": to.stat().st_size, "model_version": bundle.model_version}
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    typer.echo(f"{bundle.name} {bundle.model_version}: {to} ({facts['bytes']:,} bytes)")
-
-
-def _report(bundle: Bundle, assessment: Assessment, subject: Subject, out: Path) -> None:
-    title = f"{bundle.name} {bundle.model_version}"
-    material = ReportMaterial(title, bundle.demonstration, (subject.part,), assessment, subject.cache)
-    with writing_to(out):
-        write_report(material, out / "report.html")
+    new = NewBundle(to, name, version)
+    calibrate_bundle(asked, choices, new, Resampling(samples, seed), labels, as_json=as_json)
 
 
 def _rule(text: str) -> OperatingRule:
+    from training.evaluation.operating_points import OperatingRule
+
     try:
         return OperatingRule.parse(text)
     except ValueError as error:

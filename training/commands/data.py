@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from model.preprocess import INPUT_SIZE_PX
-from training.data.cache import damaged_pictures, open_cache
-from training.data.problems import write_problems
-from training.inspection import Depth, Inspection, inspect, summary
-from training.material import DataChoices, cache_size_px
-from training.progress import RateBar
-from training.recipe import load_recipe
-from training.reporting.data_tables import findings_table, parts_table, problem_table
+if TYPE_CHECKING:
+    from training.inspection import Inspection
 
 _console = Console(stderr=True)
 
@@ -40,7 +34,9 @@ def prepare(
     size: Annotated[
         int | None,
         typer.Option(
-            min=32, metavar="PX", help=f"Side of the cached pictures; default: {INPUT_SIZE_PX}, or the recipe's."
+            min=32,
+            metavar="PX",
+            help="Side of the cached pictures; default: as the network takes them, or the recipe's.",
         ),
     ] = None,
     lists_only: Annotated[
@@ -73,6 +69,11 @@ def prepare(
     """
     if verify:
         raise typer.Exit(0 if _verified(cache, as_json=as_json) else 1)
+    from training.data.problems import write_problems  # here, for the help needs none of it
+    from training.inspection import Depth, inspect, summary
+    from training.material import DataChoices, cache_size_px
+    from training.recipe import load_recipe
+
     depth = Depth.LISTS if lists_only else Depth.PICTURES if check_only else Depth.CACHE
     choices = DataChoices(data, cache, allow_missing, rebuild_cache, readers=readers)
     chosen = None if recipe is None else load_recipe(recipe)
@@ -80,14 +81,15 @@ def prepare(
     if problems is not None:
         write_problems(inspection.log, problems)
     if as_json:
-        json.dump(summary(inspection), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        typer.echo(json.dumps(summary(inspection), indent=2))
     else:
         _print(inspection)
     raise typer.Exit(0 if inspection.passed else 1)
 
 
 def _print(inspection: Inspection) -> None:
+    from training.reporting.data_tables import findings_table, parts_table, problem_table
+
     console = Console()
     if inspection.log.problems:
         console.print(problem_table(inspection.log))
@@ -106,6 +108,9 @@ def _print(inspection: Inspection) -> None:
 
 
 def _verified(folder: Path, *, as_json: bool) -> bool:
+    from training.data.cache import damaged_pictures, open_cache
+    from training.progress import RateBar
+
     pictures = len(open_cache(folder).rows)
     with RateBar("Comparing", "img", pictures) as bar:
         damaged = damaged_pictures(folder, lambda done, total: bar.update(done))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.models import (
+from training.commands.options import (
     OUT,
     CacheOption,
     DataOption,
@@ -21,28 +21,9 @@ from training.commands.models import (
     SamplesOption,
     SeedOption,
     SeenOption,
-    adjudicated_labels,
-    leak_sentences,
-    subject_of,
-    tell,
 )
-from training.evaluation.adjudicated import evaluate_adjudicated
-from training.evaluation.assessment import evaluate_judged
-from training.evaluation.comparison import compare_models
-from training.evaluation.evaluate import Resampling
-from training.evaluation.leakage import LeakError, SeenPolicy
-from training.evaluation.predictions import write_predictions
-from training.evaluation.published import side_by_side
-from training.output import writing_to
-from training.reporting.comparison_grids import comparison_grids
-from training.reporting.figure_grids import (
-    adjudicated_grid,
-    calibration_grid,
-    evaluation_grid,
-    operating_grid,
-    published_grids,
-)
-from training.reporting.report import NOTICE
+from training.evaluation.seen_policy import SeenPolicy
+from training.judging.asked import Asked
 
 
 class TableFormat(StrEnum):
@@ -74,33 +55,11 @@ def evaluate(
     error, the bundle's operating points as they do here, accuracy beside that of never flagging anything, and published
     figures where they were measured on exactly these pictures. Writes evaluation.json and the predictions.
     """
-    truth = adjudicated_labels(labels)
-    subject = subject_of(model, data, out, cache, part, seen, allow_missing=allow_missing)
-    resampling, judged = Resampling(samples, seed), subject.judged
-    figures = evaluate_judged(judged, subject.points, resampling)
-    beside = side_by_side(subject.names)
-    second = truth and evaluate_adjudicated(subject.predictions, judged.examples.targets, truth, resampling)
-    with writing_to(out):
-        write_predictions(subject.predictions, out / f"predictions.{predictions.value}")
-    facts = {
-        "notice": NOTICE,
-        "model": subject.title,
-        "leak_guard": None if subject.leak is None else subject.leak.as_dict(),
-        "summary": figures.summary,
-        "metrics": figures.metrics(),
-        "published": beside.as_dict(),
-        "adjudicated": second.as_dict() if second else None,
-    }
-    grids = [evaluation_grid(figures), calibration_grid(figures)]
-    grids += [operating_grid(figures, subject.points)] if subject.points else []
-    tables = published_grids(figures, beside)
-    grids += tables + ([adjudicated_grid(second)] if second else [])
-    sentences = [*leak_sentences(subject), figures.summary] + (
-        [] if tables else [f"Published figures: {beside.reason}."]
-    )
-    if truth is not None and second is None:
-        sentences.append(f"{truth.source} holds none of these pictures.")
-    tell(facts, out / "evaluation.json", grids, as_json=as_json, sentences=sentences)
+    from training.evaluation.evaluate import Resampling  # each command loads only what it needs, its help nothing
+    from training.judging.evaluating import evaluate_model
+
+    asked = Asked(model, data, out, cache, part, seen, allow_missing)
+    evaluate_model(asked, Resampling(samples, seed), labels, predictions.value, as_json=as_json)
 
 
 def compare(
@@ -121,21 +80,8 @@ def compare(
     Both are scored on the same resampled patients, so the intervals are those of the difference. Pictures that only one
     of them judged, or that one has seen (with --seen leave-out), are left out for both. Writes comparison.json.
     """
-    subjects = [
-        subject_of(model, data, out / side, cache or out.parent / "cache", part, seen, allow_missing=allow_missing)
-        for side, model in (("a", a), ("b", b))
-    ]
-    known = set(subjects[1].names)
-    names = tuple(name for name in subjects[0].names if name in known)
-    if not names:
-        raise LeakError(f"{a} and {b} have no picture in common that both may be judged on")
-    first, second = (subject.predictions.only(names) for subject in subjects)
-    comparison = compare_models(first, second, subjects[0].radiographs.targets(names), Resampling(samples, seed))
-    leaks = [None if subject.leak is None else subject.leak.as_dict() for subject in subjects]
-    facts = {"notice": NOTICE, "leak_guard": {"a": leaks[0], "b": leaks[1]}} | comparison.as_dict()
-    sentences = [
-        f"{side}: {text}" for side, subject in zip("AB", subjects, strict=True) for text in leak_sentences(subject)
-    ]
-    if comparison.mean_auroc is not None:
-        sentences.append(f"On the mean AUROC: {comparison.mean_auroc.verdict}.")
-    tell(facts, out / "comparison.json", comparison_grids(comparison), as_json=as_json, sentences=sentences)
+    from training.evaluation.evaluate import Resampling
+    from training.judging.comparing import compare_with
+
+    asked = Asked(a, data, out, cache, part, seen, allow_missing)
+    compare_with(asked, b, Resampling(samples, seed), as_json=as_json)

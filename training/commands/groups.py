@@ -16,7 +16,7 @@ class CommandGroup(DeferredGroup):
     places: ClassVar = {
         "bench": Place("training.commands.bench", "bench"),
         "calibrate": Place("training.commands.calibration", "calibrate"),
-        "export": Place("training.commands.calibration", "export"),
+        "export": Place("training.commands.packing", "export"),
         "prepare": Place("training.commands.data", "prepare"),
         "compare": Place("training.commands.evaluation", "compare"),
         "evaluate": Place("training.commands.evaluation", "evaluate"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,11 +13,9 @@ from rich.table import Table
 from model.labels import LABELS
 from training.data.reading_pool import cores
 from training.heads.errors import HeadError
-from training.heads.features import make_features
-from training.heads.head_folder import make_head
-from training.heads.recipe import HeadRecipe, load_head_recipe, parse_head_recipe
-from training.heads.sweep import run_sweep
-from training.material import DataChoices
+
+if TYPE_CHECKING:
+    from training.heads.recipe import HeadRecipe
 
 CORES = cores()
 
@@ -70,6 +68,9 @@ def features(
 
     The split is cut here, since training pictures may be mirrored. Then train on them with `head` or `sweep`.
     """
+    from training.heads.features import make_features  # each command loads only what it needs, its help nothing
+    from training.material import DataChoices
+
     chosen = _chosen(recipe, backbone, init, split)
     choices = DataChoices(data, cache or out.parent / "cache", allow_missing, rebuild_cache)
     init_file = Path(init) if init not in (None, "random", "imagenet") else None
@@ -101,6 +102,9 @@ def head(
     Writes head.safetensors, head.json, learning_curve.png, auroc.png, and predictions_validation.csv and
     predictions_test.csv, which `evaluate`, `compare` and `audit` read.
     """
+    from training.heads.head_folder import make_head
+    from training.heads.recipe import load_head_recipe
+
     changed = {"learning_rate": learning_rate, "weight_decay": weight_decay, "epochs": epochs}
     chosen = _with(load_head_recipe(recipe), "head", changed)
     facts = make_head(features, out, chosen, initial)
@@ -123,6 +127,9 @@ def sweep(
 
     Finished pairs are kept: run it again to continue. Writes sweep.csv, sweep.json and sweep.png.
     """
+    from training.heads.recipe import load_head_recipe
+    from training.heads.sweep import run_sweep
+
     facts = run_sweep(features, out, load_head_recipe(recipe), workers)
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
@@ -140,6 +147,8 @@ def sweep(
 
 
 def _chosen(recipe: str, backbone: str | None, init: str | None, split: str | None) -> HeadRecipe:
+    from training.heads.recipe import load_head_recipe
+
     known_init = init if init in ("random", "imagenet") else None
     chosen = _with(load_head_recipe(recipe), "features", {"backbone": backbone, "init": known_init})
     if init is not None and Path(chosen.features.backbone).is_dir():
@@ -149,6 +158,8 @@ def _chosen(recipe: str, backbone: str | None, init: str | None, split: str | No
 
 def _with(recipe: HeadRecipe, table: str, changed: dict[str, Any]) -> HeadRecipe:
     """Return the recipe with some keys of a table replaced, checked like a file's."""
+    from training.heads.recipe import parse_head_recipe
+
     values = recipe.model_dump(mode="json")
     values[table] |= {key: value for key, value in changed.items() if value is not None}
     return parse_head_recipe(values, "the command line")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from training.commands.models import (
+from training.commands.options import (
     OUT,
     BundleArgument,
     CacheOption,
@@ -18,15 +17,9 @@ from training.commands.models import (
     OutOption,
     PartOption,
     SeenOption,
-    leak_sentences,
-    subject_of,
-    tell,
 )
-from training.evaluation.leakage import LeakError, SeenPolicy
-from training.output import writing_to
-from training.precision_trial import predictions_in_bf16, require_bf16, trial_of, with_trial
-from training.reporting.precision_section import trial_grid
-from training.reporting.report import NOTICE
+from training.evaluation.seen_policy import SeenPolicy
+from training.judging.asked import Asked
 
 
 def precision(
@@ -49,15 +42,6 @@ def precision(
     points. A bundle that passes is served in it where the configuration says precision = "bf16" and the processor can.
     Weights, calibration and thresholds stay.
     """
-    processor = require_bf16()
-    subject = subject_of(bundle, data, out, cache, part, seen, allow_missing=allow_missing)
-    if subject.bundle is None or subject.cache is None:
-        raise LeakError(f"{bundle} is a file of predictions; name a bundle")
-    with writing_to(out):
-        said = predictions_in_bf16(subject.bundle, subject, subject.cache, out)
-    trial = trial_of(subject.bundle, subject, said, processor)
-    new = with_trial(subject.bundle, trial, to or subject.bundle.folder)
-    verdict = f"Not passed: {trial.obstacle}." if trial.obstacle else "Passed."
-    facts = {"notice": NOTICE, "bundle": str(new.folder), "passed": not trial.obstacle} | dataclasses.asdict(trial)
-    sentences = [*leak_sentences(subject), f"{verdict} Written to {new.folder}."]
-    tell(facts, None, [trial_grid(trial)], as_json=as_json, sentences=sentences)
+    from training.judging.trying_precision import try_bf16  # here, for the help needs none of it
+
+    try_bf16(Asked(bundle, data, out, cache, part, seen, allow_missing), to, as_json=as_json)

@@ -8,8 +8,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.recipe_reference import key_table, shipped_recipes
-
 
 def recipes(
     keys: Annotated[
@@ -17,6 +15,8 @@ def recipes(
     ] = False,
 ) -> None:
     """List the recipes that come along; docs/recipes.md says how each differs from its source."""
+    from training.recipe_reference import key_table, shipped_recipes  # here, for the help needs none of it
+
     if keys:
         typer.echo(key_table(), nl=False)
         return

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.bundle import load_bundle
-from training.checking import taught_check, with_check
-from training.commands.models import BundleArgument, JsonOption, MissingOption, tell
-from training.material import DataChoices, ready_material
-from training.reporting.suitability_section import trial_grid
-from training.suitability.chests import DataSet
-from training.suitability.fit import DEFAULT_STEPS
-from training.suitability.outsiders import read_outsiders
+from training.commands.options import BundleArgument, JsonOption, MissingOption
+
+if TYPE_CHECKING:
+    from training.suitability.chests import DataSet
+
+DEFAULT_STEPS = 900
+"""As many as a recipe takes that names no other number."""
 
 
 def suitability(
@@ -53,6 +52,12 @@ def suitability(
     The worker then analyses only pictures that pass; the others end as not analysed, for a person to look at. Weights,
     calibration and thresholds of the bundle stay; its model version changes. Takes some minutes on one core.
     """
+    from model.bundle import load_bundle  # here, for the help needs none of it
+    from training.checking import taught_check, with_check
+    from training.judging.telling import tell
+    from training.reporting.suitability_section import trial_grid
+    from training.suitability.outsiders import read_outsiders
+
     old = load_bundle(bundle)
     outsiders = read_outsiders(others) if others is not None else ()
     check = taught_check(_data_sets(data, cache, allow_missing), outsiders, steps=steps, seed=seed)
@@ -63,6 +68,8 @@ def suitability(
 
 
 def _data_sets(folders: list[Path], cache: Path, allow_missing: bool) -> list[DataSet]:
+    from training.material import DataChoices, ready_material
+
     found = []
     for number, folder in enumerate(folders, start=1):
         material = ready_material(DataChoices(folder, cache / str(number), allow_missing))

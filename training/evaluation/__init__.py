@@ -1,1 +1,1 @@
-"""What weights are worth: metrics, calibration, operating points, localisation, baselines."""
+"""What weights are worth: metrics, calibration, operating points, localisation, leaks."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -19,23 +18,13 @@ from model.bundle import Bundle
 from model.seen_images import Kind, SeenImages
 from training.data.chestxray14 import CHESTXRAY14, PHANTOMS
 from training.data.radiographs import LabelledRadiographs, list_hash
+from training.evaluation.seen_policy import SeenPolicy
 
 _NAMED_AT_MOST = 5
 
 
 class LeakError(Exception):
     """Figures would come from pictures the network has seen; the message counts them and says what to do."""
-
-
-class SeenPolicy(StrEnum):
-    """What to do with pictures that a network has seen, or whose patient it has seen."""
-
-    REFUSE = "refuse"
-    """Stop and name them."""
-    LEAVE_OUT = "leave-out"
-    """Compute every figure without them."""
-    MARK = "mark"
-    """Go on with them, and mark every figure as too good to believe."""
 
 
 @dataclass(frozen=True)

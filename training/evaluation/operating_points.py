@@ -106,16 +106,6 @@ def choose_operating_points(
     }
 
 
-def rates_at(
-    probability: NDArray[np.floating], truth: NDArray[np.floating], threshold: float
-) -> tuple[float | None, float | None]:
-    """Return (sensitivity, specificity) when flagging at or above the threshold; None where a class is absent."""
-    flagged, positive = probability >= threshold, truth == 1
-    sensitivity = float(flagged[positive].mean()) if positive.any() else None
-    specificity = float((~flagged[~positive]).mean()) if (~positive).any() else None
-    return sensitivity, specificity
-
-
 def _choose(probability: NDArray[np.floating], truth: NDArray[np.floating], rule: OperatingRule) -> OperatingPoint:
     if not 0 < truth.sum() < len(truth):
         return OperatingPoint(threshold=0.5, chosen_by="0.5, since validation has one class only")

@@ -5,6 +5,8 @@ Nothing here has a state: the pictures come from (seed, epoch, step), augmentati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -81,7 +83,15 @@ class Gradients:
 
 def uses_bf16(recipe: Recipe, device: torch.device) -> bool:
     """Return whether training steps on this device are in bfloat16."""
-    return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
+    return recipe.precision == "bf16" or (recipe.precision == "auto" and _computes_bf16(device))
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Return whether the device has bfloat16 arithmetic; a processor without it takes several times as long over it."""
+    if device.type == "cuda":
+        return True
+    has: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
+    return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86, x86, ARM
 
 
 def mixed_seed(seed: int, stream: int, step: int, rank: int) -> int:

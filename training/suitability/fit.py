@@ -20,7 +20,6 @@ from training.suitability.network import CheckNetwork, tensors_of
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 128
-DEFAULT_STEPS = 900
 _PEAK_LEARNING_RATE = 4e-3
 _WEIGHT_DECAY = 1e-3
 _MILD = 0.5  # strength of the alterations that limits must let through
@@ -40,7 +39,7 @@ def fit_check(
     list_sha256: str | None,
     report: Callable[[int, int], None],
     *,
-    steps: int = DEFAULT_STEPS,
+    steps: int,
     seed: int = 2017,
 ) -> SuitabilityCheck:
     """Return a check taught with the material; the same arguments give the same check on the same machine.

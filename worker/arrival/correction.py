@@ -60,23 +60,20 @@ def correct_identity(
     """Write down whose study it is, stop what still waits to be sent under the old identity, make the study due.
 
     The study's next run issues the results again, and archives that have something under the old identity get a
-    rejection note when it ends (`worker.runs.misfiled`), if they had none before.
-
-    The caller has locked the study's row and commits.
+    rejection note when it ends (`worker.runs.misfiled`), if they had none before. The caller has locked the study's
+    row and commits.
 
     Parameters
     ----------
     demographics
         ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is. The
         age goes when the patient or the birth date is another.
-    cause
-        What said so, such as ``ADT^A40``; never patient data.
+    cause, reason
+        What said so, such as ``ADT^A40``, and a person's words for the audit trail; never patient data.
     accession_number
         Of the order, for the images that carry the study's present one; None leaves it as it is.
     names
         Other names that the patient is said to have or to have had: images of them are the patient's, too.
-    reason
-        A person's, for the audit trail; never patient data.
 
     Returns
     -------
@@ -94,9 +91,8 @@ def correct_identity(
     patient_id, issuer = storable(patient_id), storable(issuer_of_patient_id or study.issuer_of_patient_id)
     if not changed and (patient_id, issuer) == (study.patient_id, study.issuer_of_patient_id):
         return False
-    now = database_now(session)
     columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
-    correction = _correction(study, columns, cause, now)
+    correction = _correction(study, columns, cause, database_now(session))
     correction.names_verbatim = held
     concerned = ["" if held else study.patient_name, demographics.get("patient_name") or "", *names]
     correction.concerned_names = list(dict.fromkeys(storable(name) for name in concerned if has_letters(name)))
@@ -105,6 +101,14 @@ def correct_identity(
     session.add(correction)
     if _outdates_age(correction, changed, study.patient_birth_date):
         study.patient_age = ""
+    _issue_again(session, study, columns, actor, cause, reason, correction.at)
+    return True
+
+
+def _issue_again(
+    session: Session, study: Study, columns: Mapping[str, str], actor: str, cause: str, reason: str, now: datetime
+) -> None:
+    """Let the row say what these columns say, stop what waits to be sent under the old ones, make the study due."""
     differing = sorted(column for column, value in columns.items() if value != getattr(study, column))
     for column, value in columns.items():
         setattr(study, column, value)
@@ -122,7 +126,6 @@ def correct_identity(
         at=now,
     )
     session.flush()
-    return True
 
 
 def agree_on(session: Session, study: Study, demographics: Mapping[str, str], *, cause: str) -> IdentityCorrection:

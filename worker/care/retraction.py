@@ -5,6 +5,7 @@ The page may call this as the command line does; ring for the delivery after the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -81,14 +82,9 @@ def retract_study(
     study = existing_study(session, study_instance_uid)
     if study.retracted_at is not None:
         raise RetractionRefused(study_instance_uid, "it was already")
-    now, before = database_now(session), study.state
-    sentence = f"{by} took the results back: {reason}"
+    now, before, sentence = database_now(session), study.state, f"{by} took the results back: {reason}"
     stop_runs(session, study, ReasonCode.RETRACTED, sentence, now)
-    runs = session.scalars(
-        select(Run)
-        .where(Run.study_instance_uid == study_instance_uid, Run.state.in_((RunState.DONE, RunState.SUPERSEDED)))
-        .order_by(Run.id)
-    ).all()
+    runs = _answered(session, study_instance_uid)
     taken_back = take_back(session, runs, Why(title, f"a person took the results back ({reason})", by), settings)
     for run in runs:
         run.state = RunState.SUPERSEDED
@@ -109,3 +105,12 @@ def retract_study(
     )
     session.flush()
     return Retracted(study_instance_uid, taken_back)
+
+
+def _answered(session: Session, study_instance_uid: str) -> Sequence[Run]:
+    """Return the study's runs that said something, earliest first."""
+    return session.scalars(
+        select(Run)
+        .where(Run.study_instance_uid == study_instance_uid, Run.state.in_((RunState.DONE, RunState.SUPERSEDED)))
+        .order_by(Run.id)
+    ).all()

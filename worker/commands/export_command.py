@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dicom_io.data_sets.pseudonyms import Pseudonyms
 from dicom_io.storing.instance_store import InstanceStore
-from worker.care.export import ExportChoices, ExportRefused, export_images
+from worker.care.export import ExportChoices, ExportCounts, ExportRefused, export_images
 from worker.care.looking import note_export
 from worker.commands.at_hand import opened, print_json
 from worker.commands.options import ConfigOption, JsonOption, person
@@ -73,19 +73,19 @@ def export(
     with opened(settings) as session:
         counts = export_images(session, InstanceStore(settings.instances_dir), choices)
     with opened(settings, read_only=False) as session:  # apart: on SQLite a writer makes the listener wait
-        record(
-            session,
-            "exported",
-            actor=person(),
-            details={"pseudonymised": pseudonymise, "reviewed": reviewed, **counts.facts},
-        )
+        details = {"pseudonymised": pseudonymise, "reviewed": reviewed, **counts.facts}
+        record(session, "exported", actor=person(), details=details)
         for uid in sorted(counts.study_instance_uids):
             note_export(session, uid, person())
     if json_output:
         print_json(counts.facts)
         return
-    console = Console()
     todo = f"train with: python -m training --data {folder}" if reviewed else NOT_YET_CONFIRMED
+    _say(folder, counts, todo)
+
+
+def _say(folder: Path, counts: ExportCounts, todo: str) -> None:
+    console = Console()
     console.print(
         f"{folder}: {counts.images} images of {counts.studies} studies and {counts.patients} patients; {todo}",
         highlight=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from dicom_io.storing.instance_store import InstanceStore
 from hl7_io.inbound import understand
 from hl7_io.reading import read_message
-from worker.hl7.inbound_effects import Effect, apply_meanings
+from worker.hl7.inbound_effects import Effect, Origin, apply_meanings
 from worker.rows.database import database_now
 from worker.rows.site_tables import InboundMessage
 from worker.rows.states import InboundState
@@ -52,7 +53,8 @@ def apply_message(session: Session, message_id: int, settings: Settings, store: 
     listener = settings.hl7_listener or Hl7Listener()
     message = read_message(row.content, listener.character_set)
     envelope = understand(message, message.header.text(11))
-    effect = apply_meanings(session, envelope.meanings, listener, store, row.message_type, row.sender)
+    origin = Origin(row.message_type, row.sender, row.received_at, ZoneInfo(settings.time_zone))
+    effect = apply_meanings(session, envelope.meanings, listener, store, origin)
     if effect.state == InboundState.WAITING and _is_over(row, listener, database_now(session)):
         effect = Effect(InboundState.UNMATCHED, effect.reason)
     row.state, row.reason = effect.state, effect.reason

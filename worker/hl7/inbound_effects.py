@@ -17,13 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import singledispatch
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.storing.instance_store import InstanceStore
 from hl7_io.inbound import FinalReport, Meaning, NotForUs, PatientIdentifier, PatientMerge, PatientUpdate
+from hl7_io.observation_report import stated_moment
 from worker.arrival.correction import correct_identity
 from worker.care.administration import mark_read
 from worker.hl7.held_merge import Columns, Merging, Whose, divided, held_with_images_of, unite, whose
@@ -46,13 +49,22 @@ class Effect:
     """For people; never patient data."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a message came from."""
+
+    cause: str
+    """Its type, such as ``ADT^A08``."""
+    sender: str
+    """For the read mark."""
+    received_at: datetime
+    """Aware; it reports on nothing that was taken later."""
+    zone: ZoneInfo
+    """Of the site: that of Study Dates and Times."""
+
+
 def apply_meanings(
-    session: Session,
-    meanings: Sequence[Meaning],
-    listener: Hl7Listener,
-    store: InstanceStore,
-    cause: str,
-    sender: str,
+    session: Session, meanings: Sequence[Meaning], listener: Hl7Listener, store: InstanceStore, origin: Origin
 ) -> Effect:
     """Do what a message says, in its order, in the caller's transaction; doing it twice changes nothing more.
 
@@ -62,47 +74,35 @@ def apply_meanings(
         Where it came in: which identifiers are Patient IDs at this site.
     store
         Where the images are: those of a held study are asked whose they are.
-    cause
-        The message's type, such as ``ADT^A08``.
-    sender
-        Who sent it, for the read mark.
     """
-    effects = [_apply(meaning, session, listener, store, cause, sender) for meaning in meanings]
+    effects = [_apply(meaning, session, listener, store, origin) for meaning in meanings]
     gravest = max(effects, key=lambda effect: _GRAVITY.index(effect.state))
     return Effect(gravest.state, "; ".join(dict.fromkeys(effect.reason for effect in effects)))
 
 
 @singledispatch
-def _apply(
-    meaning: Meaning, session: Session, listener: Hl7Listener, store: InstanceStore, cause: str, sender: str
-) -> Effect:
+def _apply(meaning: Meaning, session: Session, listener: Hl7Listener, store: InstanceStore, origin: Origin) -> Effect:
     raise TypeError(f"no effect is defined for a {type(meaning).__name__}")
 
 
 @_apply.register
-def _(
-    meaning: NotForUs, session: Session, listener: Hl7Listener, store: InstanceStore, cause: str, sender: str
-) -> Effect:
+def _(meaning: NotForUs, session: Session, listener: Hl7Listener, store: InstanceStore, origin: Origin) -> Effect:
     return Effect(InboundState.IGNORED, meaning.why)
 
 
 @_apply.register
-def _(
-    meaning: PatientUpdate, session: Session, listener: Hl7Listener, store: InstanceStore, cause: str, sender: str
-) -> Effect:
+def _(meaning: PatientUpdate, session: Session, listener: Hl7Listener, store: InstanceStore, origin: Origin) -> Effect:
     found = studies_of(session, meaning.identifiers, listener)
     if found.doubt:
         return Effect(InboundState.UNMATCHED, found.doubt)
     locked = _locked(session, {study.study_instance_uid for study in found.studies})
     theirs = [study for study in locked if fit(*_whose(study), meaning.identifiers, listener) is Fit.YES]
-    corrected = sum(_correct(session, study, meaning, _whose(study), cause) for study in theirs)
+    corrected = sum(_correct(session, study, meaning, _whose(study), origin.cause) for study in theirs)
     return _told(corrected, len(theirs))
 
 
 @_apply.register
-def _(
-    meaning: PatientMerge, session: Session, listener: Hl7Listener, store: InstanceStore, cause: str, sender: str
-) -> Effect:
+def _(meaning: PatientMerge, session: Session, listener: Hl7Listener, store: InstanceStore, origin: Origin) -> Effect:
     survivor = _survivor(meaning, listener)
     if survivor is None:
         return Effect(
@@ -120,9 +120,9 @@ def _(
         return Effect(InboundState.UNMATCHED, doubt)
     theirs = [study for study, each in stated.items() if Fit.YES in map(merging.concerns, each)]
     corrected = sum(
-        unite(session, study, several[study], merging, cause=cause, actor=ACTOR)
+        unite(session, study, several[study], merging, cause=origin.cause, actor=ACTOR)
         if several[study]
-        else _correct(session, study, meaning, merging.target(_whose(study)), cause)
+        else _correct(session, study, meaning, merging.target(_whose(study)), origin.cause)
         for study in theirs
     )
     return _told(corrected, len(theirs))
@@ -168,9 +168,7 @@ def _told(corrected: int, studies: int) -> Effect:
 
 
 @_apply.register
-def _(
-    meaning: FinalReport, session: Session, listener: Hl7Listener, store: InstanceStore, cause: str, sender: str
-) -> Effect:
+def _(meaning: FinalReport, session: Session, listener: Hl7Listener, store: InstanceStore, origin: Origin) -> Effect:
     if meaning.study_instance_uids:
         named = select(Study).where(Study.study_instance_uid.in_(meaning.study_instance_uids))
     elif meaning.accession_numbers:
@@ -187,6 +185,24 @@ def _(
     count = len(found.studies)
     if count > 1 and not meaning.study_instance_uids:
         return Effect(InboundState.UNMATCHED, f"{count} studies have its accession number and it names none")
+    if not meaning.study_instance_uids and _may_be_later(found.studies[0], origin):
+        return Effect(InboundState.UNMATCHED, "the study with its accession number may have been taken after it")
+    reader = f"final report ({origin.sender})" if origin.sender else "final report"
     for study in found.studies:
-        mark_read(session, study.study_instance_uid, f"final report ({sender})" if sender else "final report")
+        mark_read(session, study.study_instance_uid, reader)
     return Effect(InboundState.APPLIED, f"{count} studies are marked read")
+
+
+def _may_be_later(study: Study, origin: Origin) -> bool:
+    """Say whether the study came after the report and no Study Date and Time says that it was taken before.
+
+    An order may have several films: a report on the first one must not take the flag of the next.
+    """
+    if study.first_received_at <= origin.received_at:
+        return False
+    stated = stated_moment(study.study_date, study.study_time)
+    if not stated:
+        return True
+    latest = stated + "235959"[len(stated) - len("YYYYMMDD") :]
+    taken = datetime.strptime(latest, "%Y%m%d%H%M%S").replace(tzinfo=origin.zone)
+    return taken.astimezone(UTC) > origin.received_at

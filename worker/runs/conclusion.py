@@ -69,25 +69,7 @@ def conclude_analysed(
     NoRoomForResults, RetryableRunError
         What takes earlier results back cannot be stored; nothing was written.
     """
-    assessment = analysis.assessment
-    verdict = RunVerdict(
-        outcome=StudyState.TRIAGED,
-        priority=assessment.priority,
-        priority_rank=assessment.rank,
-        priority_reason=assessment.reason,
-        levels={finding.label: level_of(finding.label) for finding in assessment.flagged},
-        images_not_analysed=analysis.images_not_analysed,
-        historical=analysis.historical,
-        model_version=model.bundle.model_version,
-        policy_hash=model.policy.hash,
-        timings_seconds=watch.timings_seconds(),
-        details={
-            "thresholds": dict(model.policy.thresholds),
-            "results": len(results),
-            "preprocessing": model.bundle.preprocessing,
-            "pictures": {picture.sop_instance_uid: _how_made(picture) for picture in analysis.pictures},
-        },
-    )
+    verdict = _verdict_of(analysis, len(results), model, watch)
     with storing_results(), workplace.sessions.begin() as session:
         held = held_run(session, claim)
         if held.has_others:
@@ -106,7 +88,30 @@ def conclude_analysed(
             queue_notifications(session, study, claim.run_id, workplace.settings)
         if not analysis.historical and not claim.backfill:
             queue_shadow(session, study, claim.bundle, workplace.settings)
-    logger.info("run %d: %s, %d results", claim.run_number, assessment.priority, len(results))
+    logger.info("run %d: %s, %d results", claim.run_number, verdict.priority, len(results))
+
+
+def _verdict_of(analysis: Analysis, results: int, model: LoadedModel, watch: Stopwatch) -> RunVerdict:
+    """Return what the analysis says of the study, with how it was made for the audit trail."""
+    assessment = analysis.assessment
+    return RunVerdict(
+        outcome=StudyState.TRIAGED,
+        priority=assessment.priority,
+        priority_rank=assessment.rank,
+        priority_reason=assessment.reason,
+        levels={finding.label: level_of(finding.label) for finding in assessment.flagged},
+        images_not_analysed=analysis.images_not_analysed,
+        historical=analysis.historical,
+        model_version=model.bundle.model_version,
+        policy_hash=model.policy.hash,
+        timings_seconds=watch.timings_seconds(),
+        details={
+            "thresholds": dict(model.policy.thresholds),
+            "results": results,
+            "preprocessing": model.bundle.preprocessing,
+            "pictures": {picture.sop_instance_uid: _how_made(picture) for picture in analysis.pictures},
+        },
+    )
 
 
 def conclude_unchanged(

@@ -1,0 +1,44 @@
+"""The real page on a real port of this machine."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.settings.config import Settings
+from worklist.app import create_app
+from worklist.cli import bound_socket, page_server
+
+PASSWORD = "correct horse battery"
+
+
+def csrf_of(html: str) -> str:
+    """Return the token of the page's first form."""
+    found = re.search(r'name="csrf" value="([^"]+)"', html)
+    assert found, "the page has no form"
+    return found.group(1)
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """Serve the page for these settings on a free loopback port; gives its URL without a slash at the end."""
+    listening = bound_socket("127.0.0.1", 0)
+    application = create_app(settings)
+    server = page_server(application)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the page did not start")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+        application.state.site.writing.kw["bind"].dispose()

@@ -1,0 +1,207 @@
+"""Back up while studies arrive, destroy everything, restore: nothing that was acknowledged before is lost, nothing is
+sent twice, and what came afterwards is found in the archive."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from benches import Bench
+from bundles import FLAGGED, write_test_bundle
+from factories import chest_radiograph, write_dicom
+from orthanc import ONLY_IMAGES, Orthanc, StartHospital
+from postgres_databases import administer
+from sites import UP, Site, wait_until
+from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
+from typer.testing import CliRunner
+
+from worker.care.backup import BackupError
+from worker.cli import app
+from worker.rows.database import SessionFactory
+from worker.rows.run_tables import Result, Run
+from worker.rows.site_tables import Event
+from worker.rows.study_tables import Study
+from worker.settings.config import Settings
+from worker.settings.environment import settings_environment
+
+OBJECTS = 1 + len(FLAGGED)
+
+
+def command(settings: Settings, *arguments: str, status: int = 0) -> str:
+    """Run a command on these settings in this process; return what it wrote."""
+    done = CliRunner().invoke(app, arguments, env=settings_environment(settings) | {"COLUMNS": "200"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == status, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, database_url: str, tmp_path: Path) -> Bench:
+    write_test_bundle(tmp_path / "bundle")
+    return Bench(make_settings(bundles={"default": tmp_path / "bundle"}, database_url=database_url), sessions)
+
+
+def elsewhere(settings: Settings, tmp_path: Path) -> Settings:
+    """Return settings with an empty data folder and, for PostgreSQL, an empty database: another machine."""
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() == "sqlite":
+        other = f"sqlite:///{tmp_path / 'other.db'}"
+    else:
+        name = f"{url.database}_other_{secrets.token_hex(4)}"
+        administer(url.set(database="postgres").render_as_string(hide_password=False), f"CREATE DATABASE {name}")
+        other = url.set(database=name).render_as_string(hide_password=False)
+    return settings.model_copy(update={"data_dir": tmp_path / "other", "database_url": other})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("[0-9]*/*")}
+
+
+def test_a_backup_comes_back_whole_and_says_what_is_missing_changed_or_strange(bench: Bench, tmp_path: Path) -> None:
+    studies = [bench.triage(chest_radiograph()).study_instance_uid for _ in range(2)]
+    folder, settings = tmp_path / "backup", bench.settings
+    assert json.loads(command(settings, "backup", str(folder), "--json"))["copied"] == 2 + 2 * OBJECTS
+    studies.append(bench.triage(chest_radiograph()).study_instance_uid)
+    again = json.loads(command(settings, "backup", str(folder), "--json"))
+    assert (again["copied"], again["instances"], again["results"]) == (1 + OBJECTS, 3, 3 * OBJECTS)
+
+    other = elsewhere(settings, tmp_path)
+    command(other, "restore", str(folder))
+    with pytest.raises(BackupError, match="is not empty"):
+        command(other, "restore", str(folder))
+    for store in ("instances", "results"):
+        assert files(other.data_dir / store) == files(settings.data_dir / store)
+    shown = [json.loads(command(place, "show", studies[-1], "--json")) for place in (settings, other)]
+    assert [shown[0][part] for part in ("instances", "runs", "events")] == [
+        shown[1][part] for part in ("instances", "runs", "events")
+    ]
+
+    found = json.loads(command(other, "verify", "--hashes", "--json"))
+    assert (found["rows"], found["whole"], found["stray"]) == (3 + 3 * OBJECTS, True, [])
+    first, second, third = sorted((other.data_dir / "results").glob("[0-9]*/*"))[:3]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1] + b"?")
+    third.with_name("0123456789abcdef.dcm").write_bytes(b"left by somebody")
+    found = json.loads(command(other, "verify", "--hashes", "--json", status=1))
+    assert [len(found[kind]) for kind in ("missing", "changed", "stray")] == [1, 1, 1]
+    assert found["missing"] == [first.relative_to(other.data_dir).as_posix()]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_no_finished_backup_is_not_restored(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    bench.triage(chest_radiograph())
+    command(bench.settings, "backup", str(folder))
+    (folder / "backup.json").unlink()
+    with pytest.raises(BackupError, match="no finished backup"):
+        command(bench.settings, "restore", str(folder))
+    with pytest.raises(BackupError, match="another disk"):
+        command(bench.settings, "backup", str(bench.settings.data_dir / "backup"))
+
+
+def really(settings: Settings, *arguments: str) -> None:
+    """Run the command as a person does, in a process of its own; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env=settings_environment(settings) | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"\n{arguments[0]}: {done.stdout.strip()}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_everything_destroyed_comes_back_from_a_backup_that_was_taken_while_studies_arrived(
+    start_hospital: StartHospital, request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    database_url = str(request.getfixturevalue(f"{kind}_url"))
+    orthanc, site = start_hospital(ONLY_IMAGES, database_url=database_url)
+    archive = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+    settings, backup = Settings.model_validate(site.settings.model_dump() | {"reconcile": archive}), tmp_path / "backup"
+    acknowledged, afterwards = _backed_up_under_load(orthanc, site, backup)
+    wait_until(lambda: _settled(site, len(acknowledged | afterwards)), "everything is analysed and stored", 240)
+    held = orthanc.call("/statistics")["CountInstances"]
+    assert held == (1 + OBJECTS) * len(acknowledged | afterwards)
+
+    site.kill(site.processes[-1])
+    _destroy(settings, database_url)
+    really(settings, "restore", str(backup))
+    really(settings, "verify", "--hashes")
+    site.start_listening(UP)
+    assert acknowledged <= _studies(site)
+    really(settings, "reconcile", "--since", f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}")
+    wait_until(lambda: _settled(site, len(acknowledged | afterwards)), "what came after the backup is analysed", 240)
+    assert _studies(site) == acknowledged | afterwards
+    assert orthanc.call("/statistics")["CountInstances"] == held, "nothing is in the archive twice"
+
+
+def _backed_up_under_load(orthanc: Orthanc, site: Site, backup: Path) -> tuple[set[str], set[str]]:
+    """Back up while images arrive; return the studies acknowledged before it began, and those that came later."""
+    sent: list[str] = []
+    over = threading.Event()
+
+    def push_until_over() -> None:
+        while not over.is_set():
+            sent.append(_push(orthanc, site))
+
+    pushing = threading.Thread(target=push_until_over)
+    pushing.start()
+    try:
+        wait_until(lambda: len(_studies(site)) >= 5, "some studies are here", 120)
+        before = _studies(site)
+        really(site.settings, "backup", str(backup))
+        wait_until(lambda: len(sent) >= len(before) + 5, "more came", 120)
+    finally:
+        over.set()
+        pushing.join()
+    with site.session() as session:
+        assert session.scalar(select(func.count()).where(Event.kind == "backed_up")) == 1
+    return before, set(sent) - before
+
+
+def _push(orthanc: Orthanc, site: Site) -> str:
+    dataset = chest_radiograph(StudyDate=f"{datetime.now(UTC):%Y%m%d}", StudyTime=f"{datetime.now(UTC):%H%M%S}")
+    path = write_dicom(dataset, site.log_path.parent / f"{dataset.SOPInstanceUID}.dcm")
+    orthanc.push(path)
+    return str(dataset.StudyInstanceUID)
+
+
+def _studies(site: Site) -> set[str]:
+    with site.session() as session:
+        return set(session.scalars(select(Study.study_instance_uid)))
+
+
+def _settled(site: Site, studies: int) -> bool:
+    """Say whether so many studies are here, each with all its results in the archive."""
+    with site.session() as session:
+        done = set(session.scalars(select(Run.study_instance_uid).where(Run.state == "done")))
+        results = session.scalars(select(Result)).all()
+        return len(done) == studies and all(item.state == "sent" for row in results for item in row.deliveries)
+
+
+def _destroy(settings: Settings, database_url: str) -> None:
+    """Lose the data folder and the database, as with a machine that burnt."""
+    shutil.rmtree(settings.data_dir)
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        for file in Path(str(url.database)).parent.glob(f"{Path(str(url.database)).name}*"):
+            file.unlink()
+        return
+    server = url.set(database="postgres").render_as_string(hide_password=False)
+    administer(server, f"DROP DATABASE {url.database} WITH (FORCE)")
+    administer(server, f"CREATE DATABASE {url.database}")

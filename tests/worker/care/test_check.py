@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from bundles import write_test_bundle
+from peers import StandInPacs
+from receivers import running_receiver
+from services import free_port
+from storage_ends import NoReceiver
+from typer.testing import CliRunner
+
+from dicom_io.services.storage_scp import StorageScp
+from worker.care.check import check_everything
+from worker.cli import app
+from worker.processes.listener import scp_settings
+from worker.settings.config import Settings
+from worker.settings.hl7 import Hl7Destination
+from worker.settings.peers import Destination, Source
+
+MakeSettings = Callable[..., Settings]
+
+
+def verdicts(settings: Settings) -> dict[str, bool]:
+    return {result.name: result.passed for result in check_everything(settings)}
+
+
+def detail_of(settings: Settings, name: str) -> str:
+    return next(result.detail for result in check_everything(settings) if result.name == name)
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> dict[str, Path]:
+    write_test_bundle(tmp_path / "bundle")
+    return {"default": tmp_path / "bundle"}
+
+
+def test_a_good_configuration_passes_against_real_peers(
+    make_settings: MakeSettings, sqlite_url: str, bundles: dict[str, Path]
+) -> None:
+    pacs = StandInPacs()
+    pacs.start()
+    try:
+        settings = make_settings(
+            database_url=sqlite_url,
+            bundles=bundles,
+            sources=(Source(ae_title="MODALITY"),),
+            destinations=(Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=pacs.port),),
+            listen_port=free_port(),
+        )
+        assert all(verdicts(settings).values()), check_everything(settings)
+        assert pacs.echoes > 0
+    finally:
+        pacs.stop()
+
+
+def test_an_hl7_receiver_is_connected_to_and_sent_nothing(make_settings: MakeSettings) -> None:
+    with running_receiver() as receiver:
+        there = Hl7Destination(name="ris", host="127.0.0.1", port=receiver.port)
+        gone = Hl7Destination(name="gone", host="127.0.0.1", port=free_port())
+        found = verdicts(make_settings(hl7_destinations=(there, gone)))
+        assert receiver.messages == []
+    assert (found["HL7 destination ris"], found["HL7 destination gone"]) == (True, False)
+
+
+def test_every_failure_is_reported_and_none_hides_another(make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings(
+        bundles={"default": tmp_path / "missing"},
+        destinations=(Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=free_port()),),
+        broker_url=f"redis://127.0.0.1:{free_port()}/0",
+        minimum_free_bytes=10**18,
+        worklist_password_hash_file=tmp_path / "no-password",
+    )
+    failed = {name for name, passed in verdicts(settings).items() if not passed}
+    assert failed == {
+        "database", "broker", "model bundle default", "active bundles", "disk", "sources", "destination pacs",
+        "worklist page",
+    }  # fmt: skip
+
+
+def test_an_unmigrated_database_says_what_to_run(make_settings: MakeSettings) -> None:
+    assert "python -m worker migrate" in detail_of(make_settings(), "database")
+
+
+def test_a_demonstration_bundle_is_refused_outside_the_demo(make_settings: MakeSettings, tmp_path: Path) -> None:
+    write_test_bundle(tmp_path / "drawings", demonstration=True)
+    bundles = {"default": tmp_path / "drawings"}
+    assert not verdicts(make_settings(bundles=bundles))["model bundle default"]
+    assert verdicts(make_settings(bundles=bundles, allow_demonstration_bundle=True))["model bundle default"]
+
+
+def test_a_damaged_bundle_is_named(make_settings: MakeSettings, bundles: dict[str, Path]) -> None:
+    weights = bundles["default"] / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert "altered or damaged" in detail_of(make_settings(bundles=bundles), "model bundle default")
+
+
+def test_without_a_destination_the_check_fails(make_settings: MakeSettings) -> None:
+    assert not verdicts(make_settings())["destinations"]
+
+
+def test_the_broker_password_is_never_shown(make_settings: MakeSettings) -> None:
+    settings = make_settings(broker_url=f"redis://:topsecret@127.0.0.1:{free_port()}/0")
+    assert all("topsecret" not in result.detail for result in check_everything(settings))
+
+
+def test_the_command_exits_1_and_writes_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_DATA_DIR", str(tmp_path / "data"))
+    result = CliRunner().invoke(app, ["check", "--json"])
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["passed"] is False
+    assert {"name", "passed", "detail", "seconds"} == set(report["checks"][0])
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[None]:
+    """Run the real listener's network side, which is not asked to store anything."""
+    scp = StorageScp(scp_settings(settings), NoReceiver())  # type: ignore[arg-type]
+    scp.start()
+    try:
+        yield
+    finally:
+        scp.stop()
+
+
+@pytest.mark.parametrize(
+    ("sources", "detail"),
+    [
+        ([{"ae_title": "PACS", "hosts": ["192.0.2.1"]}, {"ae_title": "MODALITY"}], "answered C-ECHO"),
+        ([{"ae_title": "MODALITY", "hosts": ["127.0.0.1"]}], "answered C-ECHO"),
+        ([{"ae_title": "PACS", "hosts": ["192.0.2.1"]}], "takes connections; no source may call from this machine"),
+    ],
+)
+def test_a_listener_that_runs_is_asked_by_c_echo(
+    make_settings: MakeSettings, sources: list[dict[str, object]], detail: str
+) -> None:
+    settings = make_settings(listen_host="127.0.0.1", listen_port=free_port(), sources=sources)
+    assert "is not running" in detail_of(settings, "listener")
+    with listening(settings):
+        assert detail in detail_of(settings, "listener")
+        assert verdicts(settings)["listener"]
+
+
+def test_another_program_on_the_port_is_no_listener(make_settings: MakeSettings) -> None:
+    sources = [{"ae_title": "MODALITY"}]
+    with running_receiver() as other:
+        settings = make_settings(listen_port=other.port, sources=sources)
+        assert not verdicts(settings)["listener"]
+        assert "another program" in detail_of(settings, "listener")
+    with listening(make_settings(ae_title="ELSE", listen_host="127.0.0.1", listen_port=other.port, sources=sources)):
+        assert not verdicts(settings)["listener"]
+        assert "rejected" in detail_of(settings, "listener")

@@ -1,0 +1,73 @@
+"""Requests that the fuzzers found, or that look like them: refused with a reason, never a server error."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from httpx import Client
+from pages import csrf_of, served
+from sqlalchemy import Engine
+from study_rows import add_triaged_study, now
+
+from worker.rows.database import session_factory
+from worker.settings.config import Settings
+
+LARGE = 36893488147419103231
+EARLIEST, LATEST = "0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"
+
+
+def cursor(*values: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+
+
+ODD = {
+    f"/api/studies?offset={LARGE}": {422},
+    f"/api/v1/studies?since={EARLIEST}": {422},
+    f"/api/v1/studies?until={LATEST}": {422},
+    f"/api/v1/events?after={cursor('events', LARGE)}": {422},
+    f"/api/v1/studies?after={cursor('studies', '0001-01-01T00:00:00+14:00', 'x')}": {422},
+    f"/api/v1/events?after={base64.urlsafe_b64encode(b'[' * 20_000).decode()}": {422},
+    "/api/studies/1.2%00": {404, 422},
+    "/studies/1.2%00": {404, 422},
+    "/studies/1.2%00/change/override": {404, 422},
+    "/operations/requeue?study=1%00": {404, 422},
+    "/?q=a%00b": {200, 422},
+    "/?source=%00": {200, 422},
+    "/?until=9999-12-31&q=x": {200},
+    "/?since=0001-01-01&q=x": {200},
+    f"/?q=x&after={cursor('newest', '0001-01-01T00:00:00+14:00', 'x')}": {200},
+    f"/?q=x&after={base64.urlsafe_b64encode(b'[' * 20_000).decode()}": {200},
+    f"/operations?requeued={LARGE}": {200},
+    f"/studies/1.2/instances/{LARGE}.png": {404},
+}
+"""What may be answered, by address."""
+
+
+@pytest.fixture
+def answers(make_settings: Callable[..., Settings], database_url: str) -> Iterator[Callable[[str], int]]:
+    settings = make_settings(database_url=database_url)
+
+    def ask(address: str) -> int:
+        return client.get(address).status_code
+
+    with served(settings) as url, Client(base_url=url) as client:
+        yield ask
+
+
+def test_odd_addresses_are_refused(answers: Callable[[str], int]) -> None:
+    found = {address: answers(address) for address in ODD}
+    assert {address: status for address, status in found.items() if status not in ODD[address]} == {}
+
+
+@pytest.mark.parametrize("run", ["²", str(LARGE), "-1", "1\0"])
+def test_an_odd_number_in_a_review_is_refused(page_settings: Settings, engine: Engine, run: str) -> None:
+    with session_factory(engine).begin() as session:
+        uid = add_triaged_study(session, {"Mass": 0.9}, now=now()).study_instance_uid
+    settings = page_settings.model_copy(update={"database_url": engine.url.render_as_string(hide_password=False)})
+    with served(settings) as url, Client(base_url=url) as client:
+        token = csrf_of(client.get(f"/studies/{uid}").text)
+        answer = client.post(f"/studies/{uid}/review", data={"csrf": token, "run": run, "v.Mass": "agree"})
+    assert answer.status_code in (409, 422)

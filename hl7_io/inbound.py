@@ -72,7 +72,9 @@ class PatientMerge:
     identifiers: tuple[PatientIdentifier, ...]
     demographics: Demographics
     names: tuple[str, ...] = field(default=(), repr=False)
-    """As of an update, and the prior name (MRG-7)."""
+    """As of an update, and the prior names."""
+    prior_names: tuple[str, ...] = field(default=(), repr=False)
+    """What the patient was called under `prior` (MRG-7), where the message says it."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,14 @@ def _merges(message: Message) -> Iterator[PatientMerge]:
             patient = segment
         elif segment.name == "MRG":
             survivor, found = _required(patient, "PID"), True
-            names = (*_names(survivor), *all_names(segment.repetitions(7)))
-            yield PatientMerge(_identifiers(segment, 1), _identifiers(survivor, 3), _demographics(survivor), names)
+            former = tuple(all_names(segment.repetitions(7)))
+            yield PatientMerge(
+                _identifiers(segment, 1),
+                _identifiers(survivor, 3),
+                _demographics(survivor),
+                (*_names(survivor), *former),
+                former,
+            )
     if not found:
         raise RefusedMessage("AE", "100", "the message has no MRG segment")
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from worker.foundation.errors import StartError
 from worker.foundation.logs import configure_logging
 from worker.foundation.watchdog import Watchdog
-from worker.rows.database import open_engine, require_current_schema
+from worker.rows.database import require_current_schema
 from worker.settings.config import ConfigurationError, Settings, load_settings
 from worklist.accounts import ADMINISTRATOR, Role, remove_account, write_password_file
 from worklist.app import create_app
@@ -101,10 +101,8 @@ def serve(settings: Settings) -> None:
     StartError
         The database is not migrated or does not answer, the password file is missing, or the address is taken.
     """
-    engine = open_engine(settings.effective_database_url)
-    require_current_schema(engine)
-    engine.dispose()
     application = create_app(settings)
+    require_current_schema(application.state.site.engine)
     with bound_socket(settings.worklist_host, settings.worklist_port) as listening, Watchdog(settings.lease_seconds):
         logger.info("worklist page at http://%s:%s/", settings.worklist_host, settings.worklist_port)
         page_server(application).run(sockets=[listening])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dicom_io.foundation.reasons import UNTIL_SETTLED
 from worker.rows.states import ResultKind, StudyState
 from worker.runs.policy import Assessment
 from worker.views.presentation import percent_text
@@ -67,7 +68,7 @@ SECTIONS = {
     Group.ROUTINE: Section("Routine", "Nothing urgent was flagged. This never means normal."),
     Group.IN_PROGRESS: Section("In progress", "Arrived, and not judged yet."),
     Group.FAILED: Section("Failed", "The analysis broke off. Nothing is known about these: read in ordinary order."),
-    Group.HELD: Section("Held", "The identity is in doubt. Nothing is sent until a person has decided."),
+    Group.HELD: Section("Held", f"The identity is in doubt: {UNTIL_SETTLED}."),
     Group.NOT_ANALYSED: Section("Not analysed", "Could not or must not be analysed. Not the same as nothing found."),
     Group.HISTORICAL: Section(
         "Historical", "Old studies: never flagged, analysed where the site wants it.", folded=True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from fastapi import Request
+from sqlalchemy import Engine
 
 from dicom_io.storing.instance_store import InstanceStore
 from model.bundle import BundleError
@@ -35,6 +36,8 @@ class Site:
     """Opened once when the page starts; requests only read it."""
 
     settings: Settings
+    engine: Engine
+    """Of both kinds of sessions."""
     reading: SessionFactory
     writing: SessionFactory
     instances: InstanceStore
@@ -62,6 +65,7 @@ def open_site(settings: Settings) -> Site:
     engine = open_engine(settings.effective_database_url)
     return Site(
         settings,
+        engine,
         session_factory(engine, read_only=True),
         session_factory(engine),
         InstanceStore(settings.instances_dir),

@@ -34,6 +34,8 @@ class ScuSettings:
     dimse_timeout_seconds: float = 120.0
     network_timeout_seconds: float = 300.0
     maximum_pdu_bytes: int = 131072
+    answers_seconds: float = 900.0
+    """From one query, or the request for one object, to the last answer to it; an archive may fetch from tape first."""
 
 
 class NoAssociation(str):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import socket
 
 from pynetdicom.fsm import InvalidEventError, StateMachine
@@ -37,7 +38,8 @@ def _do_action_or_drop(self: StateMachine, event: str) -> None:
     except InvalidEventError as error:
         if event not in _OUR_REQUESTS:
             raise
-        self.dul.to_provider_queue.get_nowait()  # as the action would have; only this thread takes from it
+        with contextlib.suppress(queue.Empty):  # its loop may have asked twice, and the first took it
+            self.dul.to_provider_queue.get_nowait()  # as the action would have; only this thread takes from it
         logger.debug("came too late: %s", error)
 
 

@@ -1,4 +1,5 @@
-"""How much of a DIMSE message is taken in before anybody has looked at it, and how much of an answer is decoded.
+"""How much of a DIMSE message is taken in before anybody has looked at it, how much of an answer is decoded, and how
+long all answers to one request may take.
 
 pynetdicom 3.0.4 collects a command set, and every data set but that of a C-STORE request, in memory for as long as it
 comes, and decodes whatever an archive answers.
@@ -7,8 +8,13 @@ comes, and decodes whatever an archive answers.
 from __future__ import annotations
 
 import logging
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
@@ -26,6 +32,10 @@ MAXIMUM_ANSWER_BYTES = 1 << 20
 """Of one match, or of a reply."""
 MOST_ITEMS, DEEPEST = 1000, 16
 """Items in an answer, and how deep they are nested; we ask for none."""
+MAXIMUM_OBJECT_BYTES = 1 << 30
+"""Of an object that comes over an association of ours (C-GET), which is collected in memory."""
+MOST_WAITING, BREATH_SECONDS = 1000, 0.05
+"""Answers that nobody has looked at yet; once there are more, one is read from the network in so long."""
 _DATA_SETS = ("Identifier", "ActionReply", "EventReply")
 """Where pynetdicom keeps what it would decode of an answer, still encoded."""
 
@@ -59,15 +69,27 @@ class BoundedAnswers(DIMSEServiceProvider):
     What is beyond measure is taken for no answer: pynetdicom aborts then, and whoever asked is told so.
     """
 
+    answer_by: float | None = None
+    """When the last answer must be there, on the monotonic clock; None while nobody waits with a limit."""
+    was_too_slow = False
+    """Whether the request that was made last was not answered by then."""
+
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Collect a fragment; end the association of a message that grows beyond its limit."""
+        if self.msg_queue.qsize() > MOST_WAITING:
+            time.sleep(BREATH_SECONDS)  # the peer waits in its turn, as nothing is read meanwhile
         super().receive_primitive(primitive)
-        if (why := outgrown(self.message)) is not None:
+        why = outgrown(self.message)
+        data_set = self.message.data_set if self.message is not None else None
+        if why is None and data_set is not None and data_set.tell() > MAXIMUM_OBJECT_BYTES:
+            why = f"an object grew to more than {MAXIMUM_OBJECT_BYTES} bytes"
+        if why is not None:
             give_up(self, why)
+            self.msg_queue.put((None, None))  # whoever waits for the answer need not wait for the rest of it
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message and its context; nothing in place of one that must not be decoded."""
-        context_id, message = super().get_msg(block)
+        context_id, message = self._next(block)
         if message is None or isinstance(message, C_STORE):  # objects are looked into where they are received
             return context_id, message
         try:
@@ -76,6 +98,19 @@ class BoundedAnswers(DIMSEServiceProvider):
             LOGGER.warning("an answer of %s is not decoded: %s", self.assoc.acceptor.ae_title, error)
             return None, None
         return context_id, message
+
+    def _next(self, block: bool) -> Any:
+        """Return what comes next, waiting for it no longer than its request has left."""
+        if not block or self.answer_by is None:
+            return super().get_msg(block)
+        left, patience = self.answer_by - time.monotonic(), self.dimse_timeout
+        try:
+            if left > 0:
+                return self.msg_queue.get(timeout=left if patience is None else min(left, patience))
+        except queue.Empty:
+            left = self.answer_by - time.monotonic()
+        self.was_too_slow = left <= 0
+        return None, None
 
     def _require_small(self, context_id: int | None, message: Any) -> None:
         encoded = next((value for name in _DATA_SETS if (value := getattr(message, name, None)) is not None), None)
@@ -86,3 +121,20 @@ class BoundedAnswers(DIMSEServiceProvider):
         if len(content) > MAXIMUM_ANSWER_BYTES:
             raise TooManyItemsError(f"it has more than {MAXIMUM_ANSWER_BYTES} bytes")
         require_few_items(content, str(context.transfer_syntax[0]), most_items=MOST_ITEMS, deepest=DEEPEST)
+
+
+@contextmanager
+def answered_within(association: Association, seconds: float) -> Iterator[None]:
+    """End the association if the answers to what the block asks have not all come by then; see `was_too_slow`."""
+    dimse: Any = association.dimse
+    dimse.answer_by, dimse.was_too_slow = time.monotonic() + seconds, False
+    try:
+        yield
+    finally:
+        dimse.answer_by = None
+
+
+def was_too_slow(association: Association) -> bool:
+    """Say whether the last request made in `answered_within` was not answered in time."""
+    dimse: Any = association.dimse
+    return bool(dimse.was_too_slow)

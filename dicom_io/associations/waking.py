@@ -34,6 +34,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.associations.data_pdu import data_pdu_head
+from dicom_io.associations.message_limits import BoundedAnswers
 from dicom_io.associations.store_request import PlainStore
 from dicom_io.associations.store_response import success_pdu
 from dicom_io.associations.store_serving import serve_store
@@ -219,7 +220,7 @@ class RequestQueue(queue.Queue[Any]):
         return item
 
 
-class RequestorDimse(DIMSEServiceProvider):
+class RequestorDimse(BoundedAnswers):
     """Sends the data set of a file without making an object of each fragment; its upper layer is that above."""
 
     def send_msg(self, primitive: Any, context_id: int) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset, read_preamble
 
 from dicom_io.data_sets.encoded import NotADataSetError, TruncatedDataSetError
 from dicom_io.data_sets.header import DEFLATED, PARSE_ERRORS, inflate_head, text
@@ -21,8 +21,7 @@ from dicom_io.foundation.uids import is_valid_uid
 MAXIMUM_NOTE_BYTES = 64 << 20
 MAXIMUM_ITEMS = 100_000
 """Six for each image of a series of some thousands, and as much again."""
-_META_GROUP_AT, _META_GROUP_BYTES = 132, 12
-"""Where File Meta Information Group Length stands, and how long it is."""
+_META_GROUP = 2
 MAXIMUM_DEPTH = 16
 """Items within items that are looked into; TID 2010 needs two."""
 
@@ -52,27 +51,25 @@ def read_rejection_note(path: Path) -> RejectionNote | None:
     """
     if path.stat().st_size > MAXIMUM_NOTE_BYTES:
         raise UnreadableNoteError(f"larger than {MAXIMUM_NOTE_BYTES >> 20} MiB")
+    content = path.read_bytes()
     try:
-        _require_few_items(path)
-        return _rejected(pydicom.dcmread(path))
+        _require_few_items(content)
+        return _rejected(pydicom.dcmread(BytesIO(content)))
     except TooManyItemsError as error:
         raise UnreadableNoteError(str(error)) from None
     except (InvalidDicomError, NotADataSetError, TruncatedDataSetError, *PARSE_ERRORS) as error:
         raise UnreadableNoteError(f"cannot be parsed ({type(error).__name__})") from None
 
 
-def _require_few_items(path: Path) -> None:
+def _require_few_items(note: bytes) -> None:
     """Count the items; how deep they are nested matters not, as nobody looks deeper than `MAXIMUM_DEPTH`."""
-    meta = read_file_meta_info(path)
-    content, syntax = _data_set(path, meta), str(meta.TransferSyntaxUID)
+    file = BytesIO(note)
+    read_preamble(file, False)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _META_GROUP)
+    content, syntax = note[file.tell() :], text(meta, "TransferSyntaxUID")
     if syntax in DEFLATED:
         content, _whole = inflate_head(content, MAXIMUM_NOTE_BYTES)
     require_few_items(content, syntax, most_items=MAXIMUM_ITEMS, deepest=MAXIMUM_ITEMS)
-
-
-def _data_set(path: Path, meta: FileMetaDataset) -> bytes:
-    """Return what follows preamble and file meta information (PS3.10 7.1)."""
-    return path.read_bytes()[_META_GROUP_AT + _META_GROUP_BYTES + int(meta.FileMetaInformationGroupLength) :]
 
 
 def _rejected(dataset: Dataset) -> RejectionNote | None:

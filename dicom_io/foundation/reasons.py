@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+UNTIL_SETTLED = "nothing is sent until its images agree whose they are, or a person decides"
+"""What holds for a study whose patient is in doubt."""
+
 
 class ReasonCode(StrEnum):
     """Reason codes as they stand in rows, on pages and in ``--json``; never renamed, only added to."""
@@ -86,7 +89,7 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.BLANK: "The picture is blank or nearly so; there is nothing to analyse.",
     ReasonCode.REJECTED: "The image was declared invalid, by a rejection note or a person; it is not analysed.",
     ReasonCode.RETRACTED: "A person took the results of this study back; nothing is known about it.",
-    ReasonCode.IDENTITY_CONFLICT: "A study or image carries two identities; nothing is sent until a person decides.",
+    ReasonCode.IDENTITY_CONFLICT: f"A study or image carries two identities; {UNTIL_SETTLED}.",
     ReasonCode.UNREADABLE: "The received bytes are not a DICOM data set.",
     ReasonCode.TRUNCATED: "The received data set ends in the middle of an element.",
     ReasonCode.INVALID_UID: "The Study, Series or SOP Instance UID is missing or not a valid UID.",

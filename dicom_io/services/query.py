@@ -11,6 +11,7 @@ from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from dicom_io.associations.client import ScuSettings, associate, end
+from dicom_io.associations.message_limits import answered_within, was_too_slow
 from dicom_io.associations.reactor_pause import reactor_held
 from dicom_io.foundation.peer import Peer
 
@@ -29,12 +30,17 @@ class ArchiveUnreachable(ArchiveError):
     """There was no association with the archive: nobody answers there, or it rejects us."""
 
 
+class ArchiveTooSlow(ArchiveError):
+    """The archive has answered, and not come to an end in time; the association was ended, another may do."""
+
+
 class Query:
     """Asks over one association."""
 
-    def __init__(self, association: Association, ae_title: str) -> None:
+    def __init__(self, association: Association, ae_title: str, answers_seconds: float) -> None:
         self._association = association
         self._ae_title = ae_title
+        self._answers_seconds = answers_seconds
 
     def find(self, level: str, **keys: str) -> list[Dataset]:
         """Return every match; keys by keyword, empty ones are wanted back.
@@ -48,6 +54,8 @@ class Query:
         ------
         ArchiveError
             The archive refused the query or the association was lost: what came until then is no answer.
+        ArchiveTooSlow
+            It did not come to an end in time.
         """
         wanted = Dataset()
         wanted.QueryRetrieveLevel = level
@@ -55,7 +63,7 @@ class Query:
             setattr(wanted, keyword, value)
         matches = []
         try:
-            with reactor_held(self._association):
+            with reactor_held(self._association), answered_within(self._association, self._answers_seconds):
                 for response, identifier in self._association.send_c_find(wanted, STUDY_ROOT_FIND):
                     status = response.get("Status")
                     if status in PENDING and identifier is not None:
@@ -66,15 +74,17 @@ class Query:
                                 f"{self._ae_title} answers a query with more than {MOST_MATCHES} matches"
                             )
                     elif status != 0x0000:
-                        raise ArchiveError(self._refused(level, status))
+                        raise self._refused(level, status)
         except (ValueError, RuntimeError, OSError) as error:
             raise ArchiveError(f"{self._ae_title} was not asked ({type(error).__name__})") from error
         return matches
 
-    def _refused(self, level: str, status: int | None) -> str:
-        if status is None:
-            return f"{self._ae_title} did not answer a query: timeout, abort or lost connection"
-        return f"{self._ae_title} refused a query at {level} level with status 0x{status:04X}"
+    def _refused(self, level: str, status: int | None) -> ArchiveError:
+        if status is not None:
+            return ArchiveError(f"{self._ae_title} refused a query at {level} level with status 0x{status:04X}")
+        if was_too_slow(self._association):
+            return ArchiveTooSlow(f"{self._ae_title} did not end its answer to a query in {self._answers_seconds:g} s")
+        return ArchiveError(f"{self._ae_title} did not answer a query: timeout, abort or lost connection")
 
 
 @contextmanager
@@ -95,6 +105,6 @@ def querying(archive: Peer, calling_ae_title: str, settings: ScuSettings) -> Ite
     try:
         if not association.accepted_contexts:
             raise ArchiveError(f"{archive.ae_title} does not offer queries (Study Root C-FIND)")
-        yield Query(association, archive.ae_title)
+        yield Query(association, archive.ae_title, settings.answers_seconds)
     finally:
         end(association)

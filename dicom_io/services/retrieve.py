@@ -16,6 +16,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from dicom_io.associations.client import ScuSettings, associate, end
+from dicom_io.associations.message_limits import answered_within, was_too_slow
 from dicom_io.associations.reactor_pause import reactor_held
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.query import PENDING, ArchiveError
@@ -54,6 +55,12 @@ class Wanted:
     """Empty where the archive does not say."""
 
 
+MOST_ANSWERS = 10_000
+"""To the request for one object: one says what became of it, the others that it is not done."""
+MOST_UNENDING = 3
+"""Answers of a retrieval without an end; then the archive is not called again, for each may take its whole time."""
+Answers = Iterator[tuple[Dataset, Dataset | None]]
+"""Status, and what comes with it."""
 Outcome = tuple[Wanted, str]
 """An object and what hindered it; empty when the archive says that it was sent."""
 
@@ -66,15 +73,12 @@ def move(archive: Peer, wanted: Iterable[Wanted], our_ae_title: str, settings: S
     ArchiveError
         The archive cannot be reached, rejects us or offers no C-MOVE.
     """
-    association = _open(archive, [build_context(STUDY_ROOT_MOVE, _SYNTAXES)], our_ae_title, settings)
-    try:
-        for item in wanted:
-            yield (
-                item,
-                _asked(association, lambda keys: association.send_c_move(keys, our_ae_title, STUDY_ROOT_MOVE), item),
-            )
-    finally:
-        end(association)
+    contexts = [build_context(STUDY_ROOT_MOVE, _SYNTAXES)]
+
+    def ask(association: Association, keys: Dataset) -> Answers:
+        return association.send_c_move(keys, our_ae_title, STUDY_ROOT_MOVE)
+
+    yield from _each(wanted, lambda: _open(archive, contexts, our_ae_title, settings), ask, settings)
 
 
 def get(
@@ -100,12 +104,16 @@ def get(
     storage = [build_context(name, syntax) for syntax in _STORED_SYNTAXES for name in classes]
     contexts = [build_context(STUDY_ROOT_GET, _SYNTAXES), *storage[: _MAXIMUM_CONTEXTS - 1]]
     roles = [build_role(name, scp_role=True) for name in classes]
-    association = _open(archive, contexts, our_ae_title, settings, [(evt.EVT_C_STORE, store)], roles)
+
+    def open_association() -> Association:
+        return _open(archive, contexts, our_ae_title, settings, [(evt.EVT_C_STORE, store)], roles)
+
+    def ask(association: Association, keys: Dataset) -> Answers:
+        return association.send_c_get(keys, STUDY_ROOT_GET)
+
     try:
-        for item in wanted:
-            yield item, _asked(association, lambda keys: association.send_c_get(keys, STUDY_ROOT_GET), item)
+        yield from _each(wanted, open_association, ask, settings)
     finally:
-        end(association)
         if studies:
             receiver.association_closed(studies, aborted=False)
 
@@ -128,10 +136,40 @@ def _open(
     return association
 
 
+class _Unending(Exception):
+    """The archive does not come to the end of its answer; the message says why the association was ended."""
+
+
+def _each(
+    wanted: Iterable[Wanted],
+    open_association: Callable[[], Association],
+    ask: Callable[[Association, Dataset], Answers],
+    settings: ScuSettings,
+) -> Iterator[Outcome]:
+    """Ask for one object after the other; over another association after one whose answer had no end."""
+    association, unending, lost = open_association(), 0, False
+    try:
+        for item in wanted:
+            if lost and unending < MOST_UNENDING:
+                association, lost = open_association(), False
+            try:
+                hindrance = _asked(association, ask, item, settings.answers_seconds)
+            except _Unending as error:
+                hindrance, unending, lost = str(error), unending + 1, True
+            yield item, hindrance
+    finally:
+        end(association)
+
+
 def _asked(
-    association: Association, ask: Callable[[Dataset], Iterator[tuple[Dataset, Dataset | None]]], item: Wanted
+    association: Association, ask: Callable[[Association, Dataset], Answers], item: Wanted, answers_seconds: float
 ) -> str:
-    """Ask for one object; return what hindered it."""
+    """Ask for one object; return what hindered it.
+
+    Raises
+    ------
+    _Unending
+    """
     keys = Dataset()
     keys.QueryRetrieveLevel = "IMAGE"
     keys.StudyInstanceUID, keys.SeriesInstanceUID = item.study_instance_uid, item.series_instance_uid
@@ -140,11 +178,16 @@ def _asked(
         return "association ended before this object was asked for"
     last = Dataset()
     try:
-        with reactor_held(association):
-            for response, _identifier in ask(keys):
+        with reactor_held(association), answered_within(association, answers_seconds):
+            for number, (response, _identifier) in enumerate(ask(association, keys), 1):
                 last = response
+                if number > MOST_ANSWERS:
+                    association.abort()
+                    raise _Unending(f"archive answers more than {MOST_ANSWERS} times that it is not done")
     except (ValueError, RuntimeError, OSError) as error:
         return f"not asked for ({type(error).__name__})"
+    if was_too_slow(association):
+        raise _Unending(f"archive did not say within {answers_seconds:g} s that it was sent")
     return _problem(last)
 
 

@@ -27,4 +27,4 @@ def apply_due(bench: Bench) -> None:
         due = messages_to_apply(session)
     for message_id in due:
         with bench.sessions.begin() as session:
-            apply_message(session, message_id, bench.settings)
+            apply_message(session, message_id, bench.settings, bench.workplace.instances)

@@ -10,9 +10,11 @@ from factories import chest_radiograph, write_dicom
 from http_mutations import page_routes
 from httpx import Client
 from pages import PASSWORD, csrf_of, served
+from services import free_port
 from sqlalchemy import select
 from study_rows import add_instance, add_study, add_triaged_study, now
 
+from worker.rows import database
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event
@@ -20,6 +22,7 @@ from worker.rows.states import StudyState
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 from worklist.accounts import Role, remove_account, write_password_file
+from worklist.cli import serve
 from worklist.headers import CONTENT_SECURITY_POLICY
 from worklist.login import LoginGuard, session_secret
 
@@ -62,6 +65,7 @@ def test_not_analysed_held_and_failed_are_groups_of_their_own(browser: Client, w
     for group in ("not_analysed", "held", "failed"):
         assert f'<section class="group g-{group}"' in html
         assert f"Because {group}." in html
+    assert "nothing is sent until its images agree whose they are, or a person decides" in html
     assert '<details class="group g-out_of_scope"' in html
     assert "no finding flagged" not in html
 
@@ -249,6 +253,26 @@ def test_health_names_nobody_and_fails_without_a_database(
         page = client.get("/")
         assert page.status_code == 503
         assert "database does not answer" in page.text
+
+
+def test_the_page_checks_the_database_through_the_engine_that_it_reads_with(
+    page_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def create_engine(url: str, *arguments: Any, **keywords: Any) -> Any:
+        opened.append(url)
+        return real(url, *arguments, **keywords)
+
+    class Idle:
+        def run(self, sockets: list[Any]) -> None:
+            opened.append("served")
+
+    real = database.create_engine
+    monkeypatch.setattr(database, "create_engine", create_engine)
+    monkeypatch.setattr("worklist.cli.page_server", lambda _application: Idle())
+    serve(page_settings.model_copy(update={"worklist_port": free_port()}))
+    assert opened == [page_settings.effective_database_url, "served"]
 
 
 def test_session_key_is_private_and_stays_the_same(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from training.data.radiographs import (
     LayoutError,
     list_hash,
 )
-from training.data.tables import column_places, plain_or_gzipped, table_rows
+from training.data.tables import column_places, file_text, plain_or_gzipped, table_rows
 
 __all__ = [
     "BOX_FRAME_PX",
@@ -204,7 +204,7 @@ def _read_list(path: Path, entries: dict[str, Entry], log: ProblemLog) -> tuple[
         log.add(ProblemKind.UNUSABLE_TABLE, path.name, "is missing; it is part of the NIH download and makes the parts")
         return ()
     names: dict[str, None] = {}
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in file_text(path).splitlines():
         name = line.strip()
         if name in names:
             log.add(ProblemKind.LISTED_TWICE, name, f"{name} is listed twice in {path.name}")

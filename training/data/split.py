@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.radiographs import LabelledRadiographs, LayoutError
+from training.data.tables import file_text
 from training.recipe import Data
 
 COMMUNITY_LISTS = ("train_list.txt", "val_list.txt", "test_list.txt")
@@ -150,7 +151,7 @@ def _by_lists(layout: LabelledRadiographs, folder: Path, names: frozenset[str]) 
     for file in COMMUNITY_LISTS:
         if not (folder / file).exists():
             raise LayoutError(f"{folder / file} is missing; split = 'community' needs {', '.join(COMMUNITY_LISTS)}")
-        lines = (line.split() for line in (folder / file).read_text(encoding="utf-8").splitlines())
+        lines = (line.split() for line in file_text(folder / file).splitlines())
         parts.append(tuple(dict.fromkeys(words[0] for words in lines if words and words[0] in names)))
     return Parts(parts[0], parts[1], parts[2], f"{layout.source}, but cut by the lists in {folder.name}")
 

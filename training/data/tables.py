@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 
 from training.data.radiographs import LayoutError
@@ -23,19 +25,41 @@ def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises
     ------
     LayoutError
-        The file is not text, or its compression is broken.
+        The file is not text in UTF-8, or its compression is broken.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
+    reader = csv.reader(StringIO(file_text(path), newline=""))
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            for row in reader:
-                if row:
-                    yield reader.line_num, [cell.strip() for cell in row]
-    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        for row in reader:
+            if row:
+                yield reader.line_num, [cell.strip() for cell in row]
+    except csv.Error as error:
+        raise _unreadable(path, error) from error
+
+
+def file_text(path: Path) -> str:
+    """Return what a plain or gzipped text file says, without its byte order mark.
+
+    Raises
+    ------
+    LayoutError
+        It is not in UTF-8, or its compression is broken.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        marked = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
         raise LayoutError(
-            f"{path}: cannot be read as a table ({error}); take the file from its source again"
+            f"{path}: not text in UTF-8, from byte {error.start + marked + 1} on; save it in UTF-8 (spreadsheets call "
+            "that CSV UTF-8), or take the file from its source again"
         ) from error
+
+
+def _unreadable(path: Path, error: Exception) -> LayoutError:
+    return LayoutError(f"{path}: cannot be read as a table ({error}); take the file from its source again")
 
 
 def column_places(path: Path, header: list[str], columns: Sequence[str]) -> list[int]:

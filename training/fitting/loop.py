@@ -28,6 +28,8 @@ from training.parallel import Team
 
 logger = logging.getLogger(__name__)
 
+_STEPS_BETWEEN_LOOKS = 50
+"""After so many steps the losses are looked at: a GPU has to be waited for then, and an epoch may take hours."""
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
 """A machine that loses its power loses no more than this and the step under way."""
 
@@ -92,6 +94,8 @@ class Trainer:
                 meter.advance(self.step, losses)
                 if stop:
                     return False
+                if self.step % _STEPS_BETWEEN_LOOKS == 0:
+                    self._insist_on_numbers(self.loss_sum.tolist())
                 if time.monotonic() - self.last_saved > _SECONDS_BETWEEN_CHECKPOINTS:
                     self._save()
         finally:

@@ -95,7 +95,7 @@ def correct_identity(
     correction = _correction(study, columns, cause, database_now(session))
     correction.names_verbatim = held
     concerned = ["" if held else study.patient_name, demographics.get("patient_name") or "", *names]
-    correction.concerned_names = list(dict.fromkeys(storable(name) for name in concerned if _has_letters(name)))
+    correction.concerned_names = list(dict.fromkeys(storable(name) for name in concerned if has_letters(name)))
     if held and _was_said(session, correction):
         return False
     session.add(correction)
@@ -176,7 +176,8 @@ def _was_said(session: Session, correction: IdentityCorrection) -> bool:
     return any(all(getattr(one, column) == getattr(correction, column) for column in said) for one in before)
 
 
-def _has_letters(name: str) -> bool:
+def has_letters(name: str) -> bool:
+    """Say whether a name can tell images apart."""
     return any(character.isalpha() for character in name)
 
 

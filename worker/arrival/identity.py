@@ -1,7 +1,7 @@
 """Whose images these are: patient and order data as received, and when two identities contradict each other.
 
 Nothing is corrected, trimmed or guessed: results carry what the images carried. A contradiction holds the study, and
-with it everything not yet sent, until a person decides.
+with it everything not yet sent, until the images agree (`worker.care.settled`) or a person decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from dicom_io.data_sets.header import text
 from dicom_io.data_sets.patient_age import birth_dates_differ
 from dicom_io.data_sets.person_names import names_agree
-from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.foundation.reasons import UNTIL_SETTLED, ReasonCode
 from worker.rows.events import record
 from worker.rows.reopening import reopen
 from worker.rows.states import StudyState
@@ -108,7 +108,7 @@ def take_over(study: Study, columns: Mapping[str, str], *, corrected: bool) -> N
 
 def hold(session: Session, study: Study, cause: str, now: datetime, *, actor: str, sop_instance_uid: str) -> None:
     """Hold the study for an identity conflict: no run starts or ends, nothing more is sent. The caller has its lock."""
-    reason = f"The study {cause} (seen at instance {sop_instance_uid}); nothing is sent until a person decides."
+    reason = f"The study {cause} (seen at instance {sop_instance_uid}); {UNTIL_SETTLED}."
     stop_runs(session, study, ReasonCode.IDENTITY_CONFLICT, reason, now)
     record(
         session,

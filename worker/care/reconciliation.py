@@ -8,8 +8,10 @@ deleted is not fetched again, unless a person asks for its study.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from zoneinfo import ZoneInfo
@@ -20,11 +22,12 @@ from sqlalchemy import func, select
 from dicom_io.associations.client import ScuSettings
 from dicom_io.data_sets.header import text
 from dicom_io.foundation.uids import is_valid_uid
-from dicom_io.services.query import ArchiveError, Query, querying
+from dicom_io.services.query import ArchiveError, ArchiveTooSlow, Query, querying
 from dicom_io.services.retrieve import Wanted, get, move
 from dicom_io.storing.receiving import Receiver
 from worker.arrival.analysable import is_analysable
 from worker.care.forgetting import forgotten_among
+from worker.care.reconciled import Elsewhere, Failure, Reconciliation, Window, details
 from worker.foundation.errors import WorkerError
 from worker.rows.database import SessionFactory
 from worker.rows.events import record
@@ -40,84 +43,15 @@ KEY_OBJECTS = "KO"
 FAST_CLOCKS = timedelta(hours=1)
 """Studies that began so much after the window count as well: a device's clock may run ahead of ours."""
 
+MOST_UNANSWERED = 10
+"""Studies of one reconciliation; then the archive is not asked on, for each may take its whole time."""
+
 
 class NothingToAsk(WorkerError):
     """No archive is configured."""
 
     def __init__(self) -> None:
         super().__init__("no archive is configured to ask for missing studies; add a [reconcile] table")
-
-
-@dataclass(frozen=True)
-class Window:
-    """The time in which studies began that are looked for; both ends aware."""
-
-    since: datetime
-    until: datetime
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One object that the archive has and we still have not."""
-
-    study_instance_uid: str
-    sop_instance_uid: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """One object that the archive has in another study than we do: moved, or filed there under a UID of its own.
-
-    It is not fetched: it would put the patient of both studies in doubt, and hold them.
-    """
-
-    study_instance_uid: str
-    """In the archive."""
-    sop_instance_uid: str
-    here_under: str
-    """Study Instance UID."""
-
-
-@dataclass
-class Reconciliation:
-    """What was found and done."""
-
-    since: datetime
-    until: datetime
-    archive: str
-    studies: int = 0
-    """Which the archive has of this time."""
-    objects: int = 0
-    missing: list[Wanted] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    elsewhere: list[Elsewhere] = field(default_factory=list)
-    """What is here under another study; it does not count as missing."""
-    problem: str = ""
-    """Why the archive could not be asked to the end; empty when it was."""
-    fetched: int = 0
-    deleted_too: bool = False
-    """Whether what retention deleted here counts as missing."""
-
-    @property
-    def complete(self) -> bool:
-        """Say whether everything the archive has of this time is here now."""
-        return not self.problem and self.fetched == len(self.missing)
-
-    @property
-    def summary(self) -> str:
-        """What happened, in one sentence."""
-        looked = (
-            f"{self.archive} has {self.objects} objects in {self.studies} studies; {len(self.missing)} were missing"
-        )
-        if self.problem:
-            return f"{looked} until {self.problem}"
-        if self.missing:
-            looked = f"{looked}, {self.fetched} of them were fetched"
-        if not self.elsewhere:
-            return looked
-        are = "object is" if len(self.elsewhere) == 1 else "objects are"
-        return f"{looked}; {len(self.elsewhere)} {are} here under another study than in {self.archive}"
 
 
 @dataclass(frozen=True)
@@ -176,7 +110,7 @@ class Reconciler:
         now = datetime.now(UTC)
         found = Reconciliation(now, now, self.archive.ae_title, deleted_too=True)
         try:
-            with querying(self.archive.peer(), self.settings.ae_title, self._patience()) as query:
+            with self._querying() as query:
                 held = list(self._objects(query, study_instance_uid))
             found.studies, found.objects = int(bool(held)), len(held)
             found.missing = self._not_here(held, deleted_too=True)
@@ -196,13 +130,28 @@ class Reconciler:
         return f"{count} images that were deleted here did not come back" if count else ""
 
     def _look(self, window: Window, found: Reconciliation) -> None:
-        with querying(self.archive.peer(), self.settings.ae_title, self._patience()) as query:
-            for study_instance_uid in self._wanted(self._studies(query, window)):
-                found.studies += 1
-                held = list(self._objects(query, study_instance_uid))
-                found.objects += len(held)
-                found.missing += self._not_here(held)
-                found.elsewhere += self._elsewhere(held)
+        with self._querying() as query:
+            waiting = deque(self._wanted(self._studies(query, window)))
+        while waiting:
+            try:
+                with self._querying() as query:
+                    while waiting:
+                        self._look_into(waiting.popleft(), query, found)
+            except ArchiveTooSlow as error:
+                found.unanswered += 1
+                logger.warning("a study is passed over: %s", error)
+                if found.unanswered == MOST_UNANSWERED:
+                    raise
+
+    def _look_into(self, study_instance_uid: str, query: Query, found: Reconciliation) -> None:
+        found.studies += 1
+        held = list(self._objects(query, study_instance_uid))
+        found.objects += len(held)
+        found.missing += self._not_here(held)
+        found.elsewhere += self._elsewhere(held)
+
+    def _querying(self) -> AbstractContextManager[Query]:
+        return querying(self.archive.peer(), self.settings.ae_title, self._patience())
 
     def _wanted(self, studies: list[str]) -> list[str]:
         """Return the studies without those of forgotten patients."""
@@ -297,9 +246,9 @@ class Reconciler:
         with self.sessions.begin() as session:
             for study, uids in by_study.items():
                 reason = f"{len(uids)} objects fetched from {found.archive}"
-                details = {"archive": found.archive, "sop_instance_uids": uids}
-                record(session, "fetched", actor=actor, study_instance_uid=study, reason=reason, details=details)
-            whole = _details(found) | {"given_up": give_up}
+                which = {"archive": found.archive, "sop_instance_uids": uids}
+                record(session, "fetched", actor=actor, study_instance_uid=study, reason=reason, details=which)
+            whole = details(found) | {"given_up": give_up}
             record(session, "reconciled", actor=actor, reason=found.summary, details=whole)
             if found.complete or give_up:
                 close_gaps(session, found.since, found.until)
@@ -312,21 +261,6 @@ class Reconciler:
             network_timeout_seconds=self.settings.network_timeout_seconds,
             maximum_pdu_bytes=self.settings.maximum_pdu_bytes,
         )
-
-
-def _details(found: Reconciliation) -> dict[str, object]:
-    return {
-        "since": found.since.isoformat(),
-        "until": found.until.isoformat(),
-        "archive": found.archive,
-        "studies": found.studies,
-        "objects": found.objects,
-        "missing": len(found.missing),
-        "fetched": found.fetched,
-        "complete": found.complete,
-        "elsewhere": [list(astuple(item)) for item in found.elsewhere[:100]],
-        "failures": [[item.study_instance_uid, item.sop_instance_uid, item.reason] for item in found.failures[:100]],
-    }
 
 
 def _began_between(match: Dataset, since: datetime, until: datetime) -> bool:

@@ -6,7 +6,7 @@ what came                                             the study goes on
 new versions of images (C-STORE)                      where all images in force name one patient, as its row does
 rejections, by a note or a person                     where all images left do
 HL7 ADT                                               where they do once each image is corrected whose name the message
-                                                      gives the patient; which of two patients it is, no message can say
+                                                      gives the patient, or whose Patient ID it merges into another
 ====================================================  ==================================================================
 
 Another Patient ID than the study had, an image that another study has too, one that cannot be read back, and a study
@@ -38,7 +38,7 @@ from worker.rows.states import InboundState, RunTrigger, StudyState
 from worker.rows.study_tables import IdentityCorrection, Instance, ReceivedNote, Study
 from worker.settings.config import Settings
 
-_MOST_SPELLINGS = 50
+MOST_SPELLINGS = 50
 """Of one patient in one study; each is compared with each."""
 
 logger = logging.getLogger(__name__)
@@ -70,10 +70,10 @@ def look_again(
             return None  # one came or was rejected while they were read; the study is still due
         study.due_at = None
         corrections = corrections_of(session, study_instance_uid)
-        telling = _telling(session, objects)
-        if study.retracted_at is not None or not _agree(session, study, telling, corrections):
+        tell = telling(session, objects)
+        if study.retracted_at is not None or not _agree(session, study, tell, corrections):
             return None
-        return _go_on(session, study, telling, corrections, settings, actor)
+        return _go_on(session, study, tell, corrections, settings, actor)
 
 
 def _readable(instances: Sequence[Instance], store: InstanceStore) -> list[Headed]:
@@ -84,7 +84,7 @@ def _readable(instances: Sequence[Instance], store: InstanceStore) -> list[Heade
         return []
 
 
-def _telling(session: Session, objects: Sequence[Headed]) -> list[Headed]:
+def telling(session: Session, objects: Sequence[Headed]) -> list[Headed]:
     """Return those that say whose the study is: not what a person left out, nor a note that names what it rejects."""
     notes = [instance.id for instance, _ in objects if instance.sop_class_uid == KEY_OBJECT_SELECTION]
     applied = select(ReceivedNote.instance_id).where(ReceivedNote.state == InboundState.APPLIED)
@@ -106,7 +106,7 @@ def _agree(
     """Return whether all of these, as corrected, are one patient's: the one with the Patient ID of the study's row."""
     stated = [corrected_columns(identity_columns(header), corrections) for _, header in objects]
     named = list({tuple(columns[name] for name in WHOSE): columns for columns in stated}.values())
-    if not named or len(named) > _MOST_SPELLINGS or _is_elsewhere(session, study):
+    if not named or len(named) > MOST_SPELLINGS or _is_elsewhere(session, study):
         return False
     if any(conflict(study, columns, replaces=True) for columns in named):
         return False

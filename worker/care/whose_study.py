@@ -15,6 +15,9 @@ from worker.care.study_objects import Headed
 from worker.foundation.errors import WorkerError
 from worker.rows.study_tables import IdentityCorrection
 
+_Named = tuple[Headed, dict[str, str]]
+"""An object and what it says of its patient, as corrected."""
+
 
 class ReleaseRefused(WorkerError):
     """The study cannot be released as asked; the message says what is missing."""
@@ -25,7 +28,7 @@ class ReleaseRefused(WorkerError):
 
 @dataclass(frozen=True)
 class WhoseStudy:
-    """One patient among those that a study's objects name, each value as received; None where they agree."""
+    """One patient among those that a study's objects name, as received or as corrected; None where they agree."""
 
     patient_id: str | None = None
     """Empty text chooses the objects without one."""
@@ -56,9 +59,10 @@ def choose(
     ReleaseRefused
         The choice is open, or fits no object.
     """
-    of_patient = _of_patient_id(study_instance_uid, objects, whose)
     # A correction may have settled what the objects themselves still say otherwise.
-    like = [(each, corrected_columns(identity_columns(each[1]), corrections)) for each in of_patient]
+    named = [(each, corrected_columns(identity_columns(each[1]), corrections)) for each in objects]
+    like = _of_patient_id(study_instance_uid, named, whose)
+    of_patient = [each for each, _ in like]
     for column, option, given, agree in (
         ("patient_name", "--patient-name", whose.patient_name, names_agree),
         ("patient_birth_date", "--birth-date", whose.patient_birth_date, _born_alike),
@@ -74,16 +78,15 @@ def choose(
     return Choice(of_patient, {column: value for column, value in told.items() if value})
 
 
-def _of_patient_id(study_instance_uid: str, objects: Sequence[Headed], whose: WhoseStudy) -> list[Headed]:
-    named = [(each, identity_columns(each[1])) for each in objects]
+def _of_patient_id(study_instance_uid: str, named: Sequence[_Named], whose: WhoseStudy) -> list[_Named]:
     ids = {columns["patient_id"] for _, columns in named}
     patient_id = _only_choice(study_instance_uid, "--patient-id", whose.patient_id, ids)
     named = [(each, columns) for each, columns in named if columns["patient_id"] == patient_id]
     issuers = {columns["issuer_of_patient_id"] for _, columns in named} - {""}
     if whose.issuer is None and not issuers:
-        return [each for each, _ in named]
+        return named
     issuer = _only_choice(study_instance_uid, "--issuer", whose.issuer, issuers)
-    return [each for each, columns in named if columns["issuer_of_patient_id"] in ("", issuer)]
+    return [(each, columns) for each, columns in named if columns["issuer_of_patient_id"] in ("", issuer)]
 
 
 def _value(

@@ -18,7 +18,7 @@ from worker.views.rendering import escape
 from worker.views.studies import as_json
 
 if TYPE_CHECKING:
-    from worker.care.reconciliation import Reconciliation
+    from worker.care.reconciled import Reconciliation
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
 
@@ -52,7 +52,7 @@ def reconcile(
     never received is fetched (C-MOVE to our running listener, or C-GET). Doing it again changes nothing. Exit code 1
     when something is missing still; written to the audit trail.
     """
-    from worker.care.reconciliation import Window  # Celery and the network take a moment to import; lists need none
+    from worker.care.reconciled import Window  # Celery and the network take a moment to import; lists need none
     from worker.processes.gap_closing import opened_reconciler
 
     if dry_run and give_up:

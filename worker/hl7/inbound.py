@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from dicom_io.storing.instance_store import InstanceStore
 from hl7_io.inbound import understand
 from hl7_io.reading import read_message
 from worker.hl7.inbound_effects import Effect, Origin, apply_meanings
@@ -41,7 +42,7 @@ def messages_to_apply(session: Session) -> list[int]:
     return [row.id for row in due]
 
 
-def apply_message(session: Session, message_id: int, settings: Settings) -> Effect | None:
+def apply_message(session: Session, message_id: int, settings: Settings, store: InstanceStore) -> Effect | None:
     """Do what one message says and note what became of it; None when it is settled already.
 
     Waiting for a study that does not come, or failing for an unexpected reason, ends after ``match_hours``.
@@ -53,7 +54,7 @@ def apply_message(session: Session, message_id: int, settings: Settings) -> Effe
     message = read_message(row.content, listener.character_set)
     envelope = understand(message, message.header.text(11))
     origin = Origin(row.message_type, row.sender, row.received_at, ZoneInfo(settings.time_zone))
-    effect = apply_meanings(session, envelope.meanings, listener, origin)
+    effect = apply_meanings(session, envelope.meanings, listener, store, origin)
     if effect.state == InboundState.WAITING and _is_over(row, listener, database_now(session)):
         effect = Effect(InboundState.UNMATCHED, effect.reason)
     row.state, row.reason = effect.state, effect.reason

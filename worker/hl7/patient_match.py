@@ -18,7 +18,7 @@ that is the site's own. Where two are left, it is in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -70,14 +70,14 @@ def _is_another_number(identifier_type: str) -> bool:
     return national or identifier_type in _NEVER
 
 
-def fit(study: Study, identifiers: Sequence[PatientIdentifier], listener: Hl7Listener) -> Fit:
-    """Return whether the study is that of the patient with these identifiers."""
-    domain = study.issuer_of_patient_id or listener.patient_id_authority
+def fit(patient_id: str, issuer: str, identifiers: Sequence[PatientIdentifier], listener: Hl7Listener) -> Fit:
+    """Return whether a study or an image with this Patient ID and issuer is the patient's with these identifiers."""
+    domain = issuer or listener.patient_id_authority
     typed = patient_ids(identifiers, listener)
     listed = typed or identifiers
     of_domain = [identifier for identifier in listed if domain and identifier.authority == domain]
     possible = of_domain or [identifier for identifier in listed if not (domain and identifier.authority)]
-    if study.patient_id not in {identifier.identifier for identifier in possible}:
+    if patient_id not in {identifier.identifier for identifier in possible}:
         return Fit.NO
     rivals = {identifier.identifier for identifier in of_domain or typed}
     return Fit.YES if typed and len(rivals) == 1 else Fit.DOUBT
@@ -93,12 +93,21 @@ def studies_of(
     ids = [identifier.identifier for identifier in identifiers]
     query = select(Study) if among is None else among
     fits = {
-        study: fit(study, identifiers, listener) for study in session.scalars(query.where(Study.patient_id.in_(ids)))
+        study: fit(study.patient_id, study.issuer_of_patient_id, identifiers, listener)
+        for study in session.scalars(query.where(Study.patient_id.in_(ids)))
     }
-    if Fit.DOUBT in fits.values():
-        return Found((), _WHICH)
     studies = [study for study, fitting in fits.items() if fitting is Fit.YES]
-    issuers = {study.issuer_of_patient_id or listener.patient_id_authority for study in studies} - {""}
-    if len(issuers) > 1 and not all(identifier.authority for identifier in patient_ids(identifiers, listener)):
-        return Found((), _WHOSE)
-    return Found(studies)
+    doubt = doubt_about(fits.values(), [study.issuer_of_patient_id for study in studies], identifiers, listener)
+    return Found((), doubt) if doubt else Found(studies)
+
+
+def doubt_about(
+    fits: Iterable[Fit], issuers: Iterable[str], identifiers: Sequence[PatientIdentifier], listener: Hl7Listener
+) -> str:
+    """Return why it is in doubt whose those are that fit and have these issuers; empty where it is not."""
+    if Fit.DOUBT in fits:
+        return _WHICH
+    domains = {issuer or listener.patient_id_authority for issuer in issuers} - {""}
+    if len(domains) > 1 and not all(identifier.authority for identifier in patient_ids(identifiers, listener)):
+        return _WHOSE
+    return ""

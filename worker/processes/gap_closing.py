@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.intake import Intake
-from worker.care.reconciliation import Reconciler, Window
+from worker.care.reconciled import Window
+from worker.care.reconciliation import Reconciler
 from worker.foundation.worker_name import worker_name
 from worker.rows.database import SessionFactory, migrated_engine, session_factory
 from worker.rows.gaps import next_gap, note_receiving, put_off

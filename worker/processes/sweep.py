@@ -185,7 +185,7 @@ class Sweeper:
 
     def _apply_message(self, message_id: int) -> None:
         with self._sessions.begin() as session:
-            apply_message(session, message_id, self._settings)
+            apply_message(session, message_id, self._settings, self._store)
 
     def _delete_images(self) -> None:
         with self._sessions() as session:

@@ -19,6 +19,7 @@ from dicom_io.services.query import ArchiveError, ArchiveUnreachable, querying
 from worker.arrival.correction import correct_identity, corrections_of
 from worker.arrival.identity import storable
 from worker.rows.leases import locked_study
+from worker.rows.states import StudyState
 from worker.sending.post_office import PostOffice
 from worker.settings.peers import Destination
 
@@ -46,7 +47,9 @@ class Hindrance:
 
 
 def settle_identity(study_instance_uid: str, destination: Destination, office: PostOffice) -> Hindrance | None:
-    """Ask the archive whose study it is and correct ours to that.
+    """Ask the archive whose study it is and correct ours to that; a held one stays as it is.
+
+    An archive names one patient of a study, whatever its images say: that two patients are one, it does not say.
 
     Returns
     -------
@@ -83,7 +86,9 @@ def _stated(answer: Dataset) -> dict[str, str]:
 def _correct(study_instance_uid: str, stated: Mapping[str, str], destination: Destination, office: PostOffice) -> None:
     with office.sessions.begin() as session:
         study = locked_study(session, study_instance_uid)
-        if study is None or any(item.cause != CAUSE for item in corrections_of(session, study_instance_uid)):
+        if study is None or study.state == StudyState.HELD:
+            return
+        if any(item.cause != CAUSE for item in corrections_of(session, study_instance_uid)):
             return
         corrected = correct_identity(
             session,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,17 @@ def test_a_deeply_nested_tree_ends(tmp_path: Path) -> None:
     note.ContentSequence = [*note.ContentSequence, tree]
     assert read_rejection_note(written(note, tmp_path)) is not None
     assert len(pydicom.dcmread(tmp_path / "note.dcm").ContentSequence) > 0
+
+
+def test_a_note_is_read_from_disk_once(tmp_path: Path) -> None:
+    path, opened = written(note_on(source_radiograph()), tmp_path), []
+    watching = True
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event == "open" and str(arguments[0]) == str(path):
+            opened.append(arguments[0])
+
+    sys.addaudithook(watch)
+    assert read_rejection_note(path) is not None
+    watching = False  # the hook stays for as long as the process
+    assert len(opened) == 1

@@ -47,6 +47,19 @@ def test_a_row_without_labels_is_refused_and_never_taken_for_a_normal_picture(tm
         read_layout(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["Data_Entry_2017.csv", "BBox_List_2017.csv", "train_val_list.txt", "test_list.txt"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+def test_a_list_that_is_not_utf_8_is_named_with_the_byte_and_what_to_do(tmp_path: Path, name: str, mark: bytes) -> None:
+    write_layout(tmp_path)
+    table = tmp_path / name
+    good = mark + table.read_bytes()
+    table.write_bytes(good + "M\u00fcller\n".encode("latin-1"))
+    with pytest.raises(
+        LayoutError, match=rf"{name}: not text in UTF-8, from byte {len(good) + 2} on; save it in UTF-8"
+    ):
+        read_layout(tmp_path)
+
+
 def test_pictures_in_numbered_folders_are_found(tmp_path: Path) -> None:
     names = write_layout(tmp_path)
     (tmp_path / "images_002" / "images").mkdir(parents=True)

@@ -238,6 +238,18 @@ def test_a_network_that_is_no_number_any_more_never_takes_the_place_of_a_good_ch
     assert prepared.plan.checkpoint.read_bytes() == before
 
 
+def test_a_loss_that_is_no_number_ends_the_epoch_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fitting.loop._STEPS_BETWEEN_LOOKS", 2)
+    trainer = Trainer(tiny_run(tmp_path).plan, ALONE)
+    assert trainer.epochs[0].steps > 2
+    trainer.learner.network.classifier.bias.data.fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"epoch 1 is not a number; lower the learning rate"):
+        trainer.run()
+    assert trainer.step == 2
+
+
 def test_weights_that_the_last_step_of_an_epoch_breaks_are_not_kept_as_the_best(tmp_path: Path) -> None:
     trainer = Trainer(tiny_run(tmp_path).plan, ALONE)
     trainer.learner.averaged.classifier.bias.data.fill_(float("nan"))

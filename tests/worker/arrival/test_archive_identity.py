@@ -22,11 +22,14 @@ from sqlalchemy import select
 
 from worker.arrival.completion import queue_if_due
 from worker.arrival.correction import correct_identity
+from worker.processes.ringing import Bells
+from worker.processes.sweep import Sweeper
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import locked_study
 from worker.rows.site_tables import Event
 from worker.runs.triage import triage
+from worker.sending.archive_identity import settle_identity
 from worker.sending.delivery import deliver
 from worker.settings.config import ConfigurationError, Settings
 
@@ -169,6 +172,21 @@ def test_what_hl7_or_a_person_said_stands_against_an_archive_that_lags(start: An
     pacs.matches = [match(uid, PatientID="PHANTOM-1")]
     deliver(uid, bench.office)
     assert {arrival.dataset.PatientID for arrival in pacs.stored} == {"MERGED"}
+
+
+def test_a_study_that_is_held_meanwhile_stays_so_whichever_of_two_patients_the_archive_names(start: Any) -> None:
+    pacs = AskedPacs()
+    bench = start(pacs)
+    image = chest_radiograph(PatientID="ONE")
+    uid = bench.receive(image)
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="TWO"))
+    assert bench.study(uid).state == "held"
+    pacs.matches = [match(uid, PatientID="TWO", PatientName=str(image.PatientName))]
+    (destination,) = bench.settings.destinations
+    settle_identity(uid, destination, bench.office)
+    bells = Bells(lambda _uid, _queue: None, lambda _uid: None, lambda _queue: 1)
+    Sweeper(bench.settings, bench.sessions, bench.workplace.instances, bells, "sweeper-1").sweep()
+    assert (bench.study(uid).state, bench.study(uid).patient_id) == ("held", "ONE")
 
 
 def test_only_one_archive_says_whose_study_it_is(make_settings: Callable[..., Settings]) -> None:

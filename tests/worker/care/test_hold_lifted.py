@@ -9,21 +9,16 @@ from typing import Any
 import pytest
 from benches import SILENT_ARCHIVE, Bench
 from factories import chest_radiograph
+from held_studies import lifted, reject, sweep, tell
 from hl7_messages import merge, patient, update
 from pydicom.dataset import Dataset
 from rejection_notes import archive_note
-from sqlalchemy import select
 
 from dicom_io.data_sets.rejection_title import RejectionTitle
-from worker.care.image_rejection import reject_by_hand
 from worker.care.release import release_study
 from worker.care.retraction import retract_study
 from worker.care.study_objects import Headed, with_headers
 from worker.care.whose_study import WhoseStudy
-from worker.hl7.inbox import Inbox
-from worker.processes.ringing import Bells
-from worker.processes.sweep import Sweeper
-from worker.rows.site_tables import Event
 from worker.runs.triage import triage
 
 pytestmark = pytest.mark.either_database
@@ -39,24 +34,6 @@ def images(*names: str, **keywords: Any) -> list[Dataset]:
     first = chest_radiograph(PatientName=names[0], **keywords)
     of_study = {"StudyInstanceUID": first.StudyInstanceUID, **keywords}
     return [first, *(chest_radiograph(PatientName=name, **of_study) for name in names[1:])]
-
-
-def sweep(bench: Bench) -> list[str]:
-    """Sweep as often as something may follow from it; return the studies rung for, and analyse them."""
-    rung: list[str] = []
-    bells = Bells(lambda uid, _queue: rung.append(uid), lambda _uid: None, lambda _queue: 1)
-    sweeper = Sweeper(bench.settings, bench.sessions, bench.workplace.instances, bells, "sweeper-1")
-    for _ in range(3):
-        sweeper.sweep()
-    for uid in dict.fromkeys(rung):
-        triage(uid, bench.workplace)
-    return rung
-
-
-def tell(bench: Bench, content: bytes) -> None:
-    listener = bench.settings.hl7_listener
-    assert listener is not None
-    assert b"\rMSA|AA|" in Inbox(bench.settings, listener, bench.sessions).take(content, "127.0.0.1")
 
 
 def renamed(image: Dataset, name: str, **keywords: Any) -> Dataset:
@@ -77,17 +54,12 @@ def names_in_results(bench: Bench, uid: str) -> set[str]:
     return {str(result.PatientName) for result in bench.datasets(bench.runs(uid)[-1])}
 
 
-def lifted(bench: Bench, uid: str) -> list[Event]:
-    with bench.sessions() as session:
-        of_study = select(Event).where(Event.study_instance_uid == uid, Event.kind == "hold_lifted")
-        return list(session.scalars(of_study))
-
-
 def test_a_new_version_that_agrees_with_the_others_lets_the_study_go_on_once(bench: Bench) -> None:
     one, other = images("Doe^John", "Roe^Jane")
     uid = bench.receive(one, other)
     assert sweep(bench) == []
     assert bench.study(uid).state == "held"
+    assert "until its images agree whose they are, or a person decides" in str(bench.study(uid).reason)
     bench.receive(renamed(other, "Doe^John"))
     assert sweep(bench) == [uid]
     assert bench.study(uid).state == "triaged"
@@ -123,14 +95,6 @@ def test_a_rejected_image_takes_its_name_along(bench: Bench, by_note: bool) -> N
     study = bench.study(uid)
     assert (study.state, study.patient_name) == ("triaged", "Roe^Jane"), "the row had the name of the one rejected"
     assert names_in_results(bench, uid) == {"Roe^Jane"}
-
-
-def reject(bench: Bench, image: Dataset) -> None:
-    with bench.sessions.begin() as session:
-        reject_by_hand(
-            session, image.StudyInstanceUID, [image.SOPInstanceUID], title=RejectionTitle.QUALITY, reason="moved",
-            by="Ada Admin", settings=bench.settings,
-        )  # fmt: skip
 
 
 def test_a_study_with_three_names_waits_until_one_is_left(bench: Bench) -> None:

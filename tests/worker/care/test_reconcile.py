@@ -368,7 +368,8 @@ def test_a_gap_stays_open_and_says_why_while_the_archive_is_gone(
 
 
 def test_nothing_is_asked_where_no_archive_is_configured(settings: Settings, sqlite_url: str) -> None:
-    from worker.care.reconciliation import NothingToAsk, Window
+    from worker.care.reconciled import Window
+    from worker.care.reconciliation import NothingToAsk
 
     settings = settings.model_copy(update={"database_url": sqlite_url})
     now = datetime.now(UTC)

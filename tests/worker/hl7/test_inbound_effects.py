@@ -568,7 +568,9 @@ def test_messages_are_applied_in_the_order_in_which_they_came(bench: Bench) -> N
     with bench.sessions.begin() as session:
         first = session.scalars(select(InboundMessage.id).order_by(InboundMessage.id)).first()
         assert first is not None
-        assert apply_message(session, first, bench.settings) is None, "settled, whoever comes late"
+        assert apply_message(session, first, bench.settings, bench.workplace.instances) is None, (
+            "settled, whoever comes late"
+        )
     assert bench.study(uid).patient_name == "Third^Name"
 
 

@@ -29,6 +29,8 @@ from worker.rows.states import DeliveryState
 from worker.runs.triage import triage
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 DISK_BYTES = 32 << 20
 
 

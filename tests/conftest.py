@@ -44,8 +44,9 @@ _LONG_FILES = (
 )  # fmt: skip
 """Those that take longest. Started first, none is left for the end, when the other processes have nothing to do."""
 
-hypothesis_settings.register_profile("no deadline", deadline=None)  # a busy machine makes any example slow once
-hypothesis_settings.load_profile("no deadline")
+hypothesis_settings.register_profile("short", deadline=None, max_examples=50)  # a busy machine makes any one slow once
+hypothesis_settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile thorough
+hypothesis_settings.load_profile("short")
 
 
 def pytest_configure(config: pytest.Config) -> None:

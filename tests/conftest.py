@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -19,6 +20,7 @@ import pytest
 from browsers import chromium, page  # noqa: F401 (fixtures)
 from forked_members import forked_members  # noqa: F401 (a fixture)
 from hypothesis import settings as hypothesis_settings
+from kept_together import pytest_xdist_make_scheduler  # noqa: F401 (a hook)
 from orthanc import start_hospital  # noqa: F401 (a fixture)
 from peers import pacs  # noqa: F401 (a fixture)
 from postgres_databases import PostgresDatabases, SharedServer, migrated_template, shared_server_url
@@ -32,6 +34,7 @@ from worker.rows import database
 from worker.rows.database import SessionFactory, open_engine, session_factory
 from worker.rows.migrate import upgrade
 from worker.settings.config import Settings, load_settings
+from worklist import accounts
 
 if TYPE_CHECKING:
     from benches import Bench
@@ -44,8 +47,9 @@ _LONG_FILES = (
 )  # fmt: skip
 """Those that take longest. Started first, none is left for the end, when the other processes have nothing to do."""
 
-hypothesis_settings.register_profile("no deadline", deadline=None)  # a busy machine makes any example slow once
-hypothesis_settings.load_profile("no deadline")
+hypothesis_settings.register_profile("short", deadline=None, max_examples=50)  # a busy machine makes any one slow once
+hypothesis_settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile thorough
+hypothesis_settings.load_profile("short")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -114,6 +118,15 @@ def _trust_is_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx._transports.default, "create_ssl_context", create)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords_cost_little() -> Iterator[None]:
+    """Hash passwords once and small, where a page hashes them for 50 ms on purpose."""
+    cheap = functools.partial(accounts.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounts, "PasswordHasher", cheap)
         yield
 
 

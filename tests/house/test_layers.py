@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,14 @@ FORBIDDEN_LIBRARIES = {
 }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line, top-level package) of every import, those inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -68,7 +74,7 @@ def edges_of(package: str, depth: int | None = None) -> dict[str, set[str]]:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts[:depth])
         imported = {
             ".".join(node.module.split(".")[:depth])
-            for node in ast.parse(path.read_text()).body
+            for node in parsed(path).body
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{package}.")
         }
         edges[name] = edges.get(name, set()) | (imported - {name})

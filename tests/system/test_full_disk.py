@@ -27,6 +27,8 @@ from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState
 from worker.runs.triage import triage
 
+pytestmark = pytest.mark.either_database
+
 DISK_BYTES = 32 << 20
 
 

@@ -27,6 +27,8 @@ from worker.settings.config import Settings
 from worker.views.listing_pages import ListingRefused, Page, Wanted, parse_filter, read_page
 from worker.views.listings import LISTINGS, Listing
 
+pytestmark = pytest.mark.either_database
+
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 FORMULA = '=HYPERLINK("http://attacker.example")'
 NAMES = sorted(LISTINGS)

@@ -15,6 +15,8 @@ from study_rows import add_triaged_study, now
 from worker.rows.database import session_factory
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 LARGE = 36893488147419103231
 EARLIEST, LATEST = "0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from model.labels import LABELS
 from training.data.problems import ProblemKind, ProblemLog
 from training.data.radiographs import NO_FINDING
@@ -20,10 +22,16 @@ def known_labels(cell: str, where: str, log: ProblemLog) -> frozenset[str]:
 
     "No Finding" is the empty set.
     """
-    labels = {known_label(label) for label in cell.split("|")} - {NO_FINDING, ""}
-    for label in sorted(labels - set(LABELS)):
+    known, unknown = _told_apart(cell)
+    for label in unknown:
         log.add(ProblemKind.UNKNOWN_LABEL, where, f"unknown finding {label!r}; known: {', '.join(LABELS)}")
-    return frozenset(labels & set(LABELS))
+    return known
+
+
+@lru_cache(maxsize=2048)  # all rows of ChestX-ray14 have 836 of them
+def _told_apart(cell: str) -> tuple[frozenset[str], list[str]]:
+    labels = {known_label(label) for label in cell.split("|")} - {NO_FINDING, ""}
+    return frozenset(labels & set(LABELS)), sorted(labels - set(LABELS))
 
 
 def age_years(text: str) -> int | None:

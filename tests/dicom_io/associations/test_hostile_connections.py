@@ -137,7 +137,7 @@ def test_an_image_that_comes_byte_by_byte_is_cut(scp: StorageScp, tmp_path: Path
 
 def test_a_sender_that_does_not_wait_for_answers_is_held_back(scp: StorageScp, tmp_path: Path) -> None:
     """PS3.7 D.3.3.3: without a negotiated window one request at a time; each waiting one holds a file open."""
-    draw, objects = random.Random(7), 300
+    draw, objects = random.Random(7), 100
     connection = opened(scp)
     requests = b"".join(good_store(draw) for _ in range(objects))
     before, most, answered = open_descriptors(), 0, 0

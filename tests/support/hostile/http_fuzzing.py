@@ -12,13 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import hypothesis
-import schemathesis
 from http_mutations import Request, Visitor, mutated_request
-from schemathesis.checks import not_a_server_error
-from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi.checks import response_schema_conformance
 
 END_SECONDS = 20.0
 CONNECTIONS = 4
@@ -81,6 +78,11 @@ def fuzz(
 
 def fuzz_api(url: str, seed: int, examples: int, visitor: Visitor, marks: Sequence[bytes]) -> HttpReport:
     """Ask every operation of the OpenAPI description so often, by its rules and against them (schemathesis)."""
+    import schemathesis  # takes as long as all of ours, and nobody else needs it
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.generation import GenerationMode
+    from schemathesis.specs.openapi.checks import response_schema_conformance
+
     report, began = HttpReport(), time.monotonic()
     schema = schemathesis.openapi.from_url(f"{url}/api/openapi.json")
     limits = hypothesis.settings(
@@ -93,7 +95,7 @@ def fuzz_api(url: str, seed: int, examples: int, visitor: Visitor, marks: Sequen
             @hypothesis.seed(seed)
             @limits
             @hypothesis.given(case=operation.as_strategy(mode))
-            def ask(case: schemathesis.Case) -> None:
+            def ask(case: Any) -> None:
                 stranger = report.sent % 5 == 0
                 if not stranger:
                     case.headers.pop("Authorization", None)  # a wrong token is refused even where a cookie is right

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from published_lists import published_radiographs
 from samples import shared
 from sklearn.metrics import roc_auc_score
 
 from model.labels import LABELS
-from training.data.chestxray14 import read_layout
 from training.data.radiographs import LayoutError
 from training.evaluation.adjudicated import GROUPS, evaluate_adjudicated, read_google2019
 from training.evaluation.evaluate import Resampling
@@ -86,7 +86,7 @@ def test_another_file_is_refused(tmp_path: Path, content: str, message: str) -> 
 def test_the_groups_are_those_whose_mined_labels_were_measured_against_the_radiologists() -> None:
     """training.md section 5: pneumothorax PPV and sensitivity .46, nodule or mass .56 and .42, opacity .72 and .51."""
     labels = read_google2019(shared("data/nih_metadata") / FILE)
-    radiographs = read_layout(shared("data/nih_metadata"))
+    radiographs = published_radiographs()
     names = tuple(labels.truth)
     predictions = Predictions("m", names, radiographs.patients(names), *[np.full((len(names), 14), 0.5)] * 2)
     figures = evaluate_adjudicated(predictions, radiographs.targets(names), labels, Resampling(2, 1))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from published_lists import published_radiographs
 from samples import shared
 from sklearn.metrics import roc_auc_score
 
 from model.bundle import OperatingPoint
 from model.labels import LABELS
-from training.data.chestxray14 import read_layout
 from training.data.radiographs import Entry
 from training.evaluation.audit import run_audit
 from training.evaluation.audit_figures import Audit
@@ -117,7 +117,7 @@ def test_pictures_without_a_known_value_are_counted_as_left_out() -> None:
 
 def test_a_published_model_ranks_within_one_view_as_its_outputs_say_and_worse_than_over_both() -> None:
     """training.md section 5 has it of another model: effusion .911 on PA, .830 on AP films, .883 on all."""
-    radiographs = read_layout(shared("data/nih_metadata"))
+    radiographs = published_radiographs()
     file = shared("data/published_predictions") / "haooyuee_densenet121_nih_test22433_preds.csv.gz"
     predictions = read_predictions(file)
     predictions = predictions.of_patients(radiographs.patients(predictions.names))

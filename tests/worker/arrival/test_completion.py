@@ -20,6 +20,8 @@ from worker.rows.states import Priority, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 UID = "1.2.826.0.1"
 ROUTINE = RunVerdict(StudyState.TRIAGED, Priority.ROUTINE, 0.1, "x")
 

@@ -28,6 +28,8 @@ from worker.rows.run_tables import Promotion
 from worker.rows.study_tables import Study
 from worker.settings.peers import Source
 
+pytestmark = pytest.mark.either_database
+
 IMAGES, STUDIES = 80, 16
 
 

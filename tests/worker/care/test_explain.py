@@ -24,6 +24,8 @@ from worker.cli import app, main
 from worker.rows.database import SessionFactory
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 
 def told(*arguments: str) -> list[dict[str, Any]]:
     done = CliRunner().invoke(app, ["explain", *arguments, "--json"])

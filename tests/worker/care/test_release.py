@@ -31,6 +31,8 @@ from worker.rows.study_tables import Instance, Study
 from worker.runs.reading import load_material
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture
 def intake(sessions: SessionFactory, settings: Settings) -> Intake:

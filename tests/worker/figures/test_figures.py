@@ -34,6 +34,8 @@ from worker.rows.study_tables import Review, Study
 from worker.runs.policy import Policy
 from worker.settings.config import Settings
 
+pytestmark = pytest.mark.either_database
+
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -219,7 +221,6 @@ def test_two_histograms_differ_beyond_the_quantile_of_chi_squared() -> None:
     assert sum(differ(one, other) for one, other in zip(histograms[::2], histograms[1::2], strict=True)) <= 2
 
 
-@pytest.mark.either_database  # hundreds of studies for figures that Python compares
 def test_a_model_that_sees_otherwise_than_at_first_is_told_from_chance(sessions: SessionFactory) -> None:
     chance = random.Random(6)
     with sessions.begin() as session:

@@ -28,6 +28,8 @@ from worker.views.studies import Group, StudyFilter, as_json, count_studies, lis
 from worker.views.study_detail import study_detail
 from worker.views.worklist_groups import read_worklist
 
+pytestmark = pytest.mark.either_database
+
 UPPER_WAIT = timedelta(minutes=60)
 
 

@@ -36,6 +36,7 @@ def uids(page: Found) -> list[str]:
     return [line.study_instance_uid for line in page.lines]
 
 
+@pytest.mark.either_database
 def test_every_study_stands_in_the_one_group_that_its_line_names(sessions: SessionFactory) -> None:
     shapes = itertools.product(StudyState, (None, "STAT", "URGENT", "ROUTINE"), (False, True), (5, 90), (None, NOW))
     with sessions.begin() as session:
@@ -58,6 +59,7 @@ def test_every_study_stands_in_the_one_group_that_its_line_names(sessions: Sessi
             assert [line for line in worklist.lines(group) if not line.historical] == in_order
 
 
+@pytest.mark.either_database
 def test_words_are_found_by_their_beginnings_without_case_and_accents(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
         anna = add_study(session, patient_name="Müller-Lüden^Anna", patient_id="PID-0042", accession_number="A%1")
@@ -74,6 +76,7 @@ def test_words_are_found_by_their_beginnings_without_case_and_accents(sessions: 
         assert sorted(uids(found(sessions, text=words))) == wanted, words
 
 
+@pytest.mark.either_database
 def test_a_study_is_found_by_its_corrected_name_only(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
         study = add_study(session, patient_name="WRONG^NAME")
@@ -90,6 +93,7 @@ def test_endless_names_make_few_short_words() -> None:
     assert max(map(len, words)) == 64
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("order", mostly_slow(SearchOrder, SearchOrder.URGENCY, SearchOrder.PATIENT))
 def test_pages_hold_every_study_once_whatever_arrives_meanwhile(sessions: SessionFactory, order: SearchOrder) -> None:
     with sessions.begin() as session:
@@ -119,6 +123,7 @@ def test_pages_hold_every_study_once_whatever_arrives_meanwhile(sessions: Sessio
         assert ranks == sorted(ranks), "STAT, URGENT, none, and the higher rank first"
 
 
+@pytest.mark.either_database
 def test_the_most_urgent_unread_begin_with_the_level_that_a_person_set(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
         added = {
@@ -137,6 +142,7 @@ def test_the_most_urgent_unread_begin_with_the_level_that_a_person_set(sessions:
     ]  # fmt: skip
 
 
+@pytest.mark.either_database
 def test_a_page_of_another_order_is_refused(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
         for _ in range(50):
@@ -150,6 +156,7 @@ def test_a_page_of_another_order_is_refused(sessions: SessionFactory) -> None:
             found(sessions, order=SearchOrder.PATIENT, after=wrong)
 
 
+@pytest.mark.either_database
 def test_filters_narrow_together_and_findings_are_those_of_the_current_run(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
         wanted = add_triaged_study(session, {"Effusion": 0.9}, calling_ae_title="ER").study_instance_uid

@@ -6,6 +6,8 @@ administrators may use them, under the name they logged in with; where nobody lo
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Annotated
@@ -15,7 +17,7 @@ from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
 from dicom_io.storing.instance_store import StoreError
-from worker.care.administration import UnknownStudy, stated
+from worker.care.administration import UnknownStudy, existing_study, stated
 from worker.care.grounds import Grounds
 from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
@@ -95,12 +97,16 @@ def do(
     carer: Carer,
     form: Annotated[Filled, Depends(filled)],
     csrf: Annotated[str, Form()] = "",
+    shown: Annotated[str, Form()] = "",
 ) -> Response:
-    """Do it and go back to the study; say on the form what is missing."""
+    """Do it and go back to the study; say on the form what is missing, or that what it showed has changed since."""
     require_own_form(request, csrf)
     try:
         by = carer if site.login_required else stated("name", form.by)
         with site.writing.begin() as session:
+            existing_study(session, study_instance_uid)  # locked, so that what is compared stays so
+            if shown != _shown(_detail(site, study_instance_uid), deed):
+                raise Outdated("the study has changed since this form was opened; look at what it says now")
             _do(session, study_instance_uid, deed, form, by, site)
     except UnknownStudy:
         raise
@@ -128,6 +134,10 @@ def _do(session: Session, uid: str, deed: Deed, form: Filled, by: str, site: Sit
                 leave_to_sweeper(session, uid, run.run_number)
         case Deed.RESEND:
             resend_study(session, uid, _destinations(form), by, site.settings, stated("reason", form.reason))
+
+
+class Outdated(WorkerError):
+    """The form was filled in before what it shows changed."""
 
 
 class Incomplete(WorkerError):
@@ -169,6 +179,15 @@ def _current(detail: StudyDetail) -> dict[str, str]:
     }
 
 
+def _shown(detail: StudyDetail, deed: Deed) -> str:
+    """Return what a form rests on: the level that is set anew, a digest of the identity that comes filled in."""
+    if deed is Deed.OVERRIDE:
+        return detail.line.priority or ""
+    if deed is Deed.CORRECT:
+        return hashlib.sha256(json.dumps(_current(detail)).encode()).hexdigest()
+    return ""
+
+
 def _form(request: Request, site: Site, uid: str, deed: Deed, problem: str = "") -> Response:
     detail = _detail(site, uid)
     return page(
@@ -179,6 +198,7 @@ def _form(request: Request, site: Site, uid: str, deed: Deed, problem: str = "")
         line=detail.line,
         deed=deed.value,
         current=_current(detail),
+        shown=_shown(detail, deed),
         priorities=list(Priority),
         grounds=list(Grounds),
         destinations=site.settings.destination_names,

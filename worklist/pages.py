@@ -11,7 +11,8 @@ from fastapi.responses import RedirectResponse, Response
 from dicom_io.pixels.decoding import UndecodableError
 from dicom_io.storing.instance_store import InstanceStore, StoreError
 from model.labels import LABELS
-from worker.care.administration import UnknownStudy, mark_read, mark_unread
+from worker.care.administration import UnknownStudy, mark_unread
+from worker.care.review import ReviewRefused, mark_read_as_shown
 from worker.rows.database import database_now
 from worker.rows.states import Disposition, ResultKind
 from worker.views.patient_history import milestones, patient_history, reviews_of
@@ -140,14 +141,18 @@ def read(
     csrf: Annotated[str, Form()] = "",
     undo: Annotated[bool, Form()] = False,
     back: Annotated[str, Form()] = "",
+    shown: Annotated[str, Form()] = "",
 ) -> Response:
-    """Mark the study read, or take the mark back, and return to where the reader was."""
+    """Mark the study read, or take the mark back, and return to where the reader was; `shown` is the level they saw."""
     require_own_form(request, csrf)
-    with site.writing.begin() as session:
-        if undo:
-            mark_unread(session, study_instance_uid, reader)
-        else:
-            mark_read(session, study_instance_uid, reader)
+    try:
+        with site.writing.begin() as session:
+            if undo:
+                mark_unread(session, study_instance_uid, reader)
+            else:
+                mark_read_as_shown(session, study_instance_uid, shown, reader)
+    except ReviewRefused as error:
+        return study_answer(request, site, study_instance_uid, f"Not marked read: {error}.")
     return RedirectResponse("/" if back == "list" else f"/studies/{study_instance_uid}", status_code=303)
 
 

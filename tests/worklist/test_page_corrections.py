@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,7 +41,52 @@ def done(browser: Client, uid: str, deed: str, **fields: Any) -> Response:
     path = f"/studies/{uid}/change/{deed}"
     html = browser.get(path).text
     assert "DOE, JANE" in html, "the patient is in sight"
-    return browser.post(path, data={"csrf": csrf_of(html), **SAID, **fields})
+    return browser.post(path, data={**hidden(html), **SAID, **fields})
+
+
+def hidden(html: str) -> dict[str, str]:
+    """Return what a form sends that nobody sees."""
+    form = html[html.index('<form method="post" class="confirm deed">') :]
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
+
+
+def filled_in(html: str) -> dict[str, str]:
+    """Return the fields of the identity as the form has them."""
+    return dict(re.findall(r'<input name="(patient_id|patient_name|accession_number)" value="([^"]*)"', html))
+
+
+def test_a_priority_is_not_lowered_by_whom_its_rise_was_not_shown(
+    browser: Client, writing: SessionFactory, uid: str
+) -> None:
+    path = f"/studies/{uid}/change/override"
+    with writing.begin() as session:
+        session.get_one(Study, uid).priority = "URGENT"
+    html = browser.get(path).text
+    with writing.begin() as session:
+        session.get_one(Study, uid).priority = "STAT"
+    answer = browser.post(path, data={**hidden(html), **SAID, "priority": "ROUTINE"})
+    assert (answer.status_code, study_of(writing, uid).priority) == (409, "STAT")
+    assert "has changed since this form was opened" in answer.text
+    again = browser.post(path, data={**hidden(answer.text), **SAID, "priority": "ROUTINE"})
+    assert (again.status_code, study_of(writing, uid).priority) == (200, "ROUTINE")
+
+
+def test_a_form_with_an_older_identity_does_not_bring_it_back(
+    browser: Client, writing: SessionFactory, uid: str
+) -> None:
+    """Whoever corrects the accession number must not move the study back to the patient it came under."""
+    path = f"/studies/{uid}/change/correct"
+    html = browser.get(path).text
+    with writing.begin() as session:  # as an HL7 message does meanwhile
+        session.get_one(Study, uid).patient_id = "RIGHT-PATIENT"
+    fields = filled_in(html) | {"accession_number": "A-NEW"}
+    answer = browser.post(path, data={**hidden(html), **SAID, **fields})
+    assert (answer.status_code, study_of(writing, uid).patient_id) == (409, "RIGHT-PATIENT")
+    fields = filled_in(answer.text) | {"accession_number": "A-NEW"}
+    again = browser.post(path, data={**hidden(answer.text), **SAID, **fields})
+    assert again.status_code == 200, again.text
+    corrected = study_of(writing, uid)
+    assert (corrected.patient_id, corrected.accession_number) == ("RIGHT-PATIENT", "A-NEW")
 
 
 def study_of(writing: SessionFactory, uid: str) -> Study:

@@ -182,12 +182,50 @@ def test_the_page_does_not_decode_what_ended_the_analysis(
 def test_mark_read_moves_the_study_and_is_audited(browser: Client, writing: SessionFactory) -> None:
     uid = triaged(writing, {"Pneumothorax": 0.91})
     token = csrf_of(browser.get("/").text)
-    answer = browser.post(f"/studies/{uid}/read", data={"csrf": token, "back": "list"})
+    answer = browser.post(f"/studies/{uid}/read", data={"csrf": token, "back": "list", "shown": "STAT"})
     assert answer.status_code == 200
     assert "Everything is read" in answer.text
     with writing() as session:
         assert session.get_one(Study, uid).read_by == "local"
         assert session.query(Event).filter_by(kind="read", actor="local").count() == 1
+
+
+def read_form(html: str) -> dict[str, str]:
+    """Return the fields of the form that marks the study read."""
+    form = re.search(r'action="/studies/[^"]+/read".*?</form>', html, re.DOTALL)
+    assert form is not None
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form.group()))
+
+
+@pytest.mark.parametrize("path", ["/", "/studies/{}"])
+@pytest.mark.parametrize(
+    ("shown", "then", "marked"),
+    [
+        (None, "STAT", False), (None, "ROUTINE", True), ("ROUTINE", "URGENT", False), ("URGENT", "STAT", False),
+        ("STAT", "STAT", True), ("STAT", "URGENT", True), ("URGENT", "ROUTINE", True), ("STAT", None, True),
+    ],
+)  # fmt: skip
+def test_a_page_made_before_a_study_was_flagged_marks_it_read_only_after_it_has_shown_that(
+    browser: Client, writing: SessionFactory, path: str, shown: str | None, then: str | None, marked: bool
+) -> None:
+    uid = triaged(writing, {"Pneumothorax": 0.91})
+
+    def set_level(level: str | None) -> None:
+        with writing.begin() as session:
+            session.get_one(Study, uid).priority = level
+
+    set_level(shown)
+    old = read_form(browser.get(path.format(uid)).text)
+    set_level(then)
+    answer = browser.post(f"/studies/{uid}/read", data=old)
+    with writing() as session:
+        assert (session.get_one(Study, uid).read_at is not None) is marked
+    if not marked:
+        assert answer.status_code == 409
+        assert f"it has become {then} since this page was made" in answer.text
+        assert browser.post(f"/studies/{uid}/read", data=read_form(answer.text)).status_code == 200
+        with writing() as session:
+            assert session.get_one(Study, uid).read_at is not None
 
 
 @pytest.mark.parametrize(
@@ -333,7 +371,7 @@ def test_the_right_password_opens_the_page_and_logging_out_closes_it(
     assert "httponly" in answer.headers["set-cookie"].lower()
     page = guarded.get("/")
     token = csrf_of(page.text)
-    guarded.post(f"/studies/{uid}/read", data={"csrf": token})
+    guarded.post(f"/studies/{uid}/read", data={"csrf": token, "shown": "STAT"})
     with writing() as session:
         assert session.get_one(Study, uid).read_by == "administrator"
     with monkeypatch.context() as later:
@@ -362,7 +400,7 @@ def test_a_radiologist_reads_but_does_not_operate_and_is_out_when_taken_out(
     for method, path in operating:
         data = {"csrf": token, "study": uid} if method == "POST" else None
         assert guarded.request(method, path, data=data).status_code == 403, path
-    guarded.post(f"/studies/{uid}/read", data={"csrf": token})
+    guarded.post(f"/studies/{uid}/read", data={"csrf": token, "shown": "STAT"})
     with writing() as session:
         assert session.get_one(Study, uid).read_by == "dr.mueller"
     remove_account(file, "dr.mueller")

@@ -8,20 +8,46 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from model.labels import LABELS
-from worker.care.administration import existing_study
+from worker.care.administration import existing_study, mark_read
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.run_tables import Prediction
-from worker.rows.states import ReviewVerdict
+from worker.rows.states import Priority, ReviewVerdict
 from worker.rows.study_tables import Review
 
 LONGEST_COMMENT = 4000
+_BELOW: Mapping[str | None, tuple[str, ...]] = {
+    Priority.STAT: ("", Priority.URGENT, Priority.ROUTINE),
+    Priority.URGENT: ("", Priority.ROUTINE),
+}
+"""Levels, or none, that say less than a flag."""
 _JUDGED = (ReviewVerdict.AGREE, ReviewVerdict.DISAGREE, ReviewVerdict.MISSED)
 
 
 class ReviewRefused(WorkerError):
     """The review cannot be written; the message says why."""
+
+
+def mark_read_as_shown(session: Session, study_instance_uid: str, shown: str, reader: str) -> None:
+    """Note that a person who was shown this level has read the study.
+
+    Parameters
+    ----------
+    shown
+        Level on the page in which they said so; empty where it showed none.
+
+    Raises
+    ------
+    UnknownStudy
+        The study was never received.
+    ReviewRefused
+        It has become STAT or URGENT since, and that is more: the reader could not know (`worker.rows.reopening`).
+    """
+    level = existing_study(session, study_instance_uid).priority
+    if shown in _BELOW.get(level, ()):
+        raise ReviewRefused(f"it has become {level} since this page was made; look at why, then mark it read")
+    mark_read(session, study_instance_uid, reader)
 
 
 def write_review(

@@ -9,6 +9,7 @@ A read mark holds for what the reader could know. A run that makes the study mor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -86,3 +87,22 @@ def _priority_when_read(session: Session, study: Study) -> Priority | None:
     )
     known = (session.scalar(marks.limit(1)) or {}).get("priority")
     return Priority(known) if known else None
+
+
+def is_news_since(session: Session, study: Study, then: datetime) -> bool:
+    """Say whether a run that ended after this moment made the study URGENT or STAT, and that was more than before.
+
+    What a person has set is no news: they tell whom it concerns.
+    """
+    level = priority_of(study)
+    if level not in (Priority.STAT, Priority.URGENT) or study.priority_set_by is not None:
+        return False
+    before = session.scalars(
+        select(Run.priority).where(
+            Run.study_instance_uid == study.study_instance_uid,
+            Run.finished_at <= then,
+            Run.priority.is_not(None),
+            ~Run.shadow,
+        )
+    )
+    return all(rank(Priority(known)) < rank(level) for known in before if known)

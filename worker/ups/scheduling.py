@@ -7,7 +7,7 @@ is triaged                             SCHEDULED with HIGH for STAT and URGENT, 
 was triaged again                      identity, inputs and label anew; the priority rises with the study's and falls
                                        only where a person set it or results were taken back; subscribers are told
 rose to STAT or URGENT after its       another workitem, for a closed one stays as it is
-workitem was closed
+workitem was closed or claimed
 could not be analysed, or failed       one labelled so, at MEDIUM, or none (``ups.not_analysed``)
 was read elsewhere, is held, was       canceled, if nobody had claimed it
 retracted or is out of scope

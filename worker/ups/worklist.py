@@ -34,6 +34,7 @@ from worker.care.administration import mark_read
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
+from worker.rows.priority import is_news_since
 from worker.rows.workitem_tables import Workitem
 from worker.settings.config import Settings
 from worker.settings.ups import Ups
@@ -161,8 +162,10 @@ class DatabaseWorklist:
         self, session: Session, row: Workitem, state: StepState, transaction_uid: str, calling_ae_title: str
     ) -> None:
         """Write a change of state that is legal, and what comes with it."""
-        if state is StepState.COMPLETED and self._ups.completion_marks_read and row.study_instance_uid:
-            locked_study(session, row.study_instance_uid)  # studies are locked before workitems, everywhere
+        news = False
+        if state is StepState.COMPLETED and row.study_instance_uid and row.claimed_at:
+            study = locked_study(session, row.study_instance_uid)  # studies are locked before workitems, everywhere
+            news = study is not None and is_news_since(session, study, row.claimed_at)
         now, came_from = database_now(session), row.state
         workitem, columns = decoded(row.attributes), {}
         workitem.ProcedureStepState = state.value
@@ -180,8 +183,10 @@ class DatabaseWorklist:
                 fill_in_performed(workitem, calling_ae_title, started, now.astimezone(self._zone))
             if missing := missing_for_completion(workitem):
                 raise UpsRefusal(UpsStatus.FINAL_STATE_NOT_MET, f"N-SET first: {missing[0]}")
+            if news:
+                columns = {"noted_priority": None}  # so that another workitem follows
         write_change(session, row, workitem, now, **columns)
-        if state is StepState.COMPLETED and self._ups.completion_marks_read and row.study_instance_uid:
+        if state is StepState.COMPLETED and self._ups.completion_marks_read and row.study_instance_uid and not news:
             mark_read(session, row.study_instance_uid, f"UPS ({calling_ae_title})")
         ups_notices.notify(session, row.sop_instance_uid, [state_report(decoded(row.attributes))])
         _note(session, row, "workitem_state", calling_ae_title, came_from)

@@ -20,6 +20,8 @@ from study_rows import add_triaged_study
 from typer.testing import CliRunner
 
 from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.ups.status import UpsStatus
+from model.labels import LABELS
 from worker.arrival.completion import queue_if_due, queue_run
 from worker.care.administration import NotStated, mark_read, requeue_study
 from worker.care.image_rejection import reject_by_hand
@@ -46,6 +48,7 @@ from worker.settings.config import Settings
 from worker.settings.ups import Ups
 from worker.ups.scheduling import schedule, studies_to_schedule
 from worker.ups.workitems import decoded
+from worker.ups.worklist import DatabaseWorklist
 
 pytestmark = pytest.mark.either_database
 
@@ -386,6 +389,47 @@ def test_a_workitem_that_a_peer_completed_as_urgent_is_followed_by_one_for_stat(
     assert [state for state, _ in workitems(bench, uid)] == ["COMPLETED"]
     run_again(sessions, settings, uid, {"Pneumothorax": Priority.STAT})
     assert workitems(bench, uid) == [("COMPLETED", "HIGH"), ("SCHEDULED", "HIGH")]
+
+
+@pytest.mark.parametrize("marks_read", [False, True])
+@pytest.mark.parametrize("compared", [False, True])
+@pytest.mark.parametrize(
+    ("claimed_as", "then", "news"),
+    [
+        ({}, {"Pneumothorax": Priority.STAT}, True),
+        ({}, {"Effusion": Priority.URGENT}, True),
+        ({"Effusion": Priority.URGENT}, {"Pneumothorax": Priority.STAT}, True),
+        ({"Effusion": Priority.URGENT}, {"Mass": Priority.URGENT}, False),
+        ({"Pneumothorax": Priority.STAT}, {"Effusion": Priority.URGENT}, False),
+        ({}, {}, False),
+    ],
+)
+def test_what_a_study_became_while_its_workitem_was_worked_off_is_read_by_nobody_yet(
+    bench: Bench, sessions: SessionFactory, settings: Settings, claimed_as: Any, then: Any, *,
+    news: bool, compared: bool, marks_read: bool,
+) -> None:  # fmt: skip
+    """Whoever completes it may have looked before the late image came; the flag stays, and another workitem follows."""
+    everything = dict.fromkeys(LABELS, 0.999)
+    uid = (
+        Bench(bench.settings.model_copy(update={"thresholds": everything}), sessions)
+        .triage(chest_radiograph())
+        .study_instance_uid
+    )
+    if claimed_as:
+        run_again(sessions, settings, uid, claimed_as)
+    workitems(bench, uid)
+    ups = Ups(peers=[{"ae_title": "READER"}], completion_marks_read=marks_read, fill_in_final_state=True)
+    worklist = DatabaseWorklist(settings, ups, sessions, sessions, lambda: None)
+    with sessions() as session:
+        item, key = session.scalars(select(Workitem.sop_instance_uid)).one(), "1.2.3.4"
+    assert worklist.change_state(item, "IN PROGRESS", key, "READER") is UpsStatus.SUCCESS
+    run_again(sessions, settings, uid, then)
+    if compared:
+        workitems(bench, uid)
+    assert worklist.change_state(item, "COMPLETED", key, "READER") is UpsStatus.SUCCESS
+    assert (bench.study(uid).read_at is not None) is (marks_read and not news)
+    states = [state for state, _ in workitems(bench, uid)]
+    assert states == (["COMPLETED", "SCHEDULED"] if news else ["COMPLETED"])
 
 
 def test_the_workitem_of_a_study_whose_image_was_rejected_is_high_no_longer(bench: Bench) -> None:

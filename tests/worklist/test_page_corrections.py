@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from httpx import Client, Response
-from pages import csrf_of, served
+from pages import served
 from sqlalchemy import select
 from study_rows import add_triaged_study, now
 

@@ -81,14 +81,15 @@ def compiled(build: Callable[[], Any], identity: str, cache_dir: Path | None, pr
 
 def _read(core: Any, kept: Path, settings: dict[str, Any]) -> Any | None:
     try:
-        content = kept.read_bytes()
+        with kept.open("rb") as file:  # in two pieces: cutting 28 MB in two copies them
+            digest, content = file.read(_DIGEST_BYTES), file.read()
     except OSError:
         return None
-    if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
+    if hashlib.sha256(content).digest() != digest:
         _log.warning("compiled network %s is damaged; compiling again", kept)
         return None
     try:
-        return core.import_model(content[_DIGEST_BYTES:], "CPU", settings)
+        return core.import_model(content, "CPU", settings)
     except RuntimeError:
         _log.warning("compiled network %s is of another OpenVINO; compiling again", kept)
         return None
@@ -102,7 +103,8 @@ def _keep(network: Any, kept: Path) -> None:
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as temporary:
         new = Path(temporary) / kept.name
         with new.open("wb") as file:
-            file.write(hashlib.sha256(content).digest() + content)
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         new.replace(kept)

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_io.data_sets.character_set import UTF_8
@@ -189,10 +190,18 @@ def corrections_of(session: Session, study_instance_uid: str) -> list[IdentityCo
 
 def is_owed(session: Session, study: Study) -> bool:
     """Return whether results exist that lack a correction of the study."""
-    return study.current_run_id is not None and bool(session.scalar(select(lacks_correction(study.study_instance_uid))))
+    if study.current_run_id is None:
+        return False
+    return bool(session.scalar(_is_owed(), {"study": study.study_instance_uid}))
 
 
-def lacks_correction(study_instance_uid: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+@cache
+def _is_owed() -> Select[bool]:
+    """Return the query whether ``study`` lacks a correction; putting it together takes longer than its answer."""
+    return select(lacks_correction(bindparam("study")))
+
+
+def lacks_correction(study_instance_uid: BindParameter[str] | InstrumentedAttribute[str]) -> ColumnElement[bool]:
     """Return the condition that the study has a correction that no run's results carry yet."""
     return (
         select(IdentityCorrection.id)

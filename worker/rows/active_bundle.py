@@ -23,7 +23,7 @@ def promotion_in_place_of(name: str | BindParameter[str]) -> Select[Promotion]:
     )
 
 
-def promoted_to(name: str) -> ScalarSelect[str]:
+def promoted_to(name: str | BindParameter[str]) -> ScalarSelect[str]:
     """Return, within a longer statement, the configured name of the bundle promoted to this place; null = none."""
     return promotion_in_place_of(name).with_only_columns(Promotion.bundle).scalar_subquery()
 

@@ -17,10 +17,11 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -60,12 +61,18 @@ class Claim:
 
 def locked_study(session: Session, study_instance_uid: str) -> Study | None:
     """Return the study with its row locked until the end of the transaction, freshly read."""
-    return session.scalars(
+    return session.scalars(_study_to_lock(), {"study": study_instance_uid}).one_or_none()
+
+
+@cache
+def _study_to_lock() -> Select[Study]:
+    """Return the query for the row of ``study``; put together once, as that takes longer than its answer."""
+    return (
         select(Study)
-        .where(Study.study_instance_uid == study_instance_uid)
+        .where(Study.study_instance_uid == bindparam("study"))
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one_or_none()
+    )
 
 
 def claim_run(
@@ -87,13 +94,10 @@ def claim_run(
     study = locked_study(session, study_instance_uid)
     if study is None or study.state == StudyState.HELD:
         return None
-    instead_of, now_there = settings.bundle_of(study.calling_ae_title), clock(session.get_bind().dialect.name)
+    instead_of = settings.bundle_of(study.calling_ae_title)
     found = session.execute(
-        select(Run, now_there, promoted_to(instead_of))
-        .where(Run.study_instance_uid == study_instance_uid, Run.shadow == shadow, is_claimable(now_there))
-        .order_by(Run.id)
-        .limit(1)
-        .execution_options(populate_existing=True)
+        _claimable_run(session.get_bind().dialect.name, shadow=shadow),
+        {"study": study_instance_uid, "instead_of": instead_of},
     ).first()
     if found is None:
         return None
@@ -103,6 +107,15 @@ def claim_run(
         return None
     bundle = run.bundle if run.shadow else promoted or instead_of
     return _claim(session, study, run, bundle, worker_name, now, settings)
+
+
+@cache
+def _claimable_run(dialect_name: str, *, shadow: bool) -> Select[Run, Any, str]:
+    """Return the query for the run of ``study`` to claim, the time, and what was promoted to ``instead_of``."""
+    now_there = clock(dialect_name)
+    here = (Run.study_instance_uid == bindparam("study"), Run.shadow == shadow, is_claimable(now_there))
+    found = select(Run, now_there, promoted_to(bindparam("instead_of"))).where(*here)
+    return found.order_by(Run.id).limit(1).execution_options(populate_existing=True)
 
 
 def is_claimable(now: datetime | ColumnElement[Any]) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, select, update
 from sqlalchemy.orm import Session, aliased
 
 from worker.foundation.errors import LeaseLost
@@ -246,20 +246,26 @@ def held_run(session: Session, claim: Claim) -> HeldRun:
         The run is no longer held under this claim; roll back.
     """
     study = locked_study(session, claim.study_instance_uid)
-    other = aliased(Run)
-    others = select(other.id).where(other.study_instance_uid == Run.study_instance_uid, other.id != Run.id)
-    found = session.execute(
-        select(Run, clock(session.get_bind().dialect.name), others.exists())
-        .where(Run.id == claim.run_id)
-        .with_for_update(of=Run)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    found = session.execute(_run_to_hold(session.get_bind().dialect.name), {"run": claim.run_id}).one_or_none()
     if study is None or found is None:
         raise LeaseLost(claim.run_id, claim.fencing_token)
     run, now, has_others = found
     if run.state != RunState.RUNNING or run.fencing_token != claim.fencing_token:
         raise LeaseLost(claim.run_id, claim.fencing_token)
     return HeldRun(study, run, as_utc(now), has_others)
+
+
+@cache
+def _run_to_hold(dialect_name: str) -> Select[Run, Any, bool]:
+    """Return the query for ``run``, the database's clock and whether its study has other runs; put together once."""
+    other = aliased(Run)
+    others = select(other.id).where(other.study_instance_uid == Run.study_instance_uid, other.id != Run.id)
+    return (
+        select(Run, clock(dialect_name), others.exists())
+        .where(Run.id == bindparam("run"))
+        .with_for_update(of=Run)
+        .execution_options(populate_existing=True)
+    )
 
 
 def end_run(run: Run, outcome: str, timings_seconds: dict[str, float], now: datetime) -> None:

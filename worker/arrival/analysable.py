@@ -27,7 +27,7 @@ def is_missed(disposition: str, reason_code: str | None) -> bool:
     return disposition == Disposition.NOT_ANALYSED and reason_code not in NOT_MISSED
 
 
-def has_missed(study_instance_uid: str) -> ColumnElement[bool]:
+def has_missed(study_instance_uid: str | BindParameter[str]) -> ColumnElement[bool]:
     """Return the condition on ``Instance`` for the current versions of this study that are missed, as `is_missed`."""
     return and_(
         Instance.study_instance_uid == study_instance_uid,
@@ -37,7 +37,7 @@ def has_missed(study_instance_uid: str) -> ColumnElement[bool]:
     )
 
 
-def is_analysable(study_instance_uid: str) -> ColumnElement[bool]:
+def is_analysable(study_instance_uid: str | BindParameter[str]) -> ColumnElement[bool]:
     """Return the condition on ``Instance`` for the current versions that a run of this study looks at."""
     return (Instance.study_instance_uid == study_instance_uid) & is_fit()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import BindParameter, ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.foundation.reasons import ReasonCode
@@ -14,7 +14,7 @@ ALONE = (
 )
 
 
-def is_copy(study_instance_uid: str) -> ColumnElement[bool]:
+def is_copy(study_instance_uid: str | BindParameter[str]) -> ColumnElement[bool]:
     """Return the condition on ``Instance`` for the current versions of this study left out as processed copies."""
     return and_(
         Instance.study_instance_uid == study_instance_uid,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ScalarSelect, select
+from sqlalchemy import ScalarSelect, bindparam, select
 
 from dicom_io.results.reporting import Predecessor
-from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
 from worker.rows.states import ResultKind, RunTrigger
 from worker.runs.analysis import Analysis
@@ -46,12 +45,12 @@ def find_predecessors(run: Run | None, analysis: Analysis, model: LoadedModel) -
     return predecessors, _reason(run, analysis, model)
 
 
-def newest_reported_run(claim: Claim) -> ScalarSelect[int]:
-    """Return, within a longer statement, the row id of the study's newest other run that has a report; null = none."""
+def newest_reported_run() -> ScalarSelect[int]:
+    """Return, within a longer statement, the newest run of ``study`` but ``run`` that has a report; null = none."""
     return (
         select(Run.id)
         .join(Result, Result.run_id == Run.id)
-        .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
+        .where(Run.study_instance_uid == bindparam("study"), Run.id != bindparam("run"))
         .where(Run.trigger != RunTrigger.SHADOW, ~Run.shadow, Result.kind == ResultKind.STRUCTURED_REPORT)
         .order_by(Run.id.desc())
         .limit(1)

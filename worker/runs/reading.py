@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import pydicom
 from pydicom.dataset import Dataset
-from sqlalchemy import or_, select
+from sqlalchemy import BindParameter, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.data_sets.dicom_file import read_dicom_file
@@ -70,14 +71,21 @@ class Material:
 
 def load_material(session: Session, study_instance_uid: str) -> Material:
     """Return what a run of this study looks at, and what it must know of the rest."""
-    kinds = (is_analysable(study_instance_uid), is_copy(study_instance_uid), has_missed(study_instance_uid))
-    of_study = Instance.study_instance_uid == study_instance_uid  # again, where a planner looks for it
-    found = session.execute(select(Instance, *kinds).where(of_study, or_(*kinds)).order_by(Instance.id)).all()
+    found = session.execute(_material(), {"study": study_instance_uid}).all()
     return Material(
         [instance for instance, analysable, _copy, _missed in found if analysable],
         [instance for instance, _analysable, copy, _missed in found if copy],
         frozenset(instance.id for instance, _analysable, _copy, missed in found if missed),
     )
+
+
+@cache
+def _material() -> Select[Instance, bool, bool, bool]:
+    """Return the query for the instances of ``study`` and why each matters; put together once."""
+    study: BindParameter[str] = bindparam("study")
+    kinds = (is_analysable(study), is_copy(study), has_missed(study))
+    of_study = Instance.study_instance_uid == study  # again, where a planner looks for it
+    return select(Instance, *kinds).where(of_study, or_(*kinds)).order_by(Instance.id)
 
 
 def count_missed(missed: Collection[int], pictures: Iterable[Picture], unread: Iterable[Unread]) -> int:

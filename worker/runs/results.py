@@ -7,9 +7,10 @@ revision makes others, whose report names its predecessor.
 from __future__ import annotations
 
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import ScalarSelect, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from dicom_io.foundation.reasons import ReasonCode
@@ -85,7 +86,7 @@ def _begin_storing(
 def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedModel) -> Report:
     assessment, bundle = analysis.assessment, model.bundle
     now, earlier_id, revision = session.execute(
-        select(clock(session.get_bind().dialect.name), newest_reported_run(claim), _highest_revision(claim))
+        _now_and_earlier(session.get_bind().dialect.name), {"study": claim.study_instance_uid, "run": claim.run_id}
     ).one()
     earlier = None if earlier_id is None else session.get_one(Run, earlier_id)
     predecessors, reissue_reason = find_predecessors(earlier, analysis, model)
@@ -111,14 +112,20 @@ def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedMod
     )
 
 
-def _highest_revision(claim: Claim) -> ScalarSelect[int]:
-    """Return, within a longer statement, the highest revision that other runs of the study have results of.
+@cache
+def _now_and_earlier(dialect_name: str) -> Select[Any, int, int]:
+    """Return the query for the database's clock and what is known of other runs of ``study``; put together once."""
+    return select(clock(dialect_name), newest_reported_run(), _highest_revision())
+
+
+def _highest_revision() -> ScalarSelect[int]:
+    """Return, within a longer statement, the highest revision that runs of ``study`` but ``run`` have results of.
 
     The next is one more, and unchanged by a repeated attempt.
     """
     return (
         select(func.max(Run.result_revision))
         .join(Result, Result.run_id == Run.id)
-        .where(Run.study_instance_uid == claim.study_instance_uid, Run.id != claim.run_id)
+        .where(Run.study_instance_uid == bindparam("study"), Run.id != bindparam("run"))
         .scalar_subquery()
     )

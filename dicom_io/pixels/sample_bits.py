@@ -91,6 +91,8 @@ def without_overshoot(
     else:
         limited = np.minimum(values, np.array((1 << layout.bits_stored) - 1, values.dtype))
     beyond: NDArray[Any] = values - limited  # below zero it comes near the largest of the word
+    if not beyond.any():
+        return values
     overshoot = (1 << layout.bits_stored) // OVERSHOOT
     rounded = (beyond <= overshoot) | (-beyond <= overshoot)
     require_stored_bits(np.where(rounded, limited, values), layout)

@@ -231,6 +231,7 @@ def test_each_study_is_told_of_through_every_channel_and_no_other_studys_deliver
 def test_another_level_is_told_of_unless_a_person_knows_of_it(make_bench: MakeBench, hook: Hook) -> None:
     bench = make_bench(webhooks=[{"name": "on call", "url": hook.url, "levels": ["STAT", "URGENT"]}])
     uid = told(bench).study_instance_uid
+    run_id = bench.runs(uid)[-1].id
     for change, queued in (
         ({"priority": "STAT"}, 1),
         ({"priority": "URGENT"}, 2),
@@ -243,7 +244,7 @@ def test_another_level_is_told_of_unless_a_person_knows_of_it(make_bench: MakeBe
             study = session.get_one(Study, uid)
             for name, value in change.items():
                 setattr(study, name, value)
-            queue_notifications(session, study, bench.runs(uid)[-1].id, bench.settings)
+            queue_notifications(session, study, run_id, bench.settings)
             assert len(session.scalars(select(Notification)).all()) == queued, change
             session.rollback()
 

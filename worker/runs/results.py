@@ -89,7 +89,7 @@ def _report(session: Session, claim: Claim, analysis: Analysis, model: LoadedMod
         _now_and_earlier(session.get_bind().dialect.name), {"study": claim.study_instance_uid, "run": claim.run_id}
     ).one()
     earlier = None if earlier_id is None else session.get_one(Run, earlier_id)
-    predecessors, reissue_reason = find_predecessors(earlier, analysis, model)
+    predecessors, reissue_reason = find_predecessors(session, earlier, analysis, model)
     return Report(
         priority=assessment.priority.value,
         priority_reason=assessment.reason,

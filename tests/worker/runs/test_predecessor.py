@@ -10,10 +10,12 @@ from benches import SILENT_ARCHIVE, Bench
 from bundles import SAYS, write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from dicom_io.results.report_class import REPORT_CLASSES
-from worker.rows.run_tables import Run
+from worker.rows.delivery_tables import Delivery
+from worker.rows.run_tables import Result, Run
+from worker.rows.states import DeliveryState
 from worker.runs.workplace import load_model
 from worker.sending.older_report import reissue_in_class
 from worker.sending.outbox import take_due
@@ -62,6 +64,8 @@ def test_a_late_image_is_named_as_the_reason(bench: Bench) -> None:
     after = newest_report(bench, uid)
     assert replaced(after) == [before]
     assert reason(after) == "an image was added"
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).values(state=DeliveryState.SENT))
     bench.triage(chest_radiograph(drawn_chest(88, 96), StudyInstanceUID=uid))
     assert replaced(newest_report(bench, uid)) == [after.SOPInstanceUID], "the newest, not the first"
 
@@ -116,3 +120,22 @@ def test_a_report_nobody_saw_is_not_replaced(bench: Bench) -> None:
         session.execute(update(Run).values(shadow=True))
     bench.triage(chest_radiograph(drawn_chest(80, 96), StudyInstanceUID=uid))
     assert replaced(newest_report(bench, uid)) == []
+
+
+@pytest.mark.parametrize(("state", "named"), [(DeliveryState.PENDING, 2), (DeliveryState.SENT, 1)])
+def test_a_report_that_never_reached_the_archive_leaves_the_one_before_it_to_be_replaced_too(
+    bench_with: Callable[..., Bench], state: DeliveryState, named: int
+) -> None:
+    """The archive has the first and gets the third: nothing it holds would say that the first is replaced."""
+    bench = bench_with(destinations=[SILENT_ARCHIVE])
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    first = newest_report(bench, uid)
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    second = newest_report(bench, uid)
+    with bench.sessions.begin() as session:
+        session.execute(update(Delivery).values(state=DeliveryState.SENT))
+        of_second = select(Result.id).where(Result.sop_instance_uid == second.SOPInstanceUID)
+        session.execute(update(Delivery).where(Delivery.result_id.in_(of_second)).values(state=state))
+    bench.triage(chest_radiograph(StudyInstanceUID=uid))
+    expected = [str(report.SOPInstanceUID) for report in (second, first)]
+    assert replaced(newest_report(bench, uid)) == expected[:named]

@@ -130,6 +130,18 @@ def queue_run(session: Session, study: Study, trigger: RunTrigger, settings: Set
     return QueuedRun(run.id, uid, run.run_number, run.queue)
 
 
+def queue_what_is_left(
+    session: Session, study: Study, trigger: RunTrigger, settings: Settings, *, actor: str
+) -> QueuedRun | None:
+    """Add a run as `queue_run` does; None where it refuses: the study is due then, and the sweeper says why."""
+    session.flush()
+    try:
+        return queue_run(session, study, trigger, settings, actor=actor)
+    except RunRefused:
+        study.due_at = database_now(session)
+        return None
+
+
 def _active_run(session: Session, study: Study) -> Run | None:
     return session.scalars(
         select(Run)

@@ -15,7 +15,7 @@ the age, other Patient IDs or the weight. Name, birth date and sex alone stay wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 
@@ -96,35 +96,42 @@ def correct_identity(
     correction = _correction(study, columns, cause, database_now(session))
     correction.names_verbatim = held
     concerned = ["" if held else study.patient_name, demographics.get("patient_name") or "", *names]
-    correction.concerned_names = list(dict.fromkeys(storable(name) for name in concerned if has_letters(name)))
+    correction.concerned_names = telling_names(concerned)
     if held and _was_said(session, correction):
         return False
     session.add(correction)
     if _outdates_age(correction, changed, study.patient_birth_date):
         study.patient_age = ""
-    _issue_again(session, study, columns, actor, cause, reason, correction.at)
-    return True
-
-
-def _issue_again(
-    session: Session, study: Study, columns: Mapping[str, str], actor: str, cause: str, reason: str, now: datetime
-) -> None:
-    """Let the row say what these columns say, stop what waits to be sent under the old ones, make the study due."""
     differing = sorted(column for column, value in columns.items() if value != getattr(study, column))
     for column, value in columns.items():
         setattr(study, column, value)
+    said = f"{cause} changed {', '.join(differing) or 'what images say'}; what was not sent yet is stopped and"
+    said += f" issued again{f': {reason}' if reason else ''}"
+    issue_again(session, study, differing, said, actor=actor, at=correction.at)
+    return True
+
+
+def issue_again(
+    session: Session, study: Study, columns: Sequence[str], reason: str, *, actor: str, at: datetime
+) -> None:
+    """Stop what waits to be sent under the old identity and make the study due, once a correction of it is written.
+
+    Parameters
+    ----------
+    columns
+        Of ``study``, that are another for some of its images; for the audit trail, as the reason is.
+    """
     supersede_pending(session, select(Result.id).where(Result.run_id == study.current_run_id))
-    study.due_at = now
+    study.due_at = at
     record(
         session,
         "identity_corrected",
         actor=actor,
         study_instance_uid=study.study_instance_uid,
         run_id=study.current_run_id,
-        reason=f"{cause} changed {', '.join(differing) or 'what images say'}; what was not sent yet is stopped and"
-        f" issued again{f': {reason}' if reason else ''}",
-        details={"columns": differing},
-        at=now,
+        reason=reason,
+        details={"columns": list(columns)},
+        at=at,
     )
     session.flush()
 
@@ -177,9 +184,9 @@ def _was_said(session: Session, correction: IdentityCorrection) -> bool:
     return any(all(getattr(one, column) == getattr(correction, column) for column in said) for one in before)
 
 
-def has_letters(name: str) -> bool:
-    """Say whether a name can tell images apart."""
-    return any(character.isalpha() for character in name)
+def telling_names(names: Iterable[str]) -> list[str]:
+    """Return each of the names that can tell images apart, once and as stored: those with letters."""
+    return list(dict.fromkeys(storable(name) for name in names if any(letter.isalpha() for letter in name)))
 
 
 def corrections_of(session: Session, study_instance_uid: str) -> list[IdentityCorrection]:

@@ -24,10 +24,10 @@ from sqlalchemy.orm import Session
 
 from dicom_io.data_sets.rejection_title import RejectionTitle
 from dicom_io.foundation.reasons import ReasonCode
-from worker.arrival.completion import queue_run
+from worker.arrival.completion import queue_what_is_left
 from worker.arrival.queued import QueuedRun
 from worker.care.administration import existing_study, stated
-from worker.foundation.errors import RunRefused, WorkerError
+from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
@@ -217,12 +217,7 @@ def _go_on(session: Session, study: Study, rejection: Rejection, settings: Setti
     stop_runs(session, study, ReasonCode.REJECTED, rejection.sentence, now)
     study.state = StudyState.RECEIVING if study.current_run is None else StudyState.TRIAGED
     study.reason_code = study.reason = None
-    session.flush()
-    try:
-        return queue_run(session, study, RunTrigger.REPROCESS, settings, actor=rejection.by)
-    except RunRefused:
-        study.due_at = now  # the sweeper says why there is nothing to analyse
-        return None
+    return queue_what_is_left(session, study, RunTrigger.REPROCESS, settings, actor=rejection.by)
 
 
 def _has_images(session: Session, study: Study) -> bool:

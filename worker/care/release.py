@@ -12,14 +12,12 @@ from dicom_io.data_sets.rejection_title import RejectionTitle
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.analysable import WORTH_ANOTHER_TRY
-from worker.arrival.completion import queue_run
+from worker.arrival.completion import queue_what_is_left
 from worker.arrival.correction import agree_on, corrections_of
 from worker.care.administration import existing_study
 from worker.care.identity_correction import CAUSE
 from worker.care.study_objects import Headed, ObjectUnreadable, adopt, objects_in_force, with_headers
 from worker.care.whose_study import ReleaseRefused, WhoseStudy, choose
-from worker.foundation.errors import RunRefused
-from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.run_tables import Prediction, Run
 from worker.rows.states import Disposition, RunState, RunTrigger, StudyState
@@ -104,11 +102,8 @@ def release_study(
         details={"left_out": [instance.sop_instance_uid for instance in others], "one_patient": whose.one_patient},
     )
     study.state, study.reason_code, study.reason = StudyState.RECEIVING, None, None
-    session.flush()
-    try:
-        queued = queue_run(session, study, RunTrigger.MANUAL, settings, actor=actor)
-    except RunRefused:
-        study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
+    queued = queue_what_is_left(session, study, RunTrigger.MANUAL, settings, actor=actor)
+    if queued is None:
         return Released(study_instance_uid, None, "", left_out, taken_back)
     return Released(study_instance_uid, queued.run_number, queued.queue, left_out, taken_back)
 

@@ -12,14 +12,14 @@ from worker.care.administration import existing_study, mark_read
 from worker.foundation.errors import WorkerError
 from worker.rows.database import database_now
 from worker.rows.events import record
+from worker.rows.priority import FLAGS, rank
 from worker.rows.run_tables import Prediction
 from worker.rows.states import Priority, ReviewVerdict
 from worker.rows.study_tables import Review
 
 LONGEST_COMMENT = 4000
 _BELOW: Mapping[str | None, tuple[str, ...]] = {
-    Priority.STAT: ("", Priority.URGENT, Priority.ROUTINE),
-    Priority.URGENT: ("", Priority.ROUTINE),
+    flag: ("", *(level for level in Priority if rank(level) < rank(flag))) for flag in FLAGS
 }
 """Levels, or none, that say less than a flag."""
 _JUDGED = (ReviewVerdict.AGREE, ReviewVerdict.DISAGREE, ReviewVerdict.MISSED)

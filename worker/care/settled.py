@@ -25,12 +25,11 @@ from sqlalchemy.orm import Session, aliased
 from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.storing.instance_store import InstanceStore
-from worker.arrival.completion import queue_run
+from worker.arrival.completion import queue_what_is_left
 from worker.arrival.correction import corrected_columns, corrections_of
 from worker.arrival.identity import WHOSE, conflict, contradiction, identity_columns
 from worker.arrival.queued import QueuedRun
 from worker.care.study_objects import Headed, ObjectUnreadable, adopt, is_in_force, objects_in_force, with_headers
-from worker.foundation.errors import RunRefused
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
@@ -144,11 +143,7 @@ def _go_on(
         reason=f"{len(objects)} objects in force agree whose they are; the study goes on",
     )
     study.state, study.reason_code, study.reason = StudyState.RECEIVING, None, None
-    session.flush()
-    try:
-        queued = queue_run(session, study, RunTrigger.REPROCESS, settings, actor=actor)
-    except RunRefused:
-        study.due_at = database_now(session)  # the sweeper says why there is nothing to analyse
-        return None
-    logger.info("study=%s is held no longer: its images agree", study.study_instance_uid)
+    queued = queue_what_is_left(session, study, RunTrigger.REPROCESS, settings, actor=actor)
+    if queued is not None:
+        logger.info("study=%s is held no longer: its images agree", study.study_instance_uid)
     return queued

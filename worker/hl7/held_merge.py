@@ -20,15 +20,12 @@ from sqlalchemy.orm import Session
 from dicom_io.data_sets.person_names import names_agree
 from dicom_io.storing.instance_store import InstanceStore
 from hl7_io.inbound import PatientIdentifier, PatientMerge
-from worker.arrival.correction import corrected_columns, corrections_of, has_letters
+from worker.arrival.correction import corrected_columns, corrections_of, issue_again, telling_names
 from worker.arrival.identity import WHOSE, contradiction, identity_columns, storable
 from worker.care.settled import MOST_SPELLINGS, telling
 from worker.care.study_objects import ObjectUnreadable, objects_in_force, with_headers
 from worker.hl7.patient_match import Fit, doubt_about, fit, patient_ids
 from worker.rows.database import database_now
-from worker.rows.events import record
-from worker.rows.outcome import supersede_pending
-from worker.rows.run_tables import Result
 from worker.rows.states import StudyState
 from worker.rows.study_tables import IdentityCorrection, Instance, Study
 from worker.settings.hl7_listener import Hl7Listener
@@ -137,19 +134,8 @@ def unite(
     if staying:
         names = _names_of_one_patient(staying)
         session.add(_correction(study, target, target, merging.merge, names, cause, now))
-    supersede_pending(session, select(Result.id).where(Result.run_id == study.current_run_id))
-    study.due_at = now
-    record(
-        session,
-        "identity_corrected",
-        actor=actor,
-        study_instance_uid=study.study_instance_uid,
-        run_id=study.current_run_id,
-        reason=f"{cause} merged the patient of {len(images) - len(others)} of the held study's {len(images)} objects",
-        details={"columns": ["patient_id"]},
-        at=now,
-    )
-    session.flush()
+    reason = f"{cause} merged the patient of {len(images) - len(others)} of the held study's {len(images)} objects"
+    issue_again(session, study, ["patient_id"], reason, actor=actor, at=now)
     return True
 
 
@@ -196,7 +182,7 @@ def _correction(
         prior_issuer_of_patient_id=prior[1],
         patient_id=target[0],
         issuer_of_patient_id=target[1],
-        concerned_names=list(dict.fromkeys(storable(name) for name in concerned if has_letters(name))),
+        concerned_names=telling_names(concerned),
         names_verbatim=True,
         prior_accession_number=study.accession_number,
         **stated,

@@ -20,6 +20,8 @@ from worker.rows.site_tables import Event
 from worker.rows.states import Priority
 from worker.rows.study_tables import Study
 
+FLAGS = (Priority.STAT, Priority.URGENT)
+"""Levels that ask a person to look soon."""
 _RANK = {None: 0, Priority.ROUTINE: 1, Priority.URGENT: 2, Priority.STAT: 3}
 
 
@@ -69,7 +71,7 @@ def is_news_to_reader(session: Session, study: Study, offered: Priority | None) 
     offered
         What `offered_priority` says.
     """
-    if study.read_at is None or offered not in (Priority.STAT, Priority.URGENT):
+    if study.read_at is None or offered not in FLAGS:
         return False
     held = priority_of(study)
     if study.priority_set_by is not None:  # a person has decided since or before; what is offered no run had flagged
@@ -95,7 +97,7 @@ def is_news_since(session: Session, study: Study, then: datetime) -> bool:
     What a person has set is no news: they tell whom it concerns.
     """
     level = priority_of(study)
-    if level not in (Priority.STAT, Priority.URGENT) or study.priority_set_by is not None:
+    if level not in FLAGS or study.priority_set_by is not None:
         return False
     before = session.scalars(
         select(Run.priority).where(

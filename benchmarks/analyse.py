@@ -3,9 +3,9 @@
 One real chest radiograph (pydicom-data's RG1, 1955 x 1841, 15 bits) in each coding. The plain way is what most scripts
 do: pydicom's pixel_array with whatever decoder it finds, apply_voi_lut, Pillow, an eager torch network with Grad-CAM, a
 Secondary Capture. Ours is measured as it comes (exact, float32), with fast decoding where there is one, and with all
-that a configuration can gain (fast decoding, and bfloat16 where the processor has it). The ways run in turn on one
-thread; the network's input is compared beside the speed. Prints medians and ratios with the bars of the design, and
-ends with status 1 if a picture differs.
+that a configuration can gain (fast decoding, and bfloat16 where the processor has it). The ways run in turn, each in a
+process of its own with one thread; the network's input is compared beside the speed. Prints medians and ratios with the
+bars of the design, and ends with status 1 if a picture differs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from benchmarks.bars import Bar, at_least
 from benchmarks.codings import write_codings
 from benchmarks.our_way import OurWay, our_pixels
 from benchmarks.plain_way import PlainWay, plain_pixels
+from benchmarks.processes import PLAIN, WAYS
+from benchmarks.way_process import CHILD, WayProcess, serve, way_processes
 from benchmarks.windows import Measured, in_turn
 from dicom_io.pixels.fidelity import Decoding
 from model.compiled_network import processor_computes_bf16
@@ -34,6 +37,7 @@ BARS = {
     "JPEG 2000": (3.5, 5), "JPEG 2000 lossy": (3.5, 5),
 }  # fmt: skip
 """Whole analysis, ours / plain, images per second: must and aim (design/performance.md)."""
+MODULE = "benchmarks.analyse"
 MOST_MEAN_LEVELS, MOST_LEVELS = 0.5, 2.0
 """Of the network's input, ours and plain: both resize with Pillow, from levels rounded at different places."""
 
@@ -87,13 +91,14 @@ class Row:
         ]
 
 
-def measure(coding: str, path: Path, part: str, ways: dict[str, Callable[[], object]]) -> Row:
+def measure(coding: str, path: Path, part: str, ways: dict[str, WayProcess]) -> Row:
     """Time the ways in turn and compare what the network would see."""
     exact, fast, plain = (
         pixels.astype(int)
         for pixels in (our_pixels(path), our_pixels(path, Decoding.FAST), plain_pixels(path))
     )  # fmt: skip
-    measured = in_turn(ways)
+    runs = {way: partial(process.run, f"{part} {path}") for way, process in ways.items()}
+    measured = in_turn(runs, processes=[process.process.pid for process in ways.values()])
     difference = np.abs(exact - plain)
     return Row(
         coding,
@@ -101,7 +106,7 @@ def measure(coding: str, path: Path, part: str, ways: dict[str, Callable[[], obj
         measured["ours"],
         measured.get("fast"),
         measured.get("bf16"),
-        measured["plain"],
+        measured[PLAIN],
         float(difference.mean()),
         float(difference.max()),
         float(np.abs(fast - exact).mean()),
@@ -110,24 +115,37 @@ def measure(coding: str, path: Path, part: str, ways: dict[str, Callable[[], obj
 
 def rows(folder: Path, chosen: list[str]) -> Iterator[Row]:
     """Measure both parts of every chosen coding."""
-    ours, plain = OurWay(folder), PlainWay()
-    rounded = OurWay(folder, "bf16") if processor_computes_bf16() else None
-    for coding, path in write_codings(folder).items():
-        if chosen and coding not in chosen:
-            continue
-        decode: dict[str, Callable[[], object]] = {
-            "ours": lambda path=path: our_pixels(path), "plain": lambda path=path: plain_pixels(path)
-        }  # fmt: skip
-        analyse: dict[str, Callable[[], object]] = {
-            "ours": lambda path=path: ours.analyse(path), "plain": lambda path=path: plain.analyse(path)
-        }  # fmt: skip
-        if rounded:
-            analyse["bf16"] = lambda path=path: rounded.analyse(path, Decoding.FAST)
-        if coding.startswith(("JPEG 2000", "HTJ2K")):
-            decode["fast"] = lambda path=path: our_pixels(path, Decoding.FAST)
-            analyse["fast"] = lambda path=path: ours.analyse(path, Decoding.FAST)
-        yield measure(coding, path, "decode", decode)
-        yield measure(coding, path, "analyse", analyse)
+    quickest = ["bf16"] if processor_computes_bf16() else []
+    ways = ["ours", "fast", *quickest, PLAIN]
+    files = write_codings(folder)
+    with way_processes(MODULE, ways, folder) as processes:
+        found = dict(zip(ways, processes, strict=True))
+        for coding, path in files.items():
+            if chosen and coding not in chosen:
+                continue
+            fast = ["fast"] if coding.startswith(("JPEG 2000", "HTJ2K")) else []
+            for part, those in (("decode", ["ours", *fast, PLAIN]), ("analyse", ["ours", *fast, *quickest, PLAIN])):
+                yield measure(coding, path, part, {way: found[way] for way in those})
+
+
+def be_child(way: str, folder: Path) -> None:
+    """Decode or analyse, as every line read says, a file it names."""
+    if way == PLAIN:
+        plain = PlainWay()
+        doing: dict[str, Callable[[Path], object]] = {"decode": plain_pixels, "analyse": plain.analyse}
+    else:
+        decoding, precision = WAYS[way]
+        ours = OurWay(folder, precision)
+        doing = {
+            "decode": lambda path: our_pixels(path, decoding),
+            "analyse": lambda path: ours.analyse(path, decoding),
+        }
+
+    def do(line: str) -> None:
+        part, _, path = line.partition(" ")
+        doing[part](Path(path))
+
+    serve(do)
 
 
 def main() -> None:
@@ -135,7 +153,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("coding", nargs="*", help=f"of {', '.join(BARS)}; default: all")
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
+    parser.add_argument(CHILD, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.child:
+        be_child(arguments.child[0], Path(arguments.child[1]))
+        return
     if unknown := set(arguments.coding) - set(BARS):
         parser.error(f"unknown coding {', '.join(sorted(unknown))}; choose from {', '.join(BARS)}")
     found = []

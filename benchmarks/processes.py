@@ -12,20 +12,17 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import Bar, at_least, at_most
 from benchmarks.codings import write_codings
-from benchmarks.receivers import ROOT
+from benchmarks.way_process import CHILD, WayProcess, serve, way_processes
 from benchmarks.windows import processors_taken_by_others
 from dicom_io.pixels.fidelity import Decoding
 from model.compiled_network import processor_computes_bf16
@@ -38,6 +35,7 @@ WAYS: dict[str, tuple[Decoding, Precision]] = {
     "bf16": (Decoding.FAST, "bf16"),
 }
 PLAIN = "plain"
+MODULE = "benchmarks.processes"
 _STAGES = "milliseconds of each stage, one process"
 STAGE_ROUNDS = 9
 ROUNDS = 3
@@ -48,74 +46,20 @@ START_BAR, MEMORY_BAR = (2.0, 1.0), (400, 300)
 """Seconds from the start to the first object, and MiB: must and aim."""
 
 
-@dataclass
-class Child:
-    """A process that analyses the mix when told to."""
-
-    process: subprocess.Popen[str]
-
-    @classmethod
-    def start(cls, way: str, folder: Path) -> Child:
-        """Start one; it is not ready yet."""
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.processes", "--child", way, str(folder)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        return cls(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, **pipes))
-
-    def tell(self, word: str) -> None:
-        """Ask for one round, or for the end."""
-        assert self.process.stdin is not None
-        print(word, file=self.process.stdin, flush=True)
-
-    def answer(self) -> str:
-        """Return its next line.
-
-        Raises
-        ------
-        RuntimeError
-            It ended instead.
-        """
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a process that analyses ended with status {self.process.wait()}")
-        return line.strip()
-
-    @property
-    def resident_mib(self) -> float:
-        """Return its memory."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-@contextmanager
-def children(way: str, count: int, folder: Path) -> Iterator[list[Child]]:
-    """Yield that many processes, ready."""
-    found = [Child.start(way, folder) for _ in range(count)]
-    try:
-        for child in found:
-            child.answer()
-        yield found
-    finally:
-        for child in found:
-            child.process.kill()
-            child.process.wait()
-
-
-def images_per_second(team: list[Child]) -> float:
+def images_per_second(team: list[WayProcess]) -> float:
     """Let every process of the team analyse the mix once; return images a second of them all together."""
     started = time.monotonic()
     for child in team:
         child.tell("go")
     for child in team:
-        child.answer()
+        child.wait()
     return len(team) * len(MIX) / (time.monotonic() - started)
 
 
 def start_seconds(folder: Path) -> float:
     """Return the seconds from starting a process of ours to its first finished object."""
     started = time.monotonic()
-    with children("ours", 1, folder):
+    with way_processes(MODULE, ["ours"], folder):
         return time.monotonic() - started
 
 
@@ -128,7 +72,7 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
     for count in range(1, cores + 1):
         rates: dict[str, list[float]] = {way: [] for way in ways}
         with ExitStack() as stack:
-            teams = {way: stack.enter_context(children(way, count, folder)) for way in ways}
+            teams = {way: stack.enter_context(way_processes(MODULE, [way] * count, folder)) for way in ways}
             with processors_taken_by_others([os.getpid()]) as others:
                 for _ in range(ROUNDS):
                     for way, team in teams.items():
@@ -171,14 +115,17 @@ def _facts(rows: list[dict[str, Any]], best: dict[str, float], start: float, mem
     return {"rows": rows, "bars": [bar.as_dict() for bar in bars]}
 
 
-def serve(way: str, folder: Path) -> None:
-    """Be a child: get ready, then analyse the mix once for every line read."""
+def be_child(way: str, folder: Path) -> None:
+    """Get ready with one picture, then analyse the mix once for every line read."""
     files = list(_files(folder).values())
     analyse = _plain() if way == PLAIN else _ours(folder, *WAYS[way])
-    for line in chain(["first"], iter(sys.stdin.readline, "")):
-        for path in files[:1] if line == "first" else files:
+    analyse(files[0])
+
+    def mix(_: str) -> None:
+        for path in files:
             analyse(path)
-        print("done", flush=True)
+
+    serve(mix)
 
 
 def _ours(folder: Path, decoding: Decoding, precision: Precision) -> Callable[[Path], object]:
@@ -199,10 +146,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="most processes; default: all")
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument(CHILD, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        serve(arguments.child[0], Path(arguments.child[1]))
+        be_child(arguments.child[0], Path(arguments.child[1]))
         return
     with tempfile.TemporaryDirectory() as folder:
         write_codings(Path(folder))

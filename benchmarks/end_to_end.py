@@ -1,7 +1,8 @@
 """From the last C-STORE response to results that the archive accepted: ``python -m benchmarks.end_to_end``.
 
-Starts the whole worker (``python -m worker up``, SQLite, no page) with an archive in this process that notes when each
-object arrives. One real chest radiograph, JPEG lossless, is sent again and again under fresh identities. Measured:
+Starts the whole worker (``python -m worker up``, SQLite, no page) with dcmtk as its archive; when an object arrived is
+when its file was last written there. One real chest radiograph, JPEG lossless, is sent again and again under fresh
+identities. Measured:
 
 idle       one study at a time: seconds from the end of its association to its last result in the archive
 sustained  many at once: studies per second until all results have arrived; once more in bfloat16, where the
@@ -11,7 +12,7 @@ plain      the same with a script that does all in the handler of C-STORE, in it
 loaded     studies sent at 60 % of the sustained rate: the same seconds as idle
 recovery   the triage processes are killed under load: seconds until a result arrives again
 
-The clock is that of this process for both ends. What an archive and a sender on the same machine take is in it.
+One clock, the machine's, serves both ends. What an archive and a sender on the same machine take is in it.
 """
 
 from __future__ import annotations
@@ -34,13 +35,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.events import Event
+from pydicom import dcmread
 from sqlalchemy import create_engine, text
 
 from benchmarks.bars import at_least, at_most
 from benchmarks.codings import write_codings
-from benchmarks.receivers import ROOT, free_port
+from benchmarks.receivers import PDU_BYTES, ROOT, free_port, needed
 from benchmarks.windows import descendants, processors_taken_by_others
 from dicom_io.data_sets.stamp import stamp_copy
 from dicom_io.foundation.peer import Peer
@@ -69,27 +69,41 @@ _UNSETTLED = text(
 
 @dataclass
 class Archive:
-    """Takes everything and notes when."""
+    """dcmtk's storescp, which costs the machine little; when an object arrived stands on its file."""
 
+    folder: Path
     port: int = field(default_factory=free_port)
-    arrivals: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds on the monotonic clock, by Study Instance UID."""
+    _studies: dict[Path, str] = field(default_factory=dict)
 
-    def start(self) -> Any:
-        """Listen in the background; return pynetdicom's server."""
-        ae = AE("ARCHIVE")
-        ae.supported_contexts = AllStoragePresentationContexts
-        return ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._note)])
-
-    def _note(self, event: Event) -> int:
-        uid = str(event.dataset.StudyInstanceUID)
-        self.arrivals.setdefault(uid, []).append(time.monotonic())
-        return 0x0000
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Listen while the block runs."""
+        self.folder.mkdir(exist_ok=True)
+        command = [needed("storescp"), "+B", "--fork", "-pdu", str(PDU_BYTES), "-aet", "ARCHIVE"]
+        command += ["-od", str(self.folder), str(self.port)]
+        environment = os.environ | {"TCP_NODELAY": "1"}  # else every response waits for 40 ms
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            for pid in reversed(descendants(process.pid)):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
 
     @property
     def latest(self) -> float:
-        """Return when the last object arrived, 0 if none has."""
-        return max((times[-1] for times in self.arrivals.values()), default=0.0)
+        """Return when the last object arrived, seconds of the machine's clock; 0 if none has."""
+        return max((path.stat().st_mtime for path in self.folder.iterdir()), default=0.0)
+
+    def arrivals(self) -> dict[str, float]:
+        """Return when the last object of each study arrived, by Study Instance UID."""
+        found: dict[str, float] = {}
+        for path in self.folder.iterdir():
+            if path not in self._studies:
+                self._studies[path] = str(dcmread(path, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
+            uid = self._studies[path]
+            found[uid] = max(found.get(uid, 0.0), path.stat().st_mtime)
+        return found
 
 
 class Hospital:
@@ -97,7 +111,7 @@ class Hospital:
 
     def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
         self.folder, self.precision = folder, precision
-        self.archive = Archive()
+        self.archive = Archive(folder / "archive")
         self.port = free_port()
         self.source = write_codings(folder)["JPEG Lossless"]
         self.sent: dict[str, float] = {}
@@ -107,7 +121,11 @@ class Hospital:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run everything while the block does."""
-        server = self.archive.start()
+        with self.archive.running(), self._worker_running():
+            yield
+
+    @contextmanager
+    def _worker_running(self) -> Iterator[None]:
         destination = {"name": "archive", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": self.archive.port}
         environment = os.environ | {
             "PYTHONPATH": str(ROOT),
@@ -132,7 +150,6 @@ class Hospital:
         finally:
             self._service.ask_to_stop()
             self._service.wait_until_stopped()
-            server.shutdown()
 
     @property
     def peer(self) -> Peer:
@@ -152,7 +169,7 @@ class Hospital:
         (outcome,) = send(self.peer, [path], CALLING_AE_TITLE)
         if outcome.status != 0x0000:
             raise RuntimeError(f"an image was not taken: {outcome}")
-        self.sent[study_instance_uid] = time.monotonic()
+        self.sent[study_instance_uid] = time.time()
 
     def wait_until_settled(self) -> None:
         """Wait until every study has its results in the archive."""
@@ -169,7 +186,8 @@ class Hospital:
 
     def seconds_of(self, studies: list[tuple[str, Path]]) -> list[float]:
         """Return the seconds from the end of the association to the last result, sorted."""
-        return sorted(self.archive.arrivals[uid][-1] - self.sent[uid] for uid, _ in studies)
+        arrivals = self.archive.arrivals()
+        return sorted(arrivals[uid] - self.sent[uid] for uid, _ in studies)
 
     def kill_triage(self) -> None:
         """Kill the processes that analyse, all at once; the supervisor starts them again."""
@@ -217,7 +235,7 @@ def warm(hospital: Hospital) -> None:
 
 def sustained_rate(hospital: Hospital, count: int) -> float:
     """Send many at once; return the studies per second until all results have arrived."""
-    studies, started = hospital.prepare(count), time.monotonic()
+    studies, started = hospital.prepare(count), time.time()
     for study in studies:
         hospital.send(*study)
     hospital.wait_until_settled()
@@ -257,7 +275,6 @@ def measure(hospital: Hospital, count: int) -> dict[str, Any]:
 def plain_rate(hospital: Hospital, count: int, senders: int, threads: int) -> float:
     """Return how many studies of one image a second the plain script takes in, judges and sends to an archive."""
     port, studies = free_port(), hospital.prepare(count)
-    server = hospital.archive.start()
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.plain_triage"]
     command += [str(number) for number in (port, hospital.archive.port, threads)]
     script = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
@@ -265,7 +282,7 @@ def plain_rate(hospital: Hospital, count: int, senders: int, threads: int) -> fl
     try:
         wait_until(lambda: not echo(peer, CALLING_AE_TITLE), "the plain script answers")
         outcomes = send(peer, [hospital.prepare(1)[0][1]], CALLING_AE_TITLE)  # warms it
-        started = time.monotonic()
+        started = time.time()
         with ThreadPoolExecutor(senders) as pool:
             for sent in pool.map(lambda study: send(peer, [study[1]], CALLING_AE_TITLE), studies):
                 outcomes += sent
@@ -275,7 +292,6 @@ def plain_rate(hospital: Hospital, count: int, senders: int, threads: int) -> fl
     finally:
         script.kill()
         script.wait()
-        server.shutdown()
 
 
 def _send_steadily(hospital: Hospital, studies: list[tuple[str, Path]], per_second: float) -> None:
@@ -293,7 +309,7 @@ def _recovery(hospital: Hospital, count: int, per_second: float) -> float:
     time.sleep(count / per_second / 2)
     hospital.kill_triage()
     time.sleep(1.0)  # what was analysed before is on its way and arrives still
-    killed = time.monotonic()
+    killed = time.time()
     wait_until(lambda: hospital.archive.latest > killed, "a result after the kill")
     recovered = hospital.archive.latest - killed + 1.0
     sender.join()
@@ -312,7 +328,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         hospital = Hospital(Path(folder))
         facts = measure(hospital, arguments.studies)
-        plain = max(plain_rate(hospital, arguments.studies, *layout) for layout in PLAIN_LAYOUTS)
+        with hospital.archive.running():
+            plain = max(plain_rate(hospital, arguments.studies, *layout) for layout in PLAIN_LAYOUTS)
     rates = {"float32": facts["sustained_studies_per_second"]}
     facts["plain_studies_per_second"] = round(plain, 2)
     if processor_computes_bf16():

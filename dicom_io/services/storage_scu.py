@@ -159,9 +159,11 @@ def _send_over_new(call: Call, items: Sequence[_Item], keeping: Keeping | None =
     if keeping and len(kinds | keeping.kinds) <= MAXIMUM_KINDS:
         kinds |= keeping.kinds
     opened = KeptAssociation.open(call, kinds)
-    if keeping and isinstance(opened, NoAssociation) and opened.for_now:
-        # another process of ours may keep the peer's last place
-        time.sleep(keeping.idle_seconds + PARTING_SECONDS)
+    # another process of ours may keep the peer's last place, and takes a while over its release on a busy machine
+    for seconds in (keeping.idle_seconds + PARTING_SECONDS, PARTING_SECONDS, PARTING_SECONDS) if keeping else ():
+        if not isinstance(opened, NoAssociation) or not opened.for_now:
+            break
+        time.sleep(seconds)
         opened = KeptAssociation.open(call, kinds)
     if isinstance(opened, NoAssociation):
         return _nobody_there(items, opened)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -122,6 +123,8 @@ def store_bytes(
     request.DataSet = BytesIO(encoded)
     context = next(cx for cx in association.accepted_contexts if cx.abstract_syntax == sop_class_uid)
     association._reactor_checkpoint.clear()
+    while association.is_established and not association._is_paused:  # else its thread may take the answer
+        time.sleep(0.001)
     association.dimse.send_msg(request, context.context_id)
     _, response = association.dimse.get_msg(block=True)
     association._reactor_checkpoint.set()

@@ -273,11 +273,14 @@ def test_nothing_is_kept_of_an_archive_that_refuses_or_is_full(
     wait_until(lambda: not pacs.open, "end of the association", 3)
 
 
-def test_an_archive_with_one_place_gives_it_to_both_processes_in_turn(pacs: WatchedPacs, files: list[Path]) -> None:
+@pytest.mark.parametrize("released_after_seconds", [0.5, 2.5])  # the other waits 0.5, and a while for a slow release
+def test_an_archive_with_one_place_gives_it_to_both_processes_in_turn(
+    pacs: WatchedPacs, files: list[Path], released_after_seconds: float
+) -> None:
     pacs._ae.maximum_associations = 1
     one, other = AssociationKeeper(), AssociationKeeper()  # one in each process
     try:
-        assert accepted(send(pacs.peer, files[:1], "CXRAI", keeping=keeping(one, 0.5)))
+        assert accepted(send(pacs.peer, files[:1], "CXRAI", keeping=keeping(one, released_after_seconds)))
         assert accepted(send(pacs.peer, files[1:], "CXRAI", keeping=keeping(other, 0.5)))
     finally:
         other.release_all()

@@ -37,16 +37,21 @@ def with_openvino(bundle: Bundle, cache_dir: Path | None) -> Infer:
     def compiled(part: str, build: Callable[..., object], precision: Precision) -> Any:
         return compiled_network.compiled(lambda: build(weights(), bundle), f"{identity} {part}", cache_dir, precision)
 
-    stem, blocks = openvino_network.joined_requests(
-        compiled("stem", openvino_network.build_stem, "fp32"),
-        compiled("blocks", openvino_network.build_blocks, bundle.precision),
-    )
+    if bundle.precision == "fp32":
+        networks = [compiled("network", openvino_network.build_network, "fp32")]
+    else:
+        networks = [
+            compiled("stem", openvino_network.build_stem, "fp32"),
+            compiled("blocks", openvino_network.build_blocks, bundle.precision),
+        ]
+    first, *others = requests = openvino_network.chained_requests(*networks)
 
     def one(tensor: NDArray[np.float32]) -> Arrays:
-        stem.infer({0: tensor})
-        blocks.infer()
+        first.infer({0: tensor})
+        for request in others:
+            request.infer()
         # Copies: the requests' own memory is overwritten by the next image.
-        return np.array(blocks.get_output_tensor(0).data), np.array(blocks.get_output_tensor(1).data)
+        return np.array(requests[-1].get_output_tensor(0).data), np.array(requests[-1].get_output_tensor(1).data)
 
     def infer(tensor: NDArray[np.float32]) -> Arrays:
         if len(tensor) == 1:

@@ -97,7 +97,7 @@ def test_less_precision_is_said_in_the_version_and_computed(tried: Bundle, tmp_p
     again = Classifier.load(served, "openvino", tmp_path).classify(pixels).logits  # from the kept network
     assert np.array_equal(rounded, again)
     assert 1e-6 < np.abs(exact - rounded).max() < 0.1
-    assert len(list(tmp_path.glob("*.network"))) == 3, "what comes before the first block is the same in both"
+    assert len(list(tmp_path.glob("*.network"))) == 3, "one in float32, two where only the second is rounded"
     (golden,) = verify_golden(Classifier.load(served, "openvino"))
     assert (golden.tolerance, golden.passed) == (MOST_DIFFERENCE, True)
 

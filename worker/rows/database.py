@@ -41,6 +41,9 @@ from worker.rows.sqlite_direct import execute_directly
 
 BUSY_TIMEOUT_MILLISECONDS = 30_000
 CONNECT_TIMEOUT_SECONDS = 10
+VANISHED_AFTER_SECONDS = 30
+"""A database host that gives no sign of life for so long while we wait for one is gone: without power, cut off, or
+replaced by another. TCP alone would wait for a quarter of an hour, and for an answer two hours."""
 MIGRATIONS = Path(migrations.__file__).parent
 
 SessionFactory = sessionmaker[Session]
@@ -57,13 +60,25 @@ def open_engine(url: str) -> Engine:
     Open it after a fork, never before: connections cannot be shared between processes.
     """
     if make_url(url).get_backend_name() != "sqlite":
-        server = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS})
+        server = create_engine(url, pool_pre_ping=True, connect_args=_patience(url))
         event.listen(server, "handle_error", _read_only_is_an_outage)
         return server
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MILLISECONDS / 1000, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _patience(url: str) -> dict[str, int]:
+    """Return how long libpq waits for a silent host, but for what the URL itself says of it."""
+    patience = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "keepalives_idle": VANISHED_AFTER_SECONDS // 3,
+        "keepalives_interval": VANISHED_AFTER_SECONDS // 6,
+        "keepalives_count": 4,
+        "tcp_user_timeout": VANISHED_AFTER_SECONDS * 1000,  # Linux: also for what was sent and not confirmed
+    }
+    return {name: value for name, value in patience.items() if name not in make_url(url).query}
 
 
 def _read_only_is_an_outage(context: ExceptionContext) -> None:

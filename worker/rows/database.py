@@ -30,7 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
@@ -46,10 +47,15 @@ VANISHED_AFTER_SECONDS = 30
 replaced by another. TCP alone would wait for a quarter of an hour, and for an answer two hours."""
 MIGRATIONS = Path(migrations.__file__).parent
 
+DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What is raised while the database is away, or so slow that it keeps every connection busy."""
+
 SessionFactory = sessionmaker[Session]
 
 _READ_ONLY_SQL_TRANSACTION = "25006"
 """PostgreSQL's SQLSTATE; asking its driver for the error's class would load the driver where SQLite is used."""
+
+_DISK_FULL = "53100"
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
@@ -172,6 +178,19 @@ def as_utc(moment: str | datetime) -> datetime:
 def safe_location(url: str) -> str:
     """Return the URL without its password, for messages."""
     return make_url(url).render_as_string(hide_password=True)
+
+
+def outage_words(error: BaseException) -> str:
+    """Return in words what keeps the database from its work, of an error of `DATABASE_GONE`; quotes no value."""
+    cause = getattr(error, "orig", None) or error
+    state, code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if state == _READ_ONLY_SQL_TRANSACTION or code == sqlite3.SQLITE_READONLY:
+        words = "the database takes no changes just now, it can only be read"
+    elif state == _DISK_FULL or code == sqlite3.SQLITE_FULL:
+        words = "the disk of the database is full"
+    else:
+        words = "the database does not answer"
+    return f"{words} ({type(cause).__name__})"
 
 
 @contextmanager

@@ -6,16 +6,12 @@ Exit codes: 0 done, 1 it could not be done (one message on standard error says w
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from worker.commands.table import CommandTable
-
-if TYPE_CHECKING:
-    from sqlalchemy.exc import OperationalError
 
 app = typer.Typer(
     cls=CommandTable,
@@ -53,7 +49,9 @@ def main() -> None:
         complain(str(error))
         sys.exit(1)
     except _outage() as error:
-        complain(f"the database does not answer ({type(error.orig).__name__}); run `python -m worker check`")
+        from worker.rows.database import outage_words
+
+        complain(f"{outage_words(error)}; run `python -m worker check`")
         sys.exit(1)
     except OSError as error:
         complain(f"{error.strerror or type(error).__name__}: {error.filename or 'the operating system refused'}")
@@ -68,7 +66,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return ConfigurationError, WorkerError, StoreError
 
 
-def _outage() -> type[OperationalError]:
-    from sqlalchemy.exc import OperationalError
+def _outage() -> tuple[type[Exception], ...]:
+    from worker.rows.database import DATABASE_GONE
 
-    return OperationalError
+    return DATABASE_GONE

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
 from dicom_io.foundation.product import VERSION
 from worker.care.administration import UnknownStudy
-from worker.rows.database import database_now
+from worker.rows.database import DATABASE_GONE, database_now
 from worker.rows.states import Priority, StudyState
 from worker.views.studies import StudyFilter, as_json, count_studies, list_studies
 from worker.views.study_detail import study_detail
@@ -58,6 +57,6 @@ def healthz(site: OpenedSite) -> Response:
     try:
         with site.reading() as session:
             session.execute(text("SELECT 1 FROM study LIMIT 1"))
-    except OperationalError:
+    except DATABASE_GONE:
         return JSONResponse({"status": "database unavailable", "version": VERSION}, status_code=503)
     return JSONResponse({"status": "ok", "version": VERSION})

@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import DataError, OperationalError, StatementError
+from sqlalchemy.exc import DataError, StatementError
 from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from dicom_io.foundation.product import VERSION
 from worker.care.administration import UnknownStudy
+from worker.rows.database import DATABASE_GONE, outage_words
 from worker.settings.config import Settings
 from worklist import (
     admin_api,
@@ -140,10 +141,14 @@ def _add_error_pages(app: FastAPI) -> None:
         logger.warning("request refused: a value in it cannot be looked for (%s)", type(error).__name__)
         return _answer(request, 422, "A number, a date or a text in this request is none that could be found here.")
 
-    @app.exception_handler(OperationalError)
-    async def database_gone(request: Request, error: OperationalError) -> Response:
-        logger.error("the database does not answer (%s)", type(error.orig).__name__)
-        return _answer(request, 503, "The database does not answer. Studies already received are safe; try again soon.")
+    async def database_gone(request: Request, error: Exception) -> Response:
+        words = outage_words(error)
+        logger.error("%s", words)
+        what = words[0].upper() + words[1:]
+        return _answer(request, 503, f"{what}. Studies already received are safe; try again soon.")
+
+    for kind in DATABASE_GONE:
+        app.add_exception_handler(kind, database_gone)
 
 
 def _wants_page(request: Request) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from worker.care.looking import has_listed, has_looked, note_listing, note_look
+from worker.rows.database import DATABASE_GONE, outage_words
 from worklist.login import reader_of
 from worklist.site import Site, site_of
 
@@ -51,5 +51,5 @@ def _note_once(
                 return
         with site.writing.begin() as session:
             note(session, what, reader)
-    except OperationalError as error:  # whoever needs the picture now gets it all the same
-        logger.warning("%s: who looked at it was not noted (%s)", named, type(error.orig).__name__)
+    except DATABASE_GONE as error:  # whoever needs the picture now gets it all the same
+        logger.warning("%s: who looked at it was not noted (%s)", named, outage_words(error))

@@ -36,9 +36,22 @@ def read_dicom_file(path: Path) -> FileDataset:
         ``undecodable``: it is no DICOM file, or ends inside an element. ``too_large``: it, or what it inflates to, is
         larger than `MAXIMUM_FILE_BYTES`.
     """
+    return parse_dicom(read_whole(path), path)
+
+
+def read_whole(path: Path) -> bytes:
+    """Read the bytes of a file of whose size nothing is known.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    UndecodableError
+        ``too_large``: it is larger than `MAXIMUM_FILE_BYTES`.
+    """
     if path.stat().st_size > MAXIMUM_FILE_BYTES:
         raise _too_large()
-    return parse_dicom(path.read_bytes(), path)
+    return path.read_bytes()
 
 
 def parse_dicom(raw: bytes, path: Path = Path()) -> FileDataset:

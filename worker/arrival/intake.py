@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from dicom_io.storing.instance_store import InstanceStore, StoreError
@@ -26,14 +24,13 @@ from worker.arrival.ordinary import ACTOR, Arrival
 from worker.arrival.queued import QueuedRun
 from worker.arrival.reception import Reception
 from worker.foundation.failpoints import failpoint
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import DATABASE_GONE, SessionFactory, database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
 from worker.settings.config import Settings
 
 logger = logging.getLogger(__name__)
 
-DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeoutError)
 REJECT_AFTER_SECONDS = 30.0
 """After this long of nothing but 0xA700, new associations are rejected as transient instead."""
 

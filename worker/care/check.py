@@ -26,7 +26,16 @@ from hl7_io.mllp_client import MllpConnection
 from worker.care.listener_check import CheckFailed, answer_of_listener
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
-from worker.rows.database import current_revision, migrated_engine, safe_location, session_factory
+from worker.foundation.worker_name import worker_name
+from worker.rows.database import (
+    DATABASE_GONE,
+    current_revision,
+    migrated_engine,
+    outage_words,
+    safe_location,
+    session_factory,
+)
+from worker.rows.service_lease import take_service
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
@@ -39,6 +48,7 @@ from worker.views.presentation import bytes_text
 from worker.views.rendering import escape
 
 BROKER_TIMEOUT_SECONDS = 5.0
+CHECKED_LEASE_SECONDS = 1.0
 REFUSAL_SECONDS = 0.5
 """Long enough for a receiver on the hospital's network to say that it does not want us."""
 
@@ -102,8 +112,14 @@ def _tried(name: str, check: Callable[[], str]) -> CheckResult:
 
 
 def _database(settings: Settings) -> str:
+    location = safe_location(settings.effective_database_url)
     with migrated_engine(settings.effective_database_url) as engine:
-        return f"{safe_location(settings.effective_database_url)} at revision {current_revision(engine)}"
+        try:
+            with session_factory(engine)() as session:  # never committed
+                take_service(session, "check", worker_name(), CHECKED_LEASE_SECONDS)
+        except DATABASE_GONE as error:
+            raise CheckFailed(f"{location}: {outage_words(error)}; nothing can be received meanwhile") from error
+        return f"{location} at revision {current_revision(engine)}, takes changes"
 
 
 def _broker(settings: Settings) -> str:

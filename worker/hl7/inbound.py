@@ -38,8 +38,13 @@ def messages_to_apply(session: Session) -> list[int]:
     ).all()
     for row in due:
         row.attempts += 1
-        row.next_attempt_at = now + timedelta(seconds=FIRST_WAIT_SECONDS * 2 ** min(row.attempts - 1, 20))
+        row.next_attempt_at = now + message_wait(row.attempts)
     return [row.id for row in due]
+
+
+def message_wait(attempts: int) -> timedelta:
+    """Return how long a message is left alone after the ``attempts``-th look at it."""
+    return timedelta(seconds=FIRST_WAIT_SECONDS * 2 ** min(max(attempts - 1, 0), 20))
 
 
 def apply_message(session: Session, message_id: int, settings: Settings, store: InstanceStore) -> Effect | None:

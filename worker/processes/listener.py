@@ -131,4 +131,5 @@ def _serve(scp: StorageScp, settings: Settings, gaps: GapCloser, bell: LateBell)
             stopped.wait()
     finally:
         scp.stop()
+        bell.stop()
         logger.info("listener stopped")

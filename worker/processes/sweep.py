@@ -35,6 +35,7 @@ from worker.foundation.failpoints import failpoint
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
 from worker.processes.ringing import Bells, ring_deliveries, ring_runs
+from worker.processes.set_back import PARK_SECONDS, ClockWatch, mend_waits
 from worker.queue.broker import remove_leftovers
 from worker.queue.celery_app import message_folder
 from worker.rows.backfills import end_abandoned_runs
@@ -57,8 +58,6 @@ logger = logging.getLogger(__name__)
 SERVICE = "sweeper"
 CLEANING_INTERVAL_SECONDS = 3600.0
 RETENTION_INTERVAL_SECONDS = 60.0
-PARK_SECONDS = 60.0
-"""A study that cannot be queued because of an unexpected error is left alone this long, so others get their turn."""
 
 
 class Sweeper:
@@ -73,6 +72,9 @@ class Sweeper:
         self._bells = bells
         self._holder = holder
         self._active = False
+        self._clock = ClockWatch()
+        self._doubts_clock = True
+        """Whether the database's clock may have been set back since waits were looked at: nobody watched before."""
         self._clean_at = time.monotonic()
         self._delete_at = time.monotonic()
 
@@ -89,12 +91,20 @@ class Sweeper:
         """Sweep once if this sweeper is, or can become, the active one; returns whether it is."""
         with self._sessions.begin() as session:
             active = take_service(session, SERVICE, self._holder, self._settings.lease_seconds)
+            self._doubts_clock |= self._clock.was_set_back(database_now(session))
         if active != self._active:
             logger.info("sweeper %s %s", self._holder, "is active" if active else "waits for the active one")
         self._active = active
         if active:
+            if self._doubts_clock:
+                self._mend_waits()
             self.sweep()
         return active
+
+    def _mend_waits(self) -> None:
+        if mended := mend_waits(self._sessions, self._settings, SERVICE):
+            logger.warning("the clock of the database was set back; %d waits and leases are put right", mended)
+        self._doubts_clock = False
 
     def sweep(self) -> None:
         """Do every step once."""

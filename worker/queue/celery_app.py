@@ -38,6 +38,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": options,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,  # Redis without memory, or read-only: it refuses, and may take again
         "result_backend": None,
         "task_ignore_result": True,
         "task_serializer": "json",

@@ -20,6 +20,6 @@ def messages_waiting(queue: str) -> int | None:
                 return int(channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:  # Redis does not know an empty queue
             return 0
-        except connection.connection_errors as error:
+        except (*connection.connection_errors, *connection.channel_errors) as error:  # gone, or out of memory, say
             logger.warning("cannot look into the queue %s (%s); it is asked again later", queue, type(error).__name__)
             return None

@@ -30,7 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
@@ -41,12 +42,20 @@ from worker.rows.sqlite_direct import execute_directly
 
 BUSY_TIMEOUT_MILLISECONDS = 30_000
 CONNECT_TIMEOUT_SECONDS = 10
+VANISHED_AFTER_SECONDS = 30
+"""A database host that gives no sign of life for so long while we wait for one is gone: without power, cut off, or
+replaced by another. TCP alone would wait for a quarter of an hour, and for an answer two hours."""
 MIGRATIONS = Path(migrations.__file__).parent
+
+DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What is raised while the database is away, or so slow that it keeps every connection busy."""
 
 SessionFactory = sessionmaker[Session]
 
 _READ_ONLY_SQL_TRANSACTION = "25006"
 """PostgreSQL's SQLSTATE; asking its driver for the error's class would load the driver where SQLite is used."""
+
+_DISK_FULL = "53100"
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
@@ -57,13 +66,25 @@ def open_engine(url: str) -> Engine:
     Open it after a fork, never before: connections cannot be shared between processes.
     """
     if make_url(url).get_backend_name() != "sqlite":
-        server = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS})
+        server = create_engine(url, pool_pre_ping=True, connect_args=_patience(url))
         event.listen(server, "handle_error", _read_only_is_an_outage)
         return server
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MILLISECONDS / 1000, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _patience(url: str) -> dict[str, int]:
+    """Return how long libpq waits for a silent host, but for what the URL itself says of it."""
+    patience = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "keepalives_idle": VANISHED_AFTER_SECONDS // 3,
+        "keepalives_interval": VANISHED_AFTER_SECONDS // 6,
+        "keepalives_count": 4,
+        "tcp_user_timeout": VANISHED_AFTER_SECONDS * 1000,  # Linux: also for what was sent and not confirmed
+    }
+    return {name: value for name, value in patience.items() if name not in make_url(url).query}
 
 
 def _read_only_is_an_outage(context: ExceptionContext) -> None:
@@ -157,6 +178,19 @@ def as_utc(moment: str | datetime) -> datetime:
 def safe_location(url: str) -> str:
     """Return the URL without its password, for messages."""
     return make_url(url).render_as_string(hide_password=True)
+
+
+def outage_words(error: BaseException) -> str:
+    """Return in words what keeps the database from its work, of an error of `DATABASE_GONE`; quotes no value."""
+    cause = getattr(error, "orig", None) or error
+    state, code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if state == _READ_ONLY_SQL_TRANSACTION or code == sqlite3.SQLITE_READONLY:
+        words = "the database takes no changes just now, it can only be read"
+    elif state == _DISK_FULL or code == sqlite3.SQLITE_FULL:
+        words = "the disk of the database is full"
+    else:
+        words = "the database does not answer"
+    return f"{words} ({type(cause).__name__})"
 
 
 @contextmanager

@@ -12,12 +12,16 @@ from worker.rows.site_tables import ServiceLease
 
 
 def take_service(session: Session, name: str, holder: str, lease_seconds: float) -> bool:
-    """Take or renew the service for ``lease_seconds``; False when another holder's lease runs."""
+    """Take or renew the service for ``lease_seconds``; False when another holder's lease runs.
+
+    A lease that runs longer than one can was written before the database's clock was set back, and counts no more.
+    """
     now = database_now(session)
     until = now + timedelta(seconds=lease_seconds)
+    lapsed = or_(ServiceLease.lease_until < now, ServiceLease.lease_until > until)
     taken = session.execute(
         update(ServiceLease)
-        .where(ServiceLease.name == name, or_(ServiceLease.holder == holder, ServiceLease.lease_until < now))
+        .where(ServiceLease.name == name, or_(ServiceLease.holder == holder, lapsed))
         .values(holder=holder, lease_until=until)
         .returning(ServiceLease.name),
         execution_options={"synchronize_session": False},

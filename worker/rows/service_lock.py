@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -50,7 +51,10 @@ def _lock(lock: TextIO, kind: int, service: str, data_dir: Path) -> None:
 
 
 def _name_holder(lock: TextIO) -> None:
-    """Write who holds it; of several, the last to come."""
-    lock.truncate(0)
-    lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
+    """Write who holds it; of several, the last to come. On a full disk nobody is named, and the lock holds as well."""
+    try:
+        lock.truncate(0)
+        os.write(lock.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())  # past the buffer: once
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import BindParameter, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.data_sets.dicom_file import parse_dicom, read_whole
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.pixels.radiograph import Radiograph, UndecodableError, read_radiograph
@@ -22,7 +23,7 @@ from model.suitability import Suitability
 from worker.arrival.analysable import has_missed, is_analysable, is_missed
 from worker.arrival.copies import is_copy
 from worker.arrival.correction import lay_over
-from worker.foundation.errors import ImagesDeleted, PermanentRunError, RetryableRunError
+from worker.foundation.errors import ImagesDeleted, PermanentRunError, RetryableRunError, how_to_restore
 from worker.rows.states import Disposition
 from worker.rows.study_tables import IdentityCorrection, Instance
 
@@ -114,7 +115,7 @@ def read_pictures(
     ImagesDeleted
         Retention has deleted one of them; without it the results would say less than those there are.
     RetryableRunError
-        A stored file is missing or cannot be read now.
+        A stored file is missing, cannot be read now, or is not what was received.
     PermanentRunError
         Nobody can read whose picture one of them is, or which order it answers.
     """
@@ -141,7 +142,7 @@ def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) 
     ImagesDeleted
         Retention has deleted it.
     RetryableRunError
-        The stored file is missing or cannot be read now.
+        The stored file is missing, cannot be read now, or is not what was received.
     UndecodableError
         Nothing makes a picture of it.
     PermanentRunError
@@ -150,12 +151,13 @@ def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) 
     if candidate.deleted_at is not None:
         raise ImagesDeleted(candidate.study_instance_uid, candidate.deleted_at)
     try:
-        dataset: Dataset = read_dicom_file(store.open_path(candidate.path))
+        path = store.open_path(candidate.path)
+        file_bytes = read_whole(path)
     except (StoreError, OSError) as error:
-        raise RetryableRunError(
-            ReasonCode.FILE_MISSING,
-            f"instance {candidate.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir",
-        ) from error
+        raise _not_as_received(candidate, f"cannot be read back ({type(error).__name__}); check data_dir") from error
+    if hashlib.sha256(file_bytes).hexdigest() != candidate.sha256:  # a disk may give zeros back, or half a file
+        raise _not_as_received(candidate, "is stored damaged, not as it was received; check the disk of data_dir")
+    dataset: Dataset = parse_dicom(file_bytes, path)
     radiograph = read_radiograph(dataset, decoding)
     for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
         if keyword in dataset:
@@ -166,6 +168,12 @@ def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) 
         words = f"{ReasonCode.RESULT_INVALID.sentence} {error}; results must carry it."
         raise PermanentRunError(ReasonCode.RESULT_INVALID, words) from error
     return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph, candidate.calling_ae_title)
+
+
+def _not_as_received(candidate: Instance, what: str) -> RetryableRunError:
+    how = how_to_restore(candidate.study_instance_uid)
+    words = f"image {candidate.sop_instance_uid} {what}. Where images of the study are lost, {how}."
+    return RetryableRunError(ReasonCode.FILE_MISSING, words)
 
 
 def is_blank(radiograph: Radiograph) -> bool:

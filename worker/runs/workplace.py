@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import cast
 
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from dicom_io.storing.instance_store import InstanceStore
@@ -23,7 +22,7 @@ from worker.foundation.stopwatch import Stopwatch
 from worker.foundation.worker_name import worker_name
 from worker.queue.celery_app import configured_settings
 from worker.rows.active_bundle import active_bundle
-from worker.rows.database import SessionFactory, only_reading, open_engine, session_factory
+from worker.rows.database import DATABASE_GONE, SessionFactory, only_reading, open_engine, session_factory
 from worker.runs.policy import Policy
 from worker.settings.config import Settings
 from worker.settings.served_bundle import load_served_bundle
@@ -183,7 +182,7 @@ def _active_default(sessions: SessionFactory) -> str:
     try:
         with sessions() as session:
             return active_bundle(session)
-    except OperationalError as error:
+    except DATABASE_GONE as error:
         logger.warning("cannot ask which bundle is active (%s)", type(error).__name__)
         return "default"
 

@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from dicom_io.services.storage_scu import SendOutcome, send
 from dicom_io.storing.instance_store import StoreError
 from worker.foundation.failpoints import failpoint
-from worker.rows.database import database_now
+from worker.rows.database import DATABASE_GONE, database_now, outage_words
 from worker.rows.events import record, record_all
 from worker.rows.states import DeliveryState, ResultKind
 from worker.sending import outage, outbox
@@ -303,8 +302,8 @@ def _kept_in_hand(parcels: Sequence[Parcel], office: PostOffice) -> Iterator[Non
             try:
                 with office.sessions.begin() as session:
                     outbox.renew(session, parcels, office.settings)
-            except OperationalError as error:  # tried again; a lapsed lease costs at most a second, equal sending
-                logger.warning("cannot renew %d parcels in hand (%s)", len(parcels), type(error.orig).__name__)
+            except DATABASE_GONE as error:  # tried again; a lapsed lease costs at most a second, equal sending
+                logger.warning("cannot renew %d parcels in hand (%s)", len(parcels), outage_words(error))
 
     renewer = threading.Thread(target=renew_until_over, name="parcel-leases", daemon=True)
     renewer.start()

@@ -144,12 +144,23 @@ def take_due(
         elif (later := _outside_quiet_hours(channel, now, settings)) > now:
             _change(session, row, next_attempt_at=later)
         else:
-            lease = now + timedelta(seconds=settings.lease_seconds + 4 * channel.timeout_seconds)
+            lease = now + notification_lease(channel, settings)
             token, attempts = row.fencing_token + 1, row.attempts + 1
             message = _message(session, row, study, token, attempts)
             if _change(session, row, fencing_token=token, attempts=attempts, lease_until=lease):
                 messages.append(message)
     return messages
+
+
+def notification_lease(channel: Channel, settings: Settings) -> timedelta:
+    """Return how long a notification that was taken stays in hand; nobody renews it."""
+    return timedelta(seconds=settings.lease_seconds + 4 * channel.timeout_seconds)
+
+
+def latest_attempt(channel_name: str, moment: datetime, settings: Settings) -> datetime:
+    """Return ``moment``, or the end of the channel's quiet hours that it falls into; a channel may be no more."""
+    channel = next((channel for channel in settings.channels if channel.name == channel_name), None)
+    return moment if channel is None else _outside_quiet_hours(channel, moment, settings)
 
 
 def _message(session: Session, row: Notification, study: Study, token: int, attempts: int) -> Message:

@@ -13,8 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
 from sqlalchemy import ColumnElement
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dicom_io.ups.attributes import creatable, settable
@@ -31,7 +30,7 @@ from dicom_io.ups.states import (
 from dicom_io.ups.status import UpsRefusal, UpsStatus
 from dicom_io.ups.workitem import UPS_PUSH
 from worker.care.administration import mark_read
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import DATABASE_GONE, SessionFactory, database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
 from worker.rows.priority import is_news_since
@@ -52,7 +51,6 @@ from worker.ups.workitems import (
 
 logger = logging.getLogger(__name__)
 
-DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeoutError)
 DECISIONS = 20
 """So often a request is decided again when others are faster; then it is refused as a processing failure."""
 

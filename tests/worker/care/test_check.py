@@ -10,6 +10,7 @@ from bundles import write_test_bundle
 from peers import StandInPacs
 from receivers import running_receiver
 from services import free_port
+from sqlalchemy import make_url
 from storage_ends import NoReceiver
 from typer.testing import CliRunner
 
@@ -83,6 +84,14 @@ def test_every_failure_is_reported_and_none_hides_another(make_settings: MakeSet
 
 def test_an_unmigrated_database_says_what_to_run(make_settings: MakeSettings) -> None:
     assert "python -m worker migrate" in detail_of(make_settings(), "database")
+
+
+def test_a_database_that_can_only_be_read_fails_the_check(make_settings: MakeSettings, postgresql_url: str) -> None:
+    read_only = make_url(postgresql_url).update_query_dict({"options": "-c default_transaction_read_only=on"})
+    settings = make_settings(database_url=read_only.render_as_string(hide_password=False))
+    assert not verdicts(settings)["database"]
+    assert "it can only be read" in detail_of(settings, "database")
+    assert verdicts(make_settings(database_url=postgresql_url))["database"]
 
 
 def test_a_demonstration_bundle_is_refused_outside_the_demo(make_settings: MakeSettings, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -151,6 +152,15 @@ def test_what_cannot_be_ordered_is_refused(bench: Bench) -> None:
             require_possible(wanted, bench.settings)
 
 
+def as_if_received(bench: Bench, instance: Instance, change: Callable[[bytes], bytes]) -> None:
+    """Change a stored file as if it had come so."""
+    path = bench.workplace.instances.open_path(instance.path)
+    path.write_bytes(change(path.read_bytes()))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with bench.sessions.begin() as session:
+        session.execute(update(Instance).where(Instance.id == instance.id).values(sha256=sha256))
+
+
 def test_another_models_word_replaces_the_former_and_nobody_is_told_of_an_old_study(bench: Bench) -> None:
     recent = archived(bench)
     old = archived(bench)
@@ -158,8 +168,7 @@ def test_another_models_word_replaces_the_former_and_nobody_is_told_of_an_old_st
         session.execute(update(Notification).values(channel="another way"))  # as if this channel were new
         told = session.scalar(select(func.count(Notification.id)))
     for instance in bench.instances(old):
-        path = bench.workplace.instances.open_path(instance.path)
-        path.write_bytes(path.read_bytes().replace(today().encode(), MONTHS_OLD["StudyDate"].encode()))
+        as_if_received(bench, instance, lambda kept: kept.replace(today().encode(), MONTHS_OLD["StudyDate"].encode()))
     before = bench.study(old)
     assert before.flagged_at is not None and not before.historical
     backfill_id = ordered(bench, WITH_CANDIDATE)
@@ -243,8 +252,7 @@ def test_a_database_only_order_leaves_all_that_counts_as_it_is(bench: Bench) -> 
 def test_what_fails_is_named_and_the_study_keeps_its_answer(bench: Bench) -> None:
     gone, blank = archived(bench), archived(bench)
     bench.workplace.instances.open_path(bench.instances(gone)[0].path).unlink()
-    path = bench.workplace.instances.open_path(bench.instances(blank)[0].path)
-    path.write_bytes(path.read_bytes()[:-2000])
+    as_if_received(bench, bench.instances(blank)[0], lambda kept: kept[:-2000])
     backfill_id = ordered(bench, WITH_CANDIDATE)
     while reprocess_next(bench.workplace, backfill_id):
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,25 @@ def test_a_broker_that_is_down_costs_no_association_and_no_study(
     assert status == 0, output
     assert count(sessions, Run) == 2  # queued in the database; the sweeper rings again
     assert "the sweeper will" in output
+
+
+def test_a_broker_that_takes_connections_and_never_answers_holds_up_no_association(
+    start: Start, port: int, sessions: SessionFactory
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # the system takes connections for it
+        broker_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        listener = start(CXR_BROKER_URL=broker_url, CXR_MAXIMUM_ASSOCIATIONS="2")
+        wait_for_port(port, START_SECONDS)
+        answers = [store(port, [chest_radiograph()]) for _ in range(6)]
+        begun = time.monotonic()
+        status, output = listener.stop()
+        stopping_seconds = time.monotonic() - begun
+    assert answers == [[0x0000]] * 6, "associations that have ended waited for the broker and were counted"
+    assert status == 0, output
+    assert stopping_seconds < 15  # nor does a stop wait for it
+    assert count(sessions, Run) == 6
 
 
 def test_a_second_listener_on_the_same_port_and_data_folder_says_who_has_it(start: Start, port: int) -> None:

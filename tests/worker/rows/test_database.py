@@ -8,11 +8,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, delete, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from worker.foundation.errors import DatabaseUnavailable, UnmigratedDatabase
-from worker.rows.database import SessionFactory, database_now, open_engine, require_current_schema, session_factory
+from worker.rows.database import (
+    DATABASE_GONE,
+    SessionFactory,
+    database_now,
+    open_engine,
+    outage_words,
+    require_current_schema,
+    session_factory,
+)
 from worker.rows.events import record
 from worker.rows.site_tables import Event
 from worker.rows.study_tables import Instance, Study
@@ -170,3 +178,23 @@ def test_a_sqlite_file_that_does_not_exist_yet_is_unmigrated_and_not_made_by_loo
     with pytest.raises(UnmigratedDatabase, match="python -m worker migrate"):
         require_current_schema(engine)
     assert not (tmp_path / "absent").exists()
+
+
+READ_ONLY = {"sqlite": "PRAGMA query_only=ON", "postgresql": "SET TRANSACTION READ ONLY"}
+
+
+def test_a_database_that_can_only_be_read_is_told_from_one_that_does_not_answer(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql(READ_ONLY[engine.dialect.name])
+        with pytest.raises(DATABASE_GONE) as refused:
+            connection.execute(delete(Event))
+    assert "it can only be read" in outage_words(refused.value)
+
+
+def test_a_full_disk_is_told_as_such(sqlite_url: str) -> None:
+    with open_engine(sqlite_url).connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        with pytest.raises(DATABASE_GONE) as refused:
+            connection.exec_driver_sql("CREATE TABLE filler AS SELECT randomblob(1000000) AS content")
+    assert "the disk of the database is full" in outage_words(refused.value)

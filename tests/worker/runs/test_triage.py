@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -19,6 +20,7 @@ from sqlalchemy import select, update
 from dicom_io.data_sets.rejection_title import RejectionTitle
 from worker.arrival.completion import queue_run
 from worker.care.image_rejection import reject_by_hand
+from worker.care.requeue import requeue_quietly
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
@@ -427,6 +429,45 @@ def test_a_missing_file_is_tried_again_and_ends_failed_and_visible(bench: Bench)
     assert states == ["queued"] * (bench.settings.maximum_attempts - 1) + ["failed"]
     assert bench.study(uid).reason_code == "file_missing"
     assert bench.runs(uid)[0].state == RunState.FAILED
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def lose_blocks(path: Path) -> None:
+    """Let a disk give zeros back for the second half, which pixel data may well be."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+@pytest.mark.parametrize("damage", [cut, lose_blocks])
+def test_a_file_that_is_not_what_was_received_is_not_analysed_and_comes_back_with_the_image(
+    bench: Bench, damage: Callable[[Path], None]
+) -> None:
+    image = chest_radiograph()
+    uid = bench.receive(image)
+    (instance,) = bench.instances(uid)
+    damage(bench.workplace.instances.open_path(instance.path))
+    for _ in range(bench.settings.maximum_attempts):
+        assert triage(uid, bench.workplace) is False
+    study = bench.study(uid)
+    assert (study.state, study.reason_code, study.priority) == ("failed", "file_missing", None)
+    assert f"reconcile --study {uid}" in str(study.reason)
+    assert bench.instances(uid)[0].disposition == "candidate"  # nothing is wrong with the image itself
+    bench.receive(image)
+    with bench.sessions.begin() as session:
+        requeue_quietly(session, bench.workplace.instances, bench.settings, uid, "A. Admin")
+    assert triage(uid, bench.workplace) is True
+    assert bench.study(uid).state == "triaged"
+
+
+def test_another_patients_file_in_the_place_of_an_image_is_not_analysed(bench: Bench) -> None:
+    uid, other = bench.receive(chest_radiograph()), bench.receive(chest_radiograph(PatientID="OTHER-9"))
+    mine, theirs = (bench.workplace.instances.open_path(bench.instances(each)[0].path) for each in (uid, other))
+    mine.write_bytes(theirs.read_bytes())
+    assert triage(uid, bench.workplace) is False
+    assert (bench.runs(uid)[0].reason_code, bench.study(uid).priority) == ("file_missing", None)
 
 
 def test_a_run_whose_lease_was_taken_leaves_nothing_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.data_sets.dicom_file import parse_dicom, read_dicom_file, read_whole
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.pixels.radiograph import read_radiograph
 from dicom_io.results.identity_guard import require_identity
@@ -53,8 +54,10 @@ class OurWay:
     def analyse(self, path: Path, decoding: Decoding = Decoding.EXACT, watch: Stopwatch | None = None) -> int:
         """Return the bytes of all results; the stages are added up on the watch."""
         watch = watch or Stopwatch()
-        with watch.stage("read the file"):
-            dataset = read_dicom_file(path)
+        with watch.stage("read the file, hash"):
+            file_bytes = read_whole(path)
+            hashlib.sha256(file_bytes).hexdigest()  # the worker compares it with what was received
+            dataset = parse_dicom(file_bytes, path)
         with watch.stage("decode, grey levels, hash"):
             radiograph = read_radiograph(dataset, decoding)
         del dataset.PixelData

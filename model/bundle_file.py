@@ -124,6 +124,11 @@ class BundleFacts:
     """How far bfloat16 is from float32; None = never tried, so it is not served."""
 
     @property
+    def smallest_side_px(self) -> int:
+        """Pixels of the shorter side of a picture below which the network would be shown an enlarged one."""
+        return self.input_size_px if self.preparation is None else self.preparation.resize_px
+
+    @property
     def channels(self) -> int:
         """Channels of the network's first convolution, 1 or 3."""
         return 3 if self.preparation is None else self.preparation.channels

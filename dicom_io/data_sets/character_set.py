@@ -14,6 +14,8 @@ from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.dataelem import RawDataElement
 from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
+from dicom_io.data_sets.repertoires import as_defined
+
 UTF_8 = "ISO_IR 192"
 _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 
@@ -21,9 +23,9 @@ _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 def settle_character_set(target: Dataset, source: Dataset) -> None:
     """Declare in which character set a finished result is written; to be called when all its texts stand.
 
-    That is the source's. Where a text cannot be written in it and read again, because it stems from another image or
-    was damaged when it came, it is UTF-8. A source that declares none leaves its bytes as they came in, for nobody
-    knows what they mean.
+    That is the source's, in the spelling of the standard. Where it is none of the standard's, or a text cannot be
+    written in it and read again, because it stems from another image or was damaged when it came, it is UTF-8. A source
+    that declares none leaves its bytes as they came in, for nobody knows what they mean.
     """
     if "SpecificCharacterSet" in target:
         del target.SpecificCharacterSet
@@ -31,8 +33,9 @@ def settle_character_set(target: Dataset, source: Dataset) -> None:
     if not declared:
         return
     texts = list(_texts(target))  # decodes those inside items too
-    if _can_be_written(texts, declared):
-        target.SpecificCharacterSet = declared
+    defined = as_defined([declared] if isinstance(declared, str) else list(declared))
+    if defined is not None and _can_be_written(texts, defined):
+        target.SpecificCharacterSet = defined[0] if len(defined) == 1 else defined
         return
     target.SpecificCharacterSet = UTF_8
     for element in texts:
@@ -51,7 +54,7 @@ def _texts(dataset: Dataset) -> Iterator[DataElement]:
                 yield from _texts(item)
 
 
-def _can_be_written(texts: list[DataElement], declared: str | MutableSequence[str]) -> bool:
+def _can_be_written(texts: list[DataElement], declared: MutableSequence[str]) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pydicom warns where it writes a question mark
         try:

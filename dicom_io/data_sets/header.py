@@ -19,10 +19,12 @@ from pydicom.tag import BaseTag
 from dicom_io.data_sets.encoded import MAXIMUM_NESTING, NotADataSetError, TruncatedDataSetError, encoding_of, spans
 from dicom_io.data_sets.nesting import ITEM_HEAD_BYTES, TooManyItemsError, require_few_items
 from dicom_io.data_sets.plain_header import interned_tag, plain_header
+from dicom_io.data_sets.repertoires import teach_pydicom
 from dicom_io.data_sets.representation import read_as_declared
 
 # Odd values are common and must not print patient data as warnings; what we use of a value, we check ourselves.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+teach_pydicom()
 
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 """Transfer syntaxes whose whole data set is deflated: Deflated Explicit VR, JPIP and JPIP HTJ2K Deflate."""

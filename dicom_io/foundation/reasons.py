@@ -30,6 +30,7 @@ class ReasonCode(StrEnum):
     UNDECODABLE = "undecodable"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
     TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
     BLANK = "blank"
     # one image or study: declared invalid by the archive or a person
     REJECTED = "rejected"
@@ -86,6 +87,7 @@ _SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.UNDECODABLE: "The pixel data cannot be decoded.",
     ReasonCode.UNSUPPORTED_PIXELS: "The pixel data are laid out in a way that cannot be read safely.",
     ReasonCode.TOO_LARGE: "The image is larger than any radiograph should be.",
+    ReasonCode.TOO_SMALL: "The picture has fewer pixels than the network looks at; what decides may not be in it.",
     ReasonCode.BLANK: "The picture is blank or nearly so; there is nothing to analyse.",
     ReasonCode.REJECTED: "The image was declared invalid, by a rejection note or a person; it is not analysed.",
     ReasonCode.RETRACTED: "A person took the results of this study back; nothing is known about it.",

@@ -21,6 +21,7 @@ from dicom_io.data_sets.header import PARSE_ERRORS, text
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.code_streams import decode_code_stream
 from dicom_io.pixels.encapsulation import single_frame
+from dicom_io.pixels.high_bit import at_the_bottom, require_lowest_bit
 from dicom_io.pixels.jpeg_stream import START as JPEG_START
 from dicom_io.pixels.padding import padding_above
 from dicom_io.pixels.pixel_layout import PixelLayout, read_layout
@@ -88,7 +89,7 @@ def decode_frame(dataset: Dataset) -> Frame:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {layout.shape}")
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
-    samples = unsigned(values)
+    samples, layout = at_the_bottom(unsigned(values), layout)
     outside = padding_above(samples, layout, dataset)
     require_stored_bits(samples, layout, outside)
     return Frame(without_high_bits(samples, layout.bits_stored), layout, coding, outside)
@@ -129,6 +130,7 @@ def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray
         return _run_lengths(frame, layout), "RLE"
     if not str(syntax).startswith(_JPEG_FAMILY):
         raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads this transfer syntax ({syntax.name})")
+    require_lowest_bit(layout)
     return decode_code_stream(frame, layout)
 
 

@@ -43,7 +43,7 @@ def half_resolution_codes(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np
     UndecodableError
         As for the whole picture, if the stream is cut short or does not hold what `layout` says.
     """
-    if layout.samples_per_pixel != 1 or layout.signed or layout.bits_stored not in _LAYOUT_BITS:
+    if layout.samples_per_pixel != 1 or layout.signed or layout.lowest_bit or layout.bits_stored not in _LAYOUT_BITS:
         return None
     if min(layout.rows, layout.columns) < SHORTEST_SIDE_PX:
         return None

@@ -37,12 +37,14 @@ class PixelLayout:
     bits_allocated: int
     """8 or 16; 8 for three samples."""
     bits_stored: int
-    """1..bits_allocated; HighBit is one less."""
+    """1..bits_allocated."""
     signed: bool
     """Stored values are two's complement of `bits_stored` bits."""
     photometric_interpretation: str
     overlay_bits: int = 0
-    """Mask of the bits above BitsStored in which an overlay stands, as the header says (retired; PS3.5-2004 8.1.2)."""
+    """Mask of the bits beside the sample in which an overlay stands, as the header says (retired; PS3.5-2004 8.1.2)."""
+    lowest_bit: int = 0
+    """Where in its word a sample begins: HighBit + 1 - BitsStored; 0 but in old files (`dicom_io.pixels.high_bit`)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,8 +67,8 @@ def read_layout(dataset: Dataset) -> PixelLayout:
     Raises
     ------
     UndecodableError
-        ``multi_frame``, ``too_large``, or ``unsupported_pixels``: an attribute is missing or unreadable, HighBit is not
-        BitsStored - 1 (pydicom masks that wrongly), or the layout is none that is read here.
+        ``multi_frame``, ``too_large``, or ``unsupported_pixels``: an attribute is missing or unreadable, samples do
+        not lie within their words, or the layout is none that is read here.
     """
     frames = _required(dataset, "NumberOfFrames", 1)
     if frames not in (0, 1):  # 0 is written for "not multi-frame"
@@ -89,12 +91,15 @@ def read_layout(dataset: Dataset) -> PixelLayout:
     representation = _required(dataset, "PixelRepresentation", 0)
     if (samples, allocated) not in ((1, 8), (1, 16), (3, 8)) or not 0 < stored <= allocated:
         raise _unsupported(f"{samples} samples of {stored} in {allocated} bits")
-    if high_bit != stored - 1:
+    lowest_bit = high_bit + 1 - stored
+    if not 0 <= lowest_bit <= (allocated - stored if samples == 1 else 0):
         raise _unsupported(f"HighBit {high_bit} with BitsStored {stored}")
     if representation not in (0, 1):
         raise _unsupported(f"PixelRepresentation {representation}")
-    overlays = _overlay_bits(dataset) & ((1 << allocated) - (1 << stored))
-    return PixelLayout(rows, columns, samples, allocated, stored, representation == 1, interpretation, overlays)
+    beside = ((1 << allocated) - 1) & ~(((1 << stored) - 1) << lowest_bit)
+    overlays = _overlay_bits(dataset) & beside
+    signed = representation == 1
+    return PixelLayout(rows, columns, samples, allocated, stored, signed, interpretation, overlays, lowest_bit)
 
 
 def _overlay_bits(dataset: Dataset) -> int:

@@ -12,6 +12,8 @@ from dicom_io.pixels.pixel_layout import PixelLayout
 
 _FEW = 0.01
 """Share of the samples above which values beyond the stored bits are no slips of the device."""
+_FEWEST_EDGES = 16
+"""Steps that must be compared to tell a picture from chance."""
 _SMOOTHER = 2
 """How many times smaller the steps of a picture must be with the upper bits, for these to be a part of it."""
 OVERSHOOT = 4
@@ -134,7 +136,7 @@ def require_stored_bits(
     if np.count_nonzero(lost) < _FEW * lost.size:
         return
     edges = lost[:, 1:] != lost[:, :-1]
-    if edges.any() and _SMOOTHER * _step(whole, edges) < _step(stored, edges):
+    if np.count_nonzero(edges) >= _FEWEST_EDGES and _SMOOTHER * _step(whole, edges) < _step(stored, edges):
         raise UndecodableError(
             ReasonCode.UNSUPPORTED_PIXELS, f"the picture goes on above its {layout.bits_stored} stored bits"
         )

@@ -39,6 +39,11 @@ _FRONTAL_VIEW = re.compile(r"(PA|AP)\b|POSTERO.?ANTERIOR|ANTERO.?POSTERIOR|FRONT
 _OTHER_VIEW = re.compile(
     r"^(LL|RL|LLD|RLD|LLO|RLO|LAO|RAO|LPO|RPO)\b|\bLAT|LATERAL|OBLIQUE|\bOBL\b|DECUB|AXIAL|LORDOTIC"
 )
+_OTHER_VIEW_DESCRIBED = re.compile(
+    r"\b(?:LAT(?:ERAL(?:E|IS)?)?|LATERO|LL|LAO|RAO|LPO|RPO|OBL(?:IQUE)?|DECUB\w*|LORDOTIC|SEITL(?:ICH\w*)?|PROFIL|PERFIL)\b"
+)
+"""In free text, also in the languages of neighbours; whole words, for LATE and BILATERAL are no views."""
+_FRONTAL_DESCRIBED = re.compile(r"\b(?:P ?A|A ?P|POSTERO\w*|ANTERO\w*|FRONTAL\w*|FACE)\b")
 
 _OF_THE_IMAGE = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 _OF_THE_STUDY = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
@@ -175,6 +180,15 @@ def _view_cues(header: Dataset) -> Iterator[Cue]:
     orientation = word(header, "PatientOrientation")
     answers = {answer for answer, letters in ((True, "LR"), (False, "AP")) if orientation[:1] in tuple(letters)}
     yield from _cues(Question.FRONTAL, answers, "PatientOrientation", orientation)
+    yield from _described_views(header)
+
+
+def _described_views(header: Dataset) -> Iterator[Cue]:
+    """Yield what says that this image is another view; that it is a frontal one, only the view's own tags prove."""
+    of_the_image = [(keyword, word(header, keyword)) for keyword in _OF_THE_IMAGE]
+    for keyword, value in [*of_the_image, *_meanings(header, _CODES_OF_THE_IMAGE)]:
+        if _OTHER_VIEW_DESCRIBED.search(value) and not _FRONTAL_DESCRIBED.search(value):
+            yield Cue(Question.FRONTAL, False, keyword, value)
 
 
 def _views(value: str) -> set[bool]:

@@ -122,11 +122,17 @@ def echo(peer: Peer, calling_ae_title: str, settings: ScuSettings | None = None)
 def _inspect(path: Path) -> _Item | SendOutcome:
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
-        return _Item(path, (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)))
+        kind, instance = (
+            (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)),
+            meta.MediaStorageSOPInstanceUID,
+        )
     except (OSError, AttributeError, pydicom.errors.InvalidDicomError, EOFError, ValueError, KeyError) as error:
         missing = isinstance(error, OSError)
         why = f"file cannot be read ({type(error).__name__})" if missing else "this is not a DICOM file (PS3.10)"
         return SendOutcome(path, None, why, False, permanent=not missing)
+    if not (kind[0] and instance):  # peers end the association over a request that names nothing (PS3.7 9.3.1.1)
+        return SendOutcome(path, None, "no SOP class or instance is named in its file meta", False, permanent=True)
+    return _Item(path, kind)
 
 
 def _send_keeping(call: Call, items: Sequence[_Item], keeping: Keeping) -> list[SendOutcome]:

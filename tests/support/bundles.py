@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.architecture import ARCHITECTURES
 from model.bundle import Bundle, BundleFacts, Calibration, OperatingPoint, TrainedOn, write_bundle
 from model.labels import LABELS
+from model.preprocess import preprocessing_id
 from model.suitability import SuitabilityCheck
 
 SAYS: Mapping[str, float] = {
@@ -28,6 +29,10 @@ FLAGGED = ("Pneumothorax", "Effusion")
 """The findings of ``SAYS`` at or above ``THRESHOLD``."""
 
 
+SIDE_PX = 64
+"""Of the network's input: smaller than `factories.drawn_chest`, which is smaller than any radiograph."""
+
+
 def write_test_bundle(
     folder: Path,
     says: Mapping[str, float] = SAYS,
@@ -35,6 +40,7 @@ def write_test_bundle(
     version: str = "0.0.1",
     demonstration: bool = False,
     architecture: str = "densenet-tiny",
+    input_size_px: int = SIDE_PX,
     check: SuitabilityCheck | None = None,
 ) -> Bundle:
     """Write a bundle that gives each finding of ``says`` that probability, whatever the picture shows.
@@ -50,6 +56,8 @@ def write_test_bundle(
         operating_points={label: OperatingPoint(threshold=THRESHOLD, chosen_by="fixed for a test") for label in says},
         trained_on=TrainedOn(description="nothing; random weights for tests"),
         architecture=architecture,
+        input_size_px=input_size_px,
+        preprocessing=preprocessing_id(input_size_px),
     )
     card = "# Test bundle\n\nNOT FOR DIAGNOSTIC USE\n"
     return write_bundle(folder, facts, random_weights(architecture), card, check=check)

@@ -11,8 +11,8 @@ from dicom_io.foundation.reasons import ReasonCode
 from worker.rows.states import Disposition
 from worker.rows.study_tables import Instance
 
-WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK)
-"""Reasons that a newer decoder or better bytes may have cured when a study is run again."""
+WORTH_ANOTHER_TRY = (ReasonCode.UNDECODABLE, ReasonCode.BLANK, ReasonCode.TOO_SMALL)
+"""Reasons that a newer decoder, better bytes or another bundle may have cured when a study is run again."""
 
 NOT_OF_THIS_STUDY = (ReasonCode.IDENTITY_CONFLICT, ReasonCode.REJECTED)
 """Reasons that no run may overlook, whatever an earlier one saw in the picture: another patient's, or invalid."""

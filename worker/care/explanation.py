@@ -21,7 +21,7 @@ from model.bundle import Bundle, BundleError, load_bundle
 from model.suitability import Suitability, SuitabilityCheck
 from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.states import Disposition
-from worker.runs.examination import obstacle_of
+from worker.runs.examination import obstacle_of, too_small
 from worker.runs.reading import is_blank
 from worker.settings.config import Settings
 
@@ -105,19 +105,22 @@ def explain(path: Path, calling_ae_title: str, settings: Settings, *, decode: bo
             if verdict.disposition == CANDIDATE:
                 verdict, decided_by = _left_out(verdict, ReasonCode(error.reason_code), str(error)), "pixels"
     if radiograph is not None and verdict.disposition == CANDIDATE:
-        verdict, decided_by, seen = _look(radiograph, verdict, check)
+        verdict, decided_by, seen = _look(radiograph, verdict, bundle, check)
     about = _about_time(dataset, settings) | _about_rules(dataset, rules) | _about_picture(radiograph, seen)
     explanation = _explanation(path, dataset, calling_ae_title, verdict, decided_by, bundle=name, notes=notes, **about)
     return Explained(explanation, radiograph, bundle)
 
 
 def _look(
-    radiograph: Radiograph, verdict: Verdict, check: SuitabilityCheck | None
+    radiograph: Radiograph, verdict: Verdict, bundle: Bundle | None, check: SuitabilityCheck | None
 ) -> tuple[Verdict, str, Suitability | None]:
     if is_blank(radiograph):
         return _left_out(verdict, ReasonCode.BLANK, ""), "picture", None
-    seen = check.judge(radiograph.pixels) if check else None
-    obstacle = obstacle_of(0, verdict.answers or TagAnswers(None, None), seen)
+    tags = verdict.answers or TagAnswers(None, None)
+    obstacle, seen = too_small(0, tags, radiograph, bundle) if bundle else None, None
+    if obstacle is None:
+        seen = check.judge(radiograph.pixels) if check else None
+        obstacle = obstacle_of(0, tags, seen)
     if obstacle is None:
         return Verdict(Disposition.ANALYSED, None, "", verdict.answers), "picture" if seen else "tags", seen
     left_out = Verdict(obstacle.disposition, obstacle.reason_code, obstacle.reason, verdict.answers)

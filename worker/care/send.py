@@ -13,9 +13,12 @@ from pathlib import Path
 import typer
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dicom_io.data_sets.file_meta import encode_file_meta
+from dicom_io.data_sets.header import PARSE_ERRORS, text
 from dicom_io.data_sets.stamp import fresh_uid, stamp_copy
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scu import SendOutcome, send
@@ -24,6 +27,7 @@ from worker.views.rendering import escape
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
+_FILE_META_GROUP = 2
 Studies = dict[str, list[Path]]
 
 
@@ -112,6 +116,38 @@ def stamped(studies: Studies, folder: Path) -> Studies:
     return copies
 
 
+def announced(studies: Studies, folder: Path) -> Studies:
+    """Return the same studies; of files whose file meta names another object than their data set, copies in ``folder``.
+
+    What is announced comes from the file meta, and receivers refuse an object that is another one (PS3.4 B.2.3).
+    """
+    return {
+        uid: [_announced(file, folder / f"{place}-{number}") for number, file in enumerate(files)]
+        for place, (uid, files) in enumerate(studies.items())
+    }
+
+
+def _announced(file: Path, folder: Path) -> Path:
+    try:
+        header = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+        meta = header.file_meta
+        known = (str(meta.get("MediaStorageSOPClassUID", "")), str(meta.get("MediaStorageSOPInstanceUID", "")))
+        named = (text(header, "SOPClassUID"), text(header, "SOPInstanceUID"))
+        if not all(named) or named == known:
+            return file
+        head = encode_file_meta(*named, str(meta.TransferSyntaxUID))
+        with file.open("rb") as content:
+            read_preamble(content, force=False)
+            read_dataset(content, False, True, stop_when=lambda tag, vr, length: tag.group != _FILE_META_GROUP)
+            encoded = content.read()
+    except (*PARSE_ERRORS, InvalidDicomError):
+        return file  # sending it says what it lacks
+    copy = folder / file.name
+    folder.mkdir()
+    copy.write_bytes(head + encoded)
+    return copy
+
+
 @contextmanager
 def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[Studies]:
     """Give the studies to send; stamped copies are deleted at the end of the block.
@@ -124,7 +160,7 @@ def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[Studies]:
     if not studies:
         raise NothingToSend(paths)
     with tempfile.TemporaryDirectory(prefix="cxr-send-") as folder:
-        yield stamped(studies, Path(folder)) if fresh else studies
+        yield stamped(studies, Path(folder)) if fresh else announced(studies, Path(folder))
 
 
 def send_files(paths: Sequence[Path], peer: Peer, calling_ae_title: str, *, fresh: bool, json_output: bool) -> bool:

@@ -30,7 +30,6 @@ from worker.runs.workplace import LoadedModel
 
 MAXIMUM_PIXELS = 64_000_000
 """Of a PNG or JPEG; the largest detectors have 18 million."""
-MINIMUM_SIDE_PX = 64
 
 
 class TrialRefused(WorkerError):
@@ -80,8 +79,11 @@ def try_picture(content: bytes, model: LoadedModel) -> Trial:
         It is none of these, damaged, too small or too large.
     """
     pixels = _pixels(content)
-    if min(pixels.shape) < MINIMUM_SIDE_PX:
-        raise TrialRefused(f"the picture has {pixels.shape[1]} x {pixels.shape[0]} px; a radiograph has more")
+    if min(pixels.shape) < model.bundle.smallest_side_px:
+        raise TrialRefused(
+            f"the picture has {pixels.shape[1]} x {pixels.shape[0]} px; the network looks at"
+            f" {model.bundle.smallest_side_px} a side"
+        )
     if float(pixels.std()) < BLANK_STD_GREY_LEVELS:
         return Trial(pixels, None, "The picture is blank or nearly so.", None, None)
     seen = model.classifier.examine(pixels)

@@ -15,12 +15,16 @@ another body part        like anything else                ``out_of_scope(not_ch
 another body part, rule  anything                          ``out_of_scope(not_chest)``: a rule of the site knows
 another view             anything                          ``not_analysed(not_frontal)``: the check knows no laterals
 anything                 blank                             ``not_analysed(blank)``
+chest or unknown         smaller than the network's input  ``not_analysed(too_small)``: nobody looks
 anything                 nobody looked: no check           analysed if the tags prove a frontal chest, else needs_review
 =======================  ================================  ==========================================================
 
 Nothing is turned or inverted back: a picture that arrives wrong is shown wrong on the workstations too, and a person
-must know. Another view, and another body part where a rule of the site says it, are settled before pixels are decoded;
-such images come here only where a rule was made since they arrived.
+must know. A picture with fewer pixels than the network's input has lost what the network was taught to see, and the
+check, which looks at a smaller one yet, does not notice: of 45 public radiographs at 192 pixels a side one in twenty
+changed a probability by 0.2, at 128 by 0.5, and all that looked frontal before still did at 32. Another view, and
+another body part where a rule of the site says it, are settled before pixels are decoded; such images come here only
+where a rule was made since they arrived.
 """
 
 from __future__ import annotations
@@ -30,8 +34,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dicom_io.foundation.reasons import ReasonCode
+from dicom_io.pixels.radiograph import Radiograph
 from dicom_io.selection.decision import answers_for
 from dicom_io.selection.tag_answers import TagAnswers
+from model.bundle import BundleFacts
 from model.suitability import Suitability, Verdict
 from worker.arrival.selection_rules import selection_rules
 from worker.foundation.stopwatch import Stopwatch
@@ -49,16 +55,27 @@ def examine(
     """Return the pictures that may be analysed, each with what the check said, and all that may not be."""
     fit, unfit = [], list(unread)
     for picture in pictures:
-        with watch.stage("suitability"):
-            seen = model.classifier.examine(picture.radiograph.pixels)
         tags = answers_for(picture.header, selection_rules(settings, picture.calling_ae_title))
-        obstacle = obstacle_of(picture.instance_id, tags, seen)
+        seen, obstacle = None, too_small(picture.instance_id, tags, picture.radiograph, model.bundle)
+        if obstacle is None:
+            with watch.stage("suitability"):
+                seen = model.classifier.examine(picture.radiograph.pixels)
+            obstacle = obstacle_of(picture.instance_id, tags, seen)
         if obstacle is None:
             fit.append(replace(picture, suitability=seen))
         else:
             logger.info("an image is not analysed: %s", obstacle.reason)
             unfit.append(obstacle)
     return fit, unfit
+
+
+def too_small(instance_id: int, tags: TagAnswers, radiograph: Radiograph, facts: BundleFacts) -> Unread | None:
+    """Say that a picture which may be a frontal chest has too few pixels for the network; None where it has enough."""
+    rows, columns = radiograph.pixels.shape
+    if min(rows, columns) >= facts.smallest_side_px or tags.chest is False or tags.frontal is False:
+        return None
+    reason = f"{ReasonCode.TOO_SMALL.sentence} ({columns} x {rows}; each side needs {facts.smallest_side_px})"
+    return Unread(instance_id, ReasonCode.TOO_SMALL, reason)
 
 
 def obstacle_of(instance_id: int, tags: TagAnswers, seen: Suitability | None) -> Unread | None:

@@ -210,8 +210,8 @@ def test_a_study_is_told_its_most_telling_reason(verdicts, expected):
 @pytest.mark.parametrize(
     "reason_code",
     [
-        "age", "historical", "multi_frame", "needs_review", "undecodable", "unsupported_pixels", "too_large", "blank",
-        "no_pixels", "not_frontal", "processed_copy", "rejected",
+        "age", "historical", "multi_frame", "needs_review", "undecodable", "unsupported_pixels", "too_large",
+        "too_small", "blank", "no_pixels", "not_frontal", "processed_copy", "rejected",
     ],
 )  # fmt: skip
 def test_an_image_that_was_not_analysed_never_makes_a_study_look_out_of_scope(reason_code):

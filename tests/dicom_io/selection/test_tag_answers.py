@@ -117,6 +117,26 @@ VIEW = [
         code("272479007", "postero-anterior", ViewModifierCodeSequence=code("L4", "Oblique")),
         None,
     ),
+    ("SeriesDescription", "W034 Chest LAT", False),
+    ("SeriesDescription", "chest_lateral", False),
+    ("SeriesDescription", "Thorax seitl.", False),
+    ("SeriesDescription", "Thorax de profil", False),
+    ("SeriesDescription", "TORAX PERFIL", False),
+    ("SeriesDescription", "Torace latero-laterale", False),
+    ("SeriesDescription", "CHEST LL", False),
+    ("SeriesDescription", "Chest RAO", False),
+    ("SeriesDescription", "Chest decubitus", False),
+    ("ProtocolName", "Chest Oblique", False),
+    ("AcquisitionDeviceProcessingDescription", "CHEST,LAT", False),
+    ("PerformedProtocolCodeSequence", code("X", "Chest lateral"), False),
+    ("SeriesDescription", "Chest PA", None),  # only the view's own tags prove a frontal one
+    ("SeriesDescription", "Chest PA/LAT", None),  # both images of the study stand in it
+    ("SeriesDescription", "Thorax p.a. und seitlich", None),
+    ("SeriesDescription", "Chest frontal and lateral", None),
+    ("SeriesDescription", "Face et profil", None),
+    ("SeriesDescription", "Chest, late; bilateral ribs", None),
+    ("SeriesDescription", "Laterality left, high profile, platform, coaxial", None),
+    ("StudyDescription", "Chest lateral", None),  # its frontal image has that, too
 ]
 
 

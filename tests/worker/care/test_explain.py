@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from benches import Bench
-from bundles import write_test_bundle
-from factories import chest_radiograph, computed_radiograph, write_dicom
+from bundles import SIDE_PX, write_test_bundle
+from factories import chest_radiograph, computed_radiograph, drawn_chest, write_dicom
 from PIL import Image
 from samples import public_sample
 from suitability_checks import always
@@ -78,6 +78,7 @@ CASES: list[tuple[Verdict | None, dict[str, object], tuple[str, str | None, str]
     (Verdict.FRONTAL, {"SeriesDescription": "bone"}, ("ignored", "processed_copy", "tags")),
     (Verdict.FRONTAL, {"HighBit": 10}, ("not_analysed", "unsupported_pixels", "pixels")),
     (Verdict.FRONTAL, {"pixels": np.full((96, 80), 9, np.uint16)}, ("not_analysed", "blank", "picture")),
+    (Verdict.FRONTAL, {"pixels": drawn_chest(63, 80)}, ("not_analysed", "too_small", "picture")),
     (Verdict.FRONTAL, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, ("ignored", "sop_class", "tags")),
 ]
 
@@ -150,9 +151,9 @@ def test_the_picture_stands_beside_what_dcmtk_renders(configured: Callable[..., 
     assert picture["mean_difference"] <= 1 and picture["maximum_difference"] <= 1
     with Image.open(picture["file"]) as written:
         pixels = np.asarray(written)
-    assert pixels.shape == (224, 224 + 8 + 224)
-    assert pixels[:, :224].std() > 20
-    assert np.abs(pixels[:, :224].astype(int) - pixels[:, 232:]).max() <= 1
+    assert pixels.shape == (SIDE_PX, SIDE_PX + 8 + SIDE_PX)
+    assert pixels[:, :SIDE_PX].std() > 20
+    assert np.abs(pixels[:, :SIDE_PX].astype(int) - pixels[:, SIDE_PX + 8 :]).max() <= 1
 
 
 def test_a_picture_that_tags_leave_out_is_written_too_and_two_of_one_uid_are_two_files(
@@ -182,7 +183,7 @@ def test_where_dcmtk_shows_nothing_the_picture_stands_alone_and_says_why(
     assert words in " ".join(done.stdout.split())
     (file,) = (tmp_path / "out").glob("*.png")
     with Image.open(file) as written:
-        assert written.size == (224, 224)
+        assert written.size == (SIDE_PX, SIDE_PX)
 
 
 def test_no_file_ends_the_command_in_a_stack_trace(configured: Callable[..., Path], tmp_path: Path) -> None:

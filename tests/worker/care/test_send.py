@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import typer
 from factories import chest_radiograph, write_dicom
-from peers import StandInPacs
-from pydicom.uid import generate_uid
+from peers import StandInPacs, running_pacs
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from typer.testing import CliRunner
 
+from dicom_io.data_sets.file_meta import encode_file_meta
 from worker.care.send import MissingPath, NothingToSend, by_study, find_dicom_files, parse_address, send_files
 from worker.cli import app
 
@@ -120,4 +122,42 @@ def test_a_file_that_is_no_dicom_is_reported_and_the_others_are_sent(folder: Pat
     finally:
         pacs.stop()
     assert not accepted
+    assert len(pacs.stored) == 3
+
+
+FIRST_ELEMENT = b"\x08\x00\x05\x00CS"
+
+
+def under_another_head(path: Path, dataset: Dataset, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """Write a file whose file meta names another object than its data set; return the data set's bytes."""
+    path.parent.mkdir(exist_ok=True)
+    dataset.save_as(path, enforce_file_format=False, implicit_vr=False, little_endian=True)
+    content = path.read_bytes()
+    encoded = content[content.index(FIRST_ELEMENT) :]
+    path.write_bytes(encode_file_meta(sop_class_uid, sop_instance_uid, ExplicitVRLittleEndian) + encoded)
+    return encoded
+
+
+@pytest.mark.parametrize("named", [("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"), ("", "")])
+def test_an_object_is_announced_as_what_its_data_set_says_whatever_stands_in_the_file_meta(
+    tmp_path: Path, named: tuple[str, str]
+) -> None:
+    """As storescu does: a receiver refuses an object that is not the one announced (PS3.4 B.2.3)."""
+    dataset, path = chest_radiograph(), tmp_path / "in" / "copied.dcm"
+    encoded = under_another_head(path, dataset, *named)
+    before = path.read_bytes()
+    with running_pacs() as pacs:
+        assert send_files([path], pacs.peer, "TEST", fresh=False, json_output=False)
+    (arrival,) = pacs.stored
+    assert (arrival.sop_class_uid, arrival.sop_instance_uid) == (dataset.SOPClassUID, dataset.SOPInstanceUID)
+    assert arrival.file_bytes[arrival.file_bytes.index(FIRST_ELEMENT) :] == encoded
+    assert path.read_bytes() == before
+
+
+def test_an_object_without_uids_is_named_and_costs_the_others_nothing(folder: Path) -> None:
+    under_another_head(folder / "b" / "0.dcm", chest_radiograph(SOPInstanceUID=None, SOPClassUID=None), "", "")
+    with running_pacs() as pacs:
+        result = run(app, ["send", str(folder), f"127.0.0.1:{pacs.port}", "--called", "PACS"])
+    assert result.exit_code == 1
+    assert "0.dcm: no SOP class or instance is named" in result.stderr
     assert len(pacs.stored) == 3

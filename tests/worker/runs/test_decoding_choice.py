@@ -9,6 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from benches import Bench
+from bundles import SIDE_PX as INPUT_PX
 from bundles import write_test_bundle
 from factories import chest_radiograph, drawn_chest
 from pydicom.dataset import Dataset
@@ -17,6 +18,7 @@ from reports import groups
 from sqlalchemy import select
 
 from dicom_io.pixels import half_resolution
+from model.preprocess import preprocessing_id
 from worker.rows.database import SessionFactory
 from worker.rows.site_tables import Event
 from worker.settings.config import ConfigurationError, Settings
@@ -75,7 +77,7 @@ def test_how_a_picture_was_decoded_is_on_record(make_bench: Callable[..., Bench]
     study = bench.triage(dataset)
     assert study.state == "triaged"
     details = finished(bench, study.study_instance_uid)
-    assert details["preprocessing"] == "squash224-bilinear-imagenet-v1"
+    assert details["preprocessing"] == preprocessing_id(INPUT_PX)
     (made,) = details["pictures"].values()
     assert (made["decoded"], made["half_resolution"]) == ("JPEG 2000", halved)
     assert list(details["pictures"]) == [dataset.SOPInstanceUID]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from benches import Bench
 from bundles import write_test_bundle
-from factories import chest_radiograph
+from factories import chest_radiograph, drawn_chest
 from rich.console import Console
 from suitability_checks import always
 
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.either_database
 UNTAGGED = {"BodyPartExamined": "", "ViewPosition": "", "StudyDescription": "", "SeriesDescription": ""}
 UNTAGGED |= {"ProtocolName": "", "PatientOrientation": "", "PerformedProcedureStepDescription": ""}
 UNTAGGED |= {"AnatomicRegionSequence": [], "ViewCodeSequence": [], "RequestedProcedureDescription": ""}
+
+KNEE = {"BodyPartExamined": "KNEE", "StudyDescription": "", "SeriesDescription": ""}
 
 MakeBench = Callable[[Verdict | None], Bench]
 
@@ -92,6 +94,50 @@ def test_a_picture_with_nothing_on_it_is_blank(bench_of: MakeBench) -> None:
     assert (study.state, study.reason_code) == ("not_analysed", "blank")
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(223, 500), (500, 223), (46, 49), (1, 1)])
+@pytest.mark.parametrize("tags", [{}, UNTAGGED], ids=["tagged", "untagged"])
+def test_what_is_smaller_than_the_network_looks_at_is_not_analysed_however_it_looks(
+    make_settings: Callable[..., Settings],
+    sessions: SessionFactory,
+    tmp_path: Path,
+    rows: int,
+    columns: int,
+    tags: dict[str, object],
+) -> None:
+    bundle = write_test_bundle(tmp_path / "bundle", check=always(Verdict.FRONTAL), input_size_px=224)
+    bench = Bench(make_settings(bundles={"default": bundle.folder}, accept_unknown_sources=True), sessions)
+    big = bench.triage(chest_radiograph(drawn_chest(224, 224), **tags))
+    assert (big.state, big.reason_code) == ("triaged", None)
+    pixels = drawn_chest(rows, columns)
+    study = bench.triage(chest_radiograph(pixels, **tags))
+    blank = pixels.size == 1
+    assert (study.state, study.reason_code) == ("not_analysed", "blank" if blank else "too_small")
+    if not blank:
+        assert f"{columns} x {rows}; each side needs 224" in (study.reason or "")
+    (run,) = bench.runs(study.study_instance_uid)
+    assert bench.results(run) == []
+
+
+def test_a_small_picture_is_analysed_when_a_network_that_looks_at_less_takes_over(
+    make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    write_test_bundle(folder, check=always(Verdict.FRONTAL), input_size_px=224)
+    bench = Bench(make_settings(bundles={"default": folder}, accept_unknown_sources=True), sessions)
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    write_test_bundle(folder, check=always(Verdict.FRONTAL), input_size_px=64)
+    bench.workplace.models["default"] = load_model(bench.settings, "default")
+    with bench.sessions.begin() as session:
+        queue_run(session, session.get_one(Study, uid), RunTrigger.REPROCESS, bench.settings, actor="test")
+    triage(uid, bench.workplace)
+    assert bench.study(uid).state == "triaged"
+
+
+def test_a_small_picture_of_another_body_part_is_out_of_scope_all_the_same(bench_of: MakeBench) -> None:
+    study = bench_of(Verdict.OTHER).triage(chest_radiograph(drawn_chest(46, 49), **KNEE))
+    assert (study.state, study.reason_code) == ("out_of_scope", "not_chest")
+
+
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [
@@ -108,9 +154,6 @@ def test_where_tags_say_nothing_the_picture_decides_if_it_is_checked(
 ) -> None:
     study = bench_of(verdict).triage(chest_radiograph(**UNTAGGED))
     assert (study.state, study.reason_code) == expected
-
-
-KNEE = {"BodyPartExamined": "KNEE", "StudyDescription": "", "SeriesDescription": ""}
 
 
 @pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.BLANK])

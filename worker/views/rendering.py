@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.rows.states import Disposition
-from worker.views.presentation import bytes_text, duration_text, finding_text, percent_text
+from worker.views.presentation import against_threshold, bytes_text, duration_text, finding_text
 from worker.views.studies import Group, StudyLine, as_json
 from worker.views.study_detail import RunDetail, StudyDetail
 
@@ -193,9 +193,9 @@ def _prediction_tables(run: RunDetail) -> list[Table]:
     for title in ("Finding", "Probability", "Threshold", "Flagged", "Image"):
         table.add_column(title, overflow="fold")
     for item in run.predictions:
-        threshold = "" if item.threshold is None else percent_text(item.threshold)
+        shown, threshold = against_threshold(item.probability, item.threshold)
         style = "bold red" if item.flagged else "dim" if item.probability is None else ""
-        cells = (finding_text(item.finding), percent_text(item.probability), threshold, "yes" if item.flagged else "")
+        cells = (finding_text(item.finding), shown, threshold, "yes" if item.flagged else "")
         table.add_row(*cells, item.sop_instance_uid, style=style)
     return [table]
 

@@ -80,7 +80,9 @@ def run(name: str, arguments: list[str]) -> dict[str, Any] | str:
 
 def main() -> None:
     """Run what was asked for and write the file after each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", nargs="*", help=f"of {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: benchmarks/RESULTS.md")
     arguments, further = parser.parse_known_args()

@@ -150,7 +150,9 @@ def be_child(way: str, folder: Path) -> None:
 
 def main() -> None:
     """Measure, print, and end with status 1 if a picture differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.analyse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("coding", nargs="*", help=f"of {', '.join(BARS)}; default: all")
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
     parser.add_argument(CHILD, nargs=2, help=argparse.SUPPRESS)

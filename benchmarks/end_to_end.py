@@ -319,7 +319,11 @@ def _recovery(hospital: Hospital, count: int, per_second: float) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.end_to_end",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--studies", type=int, default=40, help="in each part; default: 40")
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
     arguments = parser.parse_args()

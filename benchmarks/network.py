@@ -246,7 +246,9 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def main() -> None:
     """Measure, print, and end with status 1 if float32 runtimes disagree."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.network", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -143,7 +143,9 @@ def _plain() -> Callable[[Path], object]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.processes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="most processes; default: all")
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
     parser.add_argument(CHILD, nargs=2, help=argparse.SUPPRESS)

@@ -199,7 +199,9 @@ def _row(case: Case, receivers: list[Receiver], folder: Path) -> Row:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.receive", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", action="append", help=f"of {'; '.join(case.name for case in CASES)}; default: all")
     parser.add_argument("--receiver", action="append", choices=RECEIVERS, help="default: all; ours is always measured")
     parser.add_argument("--folder", type=Path, help="where objects are written; default: the system's temporary folder")

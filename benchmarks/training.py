@@ -140,7 +140,7 @@ def steps(bench: Bench) -> tuple[Row, float]:
 
 def main() -> None:
     """Measure, print, and end with status 1 on a GPU whose input pipeline is the limit."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--recipe", default="densenet121", help="recipe name or TOML file")
     parser.add_argument("--batch-size", type=int, help="images in a step; default: the recipe's")
     parser.add_argument("--cache", type=Path, help="finished picture cache; default: noise")

@@ -78,7 +78,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.worklist", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=100_000)
     parser.add_argument("--database-url", default="", help="SQLAlchemy URL of an empty database; default: SQLite")
     parser.add_argument("--clients", type=int, default=50, help="open pages that listen and fetch what changed")

@@ -158,6 +158,7 @@ def _expressions(dialect: str) -> dict[str, str]:
 
     return {
         "findings": FINDINGS.format(join=JOIN[dialect]),
+        "join": JOIN[dialect],
         "received_on": words["day"].format(time="s.first_received_at"),
         "received_hours_ago": f"{seconds(words['now'], 's.first_received_at')} / 3600.0",
         "finished_hours_ago": f"{seconds(words['now'], 'r.finished_at')} / 3600.0",

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from model.bundle import Bundle, BundleError, load_bundle
 from model.classifier import NotFiniteError, RuntimeUnavailableError
+from model.deferred_commands import FlowingGroup
 from model.golden import tolerance_of, verify_golden
 from model.gpu import serving_classifier
 from model.published import PUBLISHED
@@ -27,7 +28,7 @@ from model.torchxrayvision import WEIGHT_SETS
 
 DISCLAIMER = "NOT FOR DIAGNOSTIC USE. This is not a medical device."
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=f"Model bundles. {DISCLAIMER}")
+app = typer.Typer(cls=FlowingGroup, no_args_is_help=True, add_completion=False, help=f"Model bundles. {DISCLAIMER}")
 _console = Console(soft_wrap=True)
 _errors = Console(stderr=True, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Commands of a command line that are loaded only when they are chosen.
+"""Commands of a command line that are loaded only when they are chosen, and help that fits the terminal.
 
 Their modules import what they work with: PyTorch, the database, the plots. A list of all commands needs one sentence of
 each, which is the first of its docstring and is read there without loading anything.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,7 +36,21 @@ class Place:
     """What it does, for a group; a function says so itself."""
 
 
-class DeferredGroup(TyperGroup):
+class FlowingGroup(TyperGroup):
+    """A command line whose help flows into whatever width the terminal has, whatever the lines of its source are."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for command in (self, *self.commands.values()):
+            command.help = _flowing(command.help)
+
+
+def _flowing(text: str | None) -> str | None:
+    """Return a text with blank lines between paragraphs and no line ends within them."""
+    return text and "\n\n".join(" ".join(part.split()) for part in cleandoc(text).split("\n\n"))
+
+
+class DeferredGroup(FlowingGroup):
     """A command line with some commands of its own, and others that are loaded when they are chosen."""
 
     places: ClassVar[Mapping[str, Place]]
@@ -63,7 +78,7 @@ class _DeferredCommand(TyperCommand):
 
     def read_help(self) -> None:
         """Find out what it does, without loading it."""
-        self.help = self._place.help or _docstring(self._place)
+        self.help = _flowing(self._place.help or _docstring(self._place))
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Return the context of the command itself, which is what runs then."""
@@ -73,9 +88,9 @@ class _DeferredCommand(TyperCommand):
 def _loaded(name: str, place: Place) -> Any:
     with no_garbage_looked_for():
         found = getattr(import_module(place.module), place.name)
-    app = typer.Typer()
+    app = typer.Typer(cls=FlowingGroup)
     if isinstance(found, typer.Typer):
-        app.add_typer(found, name=name, help=place.help)
+        app.add_typer(found, name=name, help=place.help, cls=FlowingGroup)
     else:
         app.command(name)(found)
     return typer.main.get_group(app).commands[name]

@@ -22,7 +22,8 @@ _EXTRA_MODULES = ("matplotlib", "pandas", "pyarrow", "sklearn")
 def train(
     context: typer.Context,
     data: Annotated[
-        Path | None, typer.Option(help="Folder in ChestX-ray14's layout: the NIH download, or phantoms.")
+        Path | None,
+        typer.Option(help="The NIH download or a part of it, phantoms, or what `python -m worker export` wrote."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for cache, checkpoints, report and bundle.")] = Path("training-run"),
     recipe: Annotated[
@@ -30,7 +31,9 @@ def train(
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(help="Weights to start from: 'random', a file (.pth, .safetensors) or a bundle's folder."),
+        typer.Option(
+            help="Weights to start from: 'random', a file (.pth, .safetensors), or a bundle's folder or .zip."
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Training processes; default: one for each core.")

@@ -84,8 +84,8 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
         write_json(judgement.assessment.as_dict(), out / "evaluation.json")
         write_report(report, out / "report.html")
     logger.info(
-        "test: mean AUROC %s, maps reach %.3f of the pointing ceiling; report: %s",
-        judgement.assessment.evaluation.mean_auroc.rounded(),
+        "test: mean AUROC %s (95 %%: %s to %s), maps reach %.3f of the pointing ceiling; report: %s",
+        *judgement.assessment.evaluation.mean_auroc.rounded(),
         judgement.assessment.evaluation.pointing_of_ceiling,
         out / "report.html",
     )

@@ -160,9 +160,9 @@ def _member(work: Callable[[Team], bool], team: Team, meeting_point: str) -> Non
     if team.size > 1:
         if Path("/sys/class/net/lo").exists():
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # works without a network, and never leaves the machine
-        distributed.init_process_group(
-            "gloo", init_method=f"file://{meeting_point}", rank=team.rank, world_size=team.size
-        )
+        # By its path: in a URL of a relative one the first folder would be a host's name.
+        store = distributed.FileStore(meeting_point, team.size)  # type: ignore[attr-defined]  # not in its ``__all__``
+        distributed.init_process_group("gloo", store=store, rank=team.rank, world_size=team.size)
     finished = work(team)
     if team.size > 1:
         distributed.destroy_process_group()

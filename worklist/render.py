@@ -36,7 +36,7 @@ TEMPLATES.env.globals.update(
     delivery_texts=DELIVERY_TEXTS,
     stage_texts=STAGE_TEXTS,
     why=why,
-    version=VERSION,
+    product_version=VERSION,
     no_medical_device=NO_MEDICAL_DEVICE,
 )
 

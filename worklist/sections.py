@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dicom_io.foundation.reasons import UNTIL_SETTLED
 from worker.rows.states import ResultKind, StudyState
 from worker.runs.policy import Assessment
-from worker.views.presentation import percent_text
+from worker.views.presentation import against_threshold, percent_text
 from worker.views.studies import Group, StudyLine
 from worker.views.study_detail import RunDetail
 from worker.views.study_search import SearchOrder
@@ -39,6 +39,7 @@ ORDER_TEXTS = {
 STAGE_TEXTS = {
     "complete": "Wait for the study's end",
     "queue": "Wait for a worker",
+    "load": "Load the model",
     "read": "Read the images",
     "suitability": "Look whether it is a chest",
     "preprocess": "Prepare",
@@ -63,9 +64,9 @@ class Section:
 
 SECTIONS = {
     Group.OVERDUE: Section("Waiting too long", "Unread beyond the limit: read these first, whatever the model says."),
-    Group.STAT: Section("STAT", "A finding that cannot wait was flagged."),
-    Group.URGENT: Section("Urgent", "A finding that should be read soon was flagged."),
-    Group.ROUTINE: Section("Routine", "Nothing urgent was flagged. This never means normal."),
+    Group.STAT: Section("STAT", "A finding that cannot wait was flagged, or a person says so."),
+    Group.URGENT: Section("Urgent", "A finding that should be read soon was flagged, or a person says so."),
+    Group.ROUTINE: Section("Routine", "Nothing urgent was flagged, or a person says so. This never means normal."),
     Group.IN_PROGRESS: Section("In progress", "Arrived, and not judged yet."),
     Group.FAILED: Section("Failed", "The analysis broke off. Nothing is known about these: read in ordinary order."),
     Group.HELD: Section("Held", f"The identity is in doubt: {UNTIL_SETTLED}."),
@@ -87,6 +88,8 @@ class Bar:
     threshold_percent: float | None
     flagged: bool
     text: str
+    limit: str = ""
+    """The threshold as text; empty where there is none."""
 
 
 def bars_of(run: RunDetail | None, labels: tuple[str, ...]) -> list[Bar]:
@@ -99,22 +102,19 @@ def bars_of(run: RunDetail | None, labels: tuple[str, ...]) -> list[Bar]:
         if top is None or top.probability is None:
             bars.append(Bar(label, None, None, flagged=False, text=percent_text(None)))
             continue
-        threshold = None if top.threshold is None else 100 * top.threshold
-        flagged = any(item.flagged for item in items)
-        bars.append(Bar(label, 100 * top.probability, threshold, flagged, percent_text(top.probability)))
+        bars.append(_bar(label, top.probability, top.threshold, flagged=any(item.flagged for item in items)))
     return sorted(bars, key=lambda bar: (bar.percent is None, not bar.flagged, -(bar.percent or 0.0)))
+
+
+def _bar(label: str, probability: float | None, threshold: float | None, *, flagged: bool) -> Bar:
+    percent, threshold_percent = (None if value is None else 100 * value for value in (probability, threshold))
+    return Bar(label, percent, threshold_percent, flagged, *against_threshold(probability, threshold))
 
 
 def trial_bars(assessment: Assessment | None) -> list[Bar]:
     """Return every label of a tried picture as a bar, as `bars_of` does for a study."""
     found = assessment.findings if assessment else ()
-    bars = [
-        Bar(
-            item.label, None if item.probability is None else 100 * item.probability,
-            None if item.threshold is None else 100 * item.threshold, item.flagged, percent_text(item.probability),
-        )
-        for item in found
-    ]  # fmt: skip
+    bars = [_bar(item.label, item.probability, item.threshold, flagged=item.flagged) for item in found]
     return sorted(bars, key=lambda bar: (bar.percent is None, not bar.flagged, -(bar.percent or 0.0)))
 
 

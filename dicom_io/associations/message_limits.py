@@ -119,7 +119,7 @@ class BoundedAnswers(DIMSEServiceProvider):
             return
         content = encoded.getvalue()
         if len(content) > MAXIMUM_ANSWER_BYTES:
-            raise TooManyItemsError(f"it has more than {MAXIMUM_ANSWER_BYTES} bytes")
+            raise TooManyItemsError(f"more than {MAXIMUM_ANSWER_BYTES} bytes")
         require_few_items(content, str(context.transfer_syntax[0]), most_items=MOST_ITEMS, deepest=DEEPEST)
 
 

@@ -94,7 +94,7 @@ def _require_few_items(head: bytes, transfer_syntax_uid: str) -> None:
     try:
         require_few_items(head, transfer_syntax_uid, most_items=MOST_ITEMS, deepest=MAXIMUM_NESTING)
     except TooManyItemsError as error:
-        raise NotADataSetError(f"data set is not read: {error}") from None
+        raise NotADataSetError(f"not read: {error}") from None
 
 
 def _head_and_later_bytes(

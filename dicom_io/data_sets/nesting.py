@@ -51,7 +51,7 @@ def require_few_items(encoded: bytes, transfer_syntax_uid: str, *, most_items: i
         else:
             position = end
         if items > most_items or len(ends) > 2 * deepest:
-            raise TooManyItemsError(f"it has more than {most_items} items, or items nested deeper than {deepest}")
+            raise TooManyItemsError(f"more than {most_items} items, or items nested deeper than {deepest}")
 
 
 def _is_sequence(encoded: bytes, representation: bytes, position: int, stated: bool, little_endian: bool) -> bool:

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
+from pydicom.uid import AllTransferSyntaxes, GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
+from pynetdicom.presentation import build_context
 
 from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION, RejectionTitle
 from dicom_io.foundation.concepts import Code
@@ -16,6 +17,9 @@ from dicom_io.results.codes import FINDINGS, PRIORITY_CODES, display_name
 from dicom_io.results.identity import OPTIONAL, REQUIRED
 from dicom_io.results.presentation_state import LAYER
 from dicom_io.results.report_class import REPORT_CLASSES
+from dicom_io.services.negotiation import LIMIT_EXCEEDED, rejection, supported_contexts
+from dicom_io.storing.receiving import ScpSettings
+from worker.arrival.intake import REJECT_AFTER_SECONDS
 from worker.settings.peers import Destination
 
 STATEMENT = (Path(__file__).resolve().parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
@@ -82,6 +86,44 @@ def test_the_objects_are_those_the_builders_make() -> None:
 def received_titles() -> str:
     """Return the sentence that lists the titles of rejection notes."""
     return FLOWING.split("A Key Object Selection whose title is")[1].split("(DCM)")[0]
+
+
+def covers(cell: str, transfer_syntax: str) -> bool:
+    """Say whether a cell such as ``.4.50, .4.100 to .4.108`` names this UID, in its fragmentable form as well."""
+    end = transfer_syntax.removeprefix("1.2.840.10008.1.2")
+    for part in re.split(r"[,;] ", cell):
+        first, _, last = part.partition(" to ")
+        if last and end.startswith(".4.") and number(first) <= number(end) <= number(last):
+            return True
+        if end == first.replace("-", ""):
+            return True
+    return False
+
+
+def number(end: str) -> int:
+    return int(end.split(".")[2])
+
+
+def test_the_transfer_syntaxes_are_those_the_listener_takes() -> None:
+    cells = [row[1] for row in table("| Transfer syntaxes |")]
+    ours = [str(syntax) for syntax in AllTransferSyntaxes]
+    assert [syntax for syntax in ours if sum(covers(cell, syntax) for cell in cells) != 1] == []
+    single = [part for cell in cells for part in re.split(r"[,;] ", cell) if " to " not in part]
+    assert [part for part in single if not any(covers(part, syntax) for syntax in ours)] == []
+    offered = [build_context("1.2.840.10008.5.1.4.1.1.1", syntax) for syntax in ours]
+    assert supported_contexts(offered)[0].transfer_syntax == ours
+
+
+def test_the_rejections_are_those_of_the_listener() -> None:
+    settings = ScpSettings(ae_title="CXRAI", host="", port=0, callers={"MODALITY": ("192.0.2.7",)})
+    refused = [
+        rejection(settings, calling, called, "192.0.2.8", accepting=accepting)
+        for calling, called, accepting in (("MODALITY", "OTHER", True), ("STRANGER", "CXRAI", True))
+    ]
+    refused.append(rejection(settings, "MODALITY", "CXRAI", "192.0.2.7", accepting=False))
+    written = [tuple(int(cell.split()[0]) for cell in row[1:]) for row in table("| Rejected (A-ASSOCIATE-RJ) when |")]
+    assert written == [(each.result, each.source, each.diagnostic) for each in (*refused, LIMIT_EXCEEDED) if each]
+    assert f"for {REJECT_AFTER_SECONDS:g} seconds" in FLOWING
 
 
 def test_every_choice_of_pictures_is_named() -> None:

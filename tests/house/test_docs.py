@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
+import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from dicom_io.results.codes import display_name
 from dicom_io.selection.site_rules import Condition, SiteRule
+from model.cli import app as model_app
+from training.cli import app as training_app
+from worker.cli import app as worker_app
 from worker.rows import delivery_tables, run_tables, site_tables, study_tables, workitem_tables  # noqa: F401
 from worker.rows.base import Base
 from worker.rows.states import Priority
@@ -137,6 +142,21 @@ def test_the_database_page_describes_every_table() -> None:
 @pytest.mark.parametrize("name", sorted({path.name for path in DOCS.glob("*.md")} - WITHOUT_A_WARNING))
 def test_every_page_says_that_this_is_no_medical_device(name: str) -> None:
     assert "medical device" in (DOCS / name).read_text(encoding="utf-8").lower()
+
+
+def commands_of(group: Any) -> Iterator[Any]:
+    """Yield a command line and every command below it, loaded."""
+    yield group
+    for name in getattr(group, "commands", {}):
+        yield from commands_of(group.get_command(None, name).make_context(name, [], resilient_parsing=True).command)
+
+
+@pytest.mark.parametrize("app", [worker_app, training_app, model_app, worklist_app])
+def test_no_paragraph_of_the_help_keeps_the_line_ends_of_its_source(app: typer.Typer) -> None:
+    """A terminal wraps it anew: lines of 120 columns left a word or two alone in every other line of 80."""
+    helps = {each.name: each.help or "" for each in commands_of(typer.main.get_command(app))}
+    assert len(helps) > 1
+    assert [name for name, text in helps.items() if re.search(r"[^\n]\n[^\n]", text)] == []
 
 
 def test_the_help_of_the_page_says_so_too() -> None:

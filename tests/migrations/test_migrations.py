@@ -183,14 +183,14 @@ def test_the_worklist_view_shows_findings_delivery_and_order(engine: Engine, ses
         rows = connection.execute(text("SELECT * FROM triage_worklist ORDER BY list_order")).mappings().all()
     assert [(row["study_instance_uid"], row["list_order"]) for row in rows] == [("1.3", 1), ("1.2", 3), ("1.1", 4)]
     first = rows[0]
-    assert first["findings"] == "Pneumothorax 93%, Mass 71%"
+    assert first["findings"] == "Pneumothorax > 99%, Mass 71%, Hernia < 1%"
     assert (first["delivery_state"], first["results"], first["instances"]) == ("refused", 1, 2)
     assert rows[2]["priority"] is None
     assert rows[2]["findings"] is None
 
 
 def add_triaged_run(session: object, uid: str, now: datetime) -> None:
-    """Add a run with three findings in two images, an object that was taken and refused, and a message that waits."""
+    """Add a run with four findings in two images, an object that was taken and refused, and a message that waits."""
     images = [
         Instance(
             sop_instance_uid=f"{uid}.{number}", study_instance_uid=uid, series_instance_uid="1", sop_class_uid="1",
@@ -202,7 +202,8 @@ def add_triaged_run(session: object, uid: str, now: datetime) -> None:
     findings = [
         (0, "Mass", 0.71, True),
         (0, "Pneumothorax", 0.88, True),
-        (1, "Pneumothorax", 0.93, True),
+        (1, "Pneumothorax", 0.998, True),
+        (1, "Hernia", 0.004, True),
         (1, "Edema", 0.2, False),
     ]
     run.predictions = [

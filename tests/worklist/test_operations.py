@@ -18,7 +18,9 @@ from sqlalchemy import select, update
 from study_rows import add_instance, add_study, add_triaged_study, now
 from typer.testing import CliRunner
 
+from dicom_io.foundation.product import VERSION
 from worker.cli import app
+from worker.figures.latency import STAGES, WHOLE
 from worker.figures.measures import MEANINGS
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
@@ -28,6 +30,7 @@ from worker.rows.states import DeliveryState, RunState, StudyState
 from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 from worklist.accounts import write_password_file
+from worklist.sections import STAGE_TEXTS
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -59,6 +62,17 @@ def test_without_anything_the_pages_say_so(site: Client) -> None:
     html = words(site.get("/operations/model").text)
     assert html.count("No study was analysed in this time") == 3
     assert "No finding was reviewed in this time" in html
+
+
+def test_every_stage_has_a_name_in_the_table() -> None:
+    assert set(STAGE_TEXTS) == {*STAGES, *WHOLE}
+
+
+def test_the_foot_of_the_model_page_names_the_programs_version(site: Client, writing: SessionFactory) -> None:
+    with writing.begin() as session:
+        add_triaged_study(session, {"Pneumothorax": 0.9}, now=now())
+    for path in ("/operations", "/operations/model"):
+        assert f"CXR Triage Worker {VERSION} " in words(site.get(path).text)
 
 
 def test_what_wants_a_person_stands_first_and_leads_to_its_place(site: Client, writing: SessionFactory) -> None:

@@ -30,7 +30,8 @@ from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.selection.decision import Verdict, judge_tags
 from dicom_io.storing.receiving import ReceivedInstance
 from worker.arrival.analysable import is_missed
-from worker.arrival.correction import corrected_columns, corrections_of, is_owed
+from worker.arrival.corrected_images import corrected_columns
+from worker.arrival.correction import corrections_of, is_owed
 from worker.arrival.identity import conflict, hold, identity_columns, sex_differs, take_over
 from worker.arrival.ordinary import (
     ACTOR,

@@ -1,7 +1,7 @@
 """A person says that a study is another patient's, or answers another order: its results are issued again.
 
-Stored images are not touched; the correction is laid over them (`worker.arrival.correction`). The page may call this as
-the command line does; ring for the delivery after the commit. The sweeper queues the run.
+Stored images are not touched; the correction is laid over them (`worker.arrival.corrected_images`). The page may
+call this as the command line does; ring for the delivery after the commit. The sweeper queues the run.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ from dicom_io.data_sets.rejection_title import KEY_OBJECT_SELECTION
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.completion import queue_what_is_left
-from worker.arrival.correction import corrected_columns, corrections_of
+from worker.arrival.corrected_images import corrected_columns
+from worker.arrival.correction import corrections_of
 from worker.arrival.identity import WHOSE, conflict, contradiction, identity_columns
 from worker.arrival.queued import QueuedRun
 from worker.care.study_objects import Headed, ObjectUnreadable, adopt, is_in_force, objects_in_force, with_headers

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.storing.instance_store import InstanceStore, StoreError
-from worker.arrival.correction import corrected_columns
+from worker.arrival.corrected_images import corrected_columns
 from worker.arrival.identity import COLUMN_KEYWORDS, identity_columns, take_over
 from worker.foundation.errors import WorkerError
 from worker.rows.study_tables import IdentityCorrection, Instance, Study

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from dicom_io.data_sets.patient_age import birth_dates_differ
 from dicom_io.data_sets.person_names import names_agree
-from worker.arrival.correction import corrected_columns
+from worker.arrival.corrected_images import corrected_columns
 from worker.arrival.identity import identity_columns
 from worker.care.study_objects import Headed
 from worker.foundation.errors import WorkerError

@@ -44,7 +44,12 @@ def work(
         str, typer.Option("--queues", metavar="NAMES", help="Comma-separated queues to serve: stat, routine, delivery.")
     ] = "stat,routine",
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=0, help="Processes; 0 = the configuration's, else one per core.")
+        int,
+        typer.Option(
+            "--concurrency",
+            min=0,
+            help="Processes; 0 = the configuration's, else one per core, and two for deliveries.",
+        ),
     ] = 0,
     config: ConfigOption = None,
 ) -> None:

@@ -133,7 +133,7 @@ def _times(outcomes: Sequence[Outcome]) -> Table:
         stages += [name for name in timing if name not in stages]
     table = Table(
         title="Seconds from the last C-STORE response to the results in the PACS, and per stage",
-        caption="The first study also waited for the network to be loaded.",
+        caption="The first study of each model also waited until that was loaded.",
         header_style="bold",
     )
     table.add_column("Study", overflow="fold", min_width=26)

@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 from dicom_io.data_sets.person_names import names_agree
 from dicom_io.storing.instance_store import InstanceStore
 from hl7_io.inbound import PatientIdentifier, PatientMerge
-from worker.arrival.correction import corrected_columns, corrections_of, issue_again, telling_names
+from worker.arrival.corrected_images import corrected_columns
+from worker.arrival.correction import corrections_of, issue_again, telling_names
 from worker.arrival.identity import WHOSE, contradiction, identity_columns, storable
 from worker.care.settled import MOST_SPELLINGS, telling
 from worker.care.study_objects import ObjectUnreadable, objects_in_force, with_headers

@@ -1,7 +1,8 @@
 """Earlier runs whose results lie in archives under another patient or order than the study has now are taken back.
 
-Called when the results were made again: because HL7 or an archive corrected the identity, or because the images came
-again with other tags. A report that is only replaced (another image, another model) stays; the new one names it.
+Called when the results were made again: because HL7, an archive or a person corrected the identity, or because the
+images came again with other tags. A report that is only replaced (another image, another model) stays; the new one
+names it.
 """
 
 from __future__ import annotations

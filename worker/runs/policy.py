@@ -1,8 +1,9 @@
 """From probabilities to a priority: which findings are flagged, how urgent the study is, and why, in words.
 
 Tiers follow Annarumma 2019 (Radiology 291:196) and the order of Baltruschat 2021 (Eur Radiol 31:3837): pneumothorax
-before effusion before infiltrate before congestion before atelectasis before cardiomegaly before mass. They are a
-default that a site has to sign off; a finding without a probability or without a threshold never flags.
+before effusion before infiltrate before congestion before atelectasis before cardiomegaly. A mass, which stands behind
+all of these there, is urgent here. They are a default that a site has to sign off; a finding without a probability or
+without a threshold never flags.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from dicom_io.pixels.radiograph import UndecodableError
 from dicom_io.results.identity import OPTIONAL, REQUIRED
 from dicom_io.results.presentation_state import shown_as
 from model.labels import LABELS
-from worker.arrival.correction import lay_over
+from worker.arrival.corrected_images import lay_over
 from worker.foundation.errors import RunError
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState

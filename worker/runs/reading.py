@@ -22,7 +22,7 @@ from dicom_io.storing.instance_store import InstanceStore, StoreError
 from model.suitability import Suitability
 from worker.arrival.analysable import has_missed, is_analysable, is_missed
 from worker.arrival.copies import is_copy
-from worker.arrival.correction import lay_over
+from worker.arrival.corrected_images import lay_over
 from worker.foundation.errors import ImagesDeleted, PermanentRunError, RetryableRunError, how_to_restore
 from worker.rows.states import Disposition
 from worker.rows.study_tables import IdentityCorrection, Instance

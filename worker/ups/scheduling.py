@@ -40,7 +40,8 @@ from dicom_io.ups.workitem import (
     machine_attributes,
     workitem_uid,
 )
-from worker.arrival.correction import corrections_of, lay_over
+from worker.arrival.corrected_images import lay_over
+from worker.arrival.correction import corrections_of
 from worker.rows.database import database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dicom_io.data_sets.patient_age import dicom_date
 from dicom_io.results.reporting import whole_percent
+from worker.runs.policy import percent
 
 AGE_UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}
 SECONDS_PER_MINUTE = 60
 SECONDS_PER_HOUR = 3600
 SECONDS_PER_DAY = 86400
+MOST_DECIMALS = 6
+"""Of a per cent: closer together two numbers of float32 hardly come."""
 
 
 def person_name(value: str) -> str:
@@ -63,6 +66,32 @@ def seconds_text(seconds: float) -> str:
 def percent_text(probability: float | None) -> str:
     """Return a probability as ``91 %``, as in results; ``not in this model`` for one that the bundle does not know."""
     return "not in this model" if probability is None else f"{whole_percent(probability)} %"
+
+
+def against_threshold(probability: float | None, threshold: float | None) -> tuple[str, str]:
+    """Return a probability and its threshold as texts that compare as the numbers do: ``("0.7 %", "0.8 %")``.
+
+    As `percent_text` and results write them where these tell whether the threshold is reached, else with as many
+    decimals as that takes: "1 %" beside "0.8 %" looks flagged. The threshold's is empty where there is none.
+    """
+    shown, limit = percent_text(probability), "" if threshold is None else percent(threshold)
+    if probability is None or threshold is None or _tells(probability, threshold):
+        return shown, limit
+    digits = next((n for n in range(1, MOST_DECIMALS) if _compares(probability, threshold, n, n)), MOST_DECIMALS)
+    return f"{100 * probability:.{digits}f} %", f"{100 * threshold:.{digits}f} %"
+
+
+def _tells(probability: float, threshold: float) -> bool:
+    """Whether whole per cent beside a threshold as results write it say which of the two is larger."""
+    below_one = round(100 * probability) == 0  # then it is written "< 1 %"
+    return _compares(probability, threshold, 0, 0 if threshold >= 0.0995 else 1) and not (
+        below_one and threshold < 0.01
+    )
+
+
+def _compares(probability: float, threshold: float, digits: int, digits_of_threshold: int) -> bool:
+    rounded = round(100 * probability, digits) >= round(100 * threshold, digits_of_threshold)
+    return rounded == (probability >= threshold)
 
 
 def finding_text(finding: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
 
+from rich.box import HORIZONTALS
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.markup import escape as escape_markup
@@ -15,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.rows.states import Disposition
-from worker.views.presentation import bytes_text, duration_text, finding_text, percent_text
+from worker.views.presentation import against_threshold, bytes_text, duration_text, finding_text
 from worker.views.studies import Group, StudyLine, as_json
-from worker.views.study_detail import RunDetail, StudyDetail
+from worker.views.study_detail import DeliveryDetail, RunDetail, StudyDetail
 
 NOTICE = "NOT FOR DIAGNOSTIC USE - not a medical device; the absence of a finding is not a normal finding."
 
@@ -40,16 +41,18 @@ GROUP_TITLES = {
     Group.NOT_ANALYSED: "not analysed",
     Group.OUT_OF_SCOPE: "out of scope",
 }
-RESULT_COLUMNS = (
-    "Kind", "Finding", "SOP Instance UID", "Destination", "State", "Attempts", "Status", "Comment", "Sent",
-)  # fmt: skip
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are full-width forms, which some spreadsheets take for the others."""
 
 
 def escape(text: str) -> str:
     """Return text from outside without control characters, which could steer the terminal, and without markup."""
-    return escape_markup("".join(character if character.isprintable() else " " for character in text))
+    return escape_markup(plain(text))
+
+
+def plain(text: str) -> str:
+    """Return text from outside without control characters, for where nothing is taken for markup."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def local_time(moment: datetime | None) -> str:
@@ -84,25 +87,31 @@ def worklist_table(lines: Sequence[StudyLine], total: int) -> RenderableType:
     """Return the worklist; says so when the list is cut or empty."""
     if not lines:
         return Text("No studies. Send one with `python -m worker send PATH HOST:PORT` or from the PACS.")
-    table = Table(title="Worklist", caption=NOTICE, header_style="bold", expand=True)
-    for title in ("Priority", "Patient", "Age", "Sex", "Accession", "Received", "Waiting", "State", "Why", "Results"):
-        table.add_column(title, no_wrap=title in {"Age", "Sex", "Waiting"}, overflow="fold")
+    table = Table(title="Worklist", caption=NOTICE, expand=True, show_header=False, box=HORIZONTALS, show_lines=True)
+    table.add_column(min_width=9)
+    table.add_column(ratio=1, overflow="fold")
     for line in lines:
-        table.add_row(
-            badge(line),
-            escape(line.patient_name) + "\n" + escape(line.patient_id or "(no patient ID)"),
-            line.patient_age,
-            line.patient_sex,
-            escape(line.accession_number),
-            local_time(line.first_received_at),
-            "read" if line.read_at else duration_text(line.waiting_seconds),
-            line.state,
-            escape(why(line)),
-            escape(delivery_text(line)),
-        )
+        table.add_row(badge(line), _in_lines(line))
     if total > len(lines):
         return Stack(table, Text(f"Showing {len(lines)} of {total} studies; --limit and --offset show the others."))
     return table
+
+
+def _in_lines(line: StudyLine) -> str:
+    """Return a study in a few lines, for a table of columns cuts words in two in a terminal of 80."""
+    person = (line.patient_id or "(no patient ID)", line.patient_age, line.patient_sex)
+    waits = f"read by {line.read_by}" if line.read_at else f"waiting {duration_text(line.waiting_seconds)}"
+    state = line.state.replace("_", " ")
+    results = "no results" if line.delivery.state == "none" else f"results {delivery_text(line)}"
+    lines = (
+        "  ".join(part for part in person if part),
+        f"{line.accession_number or '(no accession)'}, received {local_time(line.first_received_at)}",
+        why(line),
+        ", ".join((state, results) if line.group == Group.OUT_OF_SCOPE else (state, waits, results)),
+    )
+    return f"[bold]{escape(line.patient_name or '(no name)')}[/bold]  " + "\n".join(
+        escape(each) for each in lines if each
+    )
 
 
 def csv_text(lines: Iterable[StudyLine]) -> str:
@@ -147,82 +156,84 @@ def study_report(detail: StudyDetail) -> RenderableType:
         ("Read", f"{local_time(line.read_at)} by {line.read_by}" if line.read_at else "no"),
     ):
         head.add_row(f"[bold]{name}[/bold]", escape(value))
-    parts: list[RenderableType] = [head, _instance_table(detail)]
+    parts: list[RenderableType] = [head, _instances(detail)]
     for run in detail.runs:
-        parts += [_run_table(run), *_prediction_tables(run), *_result_tables(run)]
-    return Stack(*parts, _event_table(detail), Text(NOTICE, style="bold"))
+        parts += [_run(run), *_predictions(run), *_results_of(run)]
+    return Stack(*parts, _events(detail), Text(NOTICE, style="bold"))
 
 
-def _instance_table(detail: StudyDetail) -> Table:
-    table = Table(title="Instances", title_justify="left", header_style="bold")
-    for title in ("SOP Instance UID", "Version", "SOP class", "Size", "Received", "Disposition", "Picture", "Why"):
-        table.add_column(title, overflow="fold")
+def _instances(detail: StudyDetail) -> RenderableType:
+    """Return each object under its UID, which stands in a line of its own so that it can be copied."""
+    lines = [Text("Instances", style="italic")]
     for item in detail.instances:
-        table.add_row(
-            item.sop_instance_uid + (f" (deleted {item.deleted_at:%Y-%m-%d})" if item.deleted_at else ""),
-            f"{item.version}{'' if item.current else ' (old)'}",
-            item.sop_class_uid,
-            bytes_text(item.bytes),
-            local_time(item.received_at),
-            item.disposition,
-            item.suitability if item.image_verdict or item.disposition == Disposition.ANALYSED else "",
-            escape(f"{item.reason_code}: {item.reason or ''}" if item.reason_code else ""),
-        )
-    return table
+        gone = f" (deleted {item.deleted_at:%Y-%m-%d})" if item.deleted_at else ""
+        looked_at = item.image_verdict or item.disposition == Disposition.ANALYSED
+        became = [item.disposition.replace("_", " "), item.suitability if looked_at else ""]
+        became.append(f"{item.reason_code}: {item.reason or ''}" if item.reason_code else "")
+        version = f"version {item.version}{'' if item.current else ' (old)'}"
+        arrived = f"{version}, {bytes_text(item.bytes)}, received {local_time(item.received_at)}"
+        lines.append(Text(item.sop_instance_uid + gone, style="bold"))
+        lines += [Text(f"  {words}") for words in (f"class {item.sop_class_uid}", arrived)]
+        lines.append(Text("  " + plain("; ".join(words for words in became if words))))
+    return Stack(*lines)
 
 
-def _run_table(run: RunDetail) -> Table:
+def _run(run: RunDetail) -> RenderableType:
     mark = " (current)" if run.current else ""
     title = f"Run {run.run_number}{mark}: {run.state}, {run.trigger}, bundle {run.bundle} {run.model_version or ''}"
-    table = Table(title=title, title_justify="left", header_style="bold")
+    facts = [f"attempts {run.attempts}", f"worker {run.worker_name or '-'}", f"priority {run.priority or 'none'}"]
     stages = {name: value for name, value in run.timings_seconds.items() if isinstance(value, int | float)}
-    columns = {"Attempts": str(run.attempts), "Worker": run.worker_name or "", "Priority": run.priority or "none"}
-    columns |= {name: f"{value:.3f} s" for name, value in stages.items()}
+    lines = [Text(title, style="italic"), Text("  " + ", ".join(facts))]
+    if stages:
+        lines.append(Text("  " + ", ".join(f"{name} {value:.3f} s" for name, value in stages.items())))
     if run.reason_code or run.reason:
-        columns["Why"] = escape(f"{run.reason_code or ''} {run.reason or ''}".strip())
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    table.add_row(*columns.values())
-    return table
+        lines.append(Text("  " + plain(f"{run.reason_code or ''} {run.reason or ''}".strip())))
+    return Stack(*lines)
 
 
-def _prediction_tables(run: RunDetail) -> list[Table]:
+def _predictions(run: RunDetail) -> list[RenderableType]:
     if not run.predictions:
         return []
-    table = Table(title="Predictions", title_justify="left", header_style="bold")
-    for title in ("Finding", "Probability", "Threshold", "Flagged", "Image"):
-        table.add_column(title, overflow="fold")
-    for item in run.predictions:
-        threshold = "" if item.threshold is None else percent_text(item.threshold)
-        style = "bold red" if item.flagged else "dim" if item.probability is None else ""
-        cells = (finding_text(item.finding), percent_text(item.probability), threshold, "yes" if item.flagged else "")
-        table.add_row(*cells, item.sop_instance_uid, style=style)
-    return [table]
+    images = list(dict.fromkeys(item.sop_instance_uid for item in run.predictions))
+    parts: list[RenderableType] = []
+    for number, image in enumerate(images, 1):
+        of = f" of image {number}, {image}" if len(images) > 1 else ""
+        table = Table(title=f"Predictions{of}", title_justify="left", header_style="bold")
+        for title in ("Finding", "Probability", "Threshold", "Flagged"):
+            table.add_column(title)
+        for item in (each for each in run.predictions if each.sop_instance_uid == image):
+            shown, threshold = against_threshold(item.probability, item.threshold)
+            style = "bold red" if item.flagged else "dim" if item.probability is None else ""
+            flagged = "yes" if item.flagged else ""
+            table.add_row(finding_text(item.finding), shown, threshold, flagged, style=style)
+        parts.append(table)
+    return parts
 
 
-def _result_tables(run: RunDetail) -> list[Table]:
+def _results_of(run: RunDetail) -> list[RenderableType]:
+    """Return each result under its UID, with its way to each destination."""
     if not run.results:
         return []
-    table = Table(title="Results and their deliveries", title_justify="left", header_style="bold")
-    for title in RESULT_COLUMNS:
-        table.add_column(title, overflow="fold")
+    lines = [Text("Results and their deliveries", style="italic")]
     for result in run.results:
-        head = (result.kind, finding_text(result.finding) if result.finding else "", result.sop_instance_uid)
-        if not result.deliveries:
-            table.add_row(*head, "(no destination)")
-        for item in result.deliveries:
-            status = "" if item.last_status is None else f"0x{item.last_status:04X}"
-            words = "; ".join(part for part in (item.last_comment, item.commitment) if part)
-            cells = (item.destination, item.state, str(item.attempts), status, escape(words))
-            table.add_row(*head, *cells, local_time(item.sent_at))
-    return [table]
+        finding = f" {finding_text(result.finding)}" if result.finding else ""
+        lines.append(Text(f"{result.kind.replace('_', ' ')}{finding}  ", style="bold").append(result.sop_instance_uid))
+        lines += [Text(f"  {_delivery(item)}") for item in result.deliveries] or [Text("  (no destination)")]
+    return [Stack(*lines)]
 
 
-def _event_table(detail: StudyDetail) -> Table:
-    table = Table(title="Events", title_justify="left", header_style="bold")
-    for title in ("When", "Who", "What", "From", "To", "Why"):
-        table.add_column(title, overflow="fold")
+def _delivery(item: DeliveryDetail) -> str:
+    """Return one way of a result in a line, such as ``pacs: sent, attempt 1, status 0x0000, 2026-03-01 08:15:00``."""
+    status = "" if item.last_status is None else f"status 0x{item.last_status:04X}"
+    words = "; ".join(part for part in (item.last_comment, item.commitment) if part)
+    facts = (item.state, f"attempts {item.attempts}", status, words, local_time(item.sent_at))
+    return plain(f"{item.destination}: {', '.join(fact for fact in facts if fact)}")
+
+
+def _events(detail: StudyDetail) -> RenderableType:
+    lines = [Text("Events", style="italic")]
     for item in detail.events:
-        cells = (item.actor, item.kind, item.from_state or "", item.to_state or "", escape(item.reason or ""))
-        table.add_row(local_time(item.at), *cells)
-    return table
+        states = f" ({item.from_state or ''} -> {item.to_state or ''})" if item.from_state or item.to_state else ""
+        said = f"{local_time(item.at)}  {item.kind.replace('_', ' ')} by {item.actor}{states}"
+        lines.append(Text(plain(f"{said}: {item.reason}" if item.reason else said)))
+    return Stack(*lines)

@@ -85,7 +85,7 @@ def test_a_header_with_items_beyond_measure_is_not_read(sequence: int, stated: b
     tag = struct.pack("<HH", sequence >> 16, sequence & 0xFFFF)
     length, end = (len(items), b"") if stated else (0xFFFFFFFF, b"\xfe\xff\xdd\xe0\0\0\0\0")
     began = time.process_time()
-    with pytest.raises(NotADataSetError, match="more than 20000 items"):
+    with pytest.raises(NotADataSetError, match=r"^(?=.{1,64}$).*more than 20000 items"):  # an Error Comment holds 64
         parse_header(head + tag + struct.pack("<I", length) + items + end, ImplicitVRLittleEndian)
     assert time.process_time() - began < 5
 

@@ -26,6 +26,17 @@ def test_two_processes_hold_the_same_average_and_all_parts_in_order(tmp_path: Pa
     assert not (tmp_path / "rendezvous").exists()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["checkpoints/phantom", "run #2, 50% of it?"])
+def test_the_folder_of_a_run_may_be_named_from_where_one_stands_and_in_any_way(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--out checkpoints/phantom``, as the README has it; the processes wait five minutes where they cannot meet."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir(parents=True)
+    assert len(run_average(Path(name))) == 2
+
+
 def test_a_process_that_fails_fails_the_run_and_an_early_stop_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailedError, match=r"status (1 and )?3;"):
         run_team(2, fail_in_second, tmp_path)

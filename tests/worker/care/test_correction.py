@@ -18,7 +18,8 @@ from receivers import running_receiver
 from rejection_notes import named
 from sqlalchemy import select, text, update
 
-from worker.arrival.correction import correct_identity, lay_over
+from worker.arrival.corrected_images import lay_over
+from worker.arrival.correction import correct_identity
 from worker.care.administration import NotStated
 from worker.care.identity_correction import Corrected, CorrectionRefused, Identity, correct_study
 from worker.care.resend import NothingToResend, resend_study

@@ -157,6 +157,20 @@ def test_studies_shows_the_list_with_reasons_and_the_notice(seeded: dict[str, st
         assert text in result.stdout
 
 
+def test_a_terminal_of_80_columns_cuts_no_word_and_no_uid(
+    seeded: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = json.loads(run(app, ["show", seeded["stat"], "--json"]).stdout)
+    monkeypatch.setenv("COLUMNS", "80")
+    listed, shown = run(app, ["studies"]).stdout, run(app, ["show", seeded["stat"]]).stdout
+    for word in ("STAT", "DOE, JANE", "Pneumothorax", "not analysed", "0/2 failed"):
+        assert word in listed
+    objects = [*described["instances"], *described["runs"][0]["results"]]
+    assert len(objects) > 3
+    assert [each["sop_instance_uid"] for each in objects if each["sop_instance_uid"] not in shown] == []
+    assert max(len(line) for line in (listed + shown).splitlines()) <= 80
+
+
 def test_studies_as_json_and_csv_hold_the_same_lines(seeded: dict[str, str]) -> None:
     described = json.loads(run(app, ["studies", "--json"]).stdout)
     rows = list(csv.DictReader(io.StringIO(run(app, ["studies", "--csv"]).stdout)))

@@ -76,6 +76,14 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def runs(pid: int) -> bool:
+    """Return whether the process is there, and not dead but for its parent to notice (Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @dataclass
 class Site:
     """One data folder and the processes that work on it."""
@@ -131,13 +139,13 @@ class Site:
         return send(self.peer, list(paths), "MODALITY")
 
     def kill(self, process: Started) -> None:
-        """``kill -9`` the process and all it started, at once."""
-        for pid in descendants(process.pid):
-            try:
+        """``kill -9`` the process and all it started, at once; return when all have let go of what they held."""
+        family = descendants(process.pid)
+        for pid in family:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         process.wait(10)
+        wait_until(lambda: not any(map(runs, family)), "the killed processes are gone", 10)
 
     def stop(self) -> None:
         """End what still runs, at once: Celery takes its time over a kind word."""

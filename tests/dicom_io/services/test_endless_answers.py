@@ -55,6 +55,7 @@ def bounded_growth() -> Iterator[None]:
 
     def watch() -> None:
         nonlocal peak
+        peak = resident_bytes()
         while not over.wait(0.005):
             peak = max(peak, resident_bytes())
 

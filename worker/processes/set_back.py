@@ -41,6 +41,9 @@ PARK_SECONDS = 60.0
 """A study that cannot be queued because of an unexpected error is left alone this long, so others get their turn."""
 SET_BACK_SECONDS = 1.0
 """Less than this is no jump: the database answers sooner at one time than at another."""
+LATER_SECONDS = 30.0
+"""What lies ahead by less than this beyond its longest is no jump either: it may have been written after the time was
+asked for, by a transaction that ours had to wait for."""
 
 
 class ClockWatch:
@@ -72,7 +75,8 @@ class _Wait:
 
     def mend(self, session: Session, now: datetime) -> int:
         """Put what lies too far ahead where it belongs; return how many rows that were."""
-        ahead = update(self.column.class_).where(self.of, self.column > now + self.longest)
+        latest = now + self.longest + timedelta(seconds=LATER_SECONDS)
+        ahead = update(self.column.class_).where(self.of, self.column > latest)
         changed = session.execute(
             ahead.values({self.column.key: now + self.becomes}), execution_options={"synchronize_session": False}
         )
@@ -90,9 +94,9 @@ class _GrowingWait:
 
     def mend(self, session: Session, now: datetime) -> int:
         """End what lies too far ahead; return how many rows that were."""
-        name = self.column.key
+        name, later = self.column.key, timedelta(seconds=LATER_SECONDS)
         rows = session.scalars(select(self.column.class_).where(self.of, self.column > now)).all()
-        late = [row for row in rows if getattr(row, name) > self.latest(row, now)]
+        late = [row for row in rows if getattr(row, name) > self.latest(row, now) + later]
         for row in late:
             setattr(row, name, now)
         return len(late)

@@ -33,7 +33,7 @@ from worker.rows.study_tables import ReceivedNote, Study
 from worker.rows.workitem_tables import WorkitemEvent
 from worker.sending.commitment import answer_wait
 from worker.sending.notification_rows import latest_attempt, notification_lease
-from worker.sending.outbox import LONGEST_ABSENCE_SECONDS
+from worker.sending.outbox import LONGEST_ABSENCE_SECONDS, retry_delay
 from worker.settings.config import Settings
 from worker.ups.couriers import LONGEST_RETRY_SECONDS as LONGEST_COURIER_SECONDS
 
@@ -142,9 +142,7 @@ def _waits_of_deliveries(settings: Settings) -> Iterator[_Wait | _GrowingWait]:
     yield _Wait(Delivery.next_attempt_at, max(retry, lease), pending)
     yield _Wait(Delivery.lease_until, lease, pending, lease)
     yield _Wait(Delivery.rung_at, timedelta(0), or_(pending, sent))
-    yield _GrowingWait(
-        Delivery.commitment_due_at, lambda row, now: now + answer_wait(row.commitment_requests, settings), sent
-    )
+    yield _GrowingWait(Delivery.commitment_due_at, lambda row, now: now + _commitment_wait(row, settings), sent)
     yield _Wait(DestinationOutage.next_attempt_at, away, true())
     telling = max((notification_lease(channel, settings) for channel in settings.channels), default=lease)
     untold = Notification.state == DeliveryState.PENDING
@@ -153,6 +151,12 @@ def _waits_of_deliveries(settings: Settings) -> Iterator[_Wait | _GrowingWait]:
     yield _GrowingWait(
         Notification.next_attempt_at, lambda row, now: latest_attempt(row.channel, now + retry, settings), untold
     )
+
+
+def _commitment_wait(delivery: Delivery, settings: Settings) -> timedelta:
+    """Return the longer of the waits for an answer to the request, and after one that was not taken."""
+    asked = max(delivery.commitment_requests, 1)
+    return max(answer_wait(asked, settings), retry_delay(asked, settings))
 
 
 def _waits_of_the_site() -> Iterator[_Wait]:

@@ -156,6 +156,23 @@ def test_a_message_is_looked_at_again_when_its_attempts_say_so(sessions: Session
     assert waits[9] is not None and waits[9] > now  # a minute, doubled eight times, is more than two hours
 
 
+def test_a_commitment_is_asked_for_again_when_its_request_was_not_taken_and_no_sooner(
+    sessions: SessionFactory, make_settings: Callable[..., Settings]
+) -> None:
+    """The wait after a refusal may be set longer than that for an answer."""
+    settings = make_settings(
+        delivery_first_retry_seconds=600.0, delivery_longest_retry_seconds=600.0, commitment_answer_seconds=5.0
+    )
+    fill(sessions, SOON)
+    with sessions.begin() as session:
+        again = database_now(session) + timedelta(seconds=600)
+        session.execute(update(Delivery).where(Delivery.state == DeliveryState.SENT).values(commitment_due_at=again))
+    mend_waits(sessions, settings, "sweeper")
+    with sessions() as session:
+        due = select(Delivery.commitment_due_at).where(Delivery.state == DeliveryState.SENT)
+        assert session.scalars(due).one() == again
+
+
 def test_a_service_is_taken_over_from_a_holder_of_a_later_hour(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
         assert take_service(session, "sweeper", "dead", JUMP.total_seconds())

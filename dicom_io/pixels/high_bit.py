@@ -19,6 +19,8 @@ from dicom_io.pixels.pixel_layout import PixelLayout
 def at_the_bottom(words: NDArray[np.generic], layout: PixelLayout) -> tuple[NDArray[np.generic], PixelLayout]:
     """Return samples moved to the lowest bit of their words, and the layout that they have there.
 
+    What stands above them and is no overlay stays above them: it may be a part of the picture.
+
     Parameters
     ----------
     words
@@ -32,14 +34,13 @@ def at_the_bottom(words: NDArray[np.generic], layout: PixelLayout) -> tuple[NDAr
     """
     if layout.lowest_bit == 0:
         return words, layout
-    kept = (1 << (layout.bits_stored + layout.lowest_bit)) - 1 & ~layout.overlay_bits
-    whole = words & np.array(kept, words.dtype)
+    whole = words & np.array(((1 << layout.bits_allocated) - 1) & ~layout.overlay_bits, words.dtype)
     below = np.array((1 << layout.lowest_bit) - 1, words.dtype)
-    if (whole & below).any() or not (whole >> layout.bits_stored).any():
-        high_bit = layout.lowest_bit + layout.bits_stored - 1
+    up_to_high_bit = np.array((2 << layout.high_bit) - 1, words.dtype)
+    if (whole & below).any() or not ((whole & up_to_high_bit) >> layout.bits_stored).any():
         raise UndecodableError(
             ReasonCode.UNSUPPORTED_PIXELS,
-            f"HighBit {high_bit} with BitsStored {layout.bits_stored}, and the samples do not lie there",
+            f"HighBit {layout.high_bit} with BitsStored {layout.bits_stored}, and the samples do not lie there",
         )
     return whole >> layout.lowest_bit, replace(layout, lowest_bit=0, overlay_bits=0)
 
@@ -53,7 +54,7 @@ def require_lowest_bit(layout: PixelLayout) -> None:
         ``unsupported_pixels``
     """
     if layout.lowest_bit:
-        high_bit = layout.lowest_bit + layout.bits_stored - 1
         raise UndecodableError(
-            ReasonCode.UNSUPPORTED_PIXELS, f"HighBit {high_bit} with BitsStored {layout.bits_stored} of a code stream"
+            ReasonCode.UNSUPPORTED_PIXELS,
+            f"HighBit {layout.high_bit} with BitsStored {layout.bits_stored} of a code stream",
         )

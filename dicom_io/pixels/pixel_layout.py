@@ -47,6 +47,11 @@ class PixelLayout:
     """Where in its word a sample begins: HighBit + 1 - BitsStored; 0 but in old files (`dicom_io.pixels.high_bit`)."""
 
     @property
+    def high_bit(self) -> int:
+        """Where in its word a sample ends."""
+        return self.lowest_bit + self.bits_stored - 1
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the decoded array."""
         size = (self.rows, self.columns)

@@ -39,11 +39,19 @@ _FRONTAL_VIEW = re.compile(r"(PA|AP)\b|POSTERO.?ANTERIOR|ANTERO.?POSTERIOR|FRONT
 _OTHER_VIEW = re.compile(
     r"^(LL|RL|LLD|RLD|LLO|RLO|LAO|RAO|LPO|RPO)\b|\bLAT|LATERAL|OBLIQUE|\bOBL\b|DECUB|AXIAL|LORDOTIC"
 )
-_OTHER_VIEW_DESCRIBED = re.compile(
-    r"\b(?:LAT(?:ERAL(?:E|IS)?)?|LATERO|LL|LAO|RAO|LPO|RPO|OBL(?:IQUE)?|DECUB\w*|LORDOTIC|SEITL(?:ICH\w*)?|PROFIL|PERFIL)\b"
+_ANOTHER_VIEW = (
+    r"(?:\b(?:LAT(?:ERAL(?:E|IS)?)?|LATERO|LL|LAO|RAO|LPO|RPO|OBL(?:IQUE)?|LORDOTIC|SEITL(?:ICH\w*)?"
+    r"|P(?:RO|ER)FIL(?! ?[:\d])"  # followed by a number it is a setting of the device
+    r"|(?:LEFT|RIGHT|LT|RT|L|R) DECUB\w*|DECUB(?:ITUS)? (?:LEFT|RIGHT|LT|RT|L|R))\b)"
 )
-"""In free text, also in the languages of neighbours; whole words, for LATE and BILATERAL are no views."""
-_FRONTAL_DESCRIBED = re.compile(r"\b(?:P ?A|A ?P|POSTERO\w*|ANTERO\w*|FRONTAL\w*|FACE)\b")
+"""In free text, also in the languages of neighbours; whole words, for LATE and BILATERAL are no views. A decubitus view
+has a side: without one the word means lying in half of Europe, such as ``DECUBITO SUPINO`` of a patient in bed."""
+_OTHER_VIEW_DESCRIBED = re.compile(_ANOTHER_VIEW)
+_FRONTAL_DESCRIBED = re.compile(r"\b(?:P ?A|A ?P|D ?V|POSTERO\w*|ANTERO\w*|DORSO\w*|FRONTAL\w*|FACE|FRENTE)\b")
+_AND_ANOTHER_VIEW = re.compile(
+    r"(?:[+&]|\b(?:AND|UND|U|ET|Y|E|WITH|W|MIT|AVEC|CON|PLUS|INCL)\b)[ /]*" + _ANOTHER_VIEW
+)
+"""Beside one that has no name: the text is about both images, as ``CHEST W LAT`` is."""
 
 _OF_THE_IMAGE = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 _OF_THE_STUDY = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
@@ -187,7 +195,8 @@ def _described_views(header: Dataset) -> Iterator[Cue]:
     """Yield what says that this image is another view; that it is a frontal one, only the view's own tags prove."""
     of_the_image = [(keyword, word(header, keyword)) for keyword in _OF_THE_IMAGE]
     for keyword, value in [*of_the_image, *_meanings(header, _CODES_OF_THE_IMAGE)]:
-        if _OTHER_VIEW_DESCRIBED.search(value) and not _FRONTAL_DESCRIBED.search(value):
+        both = _FRONTAL_DESCRIBED.search(value) or _AND_ANOTHER_VIEW.search(value)
+        if _OTHER_VIEW_DESCRIBED.search(value) and not both:
             yield Cue(Question.FRONTAL, False, keyword, value)
 
 

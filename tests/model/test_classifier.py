@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import model_factories
@@ -16,6 +19,7 @@ from model.golden import verify_golden
 from model.labels import LABELS
 from model.openvino_network import build_network
 from model.preprocess import to_uint8_224
+from model.quiet_openvino import openvino
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +60,37 @@ def test_the_layers_of_a_block_are_joined_without_copying(tmp_path: Path) -> Non
         facts = [node.get_rt_info() for node in network.get_runtime_model().get_ops()]
         joining = {of["primitiveType"].astype(str) for of in facts if of["layerType"].astype(str) == "Concatenation"}
         assert joining == {"unknown_f32"}, "a name such as ref_f32 is that of a copy"
+
+
+def no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+
+
+def half_of_it(monkeypatch: pytest.MonkeyPatch, _tmp_path: Path) -> None:
+    """Have a disk that is full before the graph's numbers are written."""
+    serialize = openvino.serialize
+
+    def write_half(network: object, graph: Path, weights: Path) -> None:
+        serialize(network, graph, weights)
+        os.truncate(weights, weights.stat().st_size // 2)
+
+    monkeypatch.setattr(openvino, "serialize", write_half)
+
+
+@pytest.mark.parametrize("trouble", [no_folder, half_of_it])
+def test_where_no_temporary_file_can_be_written_the_same_is_computed(
+    trouble: Callable[[pytest.MonkeyPatch, Path], None],
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pixels = np.random.default_rng(6).integers(0, 256, (300, 300), dtype=np.uint8)
+    expected = Classifier.load(bundle, "openvino").classify(pixels).logits
+    trouble(monkeypatch, tmp_path)
+    found = Classifier.load(bundle, "openvino").classify(pixels).logits
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert "cannot be written out" in caplog.text
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])

@@ -59,7 +59,7 @@ class Reconciliation:
     """Why the archive could not be asked to the end; empty when it was."""
     fetched: int = 0
     deleted_too: bool = False
-    """Whether what retention deleted here counts as missing."""
+    """Whether what retention deleted here, or the disk lost, counts as missing."""
 
     @property
     def complete(self) -> bool:

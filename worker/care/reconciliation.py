@@ -2,7 +2,7 @@
 
 Twice is no more than once: an object that we have, in whatever version, is not asked for, and one that arrives again is
 the same bytes under the same name. Our own results are known by their UIDs and left where they are. What retention has
-deleted is not fetched again, unless a person asks for its study.
+deleted, or the disk has lost, is not fetched again, unless a person asks for its study.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dicom_io.data_sets.header import text
 from dicom_io.foundation.uids import is_valid_uid
 from dicom_io.services.query import ArchiveError, ArchiveTooSlow, Query, querying
 from dicom_io.services.retrieve import Wanted, get, move
+from dicom_io.storing.instance_store import InstanceStore, StoreError
 from dicom_io.storing.receiving import Receiver
 from worker.arrival.analysable import is_analysable
 from worker.care.forgetting import forgotten_among
@@ -101,7 +102,7 @@ class Reconciler:
         return found
 
     def refetch(self, study_instance_uid: str, actor: str) -> Reconciliation:
-        """Fetch what the archive has of one study and is not here, what retention deleted included.
+        """Fetch what the archive has of one study and is not here, what retention deleted or the disk lost included.
 
         Raises
         ------
@@ -186,16 +187,25 @@ class Reconciler:
                     yield Wanted(study, series_uid, sop_instance_uid, text(image, "SOPClassUID"))
 
     def _not_here(self, held: list[Wanted], *, deleted_too: bool = False) -> list[Wanted]:
-        """Return what no row of ours knows; what retention deleted is known, unless it is asked for, too."""
+        """Return what no row of ours knows; what was deleted or damaged here is known, unless it is asked for, too."""
         uids = [item.sop_instance_uid for item in held]
-        known: set[str] = set()
+        columns = (Instance.sop_instance_uid, Instance.path, Instance.sha256, Instance.deleted_at, Instance.current)
         with self.sessions() as session:
-            received = select(Instance.sop_instance_uid).where(Instance.sop_instance_uid.in_(uids))
-            if deleted_too:
-                received = received.where(Instance.deleted_at.is_(None))
-            known |= set(session.scalars(received))
-            known |= set(session.scalars(select(Result.sop_instance_uid).where(Result.sop_instance_uid.in_(uids))))
+            known = set(session.scalars(select(Result.sop_instance_uid).where(Result.sop_instance_uid.in_(uids))))
+            received = session.execute(select(*columns).where(Instance.sop_instance_uid.in_(uids))).all()
+        known |= {
+            row.sop_instance_uid
+            for row in received
+            if not deleted_too or (row.current and row.deleted_at is None and self._is_intact(row.path, row.sha256))
+        }
         return [item for item in held if item.sop_instance_uid not in known]
+
+    def _is_intact(self, path: str, sha256: str) -> bool:
+        try:
+            InstanceStore(self.settings.instances_dir).open_intact(path, sha256)
+        except (StoreError, OSError):
+            return False
+        return True
 
     def _elsewhere(self, held: list[Wanted]) -> list[Elsewhere]:
         """Return what we know in another study only than the archive does."""

@@ -36,7 +36,9 @@ def reconcile(
     study: Annotated[
         str,
         typer.Option(
-            "--study", metavar="STUDY", help="Instead of a time: this study, with images that retention deleted here."
+            "--study",
+            metavar="STUDY",
+            help="Instead of a time: this study, with images that retention deleted or a disk damaged here.",
         ),
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing; fetch nothing.")] = False,

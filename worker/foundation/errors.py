@@ -125,7 +125,7 @@ def deletion_text(deleted_at: datetime) -> str:
 
 
 def how_to_restore(study_instance_uid: str) -> str:
-    """Return in words what brings deleted images back."""
+    """Return in words what brings images back that were deleted, or lost with their disk."""
     return (
         f"fetch them from the archive with `python -m worker reconcile --study {study_instance_uid}` (or have them sent"
         " again), then requeue the study"

@@ -33,7 +33,7 @@ from worker.rows.study_tables import ReceivedNote, Study
 from worker.rows.workitem_tables import WorkitemEvent
 from worker.sending.commitment import answer_wait
 from worker.sending.notification_rows import latest_attempt, notification_lease
-from worker.sending.outbox import LONGEST_ABSENCE_SECONDS
+from worker.sending.outbox import LONGEST_ABSENCE_SECONDS, retry_delay
 from worker.settings.config import Settings
 from worker.ups.couriers import LONGEST_RETRY_SECONDS as LONGEST_COURIER_SECONDS
 
@@ -41,6 +41,9 @@ PARK_SECONDS = 60.0
 """A study that cannot be queued because of an unexpected error is left alone this long, so others get their turn."""
 SET_BACK_SECONDS = 1.0
 """Less than this is no jump: the database answers sooner at one time than at another."""
+LATER_SECONDS = 30.0
+"""What lies ahead by less than this beyond its longest is no jump either: it may have been written after the time was
+asked for, by a transaction that ours had to wait for."""
 
 
 class ClockWatch:
@@ -72,7 +75,8 @@ class _Wait:
 
     def mend(self, session: Session, now: datetime) -> int:
         """Put what lies too far ahead where it belongs; return how many rows that were."""
-        ahead = update(self.column.class_).where(self.of, self.column > now + self.longest)
+        latest = now + self.longest + timedelta(seconds=LATER_SECONDS)
+        ahead = update(self.column.class_).where(self.of, self.column > latest)
         changed = session.execute(
             ahead.values({self.column.key: now + self.becomes}), execution_options={"synchronize_session": False}
         )
@@ -90,9 +94,9 @@ class _GrowingWait:
 
     def mend(self, session: Session, now: datetime) -> int:
         """End what lies too far ahead; return how many rows that were."""
-        name = self.column.key
+        name, later = self.column.key, timedelta(seconds=LATER_SECONDS)
         rows = session.scalars(select(self.column.class_).where(self.of, self.column > now)).all()
-        late = [row for row in rows if getattr(row, name) > self.latest(row, now)]
+        late = [row for row in rows if getattr(row, name) > self.latest(row, now) + later]
         for row in late:
             setattr(row, name, now)
         return len(late)
@@ -138,9 +142,7 @@ def _waits_of_deliveries(settings: Settings) -> Iterator[_Wait | _GrowingWait]:
     yield _Wait(Delivery.next_attempt_at, max(retry, lease), pending)
     yield _Wait(Delivery.lease_until, lease, pending, lease)
     yield _Wait(Delivery.rung_at, timedelta(0), or_(pending, sent))
-    yield _GrowingWait(
-        Delivery.commitment_due_at, lambda row, now: now + answer_wait(row.commitment_requests, settings), sent
-    )
+    yield _GrowingWait(Delivery.commitment_due_at, lambda row, now: now + _commitment_wait(row, settings), sent)
     yield _Wait(DestinationOutage.next_attempt_at, away, true())
     telling = max((notification_lease(channel, settings) for channel in settings.channels), default=lease)
     untold = Notification.state == DeliveryState.PENDING
@@ -149,6 +151,12 @@ def _waits_of_deliveries(settings: Settings) -> Iterator[_Wait | _GrowingWait]:
     yield _GrowingWait(
         Notification.next_attempt_at, lambda row, now: latest_attempt(row.channel, now + retry, settings), untold
     )
+
+
+def _commitment_wait(delivery: Delivery, settings: Settings) -> timedelta:
+    """Return the longer of the waits for an answer to the request, and after one that was not taken."""
+    asked = max(delivery.commitment_requests, 1)
+    return max(answer_wait(asked, settings), retry_delay(asked, settings))
 
 
 def _waits_of_the_site() -> Iterator[_Wait]:

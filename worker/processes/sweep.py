@@ -97,7 +97,7 @@ class Sweeper:
         self._active = active
         if active:
             if self._doubts_clock:
-                self._mend_waits()
+                self._attempt(self._mend_waits)
             self.sweep()
         return active
 

@@ -14,11 +14,12 @@ from worker.rows.site_tables import ServiceLease
 def take_service(session: Session, name: str, holder: str, lease_seconds: float) -> bool:
     """Take or renew the service for ``lease_seconds``; False when another holder's lease runs.
 
-    A lease that runs longer than one can was written before the database's clock was set back, and counts no more.
+    A lease that runs much longer than one can was written before the database's clock was set back, and counts no more.
     """
-    now = database_now(session)
-    until = now + timedelta(seconds=lease_seconds)
-    lapsed = or_(ServiceLease.lease_until < now, ServiceLease.lease_until > until)
+    now, lease = database_now(session), timedelta(seconds=lease_seconds)
+    until = now + lease
+    # not just later than ours: another may have asked for the time after us and taken it before us
+    lapsed = or_(ServiceLease.lease_until < now, ServiceLease.lease_until > until + lease)
     taken = session.execute(
         update(ServiceLease)
         .where(ServiceLease.name == name, or_(ServiceLease.holder == holder, lapsed))

@@ -150,14 +150,7 @@ def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) 
     """
     if candidate.deleted_at is not None:
         raise ImagesDeleted(candidate.study_instance_uid, candidate.deleted_at)
-    try:
-        path = store.open_path(candidate.path)
-        file_bytes = read_whole(path)
-    except (StoreError, OSError) as error:
-        raise _not_as_received(candidate, f"cannot be read back ({type(error).__name__}); check data_dir") from error
-    if hashlib.sha256(file_bytes).hexdigest() != candidate.sha256:  # a disk may give zeros back, or half a file
-        raise _not_as_received(candidate, "is stored damaged, not as it was received; check the disk of data_dir")
-    dataset: Dataset = parse_dicom(file_bytes, path)
+    dataset = _as_received(candidate, store)
     radiograph = read_radiograph(dataset, decoding)
     for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
         if keyword in dataset:
@@ -168,6 +161,18 @@ def read_picture(candidate: Instance, store: InstanceStore, decoding: Decoding) 
         words = f"{ReasonCode.RESULT_INVALID.sentence} {error}; results must carry it."
         raise PermanentRunError(ReasonCode.RESULT_INVALID, words) from error
     return Picture(candidate.id, candidate.sop_instance_uid, dataset, radiograph, candidate.calling_ae_title)
+
+
+def _as_received(candidate: Instance, store: InstanceStore) -> Dataset:
+    """Return the whole data set; here, so that the bytes it is made of are gone when its pixels are decoded."""
+    try:
+        path = store.open_path(candidate.path)
+        file_bytes = read_whole(path)
+    except (StoreError, OSError) as error:
+        raise _not_as_received(candidate, f"cannot be read back ({type(error).__name__}); check data_dir") from error
+    if hashlib.sha256(file_bytes).hexdigest() != candidate.sha256:  # a disk may give zeros back, or half a file
+        raise _not_as_received(candidate, "is stored damaged, not as it was received; check the disk of data_dir")
+    return parse_dicom(file_bytes, path)
 
 
 def _not_as_received(candidate: Instance, what: str) -> RetryableRunError:

@@ -108,6 +108,13 @@ def test_where_the_values_do_not_lie_there_the_picture_is_refused(made: Dataset)
     assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
 
 
+def test_a_picture_that_goes_on_above_high_bit_is_refused_as_one_above_its_stored_bits_is() -> None:
+    for high_bit, lowest in ((11, 0), (14, 3)):
+        with pytest.raises(UndecodableError, match="goes on above its 12 stored bits") as caught:
+            read_radiograph(image(samples(13) << lowest, 12, high_bit))
+        assert caught.value.reason_code is ReasonCode.UNSUPPORTED_PIXELS
+
+
 def test_dcmtk_renders_the_same(tmp_path: Path) -> None:
     if not installed():
         pytest.skip("dcmtk is not installed")

@@ -125,7 +125,12 @@ VIEW = [
     ("SeriesDescription", "Torace latero-laterale", False),
     ("SeriesDescription", "CHEST LL", False),
     ("SeriesDescription", "Chest RAO", False),
-    ("SeriesDescription", "Chest decubitus", False),
+    ("SeriesDescription", "Chest left decubitus", False),
+    ("SeriesDescription", "CHEST DECUB_RT", False),
+    ("SeriesDescription", "Tórax decúbito lateral", False),
+    ("SeriesDescription", "Tórax decúbito supino", None),  # a patient in bed, whom nobody can make stand
+    ("SeriesDescription", "Thorax au lit, décubitus dorsal", None),
+    ("SeriesDescription", "Thorax en décubitus", None),
     ("ProtocolName", "Chest Oblique", False),
     ("AcquisitionDeviceProcessingDescription", "CHEST,LAT", False),
     ("PerformedProtocolCodeSequence", code("X", "Chest lateral"), False),
@@ -134,6 +139,13 @@ VIEW = [
     ("SeriesDescription", "Thorax p.a. und seitlich", None),
     ("SeriesDescription", "Chest frontal and lateral", None),
     ("SeriesDescription", "Face et profil", None),
+    ("SeriesDescription", "Tórax frente/perfil", None),
+    ("SeriesDescription", "Thorax d.v./seitl.", None),
+    ("SeriesDescription", "CXR W/LAT", None),  # both images have it, though only one view is named
+    ("SeriesDescription", "Thorax + seitl.", None),
+    ("SeriesDescription", "Thorax stehend u. seitlich", None),
+    ("ProtocolName", "Chest with lateral", None),
+    ("AcquisitionDeviceProcessingDescription", "Profil 3", None),  # settings of the device
     ("SeriesDescription", "Chest, late; bilateral ribs", None),
     ("SeriesDescription", "Laterality left, high profile, platform, coaxial", None),
     ("StudyDescription", "Chest lateral", None),  # its frontal image has that, too

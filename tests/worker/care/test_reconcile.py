@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -411,3 +412,32 @@ def test_what_retention_deleted_is_fetched_only_when_its_study_is_asked_for(
     status, found = commanded(monkeypatch, settings, "--study", uid)
     assert (status, found["complete"]) == (1, False)
     assert "did not come back" in found["problem"]
+
+
+def lose(file: Path) -> None:
+    file.unlink()
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [lose, cut])
+def test_what_the_disk_lost_is_fetched_when_its_study_is_asked_for(
+    damage: Callable[[Path], None], start_hospital: StartHospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orthanc, site = start_hospital(NO_ROUTING, command=LISTEN)
+    film, other = recent_radiograph(), recent_radiograph()
+    for number, item in enumerate((film, other)):
+        name = orthanc.push(write_dicom(item, tmp_path / f"film{number}.dcm"))
+        orthanc.call("/modalities/CXRAI/store", name.encode())
+    wait_until(lambda: instances(site) == 2, "both films are stored")
+    (file,) = (site.settings.instances_dir / str(film.StudyInstanceUID)).glob("*")
+    received = file.read_bytes()
+    damage(file)
+    settings = asking(site, orthanc.dicom_port)
+    status, found = commanded(monkeypatch, settings, "--study", str(film.StudyInstanceUID))
+    assert (status, found["fetched"], found["complete"]) == (0, 1, True), found
+    assert file.read_bytes() == received
+    status, found = commanded(monkeypatch, settings, "--study", str(film.StudyInstanceUID))
+    assert (status, found["missing"]) == (0, [])  # nothing is fetched that is as it was received

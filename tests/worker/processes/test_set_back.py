@@ -13,9 +13,11 @@ from sqlalchemy import select, update
 from study_rows import add_instance, add_study, add_triaged_study
 
 from dicom_io.storing.instance_store import InstanceStore
+from worker.processes import sweep
 from worker.processes.ringing import Bells
-from worker.processes.set_back import ClockWatch, mend_waits
+from worker.processes.set_back import PARK_SECONDS, ClockWatch, mend_waits
 from worker.processes.sweep import Sweeper
+from worker.rows import service_lease
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, DestinationOutage, Notification
 from worker.rows.leases import claim_run
@@ -108,6 +110,19 @@ def test_a_wait_that_is_no_longer_than_it_can_be_is_left_alone(sessions: Session
     assert mend_waits(sessions, settings, "sweeper") == 0
 
 
+def test_what_was_written_while_the_sweeper_waited_for_its_row_is_no_jump(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    """An image that arrives at that moment has its study wait for the next ones, as ever."""
+    with sessions.begin() as session:
+        now = database_now(session)
+        due = now + timedelta(seconds=max(settings.quiet_time_seconds, PARK_SECONDS)) + 2 * SOON
+        add_study(session, now=now, due_at=due)
+    assert mend_waits(sessions, settings, "sweeper") == 0
+    with sessions() as session:
+        assert session.scalars(select(Study.due_at)).one() == due
+
+
 def test_a_notification_goes_on_waiting_for_the_end_of_quiet_hours(
     sessions: SessionFactory, make_settings: Callable[..., Settings]
 ) -> None:
@@ -141,6 +156,23 @@ def test_a_message_is_looked_at_again_when_its_attempts_say_so(sessions: Session
     assert waits[9] is not None and waits[9] > now  # a minute, doubled eight times, is more than two hours
 
 
+def test_a_commitment_is_asked_for_again_when_its_request_was_not_taken_and_no_sooner(
+    sessions: SessionFactory, make_settings: Callable[..., Settings]
+) -> None:
+    """The wait after a refusal may be set longer than that for an answer."""
+    settings = make_settings(
+        delivery_first_retry_seconds=600.0, delivery_longest_retry_seconds=600.0, commitment_answer_seconds=5.0
+    )
+    fill(sessions, SOON)
+    with sessions.begin() as session:
+        again = database_now(session) + timedelta(seconds=600)
+        session.execute(update(Delivery).where(Delivery.state == DeliveryState.SENT).values(commitment_due_at=again))
+    mend_waits(sessions, settings, "sweeper")
+    with sessions() as session:
+        due = select(Delivery.commitment_due_at).where(Delivery.state == DeliveryState.SENT)
+        assert session.scalars(due).one() == again
+
+
 def test_a_service_is_taken_over_from_a_holder_of_a_later_hour(sessions: SessionFactory) -> None:
     with sessions.begin() as session:
         assert take_service(session, "sweeper", "dead", JUMP.total_seconds())
@@ -148,6 +180,42 @@ def test_a_service_is_taken_over_from_a_holder_of_a_later_hour(sessions: Session
         assert take_service(session, "sweeper", "alive", 20.0)
     with sessions.begin() as session:
         assert not take_service(session, "sweeper", "other", 20.0)
+
+
+def test_two_that_take_a_service_at_the_same_time_are_not_both_given_it(
+    sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sessions() as session:
+        asked_first = database_now(session)
+    with sessions.begin() as session:
+        assert take_service(session, "sweeper", "second", 20.0)
+    monkeypatch.setattr(service_lease, "database_now", lambda _session: asked_first)
+    with sessions.begin() as session:  # which asked for the time before and comes to its statement after
+        assert not take_service(session, "sweeper", "first", 20.0)
+
+
+def test_a_sweeper_that_cannot_mend_sweeps_all_the_same_and_tries_again(
+    sessions: SessionFactory, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sessions.begin() as session:
+        now = database_now(session)
+        uid = add_study(session, now=now, due_at=now - SOON).study_instance_uid
+    tried: list[str] = []
+
+    def refuse(_sessions: SessionFactory, _settings: Settings, actor: str) -> int:
+        tried.append(actor)
+        raise OverflowError
+
+    monkeypatch.setattr(sweep, "mend_waits", refuse)
+    sweeper = Sweeper(
+        settings, sessions, InstanceStore(settings.instances_dir), Bells(lambda *_: None, lambda *_: None, lambda _: 0),
+        "sweeper-1",
+    )  # fmt: skip
+    assert sweeper.take_turn()
+    with sessions() as session:
+        assert session.get_one(Study, uid).due_at is None, "the study that was due was not looked at"
+    sweeper.take_turn()
+    assert len(tried) == 2
 
 
 def test_a_sweeper_mends_at_its_start_and_when_the_clock_is_set_back(

@@ -337,7 +337,8 @@ def main() -> None:
     rates = {"float32": facts["sustained_studies_per_second"]}
     facts["plain_studies_per_second"] = round(plain, 2)
     if processor_computes_bf16():
-        rates["bfloat16"] = facts["sustained_bf16_studies_per_second"] = sustained_rate_of("bf16", arguments.studies)
+        rates["bfloat16"] = sustained_rate_of("bf16", arguments.studies)
+        facts["sustained_bf16_studies_per_second"] = round(rates["bfloat16"], 2)
     bars = [
         *(at_most(name.replace("_", " "), facts[name], bar) for name, bar in BARS.items()),
         *(at_least(f"sustained / plain, {arithmetic}", rate / plain, SUSTAINED) for arithmetic, rate in rates.items()),

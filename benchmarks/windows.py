@@ -137,8 +137,11 @@ def descendants(pid: int) -> list[int]:
     """Return the process and everything it started that still lives (Linux), parents first."""
     found = [pid]
     for parent in found:
-        for thread in Path(f"/proc/{parent}/task").glob("*/children"):
-            with suppress(OSError):  # it ended meanwhile
+        threads: list[Path] = []
+        with suppress(OSError):  # it ended meanwhile
+            threads = list(Path(f"/proc/{parent}/task").glob("*/children"))
+        for thread in threads:
+            with suppress(OSError):
                 found.extend(int(child) for child in thread.read_text().split())
     return found
 

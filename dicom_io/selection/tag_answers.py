@@ -48,9 +48,7 @@ _ANOTHER_VIEW = (
 has a side: without one the word means lying in half of Europe, such as ``DECUBITO SUPINO`` of a patient in bed."""
 _OTHER_VIEW_DESCRIBED = re.compile(_ANOTHER_VIEW)
 _FRONTAL_DESCRIBED = re.compile(r"\b(?:P ?A|A ?P|D ?V|POSTERO\w*|ANTERO\w*|DORSO\w*|FRONTAL\w*|FACE|FRENTE)\b")
-_AND_ANOTHER_VIEW = re.compile(
-    r"(?:[+&]|\b(?:AND|UND|U|ET|Y|E|WITH|W|MIT|AVEC|CON|PLUS|INCL)\b)[ /]*" + _ANOTHER_VIEW
-)
+_AND_ANOTHER_VIEW = re.compile(r"(?:[+&]|\b(?:AND|UND|U|ET|Y|E|WITH|W|MIT|AVEC|CON|PLUS|INCL)\b)[ /]*" + _ANOTHER_VIEW)
 """Beside one that has no name: the text is about both images, as ``CHEST W LAT`` is."""
 
 _OF_THE_IMAGE = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -144,3 +146,11 @@ def test_the_checker_sees_a_file_without_a_row_and_a_failure_without_a_poison(so
     changed.write_text("".join(json.dumps({**line, "poison": True} if line is good else line) + "\n" for line in lines))
     seen = Counter(fault.kind for fault in check(replace(soak.site.evidence, ledger=changed))[0])
     assert seen["poison_unseen"] == 1
+
+
+def test_a_person_can_start_a_soak_from_the_command_line() -> None:
+    """Without what pytest puts on the path of modules."""
+    program = Path(__file__).parents[1] / "support" / "soak.py"
+    done = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--seed" in done.stdout

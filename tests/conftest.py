@@ -26,7 +26,7 @@ from peers import pacs  # noqa: F401 (a fixture)
 from postgres_databases import PostgresDatabases, SharedServer, migrated_template, shared_server_url
 from pynetdicom.transport import AssociationServer
 from receivers import ris  # noqa: F401 (a fixture)
-from services import ServiceMissingError, postgres, redis
+from services import postgres, redis, started
 from slow_cases import DATABASES, leave_one_database
 from sqlalchemy import Engine, create_engine
 
@@ -145,22 +145,13 @@ def _setting_variables() -> list[str]:
     return [name for name in os.environ if name.startswith("CXR_") and not name.startswith(ours)]
 
 
-def _service(stack: ExitStack, make: Callable[[], Any]) -> str:
-    try:
-        return str(stack.enter_context(make()))
-    except ServiceMissingError as error:
-        if os.environ.get("CXR_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"{error} (CXR_REQUIRE_SERVICES=1)", pytrace=False)
-        pytest.skip(f"{error}; CXR_REQUIRE_SERVICES=1 makes this an error")
-
-
 @pytest.fixture(scope="session")
 def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
     """URL of a real PostgreSQL server's maintenance database."""
     with ExitStack() as stack:
         url = shared_server_url(pytestconfig)
         if url is None:
-            url = _service(stack, postgres)
+            url = started(stack, postgres)
             stack.enter_context(migrated_template(url))
         yield url
 
@@ -169,7 +160,7 @@ def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
 def redis_url() -> Iterator[str]:
     """URL of a real Redis."""
     with ExitStack() as stack:
-        yield _service(stack, redis)
+        yield started(stack, redis)
 
 
 @pytest.fixture(scope="session")

@@ -122,10 +122,8 @@ def echo(peer: Peer, calling_ae_title: str, settings: ScuSettings | None = None)
 def _inspect(path: Path) -> _Item | SendOutcome:
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
-        kind, instance = (
-            (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)),
-            meta.MediaStorageSOPInstanceUID,
-        )
+        kind = str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
+        instance = meta.MediaStorageSOPInstanceUID
     except (OSError, AttributeError, pydicom.errors.InvalidDicomError, EOFError, ValueError, KeyError) as error:
         missing = isinstance(error, OSError)
         why = f"file cannot be read ({type(error).__name__})" if missing else "this is not a DICOM file (PS3.10)"

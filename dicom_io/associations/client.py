@@ -12,7 +12,8 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
-import dicom_io.associations.closing  # noqa: F401 (its import is its effect)
+import dicom_io.associations.closing
+import dicom_io.associations.odd_negotiation  # noqa: F401 (of both, the import is the effect)
 from dicom_io.associations.message_limits import BoundedAnswers
 from dicom_io.associations.reactor_pause import reactor_held, release
 from dicom_io.foundation.peer import Peer

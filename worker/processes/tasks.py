@@ -75,7 +75,7 @@ def triage_study(task: Any, study_instance_uid: str) -> None:
 def deliver_study(task: Any, study_instance_uid: str) -> None:
     """Send the study's due results to their destinations, unless somebody else is at it.
 
-    There is no soft limit: it would end this thread and leave those that send, and another study would begin beside them.
+    There is no soft limit: it would end this thread and leave those that send; another study would begin beside them.
     """
     from worker.sending.delivery import deliver
     from worker.sending.post_office import post_office

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import redis as redis_client
 from bundles import write_test_bundle
 from peers import StandInPacs
 from receivers import running_receiver
-from services import free_port
+from services import free_port, own_redis, started
 from sqlalchemy import make_url
 from storage_ends import NoReceiver
 from typer.testing import CliRunner
@@ -92,6 +93,25 @@ def test_a_database_that_can_only_be_read_fails_the_check(make_settings: MakeSet
     assert not verdicts(settings)["database"]
     assert "it can only be read" in detail_of(settings, "database")
     assert verdicts(make_settings(database_url=postgresql_url))["database"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [("maxmemory", "1", "command not allowed when used memory"), ("min-replicas-to-write", "1", "NOREPLICAS")],
+)
+def test_a_broker_that_answers_and_takes_no_message_fails_the_check(
+    make_settings: MakeSettings, setting: str, value: str, words: str
+) -> None:
+    with ExitStack() as stack:
+        broker_url = started(stack, own_redis)
+        settings = make_settings(broker_url=broker_url)
+        assert verdicts(settings)["broker"]
+        with redis_client.Redis.from_url(broker_url) as server:
+            server.config_set(setting, value)
+        assert not verdicts(settings)["broker"]
+        detail = detail_of(settings, "broker")
+    assert words in detail
+    assert "takes no messages" in detail
 
 
 def test_a_demonstration_bundle_is_refused_outside_the_demo(make_settings: MakeSettings, tmp_path: Path) -> None:

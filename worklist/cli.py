@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from rich.console import Console
 from rich.text import Text
 
+from model.deferred_commands import FlowingGroup
 from worker.foundation.errors import StartError
 from worker.foundation.logs import configure_logging
 from worker.foundation.watchdog import Watchdog
@@ -26,6 +27,7 @@ from worklist.app import create_app
 logger = logging.getLogger(__name__)
 
 app = typer.Typer(
+    cls=FlowingGroup,
     help="The radiologist's worklist as a web page. Without a command: serve it until Ctrl-C.\n\n"
     "NOT A MEDICAL DEVICE. NOT FOR DIAGNOSTIC USE.\n\n"
     "It answers on loopback only, unless worklist_host names another address and worklist_password_hash_file a "

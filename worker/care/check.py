@@ -40,6 +40,7 @@ from worker.rows.service_lease import take_service
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.mistakes import unknown_variables
 from worker.settings.notifications import Mail, Webhook
 from worker.settings.peers import Destination
 from worker.settings.reconcile import Reconcile
@@ -71,6 +72,7 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         ("active bundles", partial(_active_bundles, settings)),
         ("disk", partial(room_of_disk, settings)),
         ("sources", partial(_sources, settings)),
+        ("variables", _variables),
         *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
         *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
         *((f"webhook {item.name}", partial(_webhook, item)) for item in settings.webhooks),
@@ -165,6 +167,13 @@ def _sources(settings: Settings) -> str:
     if settings.accept_unknown_sources:
         return "any calling AE title may send (accept_unknown_sources)"
     raise CheckFailed("no sources are configured, so every sender is rejected; list the PACS under [[sources]]")
+
+
+def _variables() -> str:
+    """Say whether each ``CXR_*`` variable of the environment names a key."""
+    if unknown := unknown_variables(Settings):
+        raise CheckFailed(", ".join(unknown))
+    return "each CXR_* variable names a key"
 
 
 def _destination(settings: Settings, destination: Destination) -> str:

@@ -131,6 +131,13 @@ def test_without_a_destination_the_check_fails(make_settings: MakeSettings) -> N
     assert not verdicts(make_settings())["destinations"]
 
 
+def test_a_variable_that_names_no_key_is_named(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verdicts(make_settings())["variables"]
+    monkeypatch.setenv("CXR_LISTEN_PROT", "104")
+    assert not verdicts(make_settings())["variables"]
+    assert "CXR_LISTEN_PROT names no key; did you mean CXR_LISTEN_PORT?" in detail_of(make_settings(), "variables")
+
+
 def test_the_broker_password_is_never_shown(make_settings: MakeSettings) -> None:
     settings = make_settings(broker_url=f"redis://:topsecret@127.0.0.1:{free_port()}/0")
     assert all("topsecret" not in result.detail for result in check_everything(settings))

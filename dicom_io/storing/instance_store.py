@@ -57,6 +57,10 @@ class UnsafePath(StoreError):
     """A name would leave the store's folder."""
 
 
+class StoredDamaged(StoreError):
+    """A stored file is not what was written."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """A file that is safely on disk."""
@@ -167,13 +171,15 @@ class InstanceStore:
 
         Raises
         ------
+        StoredDamaged
+            It is another by now.
         StoreError
-            There is no such file, or it is damaged.
+            There is no such file.
         """
         path = self.open_path(relative_path)
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise StoreError("stored file is damaged; restore it from a backup", path)
+                raise StoredDamaged("stored file is damaged; restore it from a backup", path)
         return path
 
     def quarantine(self, chunks: Content, reason: str) -> Path:

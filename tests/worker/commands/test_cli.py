@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 import typer
 from forks import run_command
+from sqlalchemy import select
 from study_rows import add_instance, add_study, add_triaged_study, now
 from typer.testing import CliRunner
 
 from worker.cli import app
 from worker.rows.database import open_engine, session_factory
+from worker.rows.delivery_tables import Delivery
+from worker.rows.events import record
 from worker.rows.run_tables import Run
 from worker.rows.states import DeliveryState, StudyState
 
@@ -92,6 +95,19 @@ def seeded(database: str) -> dict[str, str]:
         uid = stat.study_instance_uid
     engine.dispose()
     return {"stat": uid}
+
+
+def test_show_names_object_and_destination_of_a_delivery(database: str, seeded: dict[str, str]) -> None:
+    engine = open_engine(database)
+    with session_factory(engine).begin() as session:
+        for delivery in session.scalars(select(Delivery)):
+            facts = {"destination": delivery.destination, "delivery_id": delivery.id, "attempts": 1}
+            uid = seeded["stat"]
+            record(session, "delivery_refused", actor="w", study_instance_uid=uid, reason="0xA700", details=facts)
+    engine.dispose()
+    shown = run(app, ["show", seeded["stat"]]).stdout
+    assert "delivery refused by w: structured report to pacs: 0xA700" in shown
+    assert "delivery refused by w: secondary capture of Pneumothorax to pacs: 0xA700" in shown
 
 
 def test_without_a_command_help_is_printed_and_the_exit_code_is_2() -> None:

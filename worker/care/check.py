@@ -23,7 +23,7 @@ from dicom_io.services.storage_scu import echo
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
 from worker.care.broker_check import state_of_broker
-from worker.care.folder_check import room_of_disk
+from worker.care.folder_check import holds_what_was_received, room_of_disk
 from worker.care.listener_check import CheckFailed, answer_of_listener
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
@@ -71,6 +71,7 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         *((f"model bundle {name}", partial(_bundle, settings, name)) for name in settings.bundles),
         ("active bundles", partial(_active_bundles, settings)),
         ("disk", partial(room_of_disk, settings)),
+        ("stored images", partial(holds_what_was_received, settings)),
         ("sources", partial(_sources, settings)),
         ("variables", _variables),
         *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),

@@ -1,4 +1,4 @@
-"""Whether folders of the worker can be written to, and whether there is room."""
+"""Whether folders of the worker can be written to, whether there is room, and whether they are the right ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import select
+
 from worker.care.listener_check import CheckFailed
+from worker.rows.database import migrated_engine, session_factory
+from worker.rows.study_tables import Instance
 from worker.settings.config import Settings
 from worker.views.presentation import bytes_text
+
+LOOKED_FOR_IMAGES = 3
+"""One alone may be lost, which is no sign of another folder."""
 
 
 def require_writable(what: str, folder: Path) -> None:
@@ -46,3 +53,31 @@ def room_of_disk(settings: Settings) -> str:
             f"{bytes_text(settings.minimum_free_bytes)}; senders are refused until there is room"
         )
     return f"{bytes_text(free_bytes)} free in {folder}, writable"
+
+
+def holds_what_was_received(settings: Settings) -> str:
+    """Say whether the images that came last lie in ``data_dir``; on another host it may be another folder.
+
+    Raises
+    ------
+    CheckFailed
+        None of them is there.
+    StartError
+        The database does not answer or is not migrated.
+    """
+    latest = (
+        select(Instance.path).where(Instance.deleted_at.is_(None)).order_by(Instance.id.desc()).limit(LOOKED_FOR_IMAGES)
+    )
+    with (
+        migrated_engine(settings.effective_database_url) as engine,
+        session_factory(engine, read_only=True)() as session,
+    ):
+        paths = session.scalars(latest).all()
+    if not paths:
+        return "none were received yet"
+    if not any((settings.instances_dir / path).is_file() for path in paths):
+        raise CheckFailed(
+            f"{settings.data_dir} holds none of the {len(paths)} images that came last: every host needs the same data"
+            " folder (data_dir), else what one receives fails on another"
+        )
+    return f"those that came last lie in {settings.data_dir}"

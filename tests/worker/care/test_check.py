@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import redis as redis_client
+from arrivals import received
 from bundles import write_test_bundle
+from factories import chest_radiograph
 from peers import StandInPacs
 from receivers import running_receiver
 from services import free_port, own_redis, started
@@ -16,9 +18,12 @@ from storage_ends import NoReceiver
 from typer.testing import CliRunner
 
 from dicom_io.services.storage_scp import StorageScp
+from dicom_io.storing.instance_store import InstanceStore
+from worker.arrival.intake import Intake
 from worker.care.check import check_everything
 from worker.cli import app
 from worker.processes.listener import scp_settings
+from worker.rows.database import migrated_engine, session_factory
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.peers import Destination, Source
@@ -79,7 +84,7 @@ def test_every_failure_is_reported_and_none_hides_another(make_settings: MakeSet
     failed = {name for name, passed in verdicts(settings).items() if not passed}
     assert failed == {
         "database", "broker", "model bundle default", "active bundles", "disk", "sources", "destination pacs",
-        "worklist page",
+        "worklist page", "stored images",
     }  # fmt: skip
 
 
@@ -129,6 +134,23 @@ def test_a_damaged_bundle_is_named(make_settings: MakeSettings, bundles: dict[st
 
 def test_without_a_destination_the_check_fails(make_settings: MakeSettings) -> None:
     assert not verdicts(make_settings())["destinations"]
+
+
+def test_a_data_folder_that_lacks_what_was_received_is_another_hosts(
+    make_settings: MakeSettings, sqlite_url: str, tmp_path: Path
+) -> None:
+    there = make_settings(database_url=sqlite_url, data_dir=tmp_path / "there")
+    assert verdicts(there)["stored images"], "nothing was received yet"
+    with migrated_engine(sqlite_url) as engine:
+        store = InstanceStore(there.instances_dir)
+        for _ in range(2):
+            Intake(there, session_factory(engine), store, lambda *_: None).receive(received(chest_radiograph()))
+    assert verdicts(there)["stored images"]
+    elsewhere = make_settings(database_url=sqlite_url, data_dir=tmp_path / "elsewhere")
+    assert not verdicts(elsewhere)["stored images"]
+    said = detail_of(elsewhere, "stored images")
+    assert str(elsewhere.data_dir) in said
+    assert "every host needs the same data folder" in said
 
 
 def test_a_variable_that_names_no_key_is_named(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:

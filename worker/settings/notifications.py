@@ -49,7 +49,10 @@ class Channel(BaseModel):
         if not quiet:
             return moment
         day = local.date() + timedelta(days=1 if now >= ends else 0)
-        return datetime.combine(day, ends, zone).astimezone(moment.tzinfo)
+        end = datetime.combine(day, ends, zone).astimezone(moment.tzinfo)
+        if end > moment:
+            return end
+        return datetime.combine(day, ends.replace(fold=1), zone).astimezone(moment.tzinfo)  # the hour comes twice
 
 
 class Webhook(Channel):

@@ -259,7 +259,7 @@ class InstanceStore:
         parents = [os.path.dirname(path) for path in unsure]  # noqa: PTH120 (a Path for each costs 50 microseconds)
         name = f"{names.sop}.{sha256[:16]}{names.suffix}"
         final = f"{folder}/{name}"
-        if _took_name(partial, final):
+        if took_name(partial, final):
             self._sync(descriptor, [*parents, folder])
         else:
             self._sync(descriptor, parents)
@@ -334,7 +334,7 @@ def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _took_name(partial: Path, final: str) -> bool:
+def took_name(partial: Path, final: str) -> bool:
     """Give the file its final name as well; False where that is taken, or this file system has no second names."""
     try:
         os.link(partial, final)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from model.deferred_commands import FlowingGroup
-from worker.foundation.errors import StartError
+from worker.foundation.errors import StartError, refusal_of_the_system
 from worker.foundation.logs import configure_logging
 from worker.foundation.watchdog import Watchdog
 from worker.rows.database import require_current_schema
@@ -151,5 +151,6 @@ def main() -> None:
     try:
         app()
     except (ConfigurationError, StartError, ValueError, OSError) as error:
-        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        words = refusal_of_the_system(error) if isinstance(error, OSError) else str(error)
+        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
         raise SystemExit(1) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from dicom_io.storing.instance_store import INCOMING_FOLDER
 from worker.care.listener_check import CheckFailed
 from worker.rows.database import migrated_engine, session_factory
 from worker.rows.study_tables import Instance
@@ -42,10 +43,14 @@ def room_of_disk(settings: Settings) -> str:
     Raises
     ------
     CheckFailed
-        It cannot be written to, or less is free than ``minimum_free_bytes``.
+        It, or a folder in it, cannot be written to, or less is free than ``minimum_free_bytes``.
     """
     folder = settings.data_dir
     require_writable("data_dir", folder)
+    stores = (settings.instances_dir, settings.results_dir)
+    for inner in (*stores, *(store / INCOMING_FOLDER for store in stores), settings.cache_dir):
+        if inner.is_dir():  # it is not made here, for then it would be whoever checks who owns it
+            require_writable("the folder", inner)
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < settings.minimum_free_bytes:
         raise CheckFailed(

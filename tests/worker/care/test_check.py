@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -151,6 +153,27 @@ def test_a_data_folder_that_lacks_what_was_received_is_another_hosts(
     said = detail_of(elsewhere, "stored images")
     assert str(elsewhere.data_dir) in said
     assert "every host needs the same data folder" in said
+
+
+@pytest.mark.parametrize("name", ["instances", "instances/.incoming", "results", "cache"])
+def test_a_folder_in_the_data_folder_that_belongs_to_another_user_fails_the_check(
+    make_settings: MakeSettings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal is made up, for tests may run as root, whom the kernel refuses nothing."""
+    settings = make_settings()
+    assert verdicts(settings)["disk"]
+    folder = settings.data_dir / name
+    folder.mkdir(parents=True, exist_ok=True)
+    make = tempfile.TemporaryFile
+
+    def refuse(*, dir: Path) -> object:
+        if dir == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert not verdicts(settings)["disk"]
+    assert f"cannot write to the folder {folder}: Permission denied" in detail_of(settings, "disk")
 
 
 def test_a_variable_that_names_no_key_is_named(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,10 @@ class UnsafePath(StoreError):
     """A name would leave the store's folder."""
 
 
+class StoredDamaged(StoreError):
+    """A stored file is not what was written."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """A file that is safely on disk."""
@@ -167,13 +171,15 @@ class InstanceStore:
 
         Raises
         ------
+        StoredDamaged
+            It is another by now.
         StoreError
-            There is no such file, or it is damaged.
+            There is no such file.
         """
         path = self.open_path(relative_path)
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise StoreError("stored file is damaged; restore it from a backup", path)
+                raise StoredDamaged("stored file is damaged; restore it from a backup", path)
         return path
 
     def quarantine(self, chunks: Content, reason: str) -> Path:
@@ -253,7 +259,7 @@ class InstanceStore:
         parents = [os.path.dirname(path) for path in unsure]  # noqa: PTH120 (a Path for each costs 50 microseconds)
         name = f"{names.sop}.{sha256[:16]}{names.suffix}"
         final = f"{folder}/{name}"
-        if _took_name(partial, final):
+        if took_name(partial, final):
             self._sync(descriptor, [*parents, folder])
         else:
             self._sync(descriptor, parents)
@@ -328,7 +334,7 @@ def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _took_name(partial: Path, final: str) -> bool:
+def took_name(partial: Path, final: str) -> bool:
     """Give the file its final name as well; False where that is taken, or this file system has no second names."""
     try:
         os.link(partial, final)

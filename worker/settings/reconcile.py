@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
+from worker.settings.forms import of_form
+from worker.settings.peers import AeTitle
 from worker.settings.tls import Tls
 
-Modality = Annotated[str, Field(pattern=r"^[A-Z]{2}[A-Z0-9]{0,14}$")]
+Modality = Annotated[str, of_form(r"[A-Z]{2}[A-Z0-9]{0,14}", "a value of Modality (0008,0060), such as CR or DX")]
 
 
 class Reconcile(BaseModel):
@@ -17,7 +19,7 @@ class Reconcile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ae_title: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+    ae_title: AeTitle
     """Of the archive; it must know ours, and with ``move`` our host and port too."""
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +10,7 @@ import pydicom
 import pytest
 from archive_line import ArchiveLine
 from factories import chest_radiograph, computed_radiograph, write_dicom
+from orthanc import need
 from peers import running_pacs
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
@@ -176,11 +175,7 @@ def test_what_we_say_too_late_while_releasing_is_dropped_and_the_association_end
 
 
 def test_storescp_of_dcmtk_takes_what_we_send(tmp_path, files):
-    program = shutil.which("storescp")
-    if program is None and os.environ.get("CXR_REQUIRE_SERVICES") == "1":
-        pytest.fail("storescp is not installed, and CXR_REQUIRE_SERVICES=1 demands it")
-    if program is None:
-        pytest.skip("storescp (dcmtk) is not installed")
+    program = need("storescp", "dcmtk")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -222,6 +222,17 @@ def test_an_image_whose_file_is_gone_is_counted_and_left_out(bench: Bench, tmp_p
     assert json.loads((tmp_path / "export" / "export.json").read_text())["files_missing"] == 1
 
 
+def test_an_image_whose_file_is_damaged_is_counted_and_left_out(bench: Bench, tmp_path: Path) -> None:
+    bench.triage(chest_radiograph(PatientID="A"))
+    study = bench.triage(chest_radiograph(PatientID="B"))
+    (instance,) = bench.instances(study.study_instance_uid)
+    file = bench.settings.instances_dir / instance.path
+    file.write_bytes(file.read_bytes()[:-500] + bytes(500))
+    (line,) = _export(bench, tmp_path / "export")
+    assert line["patient_id"] == "A"
+    assert json.loads((tmp_path / "export" / "export.json").read_text())["files_missing"] == 1
+
+
 def test_a_patient_id_that_looks_like_a_formula_is_made_inert(bench: Bench, tmp_path: Path) -> None:
     bench.triage(chest_radiograph(PatientID="=1+1"))
     (line,) = _export(bench, tmp_path / "export")

@@ -24,7 +24,7 @@ from dicom_io.data_sets.header import text
 from dicom_io.foundation.uids import is_valid_uid
 from dicom_io.services.query import ArchiveError, ArchiveTooSlow, Query, querying
 from dicom_io.services.retrieve import Wanted, get, move
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore
 from dicom_io.storing.receiving import Receiver
 from worker.arrival.analysable import is_analysable
 from worker.care.forgetting import forgotten_among
@@ -188,6 +188,7 @@ class Reconciler:
 
     def _not_here(self, held: list[Wanted], *, deleted_too: bool = False) -> list[Wanted]:
         """Return what no row of ours knows; what was deleted or damaged here is known, unless it is asked for, too."""
+        store = InstanceStore(self.settings.instances_dir)
         uids = [item.sop_instance_uid for item in held]
         columns = (Instance.sop_instance_uid, Instance.path, Instance.sha256, Instance.deleted_at, Instance.current)
         with self.sessions() as session:
@@ -196,16 +197,9 @@ class Reconciler:
         known |= {
             row.sop_instance_uid
             for row in received
-            if not deleted_too or (row.current and row.deleted_at is None and self._is_intact(row.path, row.sha256))
+            if not deleted_too or (row.current and row.deleted_at is None and store.is_intact(row.path, row.sha256))
         }
         return [item for item in held if item.sop_instance_uid not in known]
-
-    def _is_intact(self, path: str, sha256: str) -> bool:
-        try:
-            InstanceStore(self.settings.instances_dir).open_intact(path, sha256)
-        except (StoreError, OSError):
-            return False
-        return True
 
     def _elsewhere(self, held: list[Wanted]) -> list[Elsewhere]:
         """Return what we know in another study only than the archive does."""

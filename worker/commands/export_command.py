@@ -94,7 +94,7 @@ def _say(folder: Path, counts: ExportCounts, todo: str) -> None:
     if counts.undecided:
         console.print(f"{counts.undecided} images left out: a flagged finding of their study has no review yet")
     if counts.files_missing:
-        console.print(f"{counts.files_missing} images left out: their stored files are gone")
+        console.print(f"{counts.files_missing} images left out: their stored files are gone or damaged")
     if counts.burned_in:
         console.print(f"{counts.burned_in} images left out: a text is burned into them")
 

@@ -114,6 +114,19 @@ def test_a_number_of_two_issuers_wants_the_issuer_and_a_study_of_two_patients_a_
         forget(bench)
 
 
+@pytest.mark.parametrize("nobody", ["", " "])
+def test_an_empty_number_is_nobodys(bench: Bench, nobody: str) -> None:
+    """As a script passes it whose variable is not set: many patients' images come without a number."""
+    first, second = (sent(bench, **IDENTITY | {"PatientID": ""}) for _ in range(2))
+    Inbox(bench.settings, Hl7Listener(), bench.sessions).take(update(patient("OTHER-1")), "127.0.0.1")
+    refused = InstanceStore(bench.settings.instances_dir).quarantine([b"\0\1 "], "unreadable")
+    with pytest.raises(ForgettingRefused, match="Patient ID is empty"):
+        forget(bench, nobody)
+    assert bench.instances(first)
+    assert bench.instances(second)
+    assert refused.exists()
+
+
 def test_a_corrected_study_is_forgotten_under_its_right_number(bench: Bench) -> None:
     uid = sent(bench)
     with bench.sessions.begin() as session:

@@ -14,9 +14,10 @@ from peers import StandInPacs
 from pydicom.dataset import Dataset
 from receivers import running_receiver
 from services import free_port
-from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
+from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, wait_until
 from sqlalchemy import select
 
+from benchmarks.process_tree import descendants
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState
 from worker.settings.config import Settings

@@ -25,9 +25,10 @@ from listener_watch import resident_bytes
 from pages import served
 from pydicom.dataset import Dataset
 from services import free_port
-from sites import LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
+from sites import LISTEN, QUICK, SWEEP, TRIAGE, Site, wait_until
 from sqlalchemy import select
 
+from benchmarks.process_tree import descendants
 from worker.processes.up import settings_environment
 from worker.rows.site_tables import Event
 from worker.rows.states import RunState

@@ -40,7 +40,7 @@ PATIENT_ID = IDENTITY["PatientID"]
 def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Iterator[Bench]:
     write_test_bundle(tmp_path / "bundle")
     with running_pacs() as pacs:
-        archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+        archive = pacs.destination
         yield Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive]), sessions)
 
 

@@ -65,7 +65,7 @@ def bench(
     ris: Hl7Receiver,
 ) -> Bench:
     write_test_bundle(tmp_path / "bundle")
-    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    archive = pacs.destination
     receiver = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
     settings = make_settings(
         bundles={"default": tmp_path / "bundle"}, destinations=[archive], hl7_destinations=[receiver]

@@ -180,6 +180,17 @@ def test_a_person_corrects_the_patient_and_archives_and_receivers_hear_of_both(
     assert "RIGHT" not in str(event.reason)
 
 
+def test_a_correction_goes_on_where_what_was_sent_is_damaged_here(bench: Bench, pacs: StandInPacs) -> None:
+    uid = delivered(bench, PatientID="WRONG")
+    for result in bench.results(bench.runs(uid)[-1]):
+        path = bench.settings.results_dir / result.path
+        path.write_bytes(bytes(path.stat().st_size))
+    assert correct(bench, uid, patient_id="RIGHT")
+    assert run_if_due(bench, uid)
+    assert bench.study(uid).state == "triaged"
+    assert {dataset.PatientID for dataset in bench.datasets(bench.runs(uid)[-1])} == {"RIGHT"}
+
+
 @pytest.mark.parametrize(
     ("identity", "words"),
     [

@@ -62,7 +62,8 @@ class TakenBack:
         if self.messages:
             said.append(f"{self.messages} HL7 messages are withdrawn")
         if self.by_hand:
-            said.append(f"{self.by_hand} sent objects must be removed from the archive by hand: their files are gone or damaged")
+            lost = f"{self.by_hand} sent objects must be removed from the archive by hand"
+            said.append(f"{lost}: their files are gone or damaged")
         return "; ".join(said)
 
 
@@ -157,7 +158,7 @@ def _reject(session: Session, deliveries: Sequence[Delivery], why: Why, settings
         delivery.state, delivery.lease_until, delivery.commitment_due_at = DeliveryState.REJECTED, None, None
         delivery.rejection_note_uid = uid if delivery.result.sop_instance_uid in named else None
     left = len(deliveries) - len(headers)
-    lost = f"; {left} more cannot be named, because their files are gone or damaged: remove them there by hand" if left else ""
+    lost = f"; {left} more cannot be named, for their files are gone or damaged: remove them by hand" if left else ""
     record(
         session,
         "results_rejected",

@@ -109,7 +109,8 @@ def test_of_a_damaged_result_a_retraction_says_that_it_must_be_removed_by_hand(
 ) -> None:
     uid = bench.triage(chest_radiograph()).study_instance_uid
     deliver(uid, bench.office)
-    report = next(result for result in bench.results(bench.runs(uid)[-1]) if result.kind == ResultKind.STRUCTURED_REPORT)
+    results = bench.results(bench.runs(uid)[-1])
+    report = next(result for result in results if result.kind == ResultKind.STRUCTURED_REPORT)
     path = bench.settings.results_dir / report.path
     whole = path.read_bytes()
     path.write_bytes(whole[: int(left * len(whole))].ljust(len(whole), b"\0"))

@@ -149,6 +149,21 @@ def telling(bench: Bench, make_settings: Callable[..., Settings], port: int) -> 
     return Bench(settings, bench.sessions)
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("1960.05.04", "19600504"), ("in the spring of 1960", "19590101"), ("19600504", "19600504"), ("", "")],
+)
+def test_a_birth_date_in_the_old_form_is_taken_and_what_is_no_date_says_nothing(
+    bench: Bench, said: str, kept: str
+) -> None:
+    """Archives answer with what modalities of all times wrote (PS3.5 6.2); PostgreSQL keeps eight characters."""
+    uid = delivered(bench, PatientBirthDate="19590101", PatientSex="F")
+    correct(bench, uid, patient_id="RIGHT", demographics={"patient_birth_date": said, "patient_sex": "F" * 17})
+    assert run_if_due(bench, uid)
+    assert (bench.study(uid).patient_birth_date, bench.study(uid).patient_sex) == (kept, "F")
+    assert {dataset.PatientBirthDate for dataset in bench.datasets(bench.runs(uid)[-1])} == {kept}
+
+
 def correct_by_hand(bench: Bench, uid: str, identity: Identity, reason: str = "wrong order chosen") -> Corrected:
     with bench.sessions.begin() as session:
         return correct_study(session, uid, identity, reason=reason, by="Ada Admin", settings=bench.settings)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dicom_io.pixels.decoding import UndecodableError
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import StoreError
 from model.labels import LABELS
 from worker.care.administration import UnknownStudy, mark_unread
 from worker.care.review import ReviewRefused, mark_read_as_shown
@@ -92,9 +91,10 @@ def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite
     if detail.ended_its_process:
         return _no_picture("This image is not decoded here: the analysis of the study did not come to an end.", 422)
     try:
-        return Response(radiograph_png(_stored(site.instances, found.path)), media_type="image/png")
+        path = site.instances.open_intact(found.path, found.sha256)
+        return Response(radiograph_png(path), media_type="image/png")
     except StoreError:
-        return _no_picture("The stored file is missing.", 404)
+        return _no_picture("The stored file is missing or damaged.", 404)
     except UndecodableError as error:
         return _no_picture(f"This image cannot be shown: {error}", 422)
 
@@ -107,9 +107,10 @@ def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, re
     if found is None or found.kind != ResultKind.SECONDARY_CAPTURE:
         return _no_picture("No such heat map in this study.", 404)
     try:
-        return Response(capture_png(_stored(site.results, found.path)), media_type="image/png")
+        path = site.results.open_intact(found.path, found.sha256)
+        return Response(capture_png(path), media_type="image/png")
     except StoreError:
-        return _no_picture("The stored heat map is missing.", 404)
+        return _no_picture("The stored heat map is missing or damaged.", 404)
 
 
 @router.get("/studies/{study_instance_uid}/maps/{instance_id}/{result_id}.png")
@@ -124,10 +125,11 @@ def heat_map(
     if image is None or found is None or found.kind != ResultKind.SECONDARY_CAPTURE:
         return _no_picture("No such heat map in this study.", 404)
     try:
-        shown = heat_map_png(_stored(site.results, found.path), _stored(site.instances, image.path))
+        capture = site.results.open_intact(found.path, found.sha256)
+        shown = heat_map_png(capture, site.instances.open_intact(image.path, image.sha256))
         return Response(shown, media_type="image/png")
     except StoreError:
-        return _no_picture("The stored heat map, or the radiograph that it was made of, is missing.", 404)
+        return _no_picture("The stored heat map, or the radiograph that it was made of, is missing or damaged.", 404)
     except ValueError as error:
         return _no_picture(f"This heat map cannot be laid over the radiograph: {error}", 404)
 
@@ -162,10 +164,6 @@ def _detail(site: Site, study_instance_uid: str) -> StudyDetail:
     if detail is None:
         raise UnknownStudy(study_instance_uid)
     return detail
-
-
-def _stored(store: InstanceStore, relative_path: str) -> Path:
-    return store.open_path(relative_path)
 
 
 def _no_picture(message: str, status_code: int) -> Response:

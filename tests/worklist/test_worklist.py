@@ -457,7 +457,9 @@ def test_logging_in_says_that_the_password_file_is_damaged(guarded: Client, tmp_
     if damage == "gone":
         file.unlink()
     else:
-        file.write_text(file.read_text().rpartition("$")[0] if damage == "cut" else "administrator administrator $argon2\n")
+        file.write_text(
+            file.read_text().rpartition("$")[0] if damage == "cut" else "administrator administrator $argon2\n"
+        )
     answer = log_in(guarded, PASSWORD)
     assert answer.status_code == 503
     assert "password file" in answer.text

@@ -10,9 +10,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.process_tree import descendants
 
 REPETITIONS = 5
 QUIET_SHARE = 0.15
@@ -131,19 +133,6 @@ def _own_seconds(processes: Sequence[int]) -> float:
 
 def _tree_seconds(processes: Sequence[int]) -> float:
     return sum(_seconds_of(pid) for root in processes for pid in descendants(root))
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the process and everything it started that still lives (Linux), parents first."""
-    found = [pid]
-    for parent in found:
-        threads: list[Path] = []
-        with suppress(OSError):  # it ended meanwhile
-            threads = list(Path(f"/proc/{parent}/task").glob("*/children"))
-        for thread in threads:
-            with suppress(OSError):
-                found.extend(int(child) for child in thread.read_text().split())
-    return found
 
 
 def _seconds_of(pid: int) -> float:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from worklist import accounts
 
 if TYPE_CHECKING:
     from benches import Bench
+    from sites import Site
 
 _LONG_FILES = (
     "test_training_pipeline", "test_kill", "test_soak", "test_orthanc_corrections", "test_orthanc", "test_delivery",
@@ -226,6 +227,33 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
         return load_settings(**{"data_dir": tmp_path / "data", "minimum_free_bytes": 0} | fields)
 
     return make
+
+
+@pytest.fixture
+def site_with(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Maker of a site on SQLite with the small test bundle and ``QUICK``; keywords replace fields of its settings.
+
+    ``environment`` is that of its processes, which are ended with the test.
+    """
+    from bundles import write_test_bundle  # here, as in `bench_with`
+    from services import free_port
+    from sites import QUICK, Site
+
+    made = []
+
+    def make(environment: Mapping[str, str] | None = None, **fields: Any) -> Site:
+        usual = {
+            "database_url": sqlite_url,
+            "listen_port": free_port(),
+            "bundles": {"default": write_test_bundle(tmp_path / "bundle").folder},
+        }
+        site = Site(make_settings(**usual | QUICK | fields), tmp_path / "log.txt", environment=environment or {})
+        made.append(site)
+        return site
+
+    yield make
+    for site in made:
+        site.stop()
 
 
 @pytest.fixture

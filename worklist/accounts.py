@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from worker.foundation.errors import StartError
 
@@ -152,6 +152,6 @@ def account_of(path: Path | None, name: str, password: str) -> Account | None:
         PasswordHasher().verify(tested.password_hash, password)
     except VerifyMismatchError:
         return None
-    except InvalidHashError as error:
+    except (InvalidHashError, VerificationError) as error:
         raise PasswordFileError(path, "holds a damaged Argon2 hash") from error
     return account

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from worklist.accounts import ADMINISTRATOR, account_of
+from worklist.accounts import ADMINISTRATOR, PasswordFileError, account_of
 from worklist.login import LoginGuard, begin_session, csrf_token, require_own_form
 from worklist.render import page
 from worklist.site import site_of
@@ -42,7 +42,12 @@ def log_in(
     if wait_seconds > 0:
         problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
         return page(request, "login.html", 429, next=own_path(next), problem=problem)
-    account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
+    try:
+        account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
+    except PasswordFileError:
+        logger.exception("nobody can log in")
+        problem = "The password file cannot be used; the log of the page says why."
+        return page(request, "login.html", 503, next=own_path(next), problem=problem)
     if account is None:
         guard.failed(address)
         logger.warning("worklist: wrong name or password from %s", address)

@@ -96,7 +96,7 @@ def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite
     except StoredDamaged:
         return _no_picture("The stored file is damaged: it is not what was received.", 422)
     except StoreError:
-        return _no_picture("The stored file is missing.", 404)
+        return _no_picture("The stored file is missing or cannot be read.", 404)
     except UndecodableError as error:
         return _no_picture(f"This image cannot be shown: {error}", 422)
 
@@ -113,7 +113,7 @@ def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, re
     except StoredDamaged:
         return _no_picture("The stored heat map is damaged: it is not what was made.", 422)
     except StoreError:
-        return _no_picture("The stored heat map is missing.", 404)
+        return _no_picture("The stored heat map is missing or cannot be read.", 404)
 
 
 @router.get("/studies/{study_instance_uid}/maps/{instance_id}/{result_id}.png")
@@ -132,9 +132,9 @@ def heat_map(
         shown = heat_map_png(capture, site.instances.open_intact(image.path, image.sha256))
         return Response(shown, media_type="image/png")
     except StoredDamaged:
-        return _no_picture("The stored heat map, or the radiograph that it was made of, is damaged.", 422)
+        return _no_picture("The stored heat map, or its radiograph, is damaged.", 422)
     except StoreError:
-        return _no_picture("The stored heat map, or the radiograph that it was made of, is missing.", 404)
+        return _no_picture("The stored heat map, or its radiograph, is missing or cannot be read.", 404)
     except ValueError as error:
         return _no_picture(f"This heat map cannot be laid over the radiograph: {error}", 404)
 

@@ -1,10 +1,10 @@
 """Keeps pynetdicom's association thread from taking the answers that a sender is waiting for.
 
-`Association.send_c_store` asks the association's own thread (the reactor) to pause, and reads "paused" off a flag that
-the thread also raises for a moment on every turn of its loop (pynetdicom 3.0.4, ``Association._run_reactor``). On a
-busy machine the sender then goes on while the thread does not pause; the thread takes the C-STORE response off the
-queue ("Received unexpected C-STORE service message"), and the sender waits until the network timeout for an answer
-that has long come. Here the thread is held at its checkpoint for as long as objects are being sent.
+Every ``send_`` method of `Association` asks the association's own thread (the reactor) to pause, and reads "paused" off
+a flag that the thread also raises for a moment on every turn of its loop (pynetdicom 3.0.4,
+``Association._run_reactor``). On a busy machine the sender then goes on while the thread does not pause; the thread
+takes the response off the queue ("Received unexpected C-STORE service message"), and the sender waits until the DIMSE
+timeout for an answer that has long come. Here the thread is held at its checkpoint for as long as something is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 
 LOOK_SECONDS = 0.05
 RELEASE_SECONDS = 5.0
-"""How long an answer to our release is waited for; nothing depends on it any more."""
+"""How long an answer to our release is waited for; nothing depends on it."""
 
 
 class _Gate(threading.Event):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date
 
@@ -12,6 +13,7 @@ from dicom_io.data_sets.header import text
 ADULT_YEARS = 18
 LONGEST_LIFE_YEARS = 125
 """An age beyond it is a placeholder (a birth date of 1 January 1850, ``999Y``) and says nothing."""
+_STATED_AGE = re.compile(r"([0-9]{1,3})([DWMY])")
 _UNITS_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 
 
@@ -20,14 +22,23 @@ def patient_age_years(header: Dataset, today: date) -> float | None:
 
     Without a study date, who is no adult today was none then; of anybody else the age stays unknown.
     """
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", text(header, "PatientAge").strip().upper())
-    if match and (stated := int(match[1]) / _UNITS_A_YEAR[match[2]]) <= LONGEST_LIFE_YEARS:
+    number, unit = stated_age(text(header, "PatientAge")) or (math.inf, "Y")
+    if (stated := number / _UNITS_A_YEAR[unit]) <= LONGEST_LIFE_YEARS:
         return stated
     born, studied = dicom_date(text(header, "PatientBirthDate")), dicom_date(text(header, "StudyDate"))
-    reached = _years(born, studied or today) if born else None
+    reached = whole_years(born, studied or today) if born else None
     if reached is None or reached > LONGEST_LIFE_YEARS or (studied is None and reached >= ADULT_YEARS):
         return None
     return reached
+
+
+def stated_age(value: str) -> tuple[int, str] | None:
+    """Return number and unit (D, W, M or Y) of an AS value (PS3.5 6.2), None when it is empty or none.
+
+    Units in small letters and numbers of fewer digits are taken; digits of other scripts, which Python knows, are not.
+    """
+    match = _STATED_AGE.fullmatch(value.strip().upper())
+    return (int(match[1]), match[2]) if match else None
 
 
 def study_age_days(header: Dataset, today: date) -> int | None:
@@ -59,7 +70,8 @@ def birth_dates_differ(one: str, other: str, today: date) -> bool:
     return len(told) > 1
 
 
-def _years(born: date, then: date) -> int | None:
+def whole_years(born: date, then: date) -> int | None:
+    """Return how old somebody born on the one day is on the other; None before the birth."""
     if then < born:
         return None
     return then.year - born.year - ((then.month, then.day) < (born.month, born.day))

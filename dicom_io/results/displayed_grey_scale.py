@@ -7,7 +7,7 @@ from copy import deepcopy
 from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
-from dicom_io.data_sets.elements import items, numbers
+from dicom_io.data_sets.elements import integer, items, numbers
 from dicom_io.data_sets.header import text
 from dicom_io.pixels.lookup_table import read_lookup_table
 
@@ -63,8 +63,13 @@ def _voi(source: Dataset) -> Dataset | None:
         item.WindowCenter, item.WindowWidth = _decimal(centers[0]), _decimal(widths[0])
         item.VOILUTFunction = function
         return item
-    made_for_the_screen = int(source.get("BitsStored", 16)) <= 8 and int(source.get("PixelRepresentation", 0)) == 0
-    return item if made_for_the_screen and not _has_modality_lut(source) else None
+    return item if _is_made_for_the_screen(source) and not _has_modality_lut(source) else None
+
+
+def _is_made_for_the_screen(source: Dataset) -> bool:
+    """Say whether the values are unsigned and of at most eight bits, with the defaults that decoding takes."""
+    bits_stored = integer(source, "BitsStored", integer(source, "BitsAllocated", None))
+    return bits_stored is not None and bits_stored <= 8 and integer(source, "PixelRepresentation", 0) == 0
 
 
 def _has_modality_lut(source: Dataset) -> bool:
@@ -103,4 +108,4 @@ def _add_shutter(source: Dataset, state: Dataset) -> None:
     for keyword in ("ShutterShape", *_SHUTTER_KEYWORDS):
         if keyword in source:
             state.add(deepcopy(source[keyword]))
-    state.ShutterPresentationValue = int(source.get("ShutterPresentationValue") or 0)
+    state.ShutterPresentationValue = integer(source, "ShutterPresentationValue", 0) or 0

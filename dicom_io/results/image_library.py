@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydicom import Dataset
 
-from dicom_io.data_sets.elements import numbers
+from dicom_io.data_sets.elements import integer, numbers
 from dicom_io.data_sets.header import text as written
 from dicom_io.foundation.concepts import DCM, UCUM, Code
 from dicom_io.foundation.content_items import HAS_ACQ_CONTEXT, SOURCE, code, container, image, number, text
@@ -42,13 +42,14 @@ def _entry(source: Dataset) -> Dataset:
     view = _VIEWS.get(str(source.get("ViewPosition", "")))
     if view is not None:
         descriptors.append(code(_IMAGE_VIEW, view, HAS_ACQ_CONTEXT))
-    descriptors += [
-        number(DCM.PixelDataRows, source.Rows, _PIXELS, HAS_ACQ_CONTEXT),
-        number(DCM.PixelDataColumns, source.Columns, _PIXELS, HAS_ACQ_CONTEXT),
-        *_orientation(source),
-        *_spacing(source),
-    ]
+    descriptors += [*_size(source), *_orientation(source), *_spacing(source)]
     return image(SOURCE, source, descriptors)
+
+
+def _size(source: Dataset) -> list[Dataset]:
+    sides = ((DCM.PixelDataRows, "Rows"), (DCM.PixelDataColumns, "Columns"))
+    known = [(name, integer(source, keyword, None)) for name, keyword in sides]
+    return [number(name, side, _PIXELS, HAS_ACQ_CONTEXT) for name, side in known if side is not None]
 
 
 def _orientation(source: Dataset) -> list[Dataset]:

@@ -16,7 +16,8 @@ from pydicom import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from dicom_io.data_sets.character_set import settle_character_set
-from dicom_io.data_sets.elements import numbers
+from dicom_io.data_sets.elements import integer, numbers
+from dicom_io.data_sets.header import text
 from dicom_io.foundation.product import DEVICE_SERIAL_NUMBER
 from dicom_io.results.codes import display_name
 from dicom_io.results.displayed_grey_scale import add_grey_scale, states_grey_scale
@@ -38,6 +39,7 @@ _LINE_NOT_EXTENT = "line = model attention, not lesion extent"
 _ORANGE_CIELAB = (51415, 38197, 45650)
 """L* 78.5, a* 20.6, b* 49.6 (sRGB 255, 178, 102) as 16-bit numbers: 0..100 and -128..127 over 0..65535
 (PS3.3 C.10.7.1.1)."""
+_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _TEXT_CORNERS = ([0.01, 0.01], [0.99, 0.11])
 """Of the box for the words, as parts of the displayed area: its upper edge, above most lungs."""
 
@@ -87,7 +89,7 @@ def build_presentation_state(
 
 def can_be_presented(source: Dataset) -> bool:
     """Say whether a presentation state can be made: a monochrome image that states how it is to be shown."""
-    return source.get("SamplesPerPixel") == 1 and states_grey_scale(source)
+    return text(source, "PhotometricInterpretation").upper() in _MONOCHROME and states_grey_scale(source)
 
 
 def shown_as(source: Dataset) -> Dataset:
@@ -193,7 +195,7 @@ def _add_displayed_area(state: Dataset, source: Dataset) -> None:
     """Show the whole image as large as it fits (PS3.3 C.10.4); pixels that are not square stay so."""
     area = Dataset()
     area.DisplayedAreaTopLeftHandCorner = [1, 1]
-    area.DisplayedAreaBottomRightHandCorner = [source.Columns, source.Rows]
+    area.DisplayedAreaBottomRightHandCorner = [integer(source, "Columns", None), integer(source, "Rows", None)]
     area.PresentationSizeMode = "SCALE TO FIT"
     area.PresentationPixelAspectRatio = _aspect_ratio(source)
     state.DisplayedAreaSelectionSequence = [area]

@@ -20,6 +20,7 @@ from pynetdicom.association import Association
 from dicom_io.associations.client import NoAssociation, ScuSettings, associate, end
 from dicom_io.associations.keeper import Keeping
 from dicom_io.associations.kept_association import Call, KeptAssociation, Kind, accepted_form, forms
+from dicom_io.associations.reactor_pause import reactor_held
 from dicom_io.foundation.peer import Peer
 
 __all__ = ["ScuSettings", "SendOutcome", "classify", "echo", "send"]
@@ -111,7 +112,10 @@ def echo(peer: Peer, calling_ae_title: str, settings: ScuSettings | None = None)
     try:
         if not association.accepted_contexts:
             return "peer does not accept C-ECHO"
-        status = association.send_c_echo().get("Status")
+        with reactor_held(association):
+            status = association.send_c_echo().get("Status")
+    except RuntimeError:  # the peer has ended the association before it could be asked
+        status = None
     finally:
         end(association)
     if status is None:

@@ -9,6 +9,7 @@ StoreError            the file system refused (retry later)
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -156,13 +157,17 @@ class InstanceStore:
         UnsafePath
             The path leads out of the store.
         StoreError
-            There is no such file.
+            There is no such file, or it cannot be reached.
         """
         root = self.root.resolve()
         path = (root / relative_path).resolve()
         if not path.is_relative_to(root):
             raise UnsafePath("path leads out of the store", root)
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:
+            raise _unreadable(error, path) from error
+        if not found:
             raise StoreError("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
 
@@ -174,13 +179,25 @@ class InstanceStore:
         StoredDamaged
             It is another by now.
         StoreError
-            There is no such file.
+            There is no such file, it is damaged, or the disk does not give all of it back.
         """
         path = self.open_path(relative_path)
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise StoredDamaged("stored file is damaged; restore it from a backup", path)
+        try:
+            with path.open("rb") as file:
+                intact = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except OSError as error:
+            raise _unreadable(error, path) from error
+        if not intact:
+            raise StoredDamaged("stored file is damaged; restore it from a backup", path)
         return path
+
+    def is_intact(self, relative_path: str, sha256: str) -> bool:
+        """Say whether `open_intact` gives this file, all of which is read."""
+        try:
+            self.open_intact(relative_path, sha256)
+        except StoreError:
+            return False
+        return True
 
     def quarantine(self, chunks: Content, reason: str) -> Path:
         """Keep a refused object for inspection, with a ``.txt`` beside it that says why.
@@ -215,7 +232,7 @@ class InstanceStore:
             Younger files may belong to another listener that is writing them now. 0 when there is no other.
         """
         oldest_kept = time.time() - older_than_seconds
-        partial = [path for path in self._incoming.glob("*.part") if path.stat().st_mtime <= oldest_kept]
+        partial = [path for path, found in _found(self._incoming.glob("*.part")) if found.st_mtime <= oldest_kept]
         for path in partial:
             path.unlink(missing_ok=True)
         return len(partial)
@@ -314,18 +331,29 @@ class InstanceStore:
 
     def _trim_quarantine(self) -> int:
         """Delete the oldest objects where there are too many; return the bytes of what is left."""
-        files = sorted(self._quarantine.glob("*.bin"))  # names begin with the time
-        sizes = [path.stat().st_size + QUARANTINE_COST_BYTES for path in files]
-        total_bytes = sum(sizes)
+        files = _found(sorted(self._quarantine.glob("*.bin")))  # names begin with the time
+        sizes = [(path, found.st_size + QUARANTINE_COST_BYTES) for path, found in files]
+        total_bytes = sum(size for _path, size in sizes)
         if total_bytes <= QUARANTINE_LIMIT_BYTES:
             return total_bytes
-        for path, size in list(zip(files, sizes, strict=True))[:-1]:
+        for path, size in sizes[:-1]:
             if total_bytes <= QUARANTINE_KEPT * QUARANTINE_LIMIT_BYTES:
                 break
             total_bytes -= size
             path.unlink(missing_ok=True)
             path.with_suffix(".txt").unlink(missing_ok=True)
         return total_bytes
+
+
+def _unreadable(error: OSError, path: Path) -> StoreError:
+    return StoreError(f"stored file cannot be read ({error.strerror}); check the disk and whose files these are", path)
+
+
+def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield each of these files with what the file system says of it; other listeners take theirs away meanwhile."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.stat()
 
 
 def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:

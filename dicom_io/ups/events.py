@@ -12,7 +12,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
 
-from dicom_io.associations.client import ScuSettings, associate
+from dicom_io.associations.client import ScuSettings, associate, end
+from dicom_io.associations.reactor_pause import reactor_held
 from dicom_io.foundation.peer import Peer
 from dicom_io.ups.attributes import ASSIGNING, PROGRESS
 from dicom_io.ups.matching import declare_character_set
@@ -135,8 +136,7 @@ def report_events(subscriber: Peer, reports: Sequence[EventReport], calling_ae_t
             if status is None:
                 return
     finally:
-        if association.is_established:
-            association.release()
+        end(association)
 
 
 def _told(association: Association, report: EventReport) -> int | None:
@@ -146,13 +146,14 @@ def _told(association: Association, report: EventReport) -> int | None:
     if not association.is_established:
         return None
     try:
-        answer, _reply = association.send_n_event_report(
-            information,
-            int(report.event_type),
-            UPS_PUSH,
-            report.sop_instance_uid,
-            meta_uid=UPS_EVENT,
-        )
+        with reactor_held(association):
+            answer, _reply = association.send_n_event_report(
+                information,
+                int(report.event_type),
+                UPS_PUSH,
+                report.sop_instance_uid,
+                meta_uid=UPS_EVENT,
+            )
     except (ValueError, RuntimeError, AttributeError, OSError) as error:
         LOGGER.warning("event %s not sent (%s)", report.event_type.name, type(error).__name__)
         return None
@@ -171,7 +172,5 @@ def _associate(subscriber: Peer, calling_ae_title: str) -> Association | None:
         LOGGER.warning("subscriber %s does not accept UPS events", subscriber.ae_title)
         return None
     for context in association.accepted_contexts:
-        context._as_scp = (
-            True  # some receivers accept the context without answering the role; they mean us all the same
-        )
+        context._as_scp = True  # some receivers accept it without answering the role; they mean us all the same
     return association

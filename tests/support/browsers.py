@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from factories import chest_radiograph, drawn_chest, write_dicom
+from factories import chest_radiograph, drawn_chest, sha256_of, write_dicom
 from playwright.sync_api import Browser, Page, sync_playwright
-from study_rows import stored_as
 
 from dicom_io.pictures.overlay import Caption, Film, draw_overlay
 from worker.rows.database import SessionFactory
@@ -74,9 +73,9 @@ def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid
     drawn = write_dicom(capture, settings.results_dir / study_instance_uid / "capture.dcm")
     with writing.begin() as session:
         for instance in session.query(Instance).filter_by(study_instance_uid=study_instance_uid):
-            instance.path, instance.sha256 = f"{study_instance_uid}/{image.name}", stored_as(image)["sha256"]
+            instance.path, instance.sha256 = f"{study_instance_uid}/{image.name}", sha256_of(image)
         results = session.query(Result).join(Run, Result.run_id == Run.id).filter(
             Run.study_instance_uid == study_instance_uid, Result.kind == ResultKind.SECONDARY_CAPTURE
         )  # fmt: skip
         for result in results:
-            result.path, result.sha256 = f"{study_instance_uid}/{drawn.name}", stored_as(drawn)["sha256"]
+            result.path, result.sha256 = f"{study_instance_uid}/{drawn.name}", sha256_of(drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from datetime import date
 from pathlib import Path
@@ -98,6 +99,11 @@ def write_dicom(dataset: Dataset, path: Path) -> Path:
         little_endian=syntax.is_little_endian,
     )
     return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the digest by which rows know a stored file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _identity() -> dict[str, Any]:

@@ -122,6 +122,11 @@ class StandInPacs:
         return Peer(self.ae_title, "127.0.0.1", self.port)
 
     @property
+    def destination(self) -> dict[str, Any]:
+        """How a site's configuration names it, as its only archive."""
+        return {"name": "pacs", "ae_title": self.ae_title, "host": "127.0.0.1", "port": self.port}
+
+    @property
     def stored(self) -> list[Arrival]:
         """What was answered with success or a warning."""
         return [arrival for arrival in self.arrivals if arrival.status == 0 or arrival.status >> 12 == 0xB]

@@ -17,6 +17,7 @@ from forks import Order, Started, forking_is_enough, run_command, start_command
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from benchmarks.process_tree import descendants
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scu import SendOutcome, send
 from worker.processes.up import answers
@@ -61,19 +62,6 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
         time.sleep(0.05)
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the process and everything it started that still lives (Linux), parents first."""
-    found = [pid]
-    for parent in found:
-        threads: list[Path] = []
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
-            threads = list(Path(f"/proc/{parent}/task").glob("*/children"))
-        for thread in threads:
-            with suppress(FileNotFoundError, ProcessLookupError):
-                found.extend(int(child) for child in thread.read_text().split())
-    return found
 
 
 def runs(pid: int) -> bool:

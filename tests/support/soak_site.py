@@ -24,10 +24,11 @@ from clock_shift import ClockShift
 from orthanc import Orthanc
 from power_cut import JOURNAL_VARIABLE
 from services import free_port, postgres_programs, redis_program
-from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
+from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, wait_until
 from soak_checker import Evidence
 from sqlalchemy import create_engine, text
 
+from benchmarks.process_tree import descendants
 from worker.processes.up import answers
 from worker.rows.migrate import upgrade
 from worker.settings.config import Settings, load_settings

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bundles import write_test_bundle
 from clock_shift import ClockShift
 from peers import StandInPacs
-from services import free_port
-from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, send_study, wait_until
+from sites import DELIVERY, LISTEN, SWEEP, TRIAGE, Site, send_study, wait_until
 from sqlalchemy import select
 
 from worker.rows.delivery_tables import DestinationOutage
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.timeout(400)
 HOURS_FAST = 2
@@ -30,19 +27,8 @@ def clock(tmp_path: Path) -> ClockShift:
 
 
 @pytest.fixture
-def site(
-    make_settings: Callable[..., Settings], sqlite_url: str, clock: ClockShift, pacs: StandInPacs, tmp_path: Path
-) -> Iterator[Site]:
-    settings = make_settings(
-        database_url=sqlite_url,
-        listen_port=free_port(),
-        bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
-        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
-        **QUICK,
-    )
-    made = Site(settings, tmp_path / "log.txt", environment=clock.environment)
-    yield made
-    made.stop()
+def site(clock: ClockShift, pacs: StandInPacs, site_with: Callable[..., Site]) -> Site:
+    return site_with(clock.environment, destinations=[pacs.destination])
 
 
 def test_a_clock_that_was_hours_fast_and_is_put_right_keeps_nothing_waiting(

@@ -66,7 +66,7 @@ def site(request: pytest.FixtureRequest, pacs: WatchedPacs, tmp_path_factory: py
         listen_port=free_port(),
         worklist_port=free_port(),
         bundles={"default": write_test_bundle(folder / "bundle").folder},
-        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port, **KEPT_LONG}],
+        destinations=[pacs.destination | KEPT_LONG],
         **urls,
         **QUICK,
     )

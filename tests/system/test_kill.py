@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bundles import FLAGGED, write_test_bundle
+from bundles import FLAGGED
 from factories import chest_radiograph, write_dicom
 from peers import StandInPacs
 from pydicom.dataset import Dataset
 from receivers import running_receiver
-from services import free_port
-from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
+from sites import DELIVERY, LISTEN, SWEEP, TRIAGE, Site, wait_until
 from sqlalchemy import select
 
+from benchmarks.process_tree import descendants
 from worker.rows.run_tables import Run
 from worker.rows.states import RunState
-from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 
 pytestmark = pytest.mark.timeout(400)
@@ -27,17 +26,8 @@ OBJECTS = 1 + len(FLAGGED)
 
 
 @pytest.fixture
-def site(make_settings: Callable[..., Settings], sqlite_url: str, pacs: StandInPacs, tmp_path: Path) -> Iterator[Site]:
-    settings = make_settings(
-        database_url=sqlite_url,
-        listen_port=free_port(),
-        bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
-        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
-        **QUICK,
-    )
-    made = Site(settings, tmp_path / "log.txt")
-    yield made
-    made.stop()
+def site(pacs: StandInPacs, site_with: Callable[..., Site]) -> Site:
+    return site_with(destinations=[pacs.destination])
 
 
 def written(folder: Path, dataset: Dataset) -> Path:

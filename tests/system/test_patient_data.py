@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bundles import write_test_bundle
 from factories import chest_radiograph, write_dicom
 from hl7.client import MLLPClient
 from hl7_messages import patient, report, update
@@ -18,12 +17,11 @@ from peers import StandInPacs
 from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 from services import free_port, wait_for_port
-from sites import DELIVERY, LISTEN, QUICK, SWEEP, TRIAGE, Site, wait_until
+from sites import DELIVERY, LISTEN, SWEEP, TRIAGE, Site, wait_until
 
 from hl7_io.mllp import framed
 from worker.rows.database import open_engine, session_factory
 from worker.rows.events import record
-from worker.settings.config import Settings
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -58,25 +56,16 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def site(
-    make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path, temporary: Path, quoting_pacs: StandInPacs
-) -> Iterator[Site]:
-    settings = make_settings(
-        database_url=sqlite_url,
-        listen_port=free_port(),
+def site(temporary: Path, quoting_pacs: StandInPacs, site_with: Callable[..., Site]) -> Site:
+    return site_with(
         worklist_port=free_port(),
-        bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
-        destinations=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": quoting_pacs.port}],
+        destinations=[quoting_pacs.destination],
         hl7_destinations=[{
             "name": "ris", "host": "127.0.0.1", "port": free_port(), "receiving_application": "RIS",
             "receiving_facility": "HOSPITAL",
         }],
         hl7_listener={"port": free_port()},
-        **QUICK,
     )  # fmt: skip
-    made = Site(settings, tmp_path / "log.txt")
-    yield made
-    made.stop()
 
 
 def test_nothing_names_the_patient_while_all_goes_well_and_while_it_does_not(

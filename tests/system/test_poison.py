@@ -18,20 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import write_test_bundle
 from factories import chest_radiograph, drawn_chest, write_dicom
 from httpx import Client
 from listener_watch import resident_bytes
 from pages import served
 from pydicom.dataset import Dataset
-from services import free_port
-from sites import LISTEN, QUICK, SWEEP, TRIAGE, Site, descendants, wait_until
+from sites import LISTEN, SWEEP, TRIAGE, Site, wait_until
 from sqlalchemy import select
 
+from benchmarks.process_tree import descendants
 from worker.processes.up import settings_environment
 from worker.rows.site_tables import Event
 from worker.rows.states import RunState
-from worker.settings.config import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,16 +50,8 @@ LONGEST_WAIT_SECONDS = 40.0
 
 
 @pytest.fixture
-def site(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
-    settings = make_settings(
-        database_url=sqlite_url,
-        listen_port=free_port(),
-        bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
-        **QUICK | {"concurrency": 2},
-    )
-    made = Site(settings, tmp_path / "log.txt")
-    yield made
-    made.stop()
+def site(site_with: Callable[..., Site]) -> Site:
+    return site_with(concurrency=2)
 
 
 @dataclass

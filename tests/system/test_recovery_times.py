@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from bundles import write_test_bundle
-from peers import StandInPacs, running_pacs
+from peers import running_pacs
 from services import free_port
 from sites import DELIVERY, LISTEN, SWEEP, TRIAGE, UP, Site, send_study, wait_until
 from sqlalchemy import insert, select
@@ -59,17 +59,13 @@ def make_site(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path:
         site.stop()
 
 
-def at(pacs: StandInPacs) -> dict[str, Any]:
-    return {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("failpoint", ["after_claim", "after_result_files"])
 def test_a_study_is_run_again_within_half_a_minute_of_its_workers_death(
     make_site: MakeSite, tmp_path: Path, failpoint: str
 ) -> None:
     with running_pacs() as pacs:
-        site = make_site(at(pacs))
+        site = make_site(pacs.destination)
         site.start_listening(LISTEN)
         site.start(SWEEP)
         site.start(DELIVERY)
@@ -90,7 +86,7 @@ def test_a_study_is_run_again_within_half_a_minute_of_its_workers_death(
 @pytest.mark.slow
 def test_delivery_goes_on_within_half_a_minute_of_the_archives_return(make_site: MakeSite, tmp_path: Path) -> None:
     with running_pacs() as pacs:
-        site = make_site(at(pacs))
+        site = make_site(pacs.destination)
         site.start_listening(UP)
         before = send_study(site, tmp_path)
         site.wait_for_delivery(before, "sent")
@@ -125,7 +121,7 @@ def test_a_killed_listener_answers_again_within_three_seconds_with_100_000_store
     make_site: MakeSite, tmp_path: Path
 ) -> None:
     with running_pacs() as pacs:
-        site = make_site(at(pacs))
+        site = make_site(pacs.destination)
     _store(site.settings)
     took = []
     for _ in range(5):

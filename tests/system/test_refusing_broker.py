@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 import redis as redis_client
-from bundles import write_test_bundle
-from services import free_port, own_redis, started
-from sites import LISTEN, QUICK, SWEEP, TRIAGE, Site, send_study, wait_until
-
-from worker.settings.config import Settings
+from services import own_redis, started
+from sites import LISTEN, SWEEP, TRIAGE, Site, send_study, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,17 +25,8 @@ def broker_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def site(make_settings: Callable[..., Settings], sqlite_url: str, broker_url: str, tmp_path: Path) -> Iterator[Site]:
-    settings = make_settings(
-        database_url=sqlite_url,
-        broker_url=broker_url,
-        listen_port=free_port(),
-        bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
-        **QUICK,
-    )
-    made = Site(settings, tmp_path / "log.txt")
-    yield made
-    made.stop()
+def site(broker_url: str, site_with: Callable[..., Site]) -> Site:
+    return site_with(broker_url=broker_url)
 
 
 def test_everybody_outlives_a_broker_without_memory(site: Site, broker_url: str, tmp_path: Path) -> None:

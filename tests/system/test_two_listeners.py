@@ -33,7 +33,7 @@ def sites(
         database_url=postgresql_url,
         listen_port=free_port(),
         bundles={"default": write_test_bundle(tmp_path / "bundle").folder},
-        destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
+        destinations=[pacs.destination],
         **QUICK,
     )
     one = Site(settings, tmp_path / "one.txt")

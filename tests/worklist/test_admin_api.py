@@ -302,6 +302,10 @@ def test_a_token_opens_a_guarded_api_for_reading_until_it_is_revoked(
         hidden = get(bare)
         assert (hidden.status_code, hidden.json()["rows"][0]["study_instance_uid"]) == (200, uid)
         assert "SECRET" not in hidden.text + get(bare, format="csv").text
+        for column, known in (("patient_id", "P1"), ("accession", "A1")):
+            refused = get(bare, **{column: known})
+            assert (refused.status_code, refused.json()["detail"].count(column)) == (422, 1)  # it would tell whose
+            assert get(full, **{column: known}).status_code == 200
         for wrong in ("nonsense", full + "x", "cxr_" + "A" * 43):
             assert get(wrong).status_code == 401
         token_in_a_form = {"csrf": full}

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from bundles import write_test_bundle
-from factories import chest_radiograph, write_dicom
+from factories import chest_radiograph, sha256_of, write_dicom
 from http_fuzzing import HttpReport, fuzz, fuzz_api
 from http_mutations import Visitor, page_routes
 from listener_watch import cost_of
@@ -63,9 +63,9 @@ def fill(session: Session, folder: Path) -> None:
             state = states[number // 3 % len(states)]
             study = add_study(session, state=state, reason_code="poison", reason="A reason.", now=now, **marked)
             add_instance(session, study)
+        stored = write_dicom(chest_radiograph(**IDENTITY), folder / f"{study.study_instance_uid}.dcm")
         for instance in session.query(Instance).filter_by(study_instance_uid=study.study_instance_uid):
-            instance.path = f"{study.study_instance_uid}.dcm"
-        write_dicom(chest_radiograph(**IDENTITY), folder / f"{study.study_instance_uid}.dcm")
+            instance.path, instance.sha256 = stored.name, sha256_of(stored)
 
 
 @pytest.fixture

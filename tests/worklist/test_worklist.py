@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import chest_radiograph, write_dicom
+from factories import chest_radiograph, sha256_of, write_dicom
 from http_mutations import page_routes
 from httpx import Client
 from pages import PASSWORD, csrf_of, served
@@ -179,6 +179,27 @@ def test_a_missing_heat_map_says_so_without_the_servers_folders(
         words = " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
         assert (answer.status_code, "missing" in words) == (404, True)
         assert str(page_settings.data_dir) not in words.replace(" ", "")
+
+
+def test_a_picture_that_is_not_what_was_stored_is_not_shown(
+    browser: Client, writing: SessionFactory, page_settings: Settings
+) -> None:
+    """A disk that gives back other blocks may give back those of another patient."""
+    radiograph = write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
+    with writing.begin() as session:
+        study = add_triaged_study(session, {"Mass": 0.9}, now=now())
+        stored = add_instance(session, study, path="one.dcm", sha256=sha256_of(radiograph))
+        uid, instance_id = study.study_instance_uid, stored.id
+        made = select(Result).join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == uid)
+        heat_map = session.scalars(made.where(Result.kind == "secondary_capture")).one()
+        heat_map.path, result_id = "map.dcm", heat_map.id
+    write_dicom(chest_radiograph(PatientID="SOMEBODY-ELSE"), radiograph)
+    page_settings.results_dir.mkdir(parents=True, exist_ok=True)
+    (page_settings.results_dir / "map.dcm").write_bytes(b"no DICOM file")
+    for path in (f"instances/{instance_id}.png", f"maps/{instance_id}/{result_id}.png", f"results/{result_id}.png"):
+        answer = browser.get(f"/studies/{uid}/{path}")
+        words = " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
+        assert (answer.status_code, "damaged" in words) == (404, True), path
 
 
 def test_an_undecodable_image_is_replaced_by_its_reason(
@@ -463,6 +484,22 @@ def test_a_radiologist_reads_but_does_not_operate_and_is_out_when_taken_out(
     assert guarded.get("/operations").status_code == 200
     write_password_file(file, "a third long password")
     assert guarded.get("/api/studies").status_code == 401, "a new password ends the sessions of the old one"
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "no hash"])
+def test_logging_in_says_that_the_password_file_is_damaged(guarded: Client, tmp_path: Path, damage: str) -> None:
+    """A hash that lost its end, as on a disk that was full, is nobody's password; whoever logs in is told why."""
+    file = tmp_path / "password"
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_text(
+            file.read_text().rpartition("$")[0] if damage == "cut" else "administrator administrator $argon2\n"
+        )
+    answer = log_in(guarded, PASSWORD)
+    assert answer.status_code == 503
+    assert "password file" in answer.text
+    assert str(tmp_path) not in answer.text
 
 
 def test_a_session_cookie_nobody_signed_is_ignored(guarded: Client) -> None:

@@ -15,6 +15,7 @@ from functools import cache
 from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from dicom_io.data_sets.patient_age import dicom_date
 from worker.arrival.corrected_images import DEMOGRAPHICS, alike, outdates_age
 from worker.arrival.identity import storable
 from worker.rows.database import database_now
@@ -23,6 +24,9 @@ from worker.rows.outcome import supersede_pending
 from worker.rows.run_tables import Result
 from worker.rows.states import StudyState
 from worker.rows.study_tables import IdentityCorrection, Study
+
+_LONGEST_SEX = 16
+"""Characters of a code string (PS3.5 6.2), which the column of a correction is made for."""
 
 
 def correct_identity(
@@ -47,8 +51,8 @@ def correct_identity(
     Parameters
     ----------
     demographics
-        ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is. The
-        age goes when the patient or the birth date is another.
+        ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them; None leaves one as it is, as a
+        birth date that is no date does. The age goes when the patient or the birth date is another.
     cause, reason
         What said so, such as ``ADT^A40``, and a person's words for the audit trail; never patient data.
     accession_number
@@ -62,11 +66,8 @@ def correct_identity(
         False when the study says all this already; nothing was written then.
     """
     held = study.state == StudyState.HELD  # its images do not all say what its row says
-    changed = {
-        column: storable(value)
-        for column, value in demographics.items()
-        if column in DEMOGRAPHICS and value is not None and (held or not alike(value, getattr(study, column)))
-    }
+    said = _told(demographics)
+    changed = {c: value for c, value in said.items() if held or not _says_alike(c, value, getattr(study, c))}
     if accession_number is not None and (order := storable(accession_number)) != study.accession_number:
         changed["accession_number"] = order
     patient_id, issuer = storable(patient_id), storable(issuer_of_patient_id or study.issuer_of_patient_id)
@@ -75,20 +76,26 @@ def correct_identity(
     columns = {"patient_id": patient_id, "issuer_of_patient_id": issuer, **changed}
     correction = _correction(study, columns, cause, database_now(session))
     correction.names_verbatim = held
-    concerned = ["" if held else study.patient_name, demographics.get("patient_name") or "", *names]
-    correction.concerned_names = telling_names(concerned)
+    own_name = "" if held else study.patient_name
+    correction.concerned_names = telling_names([own_name, said.get("patient_name", ""), *names])
     if held and _was_said(session, correction):
         return False
     session.add(correction)
     if outdates_age(correction, changed, study.patient_birth_date):
         study.patient_age = ""
+    differing = _replace(study, columns)
+    noted = f"{cause} changed {', '.join(differing) or 'what images say'}; what was not sent yet is stopped and"
+    noted += f" issued again{f': {reason}' if reason else ''}"
+    issue_again(session, study, differing, noted, actor=actor, at=correction.at)
+    return True
+
+
+def _replace(study: Study, columns: Mapping[str, str]) -> list[str]:
+    """Have the study's row say these; returns the columns that said something else, in the order of the alphabet."""
     differing = sorted(column for column, value in columns.items() if value != getattr(study, column))
     for column, value in columns.items():
         setattr(study, column, value)
-    said = f"{cause} changed {', '.join(differing) or 'what images say'}; what was not sent yet is stopped and"
-    said += f" issued again{f': {reason}' if reason else ''}"
-    issue_again(session, study, differing, said, actor=actor, at=correction.at)
-    return True
+    return differing
 
 
 def issue_again(
@@ -126,11 +133,36 @@ def agree_on(session: Session, study: Study, demographics: Mapping[str, str], *,
     demographics
         Some of ``patient_name``, ``patient_birth_date``, ``patient_sex`` as DICOM writes them.
     """
-    columns = {"patient_id": study.patient_id, "issuer_of_patient_id": study.issuer_of_patient_id, **demographics}
+    columns = {"patient_id": study.patient_id, "issuer_of_patient_id": study.issuer_of_patient_id}
+    columns |= _told(demographics)
     correction = _correction(study, columns, cause, database_now(session))
     session.add(correction)
     session.flush()
     return correction
+
+
+def _told(demographics: Mapping[str, str | None]) -> dict[str, str]:
+    """Return what is said of name, birth date and sex, by column, as a correction keeps it.
+
+    Systems that answer with what old images say write dates with dots (PS3.5 6.2). What is no date, and a sex longer
+    than DICOM's (VR CS), say nothing; an empty value says that there is none.
+    """
+    told = {column: storable(value) for column in DEMOGRAPHICS if (value := demographics.get(column)) is not None}
+    if birth_date := told.get("patient_birth_date", "").strip():
+        if born := dicom_date(birth_date):
+            told["patient_birth_date"] = born.isoformat().replace("-", "")
+        else:
+            del told["patient_birth_date"]
+    if len(told.get("patient_sex", "")) > _LONGEST_SEX:
+        del told["patient_sex"]
+    return told
+
+
+def _says_alike(column: str, value: str, known: str) -> bool:
+    """Whether what was told is what the study says, however that is written."""
+    if column == "patient_birth_date" and (born := dicom_date(known.strip())):
+        return born == dicom_date(value)
+    return alike(value, known)
 
 
 def _correction(study: Study, columns: Mapping[str, str], cause: str, now: datetime) -> IdentityCorrection:

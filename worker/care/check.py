@@ -25,6 +25,7 @@ from hl7_io.mllp_client import MllpConnection
 from worker.care.broker_check import state_of_broker
 from worker.care.folder_check import holds_what_was_received, room_of_disk
 from worker.care.listener_check import CheckFailed, answer_of_listener
+from worker.foundation.addresses import reached_here
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError
 from worker.foundation.worker_name import worker_name
@@ -251,7 +252,7 @@ def _no_destination() -> str:
 
 def _listener(settings: Settings) -> str:
     """Say whether the listener runs; a port that nobody has is fine before the start."""
-    host = "127.0.0.1" if settings.listen_host in ("", "0.0.0.0") else settings.listen_host  # noqa: S104
+    host = reached_here(settings.listen_host)
     ports = " and ".join(str(port) for port in settings.listening_ports)
     place = f"{settings.ae_title} on {settings.listen_host}:{ports}"
     try:
@@ -264,7 +265,7 @@ def _listener(settings: Settings) -> str:
 
 def _hl7_listener(listener: Hl7Listener) -> str:
     """Say whether it runs."""
-    host = "127.0.0.1" if listener.host in ("", "0.0.0.0") else listener.host  # noqa: S104
+    host = reached_here(listener.host)
     place = f"{listener.host}:{listener.port}"
     try:
         with socket.create_connection((host, listener.port), timeout=2):

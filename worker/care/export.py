@@ -94,7 +94,7 @@ class ExportCounts:
     undecided: int = 0
     """Left out of an export of reviewed studies: somebody read the study, and a flagged finding has no word yet."""
     files_missing: int = 0
-    """Left out: the stored file is gone, or not what was received."""
+    """Left out: the stored file is gone, or not what was received any more."""
     burned_in: int = 0
     """Left out of a pseudonymised export: BurnedInAnnotation says that a text is in the picture."""
 
@@ -186,7 +186,7 @@ def _lines(
             counts.undecided += 1
             continue
         try:
-            path = store.open_intact(instance.path, instance.sha256).resolve()
+            path = store.open_intact(instance.path, instance.sha256)
         except StoreError:
             counts.files_missing += 1
             continue

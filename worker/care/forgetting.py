@@ -84,12 +84,14 @@ def forget_patient(
     Raises
     ------
     ForgettingRefused
-        Nothing is kept under this number, it means patients of several issuers, a study is unfinished, or holds images
-        of somebody else.
+        The number is empty, nothing is kept under it, it means patients of several issuers, a study is unfinished, or
+        holds images of somebody else.
     NotStated
         No reason or no name.
     """
     reason, by = stated("reason", reason), stated("name", by)
+    if not patient_id.strip():  # stands in every study without a number, and in all messages and refused objects
+        raise ForgettingRefused("the Patient ID is empty; studies without one are many patients'")
     uids = _studies_of(session, patient_id, issuer)
     for uid in uids:
         _require_finished(session, uid)

@@ -14,6 +14,7 @@ from dicom_io.data_sets.rejection_reading import RejectionNote, UnreadableNoteEr
 from dicom_io.storing.instance_store import InstanceStore, StoreError
 from worker.arrival.queued import QueuedRun
 from worker.care.image_rejection import Rejection, reject_images
+from worker.rows.batches import in_batches
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
@@ -55,7 +56,7 @@ def apply_note(session: Session, instance_id: int, settings: Settings) -> list[Q
     Raises
     ------
     StoreError
-        A kept message is gone, or the store of results is full; nothing was changed.
+        A kept message is gone or damaged, or the store of results is full; nothing was changed.
     """
     row = session.get(ReceivedNote, instance_id, with_for_update=True)
     if row is None or row.state != InboundState.WAITING:
@@ -92,11 +93,9 @@ def _our_results(session: Session, note: RejectionNote) -> list[Result]:
     """Return the objects of ours that the note names, in the order in which their studies are locked."""
     uids = sorted(uid for _study, uid in note.sop_instance_uids)
     found: list[Result] = []
-    for start in range(0, len(uids), 500):  # SQLite takes a limited number of parameters
-        some = select(Result).where(
-            Result.sop_instance_uid.in_(uids[start : start + 500]), Result.kind != ResultKind.HL7_MESSAGE
-        )
-        found += session.scalars(some)
+    for some in in_batches(uids):
+        query = select(Result).where(Result.sop_instance_uid.in_(some), Result.kind != ResultKind.HL7_MESSAGE)
+        found += session.scalars(query)
     return sorted(found, key=lambda result: (result.run.study_instance_uid, result.run_id, result.id))
 
 

@@ -24,13 +24,14 @@ from dicom_io.data_sets.header import text
 from dicom_io.foundation.uids import is_valid_uid
 from dicom_io.services.query import ArchiveError, ArchiveTooSlow, Query, querying
 from dicom_io.services.retrieve import Wanted, get, move
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore
 from dicom_io.storing.receiving import Receiver
 from worker.arrival.analysable import is_analysable
 from worker.care.forgetting import forgotten_among
 from worker.care.reconciled import Elsewhere, Failure, Reconciliation, Window, details
 from worker.foundation.errors import WorkerError
 from worker.foundation.wall_clock import earliest, latest
+from worker.rows.batches import in_batches
 from worker.rows.database import SessionFactory
 from worker.rows.events import record
 from worker.rows.gaps import close_gaps
@@ -190,24 +191,19 @@ class Reconciler:
 
     def _not_here(self, held: list[Wanted], *, deleted_too: bool = False) -> list[Wanted]:
         """Return what no row of ours knows; what was deleted or damaged here is known, unless it is asked for, too."""
-        uids = [item.sop_instance_uid for item in held]
+        store = InstanceStore(self.settings.instances_dir)
         columns = (Instance.sop_instance_uid, Instance.path, Instance.sha256, Instance.deleted_at, Instance.current)
-        with self.sessions() as session:
-            known = set(session.scalars(select(Result.sop_instance_uid).where(Result.sop_instance_uid.in_(uids))))
-            received = session.execute(select(*columns).where(Instance.sop_instance_uid.in_(uids))).all()
-        known |= {
-            row.sop_instance_uid
-            for row in received
-            if not deleted_too or (row.current and row.deleted_at is None and self._is_intact(row.path, row.sha256))
-        }
+        known: set[str] = set()
+        for uids in in_batches([item.sop_instance_uid for item in held]):
+            with self.sessions() as session:
+                known |= set(session.scalars(select(Result.sop_instance_uid).where(Result.sop_instance_uid.in_(uids))))
+                received = session.execute(select(*columns).where(Instance.sop_instance_uid.in_(uids))).all()
+            known |= {
+                row.sop_instance_uid
+                for row in received
+                if not deleted_too or (row.current and row.deleted_at is None and store.is_intact(row.path, row.sha256))
+            }
         return [item for item in held if item.sop_instance_uid not in known]
-
-    def _is_intact(self, path: str, sha256: str) -> bool:
-        try:
-            InstanceStore(self.settings.instances_dir).open_intact(path, sha256)
-        except (StoreError, OSError):
-            return False
-        return True
 
     def _elsewhere(self, held: list[Wanted]) -> list[Elsewhere]:
         """Return what we know in another study only than the archive does."""

@@ -14,6 +14,7 @@ from model.labels import LABELS
 from worker.figures.auroc import RankedBoth, ranked_both
 from worker.figures.intervals import Share, share
 from worker.figures.reviewed_truth import reviewed_findings
+from worker.rows.batches import in_batches
 from worker.rows.run_tables import Prediction, Run
 from worker.rows.states import Priority, RunState, StudyState
 from worker.rows.study_tables import Study
@@ -139,7 +140,7 @@ def _findings(session: Session, pairs: Sequence[_Pair]) -> list[FindingCompariso
 
 def _words(session: Session, runs: Sequence[int]) -> _Words:
     words: dict[tuple[int, str], tuple[float, bool]] = {}
-    for start in range(0, len(runs), 500):  # SQLite takes no more than some thousand parameters
+    for some in in_batches(runs):
         rows = session.execute(
             select(
                 Prediction.run_id,
@@ -147,7 +148,7 @@ def _words(session: Session, runs: Sequence[int]) -> _Words:
                 func.max(Prediction.probability),
                 func.max(case((Prediction.flagged, 1), else_=0)),
             )
-            .where(Prediction.run_id.in_(runs[start : start + 500]), Prediction.probability.is_not(None))
+            .where(Prediction.run_id.in_(some), Prediction.probability.is_not(None))
             .group_by(Prediction.run_id, Prediction.finding)
         )
         words |= {(run, finding): (float(probability), bool(flag)) for run, finding, probability, flag in rows}

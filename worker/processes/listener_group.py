@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from worker.foundation.addresses import reached_here
 from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.service_process import Service, stop_in_order
 from worker.processes.listener import SERVICE
@@ -82,8 +83,8 @@ def _reserved_ports(settings: Settings) -> Iterator[None]:
 
 
 def _somebody_listens(settings: Settings) -> bool:
-    host = "127.0.0.1" if settings.listen_host in ("0.0.0.0", "") else settings.listen_host  # noqa: S104
     try:
+        host = reached_here(settings.listen_host)
         socket.create_connection((host, settings.listening_ports[0]), LOOK_INTERVAL_SECONDS).close()
     except OSError:  # not yet
         return False

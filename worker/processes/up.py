@@ -13,6 +13,7 @@ from types import FrameType
 
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scu import echo
+from worker.foundation.addresses import reached_here
 from worker.foundation.errors import AddressInUse
 from worker.foundation.service_process import Service, stop_in_order
 from worker.processes.work import require_usable
@@ -123,9 +124,7 @@ def require_free_port(host: str, port: int) -> None:
         The address cannot be bound.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as the listener does: closing connections are no bar
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the listener: closing connections are no bar
         try:
             probe.bind((host, port))
         except OSError as error:
@@ -137,7 +136,7 @@ def answers(settings: Settings) -> bool:
 
     Where there is only a port for TLS, a connection has to do: our own certificate need not be one it lets in.
     """
-    host = "127.0.0.1" if settings.listen_host in ("0.0.0.0", "") else settings.listen_host  # noqa: S104
+    host = reached_here(settings.listen_host)
     try:
         socket.create_connection((host, settings.listening_ports[0]), CONNECT_SECONDS).close()
     except OSError:  # not there yet; a whole association request would only fill the log

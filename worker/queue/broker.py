@@ -12,6 +12,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -176,12 +177,13 @@ def remove_leftovers(folder: Path) -> int:
 
     What such a message said is lost, as any message may be: the sweeper rings again.
     """
-    oldest_kept = time.time() - LEFTOVER_AFTER_SECONDS
-    left = [path for suffix in (UNFINISHED_SUFFIX, TAKEN_SUFFIX) for path in folder.glob(f"*{suffix}")]
-    old = [path for path in left if path.stat().st_mtime <= oldest_kept]
-    for path in old:
-        path.unlink(missing_ok=True)
-    return len(old)
+    oldest_kept, removed = time.time() - LEFTOVER_AFTER_SECONDS, 0
+    for path in [path for suffix in (UNFINISHED_SUFFIX, TAKEN_SUFFIX) for path in folder.glob(f"*{suffix}")]:
+        with suppress(FileNotFoundError):  # one that was under way when the folder was read
+            if path.stat().st_mtime <= oldest_kept:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 class Transport(filesystem.Transport):

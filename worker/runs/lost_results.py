@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from dicom_io.storing.instance_store import StoreError
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Result
 from worker.rows.states import DeliveryState, ResultKind
@@ -27,12 +26,4 @@ def are_lost(run_id: int, workplace: Workplace, *, asked: bool) -> bool:
         query = query.where(Result.deliveries.any(Delivery.state == DeliveryState.FAILED))
     with workplace.reading() as session:
         files = session.execute(query).all()
-    return not all(_is_intact(path, sha256, workplace) for path, sha256 in files)
-
-
-def _is_intact(path: str, sha256: str, workplace: Workplace) -> bool:
-    try:
-        workplace.results.open_intact(path, sha256)
-    except (StoreError, OSError):
-        return False
-    return True
+    return not all(workplace.results.is_intact(path, sha256) for path, sha256 in files)

@@ -80,9 +80,10 @@ def _identity_of_results(run: Run, workplace: Workplace) -> dict[str, str]:
         if result.kind == ResultKind.HL7_MESSAGE:
             continue
         try:
-            return _identity(pydicom.dcmread(workplace.results.open_path(result.path), stop_before_pixels=True))
+            path = workplace.results.open_intact(result.path, result.sha256)
         except StoreError:
             continue
+        return _identity(pydicom.dcmread(path, stop_before_pixels=True))
     return {}
 
 

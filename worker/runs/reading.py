@@ -196,6 +196,6 @@ def read_header(instance: Instance, store: InstanceStore) -> Dataset:
     Raises
     ------
     StoreError
-        The file is gone.
+        The file is gone, or not what was received any more.
     """
-    return pydicom.dcmread(store.open_path(instance.path), stop_before_pixels=True)
+    return pydicom.dcmread(store.open_intact(instance.path, instance.sha256), stop_before_pixels=True)

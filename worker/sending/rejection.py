@@ -46,7 +46,7 @@ class TakenBack:
     messages: int = 0
     """HL7 receivers that were told of the study."""
     by_hand: int = 0
-    """Objects that no note can name any more, because their files here are gone."""
+    """Objects that no note can name any more, because their files here are gone or damaged."""
 
     @property
     def anybody(self) -> bool:
@@ -62,7 +62,8 @@ class TakenBack:
         if self.messages:
             said.append(f"{self.messages} HL7 messages are withdrawn")
         if self.by_hand:
-            said.append(f"{self.by_hand} sent objects must be removed from the archive by hand: their files are gone")
+            lost = f"{self.by_hand} sent objects must be removed from the archive by hand"
+            said.append(f"{lost}: their files are gone or damaged")
         return "; ".join(said)
 
 
@@ -93,7 +94,7 @@ def take_back(
     Raises
     ------
     StoreError
-        A kept message is gone, or the store of results is full.
+        A kept message is gone or damaged, or the store of results is full.
     """
     store = InstanceStore(settings.results_dir)
     objects = by_hand = 0
@@ -112,7 +113,8 @@ def reject_results(session: Session, results: Sequence[Result], why: Why, settin
     Returns
     -------
     tuple of int
-        How many deliveries notes take back, and how many no note can name because the object's file is gone.
+        How many deliveries notes take back, and how many no note can name because the object's file is gone or
+        damaged.
 
     Raises
     ------
@@ -156,7 +158,7 @@ def _reject(session: Session, deliveries: Sequence[Delivery], why: Why, settings
         delivery.state, delivery.lease_until, delivery.commitment_due_at = DeliveryState.REJECTED, None, None
         delivery.rejection_note_uid = uid if delivery.result.sop_instance_uid in named else None
     left = len(deliveries) - len(headers)
-    lost = f"; {left} more cannot be named, because their files are gone: remove them there by hand" if left else ""
+    lost = f"; {left} more cannot be named, for their files are gone or damaged: remove them by hand" if left else ""
     record(
         session,
         "results_rejected",
@@ -172,7 +174,7 @@ def _reject(session: Session, deliveries: Sequence[Delivery], why: Why, settings
 
 def _header(result: Result, store: InstanceStore) -> Dataset | None:
     try:
-        return pydicom.dcmread(store.open_path(result.path), stop_before_pixels=True)
+        return pydicom.dcmread(store.open_intact(result.path, result.sha256), stop_before_pixels=True)
     except StoreError:
         return None
 

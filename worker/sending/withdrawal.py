@@ -41,7 +41,7 @@ def withdraw_announcements(session: Session, runs: Sequence[Run], store: Instanc
     Raises
     ------
     StoreError
-        A kept message is gone, or the store is full.
+        A kept message is gone or damaged, or the store is full.
     """
     told = session.execute(
         select(Result, Delivery)
@@ -76,7 +76,7 @@ def _withdrawal(
     session: Session, message: Result, uid: str, destination: str, store: InstanceStore, why: str
 ) -> Result:
     now = database_now(session)
-    content = build_withdrawal(store.open_path(message.path).read_bytes(), control_id(uid), now, why)
+    content = build_withdrawal(store.open_intact(message.path, message.sha256).read_bytes(), control_id(uid), now, why)
     file = store.write(message.run.study_instance_uid, uid, [content], suffix=".hl7")
     return Result(
         run_id=message.run_id,

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 from dicom_io.ups.events import EventReport, creation_reports, restarted, state_report
 from dicom_io.ups.matching import matches
 from dicom_io.ups.service import FILTERED_SUBSCRIPTION, GLOBAL_SUBSCRIPTION, WELL_KNOWN, Subscription
+from worker.rows.batches import in_batches
 from worker.rows.database import database_now, inserting
 from worker.rows.workitem_tables import Workitem, WorkitemEvent, WorkitemSubscription
-from worker.ups.workitems import decoded, encoded, in_batches, reading_order, rows_of
+from worker.ups.workitems import decoded, encoded, reading_order, rows_of
 
 
 def receivers(session: Session, sop_instance_uid: str) -> list[str]:

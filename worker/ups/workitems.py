@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,6 @@ from dicom_io.ups.status import UpsRefusal, UpsStatus
 from worker.rows.workitem_tables import Workitem
 
 _NEVER_KEPT = ("TransactionUID", "SpecificCharacterSet")
-BATCH_ROWS = 200
 
 
 class ChangedMeanwhile(Exception):
@@ -123,11 +122,6 @@ def reading_order(session: Session, *conditions: ColumnElement[bool]) -> list[st
     urgent_first = (Workitem.priority != "HIGH", Workitem.priority == "LOW", Workitem.created_at)
     found = select(Workitem.sop_instance_uid).where(*conditions).order_by(*urgent_first, Workitem.sop_instance_uid)
     return list(session.scalars(found))
-
-
-def in_batches(uids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the UIDs a few at a time."""
-    return (uids[start : start + BATCH_ROWS] for start in range(0, len(uids), BATCH_ROWS))
 
 
 def rows_of(session: Session, uids: Sequence[str]) -> list[Workitem]:

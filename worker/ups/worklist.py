@@ -30,6 +30,7 @@ from dicom_io.ups.states import (
 from dicom_io.ups.status import UpsRefusal, UpsStatus
 from dicom_io.ups.workitem import UPS_PUSH
 from worker.care.administration import mark_read
+from worker.rows.batches import in_batches
 from worker.rows.database import DATABASE_GONE, SessionFactory, database_now
 from worker.rows.events import record
 from worker.rows.leases import locked_study
@@ -43,7 +44,6 @@ from worker.ups.workitems import (
     decoded,
     encoded,
     existing_workitem,
-    in_batches,
     reading_order,
     rows_of,
     write_change,

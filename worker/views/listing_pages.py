@@ -41,7 +41,7 @@ class Wanted:
     limit: int = 100
     newest_first: bool = False
     patients: bool = True
-    """False leaves the columns empty that identify a patient."""
+    """False leaves the columns empty that identify a patient, and refuses filters that would tell."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def read_page(session: Session, listing: Listing, wanted: Wanted) -> Page:
     Raises
     ------
     ListingRefused
-        A filter does not exist, ``after`` is not from this listing, or ``limit`` is out of range.
+        A filter does not exist or would tell a patient who must not be seen, ``after`` is not from this listing, or
+        ``limit`` is out of range.
     """
     if not 1 <= wanted.limit <= MAXIMUM_ROWS:
         raise ListingRefused(f"limit must be 1 to {MAXIMUM_ROWS}, not {wanted.limit}")
@@ -113,6 +114,8 @@ def _narrowed(statement: Select[Any], listing: Listing, wanted: Wanted) -> Selec
         if name not in listing.filters:
             known = ", ".join(listing.filters)
             raise ListingRefused(f"{listing.name} cannot be narrowed by {name}; known are {known}")
+        if listing.filters[name].patient and not wanted.patients:
+            raise ListingRefused(f"{listing.name} cannot be narrowed by {name} by who may see no patients")
         statement = statement.where(listing.filters[name].condition(value))
     time = listing.expression(listing.time)
     if wanted.since is not None:

@@ -65,6 +65,8 @@ class Filter:
     condition: Condition
     values: tuple[str, ...] = ()
     """All there can be; empty = any text."""
+    patient: bool = False
+    """True: who narrows by it learns whose a study is; refused to readers who must see no patient."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,10 @@ class Listing:
         return self.columns[name].expression
 
 
-def _equals(expression: Expression, meaning: str, kind: type = str, values: Iterable[str] = ()) -> Filter:
-    return Filter(kind, meaning, lambda value: expression == value, tuple(values))
+def _equals(
+    expression: Expression, meaning: str, kind: type = str, values: Iterable[str] = (), *, patient: bool = False
+) -> Filter:
+    return Filter(kind, meaning, lambda value: expression == value, tuple(values), patient)
 
 
 _PATIENT_COLUMNS = frozenset(
@@ -135,8 +139,8 @@ def _studies() -> Listing:
             "source": _equals(view.c.calling_ae_title, "AE title of the sender"),
             "station": _equals(view.c.station_name, "Station Name of the device"),
             "study": _equals(view.c.study_instance_uid, "Study Instance UID"),
-            "accession": _equals(view.c.accession_number, "the whole accession number"),
-            "patient_id": _equals(view.c.patient_id, "the whole Patient ID"),
+            "accession": _equals(view.c.accession_number, "the whole accession number", patient=True),
+            "patient_id": _equals(view.c.patient_id, "the whole Patient ID", patient=True),
             "model_version": _equals(view.c.model_version, "of the model that answered"),
             "finding": Filter(str, "a finding that is flagged", flagged, LABELS),
             "unread": Filter(bool, "true: not marked read; false: marked read", unread),

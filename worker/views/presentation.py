@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_io.data_sets.patient_age import dicom_date
+from dicom_io.data_sets.patient_age import dicom_date, stated_age, whole_years
 from dicom_io.results.reporting import whole_percent
 from worker.rows.states import ResultKind
 from worker.runs.policy import percent
@@ -35,13 +35,13 @@ def suitability_text(verdict: str | None, score: float | None, distance: float |
 
 def age_text(patient_age: str, patient_birth_date: str, study_date: str) -> str:
     """Return the age at the time of the study, as ``45 y``: PatientAge (AS), else from the two dates, else empty."""
-    number, unit = patient_age.strip()[:-1], patient_age.strip()[-1:]
-    if number.isdigit() and unit in AGE_UNITS:
-        return f"{int(number)} {AGE_UNITS[unit]}"
+    if stated := stated_age(patient_age):
+        number, unit = stated
+        return f"{number} {AGE_UNITS[unit]}"
     born, taken = dicom_date(patient_birth_date), dicom_date(study_date)
-    if born is None or taken is None or taken < born:
+    years = whole_years(born, taken) if born and taken else None
+    if born is None or taken is None or years is None:
         return ""
-    years = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
     return f"{years} y" if years >= 2 else f"{(taken - born).days // 30} mo"
 
 

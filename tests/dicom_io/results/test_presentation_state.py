@@ -166,7 +166,8 @@ def test_an_image_that_does_not_say_how_it_is_shown_gets_no_state() -> None:
     with pytest.raises(InvalidReportError, match="grey scale"):
         build_presentation_state(silent, report, report.flagged[0], [SQUARE])
     assert not can_be_presented(chest_radiograph(WindowCenter="0", WindowWidth="0"))
-    assert not can_be_presented(chest_radiograph(SamplesPerPixel=3))
+    assert not can_be_presented(chest_radiograph(SamplesPerPixel=3, PhotometricInterpretation="RGB"))
+    assert not can_be_presented(chest_radiograph(PhotometricInterpretation="PALETTE COLOR"))
     assert can_be_presented(source_radiograph(WindowCenter=None, WindowWidth=None))  # 8 bits, made for the screen
 
 

@@ -205,3 +205,38 @@ def test_writing_begun_early_is_only_a_hint_and_the_fsync_comes_all_the_same(sto
     assert len(whole) in synced
     kept = store.open_path(stored.path).stat()
     assert kept.st_blocks * 512 < len(whole) + RESERVED_BYTES // 4, "room that was reserved and not used is given back"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read: Linux has one")
+def test_a_file_that_the_disk_does_not_give_back_is_not_intact():
+    """Its first page belongs to nobody: reading it ends in EIO, as a lost sector does."""
+    store = InstanceStore(Path("/proc/self"))
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.open_intact("mem", hashlib.sha256(b"").hexdigest())
+    assert not store.is_intact("mem", hashlib.sha256(b"").hexdigest())
+
+
+def test_a_file_that_cannot_be_reached_is_a_store_error(store):
+    store.write("1.2", "1.2.3", [b"x"])
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.open_path(f"1.2/{'1' * 300}.dcm")  # longer than any file system's names
+
+
+def test_only_what_was_written_is_intact(store):
+    stored = store.write("1.2", "1.2.3", [b"as it was"])
+    assert store.is_intact(stored.path, stored.sha256)
+    (store.root / stored.path).write_bytes(b"as it w\0s")
+    assert not store.is_intact(stored.path, stored.sha256)
+    (store.root / stored.path).unlink()
+    assert not store.is_intact(stored.path, stored.sha256)
+
+
+def test_what_another_listener_takes_away_meanwhile_is_passed_over(store, monkeypatch):
+    """A link that leads nowhere stands for a file that was there a moment ago."""
+    store.quarantine([b"x" * 100], "first")
+    store.require_free_space()
+    (store.root / ".incoming" / "gone.part").symlink_to(store.root / "nowhere")
+    (store.root / "quarantine" / "00000000T000000.000000000Z-00000000.bin").symlink_to(store.root / "nowhere")
+    assert store.remove_partial_files(0) == 0
+    monkeypatch.setattr(instance_store, "QUARANTINE_LIMIT_BYTES", 0)
+    assert store.quarantine([b"y"], "second").read_bytes() == b"y"

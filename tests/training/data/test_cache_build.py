@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from layouts import write_layout
 from PIL import Image
-from sites import descendants
 
+from benchmarks.process_tree import descendants
 from training.data.cache import CacheError, damaged_pictures, open_cache
 from training.data.cache_build import build_cache
 from training.data.chestxray14 import read_layout

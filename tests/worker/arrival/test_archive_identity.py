@@ -91,7 +91,7 @@ def start(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_
     def begin(pacs: StandInPacs) -> Bench:
         started.append(pacs)
         pacs.start()
-        address = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+        address = pacs.destination
         settings = make_settings(
             bundles={"default": tmp_path / "bundle"}, destinations=[address | {"refresh_identity": True}]
         )

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.either_database
 
 @pytest.fixture
 def bench(bench_with: Callable[..., Bench], pacs: StandInPacs) -> Bench:
-    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    archive = pacs.destination
     return bench_with(destinations=[archive])
 
 
@@ -149,6 +149,21 @@ def telling(bench: Bench, make_settings: Callable[..., Settings], port: int) -> 
     return Bench(settings, bench.sessions)
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("1960.05.04", "19600504"), ("in the spring of 1960", "19590101"), ("19600504", "19600504"), ("", "")],
+)
+def test_a_birth_date_in_the_old_form_is_taken_and_what_is_no_date_says_nothing(
+    bench: Bench, said: str, kept: str
+) -> None:
+    """Archives answer with what modalities of all times wrote (PS3.5 6.2); PostgreSQL keeps eight characters."""
+    uid = delivered(bench, PatientBirthDate="19590101", PatientSex="F")
+    correct(bench, uid, patient_id="RIGHT", demographics={"patient_birth_date": said, "patient_sex": "F" * 17})
+    assert run_if_due(bench, uid)
+    assert (bench.study(uid).patient_birth_date, bench.study(uid).patient_sex) == (kept, "F")
+    assert {dataset.PatientBirthDate for dataset in bench.datasets(bench.runs(uid)[-1])} == {kept}
+
+
 def correct_by_hand(bench: Bench, uid: str, identity: Identity, reason: str = "wrong order chosen") -> Corrected:
     with bench.sessions.begin() as session:
         return correct_study(session, uid, identity, reason=reason, by="Ada Admin", settings=bench.settings)
@@ -178,6 +193,17 @@ def test_a_person_corrects_the_patient_and_archives_and_receivers_hear_of_both(
     assert event.actor == "Ada Admin"
     assert "wrong order chosen" in str(event.reason)
     assert "RIGHT" not in str(event.reason)
+
+
+def test_a_correction_goes_on_where_what_was_sent_is_damaged_here(bench: Bench, pacs: StandInPacs) -> None:
+    uid = delivered(bench, PatientID="WRONG")
+    for result in bench.results(bench.runs(uid)[-1]):
+        path = bench.settings.results_dir / result.path
+        path.write_bytes(bytes(path.stat().st_size))
+    assert correct(bench, uid, patient_id="RIGHT")
+    assert run_if_due(bench, uid)
+    assert bench.study(uid).state == "triaged"
+    assert {dataset.PatientID for dataset in bench.datasets(bench.runs(uid)[-1])} == {"RIGHT"}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ PATIENT_ID = IDENTITY["PatientID"]
 def bench(make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path) -> Iterator[Bench]:
     write_test_bundle(tmp_path / "bundle")
     with running_pacs() as pacs:
-        archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+        archive = pacs.destination
         yield Bench(make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[archive]), sessions)
 
 
@@ -112,6 +112,19 @@ def test_a_number_of_two_issuers_wants_the_issuer_and_a_study_of_two_patients_a_
     bench.receive(chest_radiograph(**IDENTITY | {"PatientID": "SOMEBODY", "StudyInstanceUID": second}))
     with pytest.raises(ForgettingRefused, match=r"another patient|unfinished"):
         forget(bench)
+
+
+@pytest.mark.parametrize("nobody", ["", " "])
+def test_an_empty_number_is_nobodys(bench: Bench, nobody: str) -> None:
+    """As a script passes it whose variable is not set: many patients' images come without a number."""
+    first, second = (sent(bench, **IDENTITY | {"PatientID": ""}) for _ in range(2))
+    Inbox(bench.settings, Hl7Listener(), bench.sessions).take(update(patient("OTHER-1")), "127.0.0.1")
+    refused = InstanceStore(bench.settings.instances_dir).quarantine([b"\0\1 "], "unreadable")
+    with pytest.raises(ForgettingRefused, match="Patient ID is empty"):
+        forget(bench, nobody)
+    assert bench.instances(first)
+    assert bench.instances(second)
+    assert refused.exists()
 
 
 def test_a_corrected_study_is_forgotten_under_its_right_number(bench: Bench) -> None:

@@ -58,7 +58,7 @@ def make_bench(
         settings = make_settings(
             bundles={"default": tmp_path / "bundle", "other": tmp_path / "other"},
             sources=[{"ae_title": "MODALITY"}, {"ae_title": "OTHER", "bundle": "other"}],
-            destinations=[{"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
+            destinations=[pacs.destination],
             **fields,
         )
         return Bench(settings, sessions)

@@ -38,7 +38,7 @@ from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
 from worker.rows.run_tables import Prediction, Run
 from worker.rows.site_tables import Event
-from worker.rows.states import Priority, RunState, RunTrigger, StudyState
+from worker.rows.states import Priority, ResultKind, RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.rows.undoing import forget_answer
 from worker.rows.workitem_tables import Workitem
@@ -65,7 +65,7 @@ def bench(
     ris: Hl7Receiver,
 ) -> Bench:
     write_test_bundle(tmp_path / "bundle")
-    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    archive = pacs.destination
     receiver = {"name": "ris", "host": "127.0.0.1", "port": ris.port}
     settings = make_settings(
         bundles={"default": tmp_path / "bundle"}, destinations=[archive], hl7_destinations=[receiver]
@@ -101,6 +101,25 @@ def test_a_retraction_leaves_nothing_in_force_anywhere(bench: Bench, pacs: Stand
     assert (event.actor, event.from_state, event.to_state) == ("Ada Admin", "triaged", "not_analysed")
     with pytest.raises(RetractionRefused, match="already"):
         retract(bench, uid)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.02], ids=["nothing but zeros", "the first lines"])
+def test_of_a_damaged_result_a_retraction_says_that_it_must_be_removed_by_hand(
+    bench: Bench, pacs: StandInPacs, left: float
+) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    results = bench.results(bench.runs(uid)[-1])
+    report = next(result for result in results if result.kind == ResultKind.STRUCTURED_REPORT)
+    path = bench.settings.results_dir / report.path
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole))].ljust(len(whole), b"\0"))
+    assert "1 sent objects must be removed from the archive by hand" in retract(bench, uid)
+    deliver(uid, bench.office)
+    sent = {arrival.sop_instance_uid for arrival in pacs.stored if arrival.dataset.Modality != "KO"}
+    (note,) = (arrival.dataset for arrival in pacs.stored if arrival.dataset.Modality == "KO")
+    assert named(note) == sent - {report.sop_instance_uid}
+    assert bench.study(uid).state == "not_analysed"
 
 
 def test_what_was_to_be_sent_once_more_is_taken_back_where_it_already_is(

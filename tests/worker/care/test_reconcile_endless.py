@@ -1,4 +1,4 @@
-"""A study about which an archive never comes to an end does not keep the others from being asked for."""
+"""A study about which an archive never comes to an end does not keep the others from being asked for, nor do many."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ups_clients import dataset
 
 from dicom_io.associations.client import ScuSettings
 from dicom_io.services.query import STUDY_ROOT_FIND
+from dicom_io.services.retrieve import Wanted
 from worker.care.reconciled import Window
 from worker.care.reconciliation import Reconciler
 from worker.rows.database import SessionFactory
@@ -62,3 +63,11 @@ def test_reconciling_passes_over_a_study_whose_answers_trickle(
     assert (found.unanswered, found.problem, found.complete) == (1, "", False)
     assert [item.sop_instance_uid for item in found.missing] == ["1.2.2.1.1"]
     assert "1 studies were passed over" in found.summary
+
+
+def test_a_month_that_was_missed_is_no_more_than_a_database_can_be_asked(
+    make_settings: Callable[..., Settings], sessions: SessionFactory, tmp_path: Path
+) -> None:
+    """PostgreSQL takes 65,535 parameters: what was fetched was never noted, and its gap stayed open."""
+    missing = [Wanted("1.2", "1.2.3", f"1.2.3.{number}", CR) for number in range(70_000)]
+    assert Reconciler(make_settings(), sessions, FolderReceiver(tmp_path))._not_here(missing) == missing

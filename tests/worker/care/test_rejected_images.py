@@ -41,7 +41,7 @@ MakeBench = Callable[..., Bench]
 
 @pytest.fixture
 def make_bench(bench_with: MakeBench, pacs: StandInPacs) -> MakeBench:
-    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    archive = pacs.destination
     return partial(bench_with, destinations=[archive])
 
 
@@ -259,7 +259,7 @@ def test_an_archive_that_commits_is_not_asked_about_what_it_was_told_to_reject(
     write_test_bundle(tmp_path / "bundle")
     with running_archive(answers=False) as archive:
         pacs = archive.pacs
-        destination = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+        destination = pacs.destination
         fields = {"storage_commitment": True, "commitment_wait_seconds": 0}
         settings = make_settings(bundles={"default": tmp_path / "bundle"}, destinations=[destination | fields])
         bench = Bench(settings, sessions)

@@ -22,11 +22,12 @@ from forks import Order, run_command, start_command
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from services import free_port
-from sites import QUICK, Site, descendants, wait_until
+from sites import QUICK, Site, wait_until
 from sqlalchemy import func, insert, select, update
 from study_rows import add_instance, add_study, add_triaged_study
 from typer.testing import CliRunner
 
+from benchmarks.process_tree import descendants
 from worker.arrival.completion import queue_run
 from worker.care.administration import mark_read
 from worker.care.reprocessing import Listed, ReprocessingRefused, Wanted, list_studies, order, require_possible

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.either_database
 
 @pytest.fixture
 def bench(bench_with: Callable[..., Bench], pacs: StandInPacs) -> Bench:
-    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    archive = pacs.destination
     return bench_with(destinations=[archive], hl7_listener={})
 
 

@@ -37,7 +37,7 @@ def bench(
     engine = open_engine(sqlite_url)
     event.listen(engine, "connect", lambda connection, _record: connection.set_trace_callback(note))
     write_test_bundle(tmp_path / "bundle")
-    archive = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+    archive = pacs.destination
     settings = make_settings(
         bundles={"default": tmp_path / "bundle"},
         destinations=[archive],

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 
+import numpy as np
 import pydicom
 import pytest
-from benches import Bench, dicom_bytes
-from factories import chest_radiograph
+from benches import SILENT_ARCHIVE, Bench, dicom_bytes
+from factories import chest_radiograph, drawn_chest
 from one_database import database_url  # noqa: F401 (a fixture; what is special to PostgreSQL has tests of its own)
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -117,3 +118,30 @@ def test_a_number_under_another_representation_of_numbers_stays_one(
     settle_header(header)
     assert header[keyword].value == value
     assert float(text(header, keyword)) == value
+
+
+TWICE = {"BitsStored": 8, "PixelRepresentation": 0, "Rows": 96, "Columns": 80, "ShutterPresentationValue": 0}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        *((keyword, b"") for keyword in ("BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel")),
+        *((keyword, number.to_bytes(2, "little") * 2) for keyword, number in TWICE.items()),
+    ],
+)
+def test_an_image_whose_layout_is_read_gets_all_its_results(
+    bench_with: Callable[..., Bench], keyword: str, value: bytes
+) -> None:
+    """Empty or twice, where one value belongs: what the pixels are decoded by, results are made by."""
+    bench = bench_with(destinations=[SILENT_ARCHIVE | {"pictures": "sc+gsps"}])
+    grey = (drawn_chest() >> 4).astype(np.uint8)
+    layout = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "WindowCenter": None, "WindowWidth": None}
+    plain = chest_radiograph(grey, ShutterShape="RECTANGULAR", PixelData=grey.tobytes(), **layout)
+    image = pydicom.dcmread(BytesIO(dicom_bytes(plain)))
+    tag = Tag(tag_for_keyword(keyword) or 0)
+    image[tag] = RawDataElement(tag, "US", len(value), value, 0, False, True)
+    study = bench.triage(image)
+    assert study.state == "triaged", study.reason
+    kinds = {result.kind for result in bench.results(bench.runs(study.study_instance_uid)[0])}
+    assert kinds >= {ResultKind.STRUCTURED_REPORT, ResultKind.SECONDARY_CAPTURE, ResultKind.PRESENTATION_STATE}

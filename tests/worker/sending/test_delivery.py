@@ -118,7 +118,7 @@ def test_every_destination_gets_its_own_copy_and_a_dead_one_hurts_no_other(
 
 
 def test_a_destination_may_do_without_pictures(make_bench: MakeBench, pacs: StandInPacs) -> None:
-    destination = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+    destination = pacs.destination
     delivered(make_bench(destinations=[destination | {"pictures": "none"}]))
     assert [arrival.sop_class_uid for arrival in pacs.stored] == [Comprehensive3DSRStorage]
 

@@ -39,7 +39,7 @@ def make_bench(make_settings: Callable[..., Settings], sessions: SessionFactory,
     keeper = AssociationKeeper()
 
     def make(pacs: WatchedPacs, **destination: Any) -> Bench:
-        address = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
+        address = pacs.destination
         bundles = {"default": write_test_bundle(tmp_path / "bundle").folder}
         settings = make_settings(
             bundles=bundles,

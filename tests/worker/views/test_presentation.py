@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.views.presentation import against_threshold
+from worker.views.presentation import against_threshold, age_text
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,20 @@ def test_without_a_threshold_or_a_probability_there_is_nothing_to_compare() -> N
     assert against_threshold(0.3, None) == ("30 %", "")
     assert against_threshold(None, None) == ("not in this model", "")
     assert against_threshold(None, 0.2) == ("not in this model", "20 %")
+
+
+@pytest.mark.parametrize(
+    ("patient_age", "shown"),
+    [
+        ("045Y", "45 y"),
+        ("006M", "6 mo"),
+        ("045y ", "45 y"),
+        ("", "65 y"),
+        ("45", "65 y"),
+        ("04\u00b2Y", "65 y"),  # the byte 0xB2, a digit to Python and no number
+        ("\u0664\u0665Y", "65 y"),
+        ("12345678901Y", "65 y"),
+    ],
+)
+def test_an_age_is_shown_as_stated_or_else_from_the_dates(patient_age: str, shown: str) -> None:
+    assert age_text(patient_age, "19600504", "20260301") == shown

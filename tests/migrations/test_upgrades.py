@@ -1,4 +1,4 @@
-"""A database of every revision, with a row in each table, is brought to the newest one, back and forth, without loss."""
+"""A database of every revision, with a row in each table, is brought to the newest one and back without loss."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from slow_cases import mostly_slow
-from sqlalchemy import JSON, Boolean, Connection, Engine, Float, Integer, LargeBinary, MetaData, Table, select, text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    func,
+    select,
+    text,
+)
+from sqlalchemy import table as named_table
 from sqlalchemy.types import DateTime, TypeEngine
 
-from migrations.current_views import VIEWS
+from migrations.current_views import VIEWS, WORKLIST
 from worker.rows.database import expected_revision
 from worker.rows.migrate import alembic_config, upgrade
 
@@ -127,7 +141,8 @@ def test_rows_of_every_revision_are_there_in_the_newest_one_and_back(
     with engine.begin() as connection:
         assert lost(before, rows(connection)) == {}
         for view in VIEWS:
-            assert connection.execute(text(f"SELECT * FROM {view.name}")).all() is not None
+            rows_of = select(func.count()).select_from(named_table(view.name))
+            assert connection.execute(rows_of).scalar_one() >= (1 if view is WORKLIST else 0)
     go_to(engine, revision)
     with engine.begin() as connection:
         assert lost(before, rows(connection)) == {}

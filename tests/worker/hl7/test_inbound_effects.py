@@ -190,7 +190,7 @@ def test_a_transcoded_copy_after_a_correction_changes_nothing(bench: Bench, pacs
         update(patient(birth_date="00000000")),
         merge(patient(), "PHANTOM-1"),
     ],
-    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "year", "year and zeros", "zeros", "into itself"],
+    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "year", "year, zeros", "zeros", "into itself"],
 )
 def test_an_update_that_says_nothing_new_changes_nothing(bench: Bench, content: bytes) -> None:
     uid = delivered(bench)

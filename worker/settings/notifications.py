@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.settings.peers import Host, Port
+
 Level = Literal["STAT", "URGENT"]
 QuietHours = Annotated[str, Field(pattern=r"^$|^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 Address = Annotated[str, Field(max_length=254, pattern=r"^[^\s@<>,;]+@[^\s@<>,;]+$")]
@@ -56,8 +58,8 @@ class Webhook(Channel):
 class Mail(Channel):
     """People who are told by e-mail."""
 
-    host: str
-    port: int = Field(587, ge=1, le=65535)
+    host: Host
+    port: Port = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str = ""
     """Empty = no login."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
+from worker.settings.peers import AeTitle, Host, Port
 from worker.settings.tls import Tls
 
 Modality = Annotated[str, Field(pattern=r"^[A-Z]{2}[A-Z0-9]{0,14}$")]
@@ -17,10 +18,10 @@ class Reconcile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ae_title: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+    ae_title: AeTitle
     """Of the archive; it must know ours, and with ``move`` our host and port too."""
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
+    host: Host
+    port: Port
     tls: Tls | None = None
     retrieve: Literal["move", "get"] = "move"
     """``move``: the archive sends to our listener, as it does with new images; it must be one of ``sources``.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dicom_io.foundation.peer import Peer
+from worker.settings.peers import AeTitle, Host
 from worker.settings.tls import Tls
 
 
@@ -15,11 +16,11 @@ class UpsPeer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ae_title: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+    ae_title: AeTitle
     """Case-sensitive, at most 16 characters."""
     hosts: tuple[str, ...] = ()
     """IP addresses it may call from; empty = any."""
-    host: str = ""
+    host: Host = ""
     """Where it takes event reports; empty = it cannot be subscribed."""
     port: int = Field(default=0, ge=0, le=65535)
     """TCP port of `host`."""

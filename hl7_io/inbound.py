@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from dicom_io.data_sets.patient_age import dicom_date
 from dicom_io.foundation.uids import is_valid_uid
 from hl7_io.acknowledgement import LONGEST_CONTROL_ID, Answer
 from hl7_io.person_name import all_names, person_name
@@ -228,6 +229,6 @@ def _demographics(patient: Segment) -> Demographics:
     birth_date = patient.text(7)[:8]
     return Demographics(
         person_name(patient.repetitions(5)) or None,
-        birth_date if len(birth_date) == 8 and birth_date.isascii() and birth_date.isdigit() else None,
+        birth_date if dicom_date(birth_date) else None,  # some fill up a year with zeros
         patient.text(8) if patient.text(8) in ("M", "F", "O") else None,
     )

@@ -99,6 +99,8 @@ def _connect(receiver: Receiver) -> socket.socket:
     place = f"{receiver.host}:{receiver.port}"
     try:
         connection = socket.create_connection((receiver.host, receiver.port), receiver.connect_seconds)
+    except UnicodeError:
+        raise NoConnectionError(f"no connection to {place}: this is no host name") from None
     except OSError as error:
         raise NoConnectionError(f"no connection to {place}: {error.strerror or type(error).__name__}") from None
     if receiver.tls is None:

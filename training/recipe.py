@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,6 +30,7 @@ __all__ = [
     "load_recipe",
     "mistakes_in",
     "parse_recipe",
+    "read_recipe_file",
 ]
 
 RECIPES_DIRECTORY = Path(__file__).resolve().parent / "recipes"
@@ -185,22 +187,40 @@ def load_recipe(name_or_path: str) -> Recipe:
         There is no such recipe, the file is not TOML, a key is unknown or a value is out of range, or it is the recipe
         of a head (``training.heads``).
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = RECIPES_DIRECTORY / f"{name_or_path}.toml"
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(known_recipes())
-        raise RecipeError(f"no recipe {name_or_path!r}; known: {known}, or give the path of a .toml file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from error
+    path, values = read_recipe_file(name_or_path, known_recipes)
     if values.get("kind") == "head":
         raise RecipeError(
             f"{path} is the recipe of a head on frozen features: "
             f"run `python -m training features --recipe {path.stem}`, then `python -m training head`"
         )
     return parse_recipe(values, str(path))
+
+
+def read_recipe_file(name_or_path: str, known_names: Callable[[], tuple[str, ...]]) -> tuple[Path, dict[str, Any]]:
+    """Return where a recipe stands and what stands in it, not checked yet.
+
+    Parameters
+    ----------
+    known_names
+        Gives the names to choose from, for whoever gave another.
+
+    Raises
+    ------
+    RecipeError
+        There is no such recipe, or the file cannot be read as TOML.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES_DIRECTORY / f"{name_or_path}.toml"
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(known_names())
+        raise RecipeError(f"no recipe {name_or_path!r}; known: {known}, or give the path of a .toml file") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # of TOML, or of the letters
+        raise RecipeError(f"{path}: not TOML: {error}") from error
 
 
 def parse_recipe(values: dict[str, Any], source: str) -> Recipe:

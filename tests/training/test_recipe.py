@@ -44,9 +44,14 @@ def test_an_unknown_recipe_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="known: densenet121, densenet121-448, nih-starter, phantom, s0-fourteen"):
         load_recipe("resnet")
     broken = tmp_path / "broken.toml"
-    broken.write_text("seed = = 1")
-    with pytest.raises(RecipeError, match="not TOML"):
-        load_recipe(str(broken))
+    for content in (b"seed = = 1", b"bundle_name = 'caf\xe9'"):
+        broken.write_bytes(content)
+        with pytest.raises(RecipeError, match="not TOML"):
+            load_recipe(str(broken))
+    folder = tmp_path / "folder.toml"
+    folder.mkdir()
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(str(folder))
 
 
 def test_any_changed_choice_changes_the_fingerprint() -> None:

@@ -7,12 +7,11 @@ known one.
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from training.recipe import RECIPES_DIRECTORY, RecipeError, mistakes_in
+from training.recipe import RECIPES_DIRECTORY, RecipeError, mistakes_in, read_recipe_file
 from training.recipe_data import Data
 from training.recipe_tables import Loss, Table
 
@@ -122,16 +121,7 @@ def load_head_recipe(name_or_path: str) -> HeadRecipe:
     RecipeError
         There is no such recipe, it is of a whole network, a key is unknown or a value is out of range.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = RECIPES_DIRECTORY / f"{name_or_path}.toml"
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(known_head_recipes())
-        raise RecipeError(f"no recipe {name_or_path!r}; known: {known}, or give the path of a .toml file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from error
+    path, values = read_recipe_file(name_or_path, known_head_recipes)
     if values.get("kind") != "head":
         known = ", ".join(known_head_recipes())
         raise RecipeError(f'{path}: no recipe of a head (kind = "head" is missing); those that come along: {known}')

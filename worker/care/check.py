@@ -204,7 +204,7 @@ def _webhook(webhook: Webhook) -> str:
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         socket.create_connection((address.hostname or "", port), webhook.timeout_seconds).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise CheckFailed(
             f"{address.hostname}:{port} does not answer ({type(error).__name__}); check its url"
         ) from error

@@ -24,7 +24,7 @@ class Verification:
     missing: list[str] = field(default_factory=list)
     """A row promises it, and there is no such file."""
     changed: list[str] = field(default_factory=list)
-    """It has another size, or other bytes, than it had when it was stored."""
+    """It has another size, or other bytes, than it had when it was stored, or the disk does not give it back."""
     stray: list[str] = field(default_factory=list)
     """No row knows it: left by a killed process, or being stored now. The hourly cleaning removes such files."""
 
@@ -64,9 +64,12 @@ def _promised(session: Session, rows: type[Instance] | type[Result]) -> Iterator
 
 def _compare(found: Verification, store: Path, path: str, size: int, sha256: str | None) -> None:
     file = store / path
-    if not file.is_file():
+    try:
+        if file.stat().st_size != size or (sha256 is not None and _sha256(file) != sha256):
+            found.changed.append(f"{store.name}/{path}")
+    except FileNotFoundError:
         found.missing.append(f"{store.name}/{path}")
-    elif file.stat().st_size != size or (sha256 is not None and _sha256(file) != sha256):
+    except OSError:
         found.changed.append(f"{store.name}/{path}")
 
 

@@ -21,6 +21,8 @@ FIRST_RESTART_SECONDS = 1.0
 LONGEST_RESTART_SECONDS = 30.0
 STEADY_AFTER_SECONDS = 60.0
 """A process that lived this long is restarted at once again when it dies."""
+_MOST_DOUBLINGS = 20
+"""More of them reach `LONGEST_RESTART_SECONDS` anyway, and some time no float holds them."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -73,8 +75,16 @@ class Service:
         if self.restart_at == 0.0:
             self._plan_restart(self.process.returncode, ready=ready)
         elif time.monotonic() >= self.restart_at:
-            self.restart_at = 0.0
+            self._start_again(environment)
+
+    def _start_again(self, environment: Mapping[str, str]) -> None:
+        try:
             self.start(environment)
+        except (OSError, subprocess.SubprocessError) as error:  # no memory just now, or no more processes
+            self.restart_at = time.monotonic() + LONGEST_RESTART_SECONDS
+            logger.error("%s cannot be started (%s); trying again in %.0f s", self.name, error, LONGEST_RESTART_SECONDS)
+        else:
+            self.restart_at = 0.0
 
     def _plan_restart(self, exit_status: int, *, ready: bool) -> None:
         if self.essential and not ready:
@@ -83,7 +93,7 @@ class Service:
             )
         lived_seconds = time.monotonic() - self.started_at
         self.restarts = 0 if lived_seconds >= STEADY_AFTER_SECONDS else self.restarts + 1
-        doubled_seconds = FIRST_RESTART_SECONDS * 2 ** (self.restarts - 1)
+        doubled_seconds = FIRST_RESTART_SECONDS * 2 ** min(self.restarts - 1, _MOST_DOUBLINGS)
         wait_seconds = min(doubled_seconds, LONGEST_RESTART_SECONDS) if self.restarts else 0.0
         self.restart_at = time.monotonic() + wait_seconds
         logger.error("%s ended with status %d; starting it again in %.0f s", self.name, exit_status, wait_seconds)

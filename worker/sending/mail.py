@@ -24,7 +24,7 @@ def mail(channel: Mail, subject: str, lines: Sequence[str], key: str) -> str:
     Raises
     ------
     NotTold
-        Refused, unreachable or silent, or a file of the configuration cannot be read.
+        Refused, unreachable or silent, or a file or a name of the configuration cannot be used.
     """
     with _in_our_words(), _connected(channel) as server:
         refused = server.send_message(_message(channel, subject, lines, key))
@@ -53,7 +53,7 @@ def _in_our_words() -> Iterator[None]:
         raise NotTold("the mail server refused every recipient") from error
     except smtplib.SMTPResponseException as error:
         raise NotTold(f"the mail server answered {error.smtp_code}") from error
-    except (smtplib.SMTPException, OSError) as error:
+    except (smtplib.SMTPException, OSError, UnicodeError) as error:  # the last: a password beyond ASCII, no host name
         raise NotTold(f"no mail server ({type(error).__name__})") from error
 
 

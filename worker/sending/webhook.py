@@ -25,7 +25,7 @@ def post(webhook: Webhook, body: dict[str, Any]) -> str:
     Raises
     ------
     NotTold
-        Refused, unreachable or silent, or a file of the configuration cannot be read.
+        Refused, unreachable or silent, or a file or a name of the configuration cannot be used.
     """
     import httpx  # here, because few sites have a webhook, and every delivery worker loads this file
 
@@ -36,10 +36,13 @@ def post(webhook: Webhook, body: dict[str, Any]) -> str:
             secret = webhook.secret_file.read_text(encoding="utf-8").strip().encode()
             headers["X-CXR-Signature"] = f"sha256={hmac.new(secret, content, hashlib.sha256).hexdigest()}"
         verify = ssl.create_default_context(cafile=str(webhook.ca_file)) if webhook.ca_file else True
-        with httpx.Client(timeout=webhook.timeout_seconds, verify=verify) as client:
-            answer = client.post(webhook.url, content=content, headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        with (
+            httpx.Client(timeout=webhook.timeout_seconds, verify=verify) as client,
+            client.stream("POST", webhook.url, content=content, headers=headers) as answer,
+        ):
+            status_code = answer.status_code  # the body says nothing to us, and may have no end
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
         raise NotTold(f"no answer ({type(error).__name__})") from error
-    if not answer.is_success:
-        raise NotTold(f"answered HTTP {answer.status_code}")
-    return f"HTTP {answer.status_code}"
+    if not httpx.codes.is_success(status_code):
+        raise NotTold(f"answered HTTP {status_code}")
+    return f"HTTP {status_code}"

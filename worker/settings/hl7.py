@@ -10,6 +10,7 @@ from hl7_io.addressing import Addressing
 from hl7_io.mllp_client import Receiver
 from hl7_io.text import UTF_8, CharacterSet
 from worker.settings.forms import of_form
+from worker.settings.peers import Host, Port
 from worker.settings.tls import Tls
 
 Designator = Annotated[
@@ -26,8 +27,8 @@ class Hl7Destination(BaseModel):
 
     name: str = Field(min_length=1, max_length=64)
     """Short name used in rows and on pages; no other destination may have it."""
-    host: str
-    port: int = Field(2575, ge=1, le=65535)
+    host: Host
+    port: Port = 2575
     """2575 is the port registered for HL7."""
     tls: Tls | None = None
     announce: tuple[Level, ...] = ("STAT", "URGENT")

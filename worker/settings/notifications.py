@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.settings.forms import of_form
+from worker.settings.peers import Host, Port
 
 Level = Literal["STAT", "URGENT"]
 QuietHours = Annotated[
@@ -66,8 +67,8 @@ class Webhook(Channel):
 class Mail(Channel):
     """People who are told by e-mail."""
 
-    host: str
-    port: int = Field(587, ge=1, le=65535)
+    host: Host
+    port: Port = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str = ""
     """Empty = no login."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
 from worker.settings.forms import of_form
@@ -16,6 +16,18 @@ AeTitle = Annotated[
     of_form(r"[\x20-\x5b\x5d-\x7e]+", "letters, digits and signs of ASCII without a backslash"),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _can_be_looked_up(host: str) -> str:
+    try:
+        host.encode("idna")  # as the system's resolver is asked; else every attempt to connect ends in this error
+    except UnicodeError:
+        raise ValueError("this is neither a host name nor an IP address") from None
+    return host
+
+
+Host = Annotated[str, AfterValidator(_can_be_looked_up)]
+"""A host name or an IP address."""
 
 
 class Source(BaseModel):
@@ -45,7 +57,7 @@ class Destination(BaseModel):
     name: str = Field(min_length=1, max_length=64)
     """Short name used in rows and on pages."""
     ae_title: AeTitle
-    host: str
+    host: Host
     port: Port
     tls: Tls | None = None
     pictures: Literal["none", "sc", "sc+gsps"] = "sc"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
 from worker.settings.forms import of_form
-from worker.settings.peers import AeTitle
+from worker.settings.peers import AeTitle, Host, Port
 from worker.settings.tls import Tls
 
 Modality = Annotated[str, of_form(r"[A-Z]{2}[A-Z0-9]{0,14}", "a value of Modality (0008,0060), such as CR or DX")]
@@ -21,8 +21,8 @@ class Reconcile(BaseModel):
 
     ae_title: AeTitle
     """Of the archive; it must know ours, and with ``move`` our host and port too."""
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
+    host: Host
+    port: Port
     tls: Tls | None = None
     retrieve: Literal["move", "get"] = "move"
     """``move``: the archive sends to our listener, as it does with new images; it must be one of ``sources``.

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dicom_io.foundation.peer import Peer
-from worker.settings.peers import AeTitle
+from worker.settings.peers import AeTitle, Host
 from worker.settings.tls import Tls
 
 
@@ -20,7 +20,7 @@ class UpsPeer(BaseModel):
     """Case-sensitive, at most 16 characters."""
     hosts: tuple[str, ...] = ()
     """IP addresses it may call from; empty = any."""
-    host: str = ""
+    host: Host = ""
     """Where it takes event reports; empty = it cannot be subscribed."""
     port: int = Field(default=0, ge=0, le=65535)
     """TCP port of `host`."""

@@ -103,6 +103,7 @@ def test_both_images_are_in_the_results_and_a_later_one_is_the_same_patients(ben
     "content",
     [
         merge(patient("ONE", name="Doe^John", birth_date=""), "TWO"),
+        merge(patient("ONE", name="Doe^John", birth_date="19600000"), "TWO"),
         merge(patient("ONE", name=""), "TWO"),
         merge(patient("ONE", name="Doe^John"), "TWO^^^^PI||||||Poe^Jim"),
         merge(patient("ONE", name="Doe^John"), "OTHER"),
@@ -112,8 +113,8 @@ def test_both_images_are_in_the_results_and_a_later_one_is_the_same_patients(ben
         message("EVN|A36", patient("ONE", name="Doe^John"), "MRG|TWO^^^^PI", kind="ADT^A36^ADT_A30"),
     ],
     ids=[
-        "birth date left open", "name left open", "another prior name", "another prior", "another survivor",
-        "an account number", "no merge", "an event that is not taken",
+        "birth date left open", "a year of birth with zeros", "name left open", "another prior name", "another prior",
+        "another survivor", "an account number", "no merge", "an event that is not taken",
     ],
 )  # fmt: skip
 def test_a_merge_that_does_not_make_all_images_one_patients_settles_nothing(bench: Bench, content: bytes) -> None:

@@ -186,9 +186,11 @@ def test_a_transcoded_copy_after_a_correction_changes_nothing(bench: Bench, pacs
         update('PID|1||PHANTOM-1^^^^PI||""||""|""'),
         update(patient(birth_date="19600101120000", sex="U")),
         update(patient(birth_date="1960")),
+        update(patient(birth_date="19600000")),
+        update(patient(birth_date="00000000")),
         merge(patient(), "PHANTOM-1"),
     ],
-    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "a year of birth", "into itself"],
+    ids=["case", "empty parts", "nothing said", "nulls", "unknown sex", "year", "year, zeros", "zeros", "into itself"],
 )
 def test_an_update_that_says_nothing_new_changes_nothing(bench: Bench, content: bytes) -> None:
     uid = delivered(bench)

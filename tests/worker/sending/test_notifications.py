@@ -7,8 +7,9 @@ import hmac
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -279,6 +280,53 @@ def test_a_silent_program_and_a_held_study_keep_their_row(make_bench: MakeBench,
     assert rows(bench)[0].attempts == 1
 
 
+@pytest.mark.parametrize(
+    "fields", [{"secret_file": "no text"}, {"url": "http://on..call:9/"}], ids=["no text", "no host name"]
+)
+def test_what_cannot_be_used_of_the_configuration_keeps_the_row_too(
+    make_bench: MakeBench, hook: Hook, tmp_path: Path, fields: dict[str, str]
+) -> None:
+    (tmp_path / "no text").write_bytes(b"\xff\xfe")
+    webhook = {"name": "on call", "url": hook.url} | fields
+    if "secret_file" in webhook:
+        webhook["secret_file"] = str(tmp_path / webhook["secret_file"])
+    bench = make_bench(webhooks=[webhook])
+    told(bench)
+    (row,) = rows(bench)
+    assert (row.state, str(row.last_answer)[:11]) == ("pending", "no answer (")
+
+
+def test_what_follows_the_answer_is_not_waited_for(make_bench: MakeBench) -> None:
+    """A program that never comes to the end of its answer's body has heard all the same."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):  # the client has hung up
+                for _ in range(100):
+                    self.wfile.write(b"x" * 1000)
+                    time.sleep(0.2)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        bench = make_bench(webhooks=[{"name": "on call", "url": f"http://127.0.0.1:{server.server_address[1]}/"}])
+        started = time.monotonic()
+        told(bench)
+        assert rows(bench)[0].state == "sent"
+        assert time.monotonic() - started < 15, "its body takes 20 s"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def test_quiet_hours_put_it_off_and_do_not_count_as_late(make_bench: MakeBench, hook: Hook) -> None:
     now = datetime.now(UTC)
     begins, ends = (now + timedelta(minutes=minutes) for minutes in (-30, 30))
@@ -364,6 +412,8 @@ def test_mail_goes_over_tls_with_a_login_and_never_without(make_bench: MakeBench
     context.load_cert_chain(files.certificate, files.key)
     (tmp_path / "right").write_text("right\n")
     (tmp_path / "wrong").write_text("wrong\n")
+    (tmp_path / "umlaut").write_text("f\u00fcr uns\n", encoding="utf-8")
+    (tmp_path / "no text").write_bytes(b"\xff\xfe")
     with mail_server(tls_context=context, require_starttls=True, auth_required=True) as (postman, port):
         mail = {
             "name": "desk",
@@ -381,12 +431,15 @@ def test_mail_goes_over_tls_with_a_login_and_never_without(make_bench: MakeBench
         assert rows(bench)[-1].state == "sent"
         checks = {result.name: result for result in check_everything(bench.settings)}
         assert checks["mail desk"].passed, checks["mail desk"].detail
-        for number, change in enumerate(({"password_file": tmp_path / "wrong"}, {"ca_file": None})):
+        files_of = [{"password_file": tmp_path / name} for name in ("wrong", "umlaut", "no text")]
+        for number, change in enumerate((*files_of, {"ca_file": None})):
             told(wrong := make_bench(mails=[mail | change | {"name": f"wrong {number}"}]), PatientID=f"W{number}")
             assert rows(wrong)[-1].state == "pending"
         assert len(postman.taken) == 1
         assert [row.last_answer for row in rows(bench)[1:]] == [
             "the mail server answered 535",
+            "no mail server (UnicodeEncodeError)",
+            "no mail server (UnicodeDecodeError)",
             "no mail server (SSLCertVerificationError)",
         ]
 

@@ -173,6 +173,28 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.M
         load_settings()
 
 
+@pytest.mark.parametrize("host", ["pacs..example.org", "x" * 64 + ".example.org"])
+@pytest.mark.parametrize("field", ["destinations", "hl7_destinations", "mails", "reconcile", "ups"])
+def test_a_host_that_no_resolver_takes_is_a_mistake_of_the_configuration(field: str, host: str) -> None:
+    """Each attempt to connect would end in an error that nobody expects of a connection."""
+    peer = {"name": "pacs", "ae_title": "PACS", "host": host, "port": 104}
+    tables: dict[str, Any] = {
+        "destinations": [peer],
+        "hl7_destinations": [{"name": "ris", "host": host}],
+        "mails": [{"name": "desk", "host": host, "sender": "a@example.org", "recipients": ["b@example.org"]}],
+        "reconcile": {"ae_title": "PACS", "host": host, "port": 104},
+        "ups": {"peers": [{"ae_title": "PACS", "host": host, "port": 104}]},
+    }
+    with pytest.raises(ConfigurationError, match=r"host: this is neither a host name nor an IP address"):
+        load_settings(**{field: tables[field]})
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "::1", "pacs", "pacs.example.org.", "b\u00fccher.example.org"])
+def test_addresses_and_names_are_hosts(host: str) -> None:
+    destination = {"name": "pacs", "ae_title": "PACS", "host": host, "port": 104}
+    assert load_settings(destinations=[destination]).destinations[0].host == host
+
+
 def test_a_time_zone_must_be_known() -> None:
     assert load_settings(time_zone="Europe/Berlin").time_zone == "Europe/Berlin"
     for wrong in ("Mars/Olympus", "../etc/passwd", ""):

@@ -14,6 +14,8 @@ from pynetdicom.presentation import PresentationContext
 
 import dicom_io.associations.closing
 import dicom_io.associations.odd_negotiation  # noqa: F401 (of both, the import is the effect)
+from dicom_io.associations.bounded_socket import BoundedSocket
+from dicom_io.associations.lasting import LastingStateMachine
 from dicom_io.associations.message_limits import BoundedAnswers
 from dicom_io.associations.reactor_pause import reactor_held, release
 from dicom_io.foundation.peer import Peer
@@ -22,6 +24,8 @@ from dicom_io.foundation.tls import NotingContext, TlsFileError
 
 _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put each message in words that nobody reads
 _config.LOG_RESPONSE_IDENTIFIERS = False  # nor decode each answer once more for it
+LEAST_PDU_BYTES = 128
+"""What a peer must take at a time; none that is one offers less than 4096, and PS3.8 D.1 names no least."""
 _FOR_NOW = 2
 _REJECTED_BY = {1: "permanently", _FOR_NOW: "for now"}
 
@@ -85,6 +89,9 @@ def associate(
         return NoAssociation(f"TLS file {error.filename} {error.strerror}")
     except (OSError, RuntimeError) as error:
         return NoAssociation(f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})")
+    if association.is_established and (hindrance := _hindrance(association)):
+        association.abort()
+        return NoAssociation(f"{peer.ae_title} {hindrance}")
     if association.is_established or association.rejected_contexts:
         return association  # where every context was refused pynetdicom has aborted it, and each object says why
     if association.is_rejected:
@@ -97,26 +104,36 @@ def associate(
     return NoAssociation(f"no association with {peer.ae_title} at {peer.host} port {peer.port}{why}")
 
 
+def _hindrance(association: Association) -> str:
+    """Say why nothing can be sent over an association that the peer has accepted; empty where something can.
+
+    What it accepts without a transfer syntax is taken for not accepted (PS3.8 9.3.3.2).
+    """
+    accepted: Any = association._accepted_cx
+    association._accepted_cx = {number: context for number, context in accepted.items() if context.transfer_syntax}
+    most_bytes = association.acceptor.maximum_length or 0
+    if 0 < most_bytes < LEAST_PDU_BYTES:  # 0 is any length (PS3.8 D.1)
+        return f"takes no more than {most_bytes} bytes at a time, which is too little to send anything"
+    return ""
+
+
 def _prepare(event: Event) -> None:
     """Switch Nagle's algorithm off, which holds the last piece of each object back for 40 ms; bound what is waited for.
 
-    A peer whose machine takes nothing is waited for as long as one that does not answer.
+    A peer that takes nothing, or falls silent within a PDU, is waited for as long as one that does not answer: the
+    system itself goes on sending for a quarter of an hour, and would wait for the rest of a PDU for ever.
     """
+    patience = event.assoc.dimse_timeout
+    if patience is None:
+        raise ValueError("an association of ours needs a DIMSE timeout")
     dimse: Any = event.assoc.dimse
-    dimse.__class__ = BoundedAnswers  # made by pynetdicom, which offers no factory
+    dimse.__class__ = BoundedAnswers  # all made by pynetdicom, which offers no factory
+    event.assoc.dul.state_machine.__class__ = LastingStateMachine
     transport: Any = event.assoc.dul.socket
+    transport.__class__ = BoundedSocket
+    transport.maximum_pdu_bytes, transport.pdu_timeout_seconds = event.assoc.requestor.maximum_length, patience
     transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if event.assoc.dimse_timeout is not None:
-        bear_silence(transport.socket, event.assoc.dimse_timeout)
-
-
-def bear_silence(connection: socket.socket, seconds: float) -> None:
-    """Take a connection for lost once the peer's machine has confirmed nothing of what was sent for so long.
-
-    The system itself goes on trying for a quarter of an hour, and whoever sends waits. Only Linux can tell.
-    """
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+    transport.socket.settimeout(patience)
 
 
 def end(association: Association) -> None:

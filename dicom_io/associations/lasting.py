@@ -42,7 +42,8 @@ class LastingStateMachine(StateMachine):
         try:
             super().do_action(event)
         except Exception as error:  # noqa: BLE001 (border to the network: whatever a peer sent must end in an abort)
-            address, kind = self.dul.assoc.requestor.address, type(error).__name__
+            association, kind = self.dul.assoc, type(error).__name__
+            address = (association.acceptor if association.is_requestor else association.requestor).address
             LOGGER.warning("association with %s aborted, a message cannot be understood (%s)", address, kind)
             self._give_up(event)
 

@@ -6,11 +6,14 @@ here reads it, over a title that ends as a text of C does, and over a protocol v
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_items import UserInformationItem
 
+USUAL_PDU_BYTES = 16_384
+"""For a peer that does not say what it takes at a time, as it should (PS3.8 D.1): what every system takes."""
 _MAXIMUM_LENGTH, _ROLE_SELECTION = 0x51, 0x54
 """Sub-items of the user information that are read here (PS3.7 D.3.3, PS3.8 D.1)."""
 _VERSION = slice(6, 8)
@@ -21,9 +24,13 @@ _generate_items, _decode_request = UserInformationItem._generate_items, A_ASSOCI
 
 def _items_that_are_read(encoded: bytes) -> Iterator[tuple[int, bytes]]:
     """Leave out what later editions and other services add; a receiver goes by what it knows."""
+    has_length = False
     for kind, item in _generate_items(encoded):
         if kind in (_MAXIMUM_LENGTH, _ROLE_SELECTION):
+            has_length = has_length or kind == _MAXIMUM_LENGTH
             yield kind, item
+    if not has_length:
+        yield _MAXIMUM_LENGTH, struct.pack(">BxHI", _MAXIMUM_LENGTH, 4, USUAL_PDU_BYTES)
 
 
 def _decode_as_meant(self: A_ASSOCIATE_RQ, encoded: bytes) -> None:

@@ -38,10 +38,32 @@ class _Gate(threading.Event):
         if self._opened:
             super().set()
 
+    @property
+    def holds(self) -> bool:
+        """Say whether somebody waits here."""
+        return self.reached.is_set() and not self._opened
+
     def open(self) -> None:
         """Become an ordinary event that is set."""
         self._opened = True
         self.set()
+
+
+class HeldAssociation(Association):
+    """Says that its thread pauses while that is held; made by giving an existing one this class.
+
+    pynetdicom reads that off a flag, and serves an N-EVENT-REPORT, asked for or not, in a thread of its own that ends
+    by taking the flag down. Whoever sent the next request then waited for ever, and busily.
+    """
+
+    @property
+    def _is_paused(self) -> bool:  # an attribute there
+        gate = self._reactor_checkpoint
+        return bool(self.__dict__.get("_is_paused")) or (isinstance(gate, _Gate) and gate.holds)
+
+    @_is_paused.setter
+    def _is_paused(self, value: bool) -> None:
+        self.__dict__["_is_paused"] = value
 
 
 class HeldReactor:
@@ -49,6 +71,7 @@ class HeldReactor:
 
     def __init__(self, association: Association) -> None:
         self._gate = _Gate()
+        association.__class__ = HeldAssociation  # made by pynetdicom, which offers no factory
         association._reactor_checkpoint = self._gate
         while not self._gate.reached.wait(LOOK_SECONDS) and association.is_alive():
             continue

@@ -21,6 +21,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from dicom_io.foundation.peer import Peer
+from dicom_io.foundation.tls import TlsFiles
 
 StatusRule = Callable[[str, str], int]
 """(SOP Class UID, SOP Instance UID) -> DIMSE status to answer with."""
@@ -64,6 +65,8 @@ class StandInPacs:
         Time to wait before each answer.
     transfer_syntaxes
         What `sop_classes` are accepted in.
+    tls
+        What it shows, and whom it trusts; None = without TLS.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class StandInPacs:
         delay_seconds: float = 0.0,
         port: int = 0,
         transfer_syntaxes: Sequence[str] = ALL_TRANSFER_SYNTAXES,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.ae_title = ae_title
+        self.tls = tls
         self.status = status
         self.delay_seconds = delay_seconds
         self.port = port
@@ -106,7 +111,10 @@ class StandInPacs:
             (evt.EVT_ACCEPTED, self._accepted),
         ]
         handlers += self._handlers
-        server = self._ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        context = self.tls.context(server_side=True) if self.tls else None
+        server = self._ae.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=handlers, ssl_context=context
+        )
         self.port = server.server_address[1]
 
     def stop(self) -> None:
@@ -119,7 +127,7 @@ class StandInPacs:
     @property
     def peer(self) -> Peer:
         """Address for a sender."""
-        return Peer(self.ae_title, "127.0.0.1", self.port)
+        return Peer(self.ae_title, "127.0.0.1", self.port, self.tls)
 
     @property
     def destination(self) -> dict[str, Any]:
@@ -222,9 +230,10 @@ def running_pacs(
     sop_classes: Sequence[str] | None = None,
     delay_seconds: float = 0.0,
     transfer_syntaxes: Sequence[str] = ALL_TRANSFER_SYNTAXES,
+    tls: TlsFiles | None = None,
 ) -> Iterator[StandInPacs]:
     """Start a stand-in PACS on a free port and stop it afterwards."""
-    pacs = StandInPacs(ae_title, status, sop_classes, delay_seconds, transfer_syntaxes=transfer_syntaxes)
+    pacs = StandInPacs(ae_title, status, sop_classes, delay_seconds, transfer_syntaxes=transfer_syntaxes, tls=tls)
     pacs.start()
     try:
         yield pacs

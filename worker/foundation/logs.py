@@ -23,7 +23,7 @@ _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(processName)s %(name)s%(su
 
 _PEERS_FAULTS = "pynetdicom."
 _OUR_FAULTS = ("pynetdicom.events", "pynetdicom.service_class")
-"""Where pynetdicom tells of an exception in a handler, which is ours."""
+"""Where pynetdicom tells of an exception in a handler, which is ours unless there was none."""
 
 _OF_THE_SYSTEM = ("builtins", "socket", "ssl")
 """Whose OSErrors say what a connection or a file came to, and nothing of what is in it."""
@@ -94,8 +94,9 @@ def _keep_to_what_may_be_said(record: logging.LogRecord) -> None:
         return
     if record.msg is error:
         record.msg, record.args = describe_exception(error), None
-    if record.name.startswith(_PEERS_FAULTS) and record.name not in _OUR_FAULTS:
-        place = traceback.extract_tb(error.__traceback__)[-1:]
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    is_ours = record.name in _OUR_FAULTS and not any(_PEERS_FAULTS[:-1] in Path(at.filename).parts for at in place)
+    if record.name.startswith(_PEERS_FAULTS) and not is_ours:
         where = "".join(f", in {frame.name} of {Path(frame.filename).name}" for frame in place)
         record.msg, record.args = f"{record.getMessage()}{where}", None
         record.exc_info = record.exc_text = None

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pydicom
 import pytest
 from archive_line import ArchiveLine
+from certificates import certificate_files
 from factories import chest_radiograph, computed_radiograph, write_dicom
 from orthanc import need
 from peers import running_pacs
@@ -216,11 +216,12 @@ def test_a_peer_that_dies_between_two_objects_costs_one_wait_not_one_for_each(fi
     assert not any(outcome.permanent for outcome in outcomes)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell that a connection is dead")
-def test_a_line_that_dies_within_an_object_costs_no_more_than_the_patience_for_answers(files, tmp_path):
+@pytest.mark.parametrize("by_tls", [False, True], ids=["plain", "TLS"])
+def test_a_line_that_dies_within_an_object_costs_no_more_than_the_patience_for_answers(files, tmp_path, by_tls):
     """The system itself goes on trying to send for a quarter of an hour."""
+    tls = certificate_files(tmp_path / "tls") if by_tls else None
     large = write_dicom(chest_radiograph(Rows=1000, Columns=4000, PixelData=bytes(8_000_000)), tmp_path / "large.dcm")
-    with running_pacs() as pacs:
+    with running_pacs(tls=tls) as pacs:
         line = ArchiveLine(pacs.port)
 
         def die_after_the_first(_sop_class, _sop_instance):
@@ -229,9 +230,9 @@ def test_a_line_that_dies_within_an_object_costs_no_more_than_the_patience_for_a
 
         pacs.status = die_after_the_first
         began = time.monotonic()
-        settings = replace(IMPATIENT, dimse_timeout_seconds=2)
+        peer, settings = Peer("PACS", "127.0.0.1", line.port, tls), replace(IMPATIENT, dimse_timeout_seconds=2)
         try:
-            outcomes = send(Peer("PACS", "127.0.0.1", line.port), [files[0], large, files[1]], "CXRAI", settings)
+            outcomes = send(peer, [files[0], large, files[1]], "CXRAI", settings)
         finally:
             line.close()
     assert [outcome.accepted for outcome in outcomes] == [True, False, False]

@@ -6,6 +6,7 @@ otherwise count as stored though it was refused.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from factories import chest_radiograph, write_dicom
 from peers import StandInPacs
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
 from pynetdicom.events import Event
 
 from dicom_io.associations.client import ScuSettings
@@ -94,3 +95,15 @@ def test_nothing_counts_as_stored_that_the_archive_has_refused(
     assert all(outcome.path.stem == "0" for outcome in outcomes if outcome.accepted), stored
     assert not outcomes[1].accepted
     assert len(stored) == 1
+
+
+def test_an_event_that_nobody_asked_for_holds_nothing_up(archive: StrayPacs, tmp_path: Path) -> None:
+    def report(event: Event) -> None:
+        told = N_EVENT_REPORT()
+        told.MessageID, told.EventTypeID = 9, 1
+        told.AffectedSOPClassUID, told.AffectedSOPInstanceUID = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
+        event.assoc.dimse.send_msg(told, event.context.context_id)
+        time.sleep(0.3)  # until it is answered, by a thread of its own
+
+    outcomes = sent(archive, report, tmp_path, None)
+    assert [outcome.status for outcome in outcomes] == [0x0000, FULL]

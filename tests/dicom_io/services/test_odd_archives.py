@@ -1,0 +1,76 @@
+"""Archives that accept associations oddly, or fall silent within an answer: each ends in words, and in time."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from factories import chest_radiograph, write_dicom
+from odd_archive import Deed, accepting, odd_archive, read_pdu
+
+from dicom_io.associations.client import ScuSettings
+from dicom_io.services.storage_scu import SendOutcome, send
+
+PATIENCE_SECONDS = 2.0
+PATIENCE = ScuSettings(acse_timeout_seconds=20, dimse_timeout_seconds=PATIENCE_SECONDS)
+SILENCE_SECONDS = 30.0
+"""Longer than anybody waits here."""
+
+
+def sent(deed: Deed, folder: Path) -> SendOutcome:
+    path = write_dicom(chest_radiograph(), folder / "image.dcm")
+    with odd_archive(deed) as peer:
+        began = time.monotonic()
+        (outcome,) = send(peer, [path], "CXRAI", PATIENCE)
+        assert time.monotonic() - began < SILENCE_SECONDS / 2
+    assert not outcome.accepted
+    return outcome
+
+
+def test_a_context_accepted_without_a_transfer_syntax_is_not_accepted(tmp_path: Path) -> None:
+    def deed(connection: socket.socket) -> None:
+        connection.sendall(accepting(read_pdu(connection), transfer_syntax=False))
+        read_pdu(connection)
+
+    outcome = sent(deed, tmp_path)
+    assert "does not accept Digital X-Ray Image Storage" in outcome.comment
+
+
+@pytest.mark.parametrize("most_bytes", [1, 6, 7, 20])
+def test_an_archive_that_takes_next_to_nothing_at_a_time_is_not_sent_to(tmp_path: Path, most_bytes: int) -> None:
+    def deed(connection: socket.socket) -> None:
+        length = struct.pack(">BxHI", 0x51, 4, most_bytes)
+        connection.sendall(accepting(read_pdu(connection), user_information=length))
+        read_pdu(connection)
+
+    outcome = sent(deed, tmp_path)
+    assert (outcome.unreachable, outcome.comment) == (
+        True, f"ODD takes no more than {most_bytes} bytes at a time, which is too little to send anything",
+    )  # fmt: skip
+
+
+def test_a_rejection_for_no_known_reason_is_one_at_once(tmp_path: Path) -> None:
+    def deed(connection: socket.socket) -> None:
+        read_pdu(connection)
+        connection.sendall(b"\3\0\0\0\0\4\0\7\7\7")
+        time.sleep(SILENCE_SECONDS)
+
+    assert sent(deed, tmp_path).unreachable
+
+
+@pytest.mark.parametrize("beginning", [struct.pack(">BxI", 4, 0xFFFFFFFF), struct.pack(">BxI", 4, 90), b"\4\0\0"])
+def test_an_answer_that_breaks_off_is_waited_for_no_longer_than_one_that_does_not_come(
+    tmp_path: Path, beginning: bytes
+) -> None:
+    """The line may have died within it."""
+
+    def deed(connection: socket.socket) -> None:
+        connection.sendall(accepting(read_pdu(connection)))
+        read_pdu(connection)
+        connection.sendall(beginning)
+        time.sleep(SILENCE_SECONDS)
+
+    assert sent(deed, tmp_path).unanswered

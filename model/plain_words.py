@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+from pydantic import ValidationError
 
 _WORDS = (
     (r"^Value error, ", ""),
@@ -35,3 +38,14 @@ def in_plain_words(message: str) -> str:
     for pattern, words in _WORDS:
         message = re.sub(pattern, words, message)
     return message
+
+
+def causes(error: ValidationError) -> list[Any]:
+    """Return what pydantic found, without lists that are too short because what stands in them is mistaken."""
+    found = error.errors(include_url=False, include_input=False)
+    return [
+        item
+        for item in found
+        if item["type"] != "too_short"
+        or not any(other["loc"][: len(item["loc"])] == item["loc"] for other in found if other is not item)
+    ]

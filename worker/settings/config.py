@@ -25,7 +25,7 @@ from pydantic_settings import (
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.selection.site_rules import SiteRule
 from model.precision import Precision
-from worker.settings.forms import of_form
+from model.text_forms import of_form
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.mistakes import PREFIX, mistakes_of, require_findings, require_known_kind

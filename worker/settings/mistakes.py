@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from model.labels import LABELS
-from model.plain_words import in_plain_words
+from model.plain_words import causes, in_plain_words
 
 _ADDRESSES = {
     "database_url": ("sqlite:///", "postgresql+psycopg://"),
@@ -30,7 +30,7 @@ def mistakes_of(error: ValidationError, settings: type[BaseModel]) -> list[str]:
     """
     return [
         f"{'.'.join(str(part) for part in item['loc']) or 'configuration'}: {_words(item, settings)}{_set_by(item)}"
-        for item in error.errors(include_url=False, include_input=False)
+        for item in causes(error)
     ]
 
 

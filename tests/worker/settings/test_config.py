@@ -86,6 +86,12 @@ def test_a_mistake_is_told_in_words_of_the_file_and_not_of_a_program(given: dict
     assert any(line.startswith(f"  {said}") for line in str(caught.value).splitlines()), str(caught.value)
 
 
+def test_a_list_is_not_called_short_for_a_mistake_in_it() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(ups={"peers": [{"ae_title": "VIEWER", "prot": 1}]})
+    assert str(caught.value).splitlines()[1:] == ["  ups.peers.0.prot: there is no such key; did you mean port?"]
+
+
 def test_a_mistake_in_a_variable_names_it_and_one_in_a_file_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

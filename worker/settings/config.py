@@ -8,6 +8,7 @@ once.
 from __future__ import annotations
 
 import os
+import re
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -339,7 +340,11 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
         of = f" of {path}" if path else ""
         raise ConfigurationError("\n".join([f"the configuration{of} has mistakes:", *lines])) from error
     except SettingsError as error:  # a variable that holds a list or a table
-        raise ConfigurationError(f"a CXR_* variable of the environment is not valid JSON: {error}") from error
+        named_field = re.search(r'field "(\w+)"', str(error))
+        name = f"the variable CXR_{named_field[1].upper()}" if named_field else "a CXR_* variable"
+        raise ConfigurationError(
+            f"{name} of the environment is not valid JSON, as a list or a table has to be; docs/configuration.md shows how"
+        ) from error
     except OSError as error:
         raise ConfigurationError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOML syntax

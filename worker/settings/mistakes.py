@@ -86,6 +86,11 @@ def require_findings(names: Iterable[str]) -> None:
 
 
 def _words(item: Any, settings: type[BaseModel]) -> str:
+    *outer, name = item["loc"] or ("",)
+    if item["type"] in ("list_type", "tuple_type") and _model_at(item["loc"], settings) is not _model_at(
+        outer, settings
+    ):
+        return f"must be a list of tables: write each as [[{name}]]"
     if item["type"] != "extra_forbidden":
         return in_plain_words(str(item["msg"]))
     *place, key = item["loc"]

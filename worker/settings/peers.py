@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
 from model.text_forms import of_form
+from worker.settings.internet_addresses import Address
 from worker.settings.tls import Tls
 
 AeTitle = Annotated[
@@ -25,7 +26,7 @@ class Source(BaseModel):
 
     ae_title: AeTitle
     """Calling AE title, case-sensitive, at most 16 characters."""
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[Address, ...] = ()
     """IP addresses it may call from; empty = any."""
     urgent: bool = False
     """True puts every study of this source on the ``stat`` queue (an emergency room, say)."""

@@ -343,7 +343,7 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
         named_field = re.search(r'field "(\w+)"', str(error))
         name = f"the variable CXR_{named_field[1].upper()}" if named_field else "a CXR_* variable"
         raise ConfigurationError(
-            f"{name} of the environment is not valid JSON, as a list or a table has to be; docs/configuration.md shows how"
+            f"{name} of the environment is not valid JSON, as lists and tables are there (docs/configuration.md)"
         ) from error
     except OSError as error:
         raise ConfigurationError(f"configuration file {path} cannot be read: {error.strerror}") from error

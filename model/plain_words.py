@@ -29,6 +29,7 @@ _WORDS = (
     (r"does not match the formats?", "is of none of the forms"),
     (r"'%Y-%m-%d'", "YYYY-MM-DD"),
     (r"'%Y-%m-%dT%H:%M'", "YYYY-MM-DDThh:mm"),
+    (r"'%Y-%m-%d %H:%M'", "YYYY-MM-DD hh:mm"),
     (r"'%Y-%m-%dT%H:%M:%S'", "YYYY-MM-DDThh:mm:ss"),
 )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+if TYPE_CHECKING:  # every command line loads this to list its commands, and most need no pydantic
+    from pydantic import ValidationError
 
 _WORDS = (
     (r"^Value error, ", ""),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # every command line loads this to list its commands, and most need no pydantic
+    from pydantic import ValidationError
 
 _WORDS = (
     (r"^Value error, ", ""),
@@ -26,6 +30,7 @@ _WORDS = (
     (r"does not match the formats?", "is of none of the forms"),
     (r"'%Y-%m-%d'", "YYYY-MM-DD"),
     (r"'%Y-%m-%dT%H:%M'", "YYYY-MM-DDThh:mm"),
+    (r"'%Y-%m-%d %H:%M'", "YYYY-MM-DD hh:mm"),
     (r"'%Y-%m-%dT%H:%M:%S'", "YYYY-MM-DDThh:mm:ss"),
 )
 
@@ -35,3 +40,14 @@ def in_plain_words(message: str) -> str:
     for pattern, words in _WORDS:
         message = re.sub(pattern, words, message)
     return message
+
+
+def causes(error: ValidationError) -> list[Any]:
+    """Return what pydantic found, without lists that are too short because what stands in them is mistaken."""
+    found = error.errors(include_url=False, include_input=False)
+    return [
+        item
+        for item in found
+        if item["type"] != "too_short"
+        or not any(other["loc"][: len(item["loc"])] == item["loc"] for other in found if other is not item)
+    ]

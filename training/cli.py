@@ -127,10 +127,10 @@ def main() -> None:
         )
         raise SystemExit(1) from None
     except _refusals() as error:
-        _console.print(f"[red]{error}[/red]", highlight=False)
+        _console.print(str(error), style="red", markup=False, highlight=False)
         raise SystemExit(1) from None
     except _interruption() as error:
-        _console.print(str(error), highlight=False)
+        _console.print(str(error), markup=False, highlight=False)
         raise SystemExit(130) from None
 
 

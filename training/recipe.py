@@ -7,14 +7,15 @@ import hashlib
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from model.plain_words import in_plain_words
+from model.plain_words import causes, in_plain_words
+from model.text_forms import of_form
 from training.recipe_data import Data
 from training.recipe_network import Architecture, Network
-from training.recipe_tables import Augmentation, Loss, Optimiser, Schedule, Stage, Table
+from training.recipe_tables import Augmentation, BundleName, Loss, Optimiser, Schedule, Stage, Table
 
 __all__ = [
     "Augmentation",
@@ -57,9 +58,9 @@ class RecipeError(Exception):
 class Recipe(Table):
     """One training run. Every field is a key of the TOML file."""
 
-    bundle_name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    bundle_name: BundleName
     """Name of the bundle this recipe makes, and of its folder."""
-    version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$")
+    version: Annotated[str, of_form(r"\d+\.\d+\.\d+", "three numbers such as 1.0.0")] = "1.0.0"
     """Version of the bundle."""
     architecture: Architecture = "densenet121"
     """The backbone. Only ``densenet121`` can be served (``densenet-tiny`` too, but it is for trials); a run of another
@@ -239,7 +240,7 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
 
 def mistakes_in(error: ValidationError, recipe: type[BaseModel]) -> str:
     """Return all mistakes in the values of a recipe as one line; an unknown key stands with the nearest known one."""
-    return "; ".join(_sentence(found["loc"], found["type"], found["msg"], recipe) for found in error.errors())
+    return "; ".join(_sentence(found["loc"], found["type"], found["msg"], recipe) for found in causes(error))
 
 
 def _sentence(location: tuple[int | str, ...], kind: str, message: str, recipe: type[BaseModel]) -> str:
@@ -247,9 +248,17 @@ def _sentence(location: tuple[int | str, ...], kind: str, message: str, recipe: 
     if kind != "extra_forbidden":
         said = in_plain_words(message)
         return f"{where}: {said}" if where else said
-    known = sorted(_fields_at(location, recipe))
-    nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+    key, known = str(location[-1]), sorted(_fields_at(location, recipe))
+    if not difflib.get_close_matches(key, known, n=1) and (table := _table_with(key, recipe)):
+        return f"{where}: unknown key here; it belongs in {table!r}"
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     return f"{where}: unknown key, did you mean {nearest[0]!r}?"
+
+
+def _table_with(key: str, recipe: type[BaseModel]) -> str | None:
+    """Return the name of a table of the recipe that has this key."""
+    tables = {name: kind for name, field in recipe.model_fields.items() for kind in _kinds_in(field.annotation)}
+    return next((name for name, kind in tables.items() if key in getattr(kind, "model_fields", {})), None)
 
 
 def _fields_at(location: tuple[int | str, ...], recipe: type[BaseModel]) -> set[str]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from model.text_forms import of_form
+
+BundleName = Annotated[
+    str,
+    of_form(r"[a-z0-9][a-z0-9-]{0,62}", "small letters, digits and hyphens, 63 at most, no hyphen first"),
+]
 
 
 class Table(BaseModel):

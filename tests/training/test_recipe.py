@@ -25,6 +25,8 @@ def test_every_recipe_that_comes_with_the_package_is_valid() -> None:
         ({"stages": [{**STAGE, "epoch": 2}]}, "stages.0.epoch: unknown key, did you mean 'epochs'?"),
         ({"augmentation": {"rotation": 2}}, "augmentation.rotation: unknown key, did you mean 'rotation_degrees'?"),
         ({"stages": [{**STAGE, "size_px": 100}]}, "stages.0.size_px: must be a multiple of 32"),
+        ({"epochs": 3}, "epochs: unknown key here; it belongs in 'stages'"),
+        ({"bundle_name": "My Bundle"}, "bundle_name: must be small letters, digits and hyphens"),
         ({"init": "zeros"}, "init: must be 'imagenet' or 'random'"),
     ],
 )

@@ -204,6 +204,11 @@ def test_drawing_and_preparing_pictures_loads_no_pytorch() -> None:
         ((), 2, "--data"),
         (("--data", "{folder}"), 1, "Data_Entry_2017"),
         (("--data", "{folder}", "--recipe", "resnet"), 1, "known: densenet121, densenet121-448"),
+        (
+            ("--data", "{folder}", "--recipe", "{folder}/[a]none.toml"),
+            1,
+            "[a]none.toml",
+        ),  # what stands in brackets is no markup
         (("--data", "{folder}", "--init", "{folder}/none.pth"), 1, "none.pth: no such file"),  # before the data
     ],
 )

@@ -100,7 +100,9 @@ def _print(inspection: Inspection) -> None:
         console.print(f"the recipe cuts: {sizes} pictures; {parts.mark}", highlight=False)
     console.print(f"{inspection.seconds:.1f} s, {inspection.peak_memory_bytes / 1e6:.0f} MB of memory at most")
     if not inspection.passed:
-        console.print(f"[red]{len(inspection.log.errors()):,} problems stand in the way of training[/red]")
+        found = len(inspection.log.errors())
+        words = "1 problem stands" if found == 1 else f"{found:,} problems stand"
+        console.print(f"[red]{words} in the way of training[/red]")
     elif inspection.cache is not None:
         console.print(f"the cache holds {len(inspection.cache.rows):,} pictures at {inspection.cache.size_px} px")
     else:
@@ -118,7 +120,8 @@ def _verified(folder: Path, *, as_json: bool) -> bool:
         json.dump({"passed": not damaged, "pictures": pictures, "damaged": damaged}, sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif damaged:
-        _console.print(f"[red]{folder}: {len(damaged)} pictures are damaged: {', '.join(damaged[:20])}[/red]")
+        words = f"{folder}: {len(damaged)} pictures are damaged: {', '.join(damaged[:20])}"
+        _console.print(words, style="red", markup=False)
         _console.print("--rebuild-cache makes the cache anew")
     else:
         Console().print(f"{folder}: all {pictures:,} pictures are as they were written", highlight=False)

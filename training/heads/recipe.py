@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from training.recipe import RECIPES_DIRECTORY, RecipeError, mistakes_in, read_recipe_file
 from training.recipe_data import Data
-from training.recipe_tables import Loss, Table
+from training.recipe_tables import BundleName, Loss, Table
 
 _NOT_FOR_HEADS = ("labels", "fewest_cases", "no_finding", "sampling")
 
@@ -92,7 +92,7 @@ class HeadRecipe(Table):
 
     kind: Literal["head"]
     """Tells these recipes from those of whole networks."""
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: BundleName
     """Name of the recipe, as it stands in every output."""
     seed: int = Field(default=2017, ge=0)
     """Seed of the split, the flips, the head's first weights and the order of rows."""

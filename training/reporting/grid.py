@@ -36,7 +36,8 @@ class Grid:
         """Return the table for a terminal."""
         table = Table(title=self.title, header_style="bold", caption=self.note or None, caption_justify="left")
         for place, name in enumerate(self.columns):
-            table.add_column(escape(name), justify="right" if place else "left", overflow="fold")
+            # the first column names a finding or a group: a word that is cut in two is none
+            table.add_column(escape(name), justify="right" if place else "left", overflow="fold", no_wrap=not place)
         for row in self.rows:
             table.add_row(*map(escape, row))
         if self.last:

@@ -16,7 +16,7 @@ from dicom_io.storing.instance_store import InstanceStore
 from worker.care.export import ExportChoices, ExportCounts, ExportRefused, export_images
 from worker.care.looking import note_export
 from worker.commands.at_hand import opened, print_json
-from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.options import DAY_FORM, ConfigOption, JsonOption, person
 from worker.rows.events import record
 from worker.settings.config import Settings, load_settings
 
@@ -45,10 +45,12 @@ def export(
         ),
     ] = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Studies received on this day (UTC) or later.")
+        datetime | None,
+        typer.Option(metavar=DAY_FORM, formats=["%Y-%m-%d"], help="Studies received on this day (UTC) or later."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Studies received on this day (UTC) or earlier.")
+        datetime | None,
+        typer.Option(metavar=DAY_FORM, formats=["%Y-%m-%d"], help="Studies received on this day (UTC) or earlier."),
     ] = None,
     reviewed: Annotated[
         bool,

@@ -14,13 +14,12 @@ from sqlalchemy.orm import Session
 
 from worker.commands.at_hand import opened, print_json
 from worker.commands.listed_rows import listed_rows
-from worker.commands.options import ConfigOption, JsonOption
+from worker.commands.options import TIME_FORM, TIME_FORMATS, ConfigOption, JsonOption
 from worker.settings.config import load_settings
 from worker.views.listing_pages import MAXIMUM_ROWS, Page, Wanted, csv_of, parse_filter, read_page
 from worker.views.listings import LISTINGS, Listing
 
 _FILTERS = "; ".join(f"{name}: {', '.join(listing.filters)}" for name, listing in LISTINGS.items())
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 def list_rows(
@@ -30,9 +29,14 @@ def list_rows(
         typer.Option("--where", metavar="NAME=VALUE", help=f"Only these rows; may be repeated. Names of {_FILTERS}."),
     ] = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=_TIMES, help="Only rows of this UTC time or later; all have one time.")
+        datetime | None,
+        typer.Option(
+            metavar=TIME_FORM, formats=TIME_FORMATS, help="Only rows of this UTC time or later; all have one time."
+        ),
     ] = None,
-    until: Annotated[datetime | None, typer.Option(formats=_TIMES, help="Only rows before this UTC time.")] = None,
+    until: Annotated[
+        datetime | None, typer.Option(metavar=TIME_FORM, formats=TIME_FORMATS, help="Only rows before this UTC time.")
+    ] = None,
     newest: Annotated[bool, typer.Option("--newest", help="The newest rows first. Default: the oldest.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=MAXIMUM_ROWS, help="Rows of one page.")] = 100,
     after: Annotated[

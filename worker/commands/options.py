@@ -17,6 +17,9 @@ ConfigOption = Annotated[
         "CXR_* environment variables win over the file.",
     ),
 ]
+TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
+TIME_FORM, DAY_FORM = "YYYY-MM-DD[Thh:mm]", "YYYY-MM-DD"
+"""What the help calls a time and a day; Typer itself would show the formats of `strptime`."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, for scripts.")]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="Study Instance UID, or an accession number only one study has.")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.commands.at_hand import opened, print_json, resolve_study
-from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.options import TIME_FORM, TIME_FORMATS, ConfigOption, JsonOption, person
 from worker.foundation.wall_clock import earliest, latest
 from worker.settings.config import load_settings
 from worker.views.rendering import escape
@@ -21,18 +21,20 @@ from worker.views.studies import as_json
 if TYPE_CHECKING:
     from worker.care.reconciled import Reconciliation
 
-_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
-
 
 def reconcile(
     since: Annotated[
         datetime | None,
         typer.Option(
-            "--since", formats=_FORMATS, help="Studies that began at this time or later, by the site's clock."
+            "--since",
+            metavar=TIME_FORM,
+            formats=TIME_FORMATS,
+            help="Studies that began at this time or later, by the site's clock.",
         ),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option("--until", formats=_FORMATS, help="And not later than this. Default: now.")
+        datetime | None,
+        typer.Option("--until", metavar=TIME_FORM, formats=TIME_FORMATS, help="And not later than this. Default: now."),
     ] = None,
     study: Annotated[
         str,

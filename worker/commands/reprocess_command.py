@@ -26,7 +26,7 @@ from worker.care.reprocessing import (
     require_possible,
 )
 from worker.commands.at_hand import print_json
-from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.options import TIME_FORM, TIME_FORMATS, ConfigOption, JsonOption, person
 from worker.figures.backfills import BackfillFigures, figures_of, not_done
 from worker.rows.database import SessionFactory, database_now, migrated_engine, session_factory
 from worker.rows.run_tables import Backfill, BackfillStudy
@@ -35,7 +35,6 @@ from worker.views.presentation import duration_text
 from worker.views.rendering import escape
 from worker.views.studies import as_json
 
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _SHOWN = 50
 _NAMED = 10_000
 _LOOK_SECONDS = 1.0
@@ -44,10 +43,14 @@ INTERRUPTED = 130
 
 def reprocess(
     since: Annotated[
-        datetime, typer.Option(formats=_TIMES, help="Studies whose first image came at this UTC time or later.")
+        datetime,
+        typer.Option(
+            metavar=TIME_FORM, formats=TIME_FORMATS, help="Studies whose first image came at this UTC time or later."
+        ),
     ],
     until: Annotated[
-        datetime | None, typer.Option(formats=_TIMES, help="And before this UTC time. Default: now.")
+        datetime | None,
+        typer.Option(metavar=TIME_FORM, formats=TIME_FORMATS, help="And before this UTC time. Default: now."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="BUNDLE", help="Configured bundle. Default: the one that is active.")

@@ -8,6 +8,7 @@ once.
 from __future__ import annotations
 
 import os
+import re
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,7 +26,7 @@ from pydantic_settings import (
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.selection.site_rules import SiteRule
 from model.precision import Precision
-from worker.settings.forms import of_form
+from model.text_forms import of_form
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.mistakes import PREFIX, mistakes_of, require_findings, require_known_kind
@@ -339,7 +340,11 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
         of = f" of {path}" if path else ""
         raise ConfigurationError("\n".join([f"the configuration{of} has mistakes:", *lines])) from error
     except SettingsError as error:  # a variable that holds a list or a table
-        raise ConfigurationError(f"a CXR_* variable of the environment is not valid JSON: {error}") from error
+        named_field = re.search(r'field "(\w+)"', str(error))
+        name = f"the variable CXR_{named_field[1].upper()}" if named_field else "a CXR_* variable"
+        raise ConfigurationError(
+            f"{name} of the environment is not valid JSON, as lists and tables are there (docs/configuration.md)"
+        ) from error
     except OSError as error:
         raise ConfigurationError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOML syntax

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hl7_io.addressing import Addressing
 from hl7_io.mllp_client import Receiver
 from hl7_io.text import UTF_8, CharacterSet
-from worker.settings.forms import of_form
+from model.text_forms import of_form
 from worker.settings.peers import Host, Port
 from worker.settings.tls import Tls
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hl7_io.mllp_server import Limits
 from hl7_io.text import UTF_8, CharacterSet
+from worker.settings.internet_addresses import Network
 from worker.settings.tls import Tls
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -22,7 +22,7 @@ class Hl7Listener(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=2575, ge=1, le=65535)
     tls: Tls | None = None
-    allowed_hosts: tuple[IPv4Network | IPv6Network, ...] = ()
+    allowed_hosts: tuple[Network, ...] = ()
     """Addresses and networks that may connect beside this machine, such as ``192.0.2.7`` or ``192.0.2.0/28``."""
     processing_id: Literal["P", "T", "D"] = "P"
     """Messages with another MSH-11 are rejected, so that a test system cannot mark studies read."""

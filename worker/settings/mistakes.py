@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from model.labels import LABELS
-from model.plain_words import in_plain_words
+from model.plain_words import causes, in_plain_words
 
 _ADDRESSES = {
     "database_url": ("sqlite:///", "postgresql+psycopg://"),
@@ -30,7 +30,7 @@ def mistakes_of(error: ValidationError, settings: type[BaseModel]) -> list[str]:
     """
     return [
         f"{'.'.join(str(part) for part in item['loc']) or 'configuration'}: {_words(item, settings)}{_set_by(item)}"
-        for item in error.errors(include_url=False, include_input=False)
+        for item in causes(error)
     ]
 
 
@@ -86,6 +86,11 @@ def require_findings(names: Iterable[str]) -> None:
 
 
 def _words(item: Any, settings: type[BaseModel]) -> str:
+    *outer, name = item["loc"] or ("",)
+    if item["type"] in ("list_type", "tuple_type") and _model_at(item["loc"], settings) is not _model_at(
+        outer, settings
+    ):
+        return f"must be a list of tables: write each as [[{name}]]"
     if item["type"] != "extra_forbidden":
         return in_plain_words(str(item["msg"]))
     *place, key = item["loc"]

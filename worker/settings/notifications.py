@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.settings.forms import of_form
+from model.text_forms import of_form
 from worker.settings.peers import Host, Port
 
 Level = Literal["STAT", "URGENT"]

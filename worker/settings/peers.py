@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
-from worker.settings.forms import of_form
+from model.text_forms import of_form
+from worker.settings.internet_addresses import Address
 from worker.settings.tls import Tls
 
 AeTitle = Annotated[
@@ -37,7 +38,7 @@ class Source(BaseModel):
 
     ae_title: AeTitle
     """Calling AE title, case-sensitive, at most 16 characters."""
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[Address, ...] = ()
     """IP addresses it may call from; empty = any."""
     urgent: bool = False
     """True puts every study of this source on the ``stat`` queue (an emergency room, say)."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
-from worker.settings.forms import of_form
+from model.text_forms import of_form
 from worker.settings.peers import AeTitle, Host, Port
 from worker.settings.tls import Tls
 

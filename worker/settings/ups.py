@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dicom_io.foundation.peer import Peer
+from worker.settings.internet_addresses import Address
 from worker.settings.peers import AeTitle, Host
 from worker.settings.tls import Tls
 
@@ -18,7 +19,7 @@ class UpsPeer(BaseModel):
 
     ae_title: AeTitle
     """Case-sensitive, at most 16 characters."""
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[Address, ...] = ()
     """IP addresses it may call from; empty = any."""
     host: Host = ""
     """Where it takes event reports; empty = it cannot be subscribed."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.settings.forms import of_form
+from model.text_forms import of_form
 
 
 class Viewer(BaseModel):

@@ -125,6 +125,13 @@ def test_every_command_explains_itself(command: str) -> None:
     assert len(result.stdout) > 200
 
 
+@pytest.mark.parametrize("command", ["list", "reconcile", "reprocess", "export"])
+def test_the_help_shows_how_a_time_is_written_and_no_codes_of_strptime(command: str) -> None:
+    shown = run(app, [command, "--help"], env={"COLUMNS": "120"}).stdout
+    assert "YYYY-MM-DD" in shown
+    assert "%Y" not in shown
+
+
 def test_no_word_of_the_help_is_taken_for_markup() -> None:
     group: Any = typer.main.get_command(app)
     chosen = {name: group.get_command(None, name) for name in group.list_commands(None)}

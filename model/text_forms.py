@@ -1,4 +1,4 @@
-"""Texts of the configuration that must have a form, and the words for what it is."""
+"""Texts of a configuration or a recipe that must have a form, and the words for what it is."""
 
 from __future__ import annotations
 

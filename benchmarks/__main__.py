@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.document import part, with_part
+from benchmarks.programs import program_of_machine
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ROOT = RESULTS.parent.parent
@@ -56,7 +56,7 @@ def _arithmetic() -> str:
 def _programs() -> str:
     found = []
     for name, arguments in (("storescp", ["--version"]), ("Orthanc", ["--version"])):
-        if path := shutil.which(name) or shutil.which(name, path="/usr/sbin"):
+        if path := program_of_machine(name):
             lines = subprocess.run([path, *arguments], capture_output=True, text=True, check=False).stdout.split("\n")
             found.append(lines[0].replace(path, name).strip("$ "))
     return "".join(f", {text}" for text in found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
+from benchmarks.programs import program_of_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
@@ -93,7 +94,7 @@ def needed(program: str) -> str:
     NotHereError
         It is not installed.
     """
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    path = program_of_machine(program)
     if path is None:
         raise NotHereError(f"{program} is not installed")
     return path

@@ -8,7 +8,8 @@ Here because the command lines of ``worker`` and ``training``, which know nothin
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -21,6 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from model.loading import no_garbage_looked_for
+from model.plain_words import in_plain_words
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,26 @@ class FlowingGroup(TyperGroup):
         super().__init__(**attributes)
         for command in (self, *self.commands.values()):
             command.help = _flowing(command.help)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Read this group's own options; says in plain words which one has a value that it cannot have."""
+        with _in_plain_words():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the options of the chosen command, likewise, and run it."""
+        with _in_plain_words():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _in_plain_words() -> Iterator[None]:
+    """Reword what is said of an option's value while the block runs."""
+    try:
+        yield
+    except typer.BadParameter as error:
+        error.message = in_plain_words(error.message)
+        raise
 
 
 def _flowing(text: str | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from model.plain_words import in_plain_words
 from training.recipe_data import Data
 from training.recipe_network import Architecture, Network
 from training.recipe_tables import Augmentation, Loss, Optimiser, Schedule, Stage, Table
@@ -244,7 +245,8 @@ def mistakes_in(error: ValidationError, recipe: type[BaseModel]) -> str:
 def _sentence(location: tuple[int | str, ...], kind: str, message: str, recipe: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in location)
     if kind != "extra_forbidden":
-        return f"{where}: {message}" if where else message
+        said = in_plain_words(message)
+        return f"{where}: {said}" if where else said
     known = sorted(_fields_at(location, recipe))
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
     return f"{where}: unknown key, did you mean {nearest[0]!r}?"

@@ -54,7 +54,9 @@ def main() -> None:
         complain(f"{outage_words(error)}; run `python -m worker check`")
         sys.exit(1)
     except OSError as error:
-        complain(f"{error.strerror or type(error).__name__}: {error.filename or 'the operating system refused'}")
+        from worker.foundation.errors import refusal_of_the_system
+
+        complain(refusal_of_the_system(error))
         sys.exit(1)
 
 

@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from rich.console import Console
 from rich.text import Text
 
-from worker.foundation.errors import StartError
+from model.deferred_commands import FlowingGroup
+from worker.foundation.errors import StartError, refusal_of_the_system
 from worker.foundation.logs import configure_logging
 from worker.foundation.watchdog import Watchdog
 from worker.rows.database import require_current_schema
@@ -26,6 +27,7 @@ from worklist.app import create_app
 logger = logging.getLogger(__name__)
 
 app = typer.Typer(
+    cls=FlowingGroup,
     help="The radiologist's worklist as a web page. Without a command: serve it until Ctrl-C.\n\n"
     "NOT A MEDICAL DEVICE. NOT FOR DIAGNOSTIC USE.\n\n"
     "It answers on loopback only, unless worklist_host names another address and worklist_password_hash_file a "
@@ -149,5 +151,6 @@ def main() -> None:
     try:
         app()
     except (ConfigurationError, StartError, ValueError, OSError) as error:
-        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        words = refusal_of_the_system(error) if isinstance(error, OSError) else str(error)
+        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
         raise SystemExit(1) from error

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dicom_io.pixels.decoding import UndecodableError
-from dicom_io.storing.instance_store import StoreError
+from dicom_io.storing.instance_store import StoredDamaged, StoreError
 from model.labels import LABELS
 from worker.care.administration import UnknownStudy, mark_unread
 from worker.care.review import ReviewRefused, mark_read_as_shown
@@ -93,8 +93,10 @@ def instance_picture(study_instance_uid: str, instance_id: int, site: OpenedSite
     try:
         path = site.instances.open_intact(found.path, found.sha256)
         return Response(radiograph_png(path), media_type="image/png")
+    except StoredDamaged:
+        return _no_picture("The stored file is damaged: it is not what was received.", 422)
     except StoreError:
-        return _no_picture("The stored file is missing or damaged.", 404)
+        return _no_picture("The stored file is missing or cannot be read.", 404)
     except UndecodableError as error:
         return _no_picture(f"This image cannot be shown: {error}", 422)
 
@@ -107,10 +109,11 @@ def result_picture(study_instance_uid: str, result_id: int, site: OpenedSite, re
     if found is None or found.kind != ResultKind.SECONDARY_CAPTURE:
         return _no_picture("No such heat map in this study.", 404)
     try:
-        path = site.results.open_intact(found.path, found.sha256)
-        return Response(capture_png(path), media_type="image/png")
+        return Response(capture_png(site.results.open_intact(found.path, found.sha256)), media_type="image/png")
+    except StoredDamaged:
+        return _no_picture("The stored heat map is damaged: it is not what was made.", 422)
     except StoreError:
-        return _no_picture("The stored heat map is missing or damaged.", 404)
+        return _no_picture("The stored heat map is missing or cannot be read.", 404)
 
 
 @router.get("/studies/{study_instance_uid}/maps/{instance_id}/{result_id}.png")
@@ -128,8 +131,10 @@ def heat_map(
         capture = site.results.open_intact(found.path, found.sha256)
         shown = heat_map_png(capture, site.instances.open_intact(image.path, image.sha256))
         return Response(shown, media_type="image/png")
+    except StoredDamaged:
+        return _no_picture("The stored heat map, or its radiograph, is damaged.", 422)
     except StoreError:
-        return _no_picture("The stored heat map, or the radiograph that it was made of, is missing or damaged.", 404)
+        return _no_picture("The stored heat map, or its radiograph, is missing or cannot be read.", 404)
     except ValueError as error:
         return _no_picture(f"This heat map cannot be laid over the radiograph: {error}", 404)
 

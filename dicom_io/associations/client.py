@@ -12,7 +12,8 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
-import dicom_io.associations.closing  # noqa: F401 (its import is its effect)
+import dicom_io.associations.closing
+import dicom_io.associations.odd_negotiation  # noqa: F401 (of both, the import is the effect)
 from dicom_io.associations.message_limits import BoundedAnswers
 from dicom_io.associations.reactor_pause import reactor_held, release
 from dicom_io.foundation.peer import Peer
@@ -97,11 +98,25 @@ def associate(
 
 
 def _prepare(event: Event) -> None:
-    """Switch Nagle's algorithm off, which holds the last piece of each object back for 40 ms; bound the answers."""
+    """Switch Nagle's algorithm off, which holds the last piece of each object back for 40 ms; bound what is waited for.
+
+    A peer whose machine takes nothing is waited for as long as one that does not answer.
+    """
     dimse: Any = event.assoc.dimse
     dimse.__class__ = BoundedAnswers  # made by pynetdicom, which offers no factory
     transport: Any = event.assoc.dul.socket
     transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if event.assoc.dimse_timeout is not None:
+        bear_silence(transport.socket, event.assoc.dimse_timeout)
+
+
+def bear_silence(connection: socket.socket, seconds: float) -> None:
+    """Take a connection for lost once the peer's machine has confirmed nothing of what was sent for so long.
+
+    The system itself goes on trying for a quarter of an hour, and whoever sends waits. Only Linux can tell.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def end(association: Association) -> None:

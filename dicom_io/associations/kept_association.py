@@ -8,7 +8,6 @@ that.
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import A_RELEASE_RQ
 
-from dicom_io.associations.client import NoAssociation, ScuSettings, associate
+from dicom_io.associations.client import NoAssociation, ScuSettings, associate, bear_silence
 from dicom_io.associations.private_parts import private_parts_changed
 from dicom_io.associations.reactor_pause import HeldReactor, release
 from dicom_io.associations.waking import RequestorDimse, WokenRequestorDul
@@ -111,15 +110,12 @@ class KeptAssociation:
         self._let_go()
 
     def bear_silence(self, seconds: float) -> None:
-        """Take the connection for lost once the peer's machine has confirmed nothing of what was sent for so long.
-
-        What stands between may have dropped an idle connection without a word; only Linux can tell.
-        """
+        """Be less patient with a connection that rested: what stands between may have dropped it without a word."""
         transport = self.association.dul.socket
         connection = transport.socket if transport is not None else None
-        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        if connection is not None:
             with contextlib.suppress(OSError):  # it has just been closed, which `begin` tells
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+                bear_silence(connection, seconds)
 
     def _on_pdu(self, event: Event) -> None:
         """Note a release by the peer; pynetdicom tells of other ends by itself. In the upper layer's thread."""

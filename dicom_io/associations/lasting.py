@@ -26,7 +26,9 @@ class LastingAssociation(Association):
         try:
             super().run()
         except Exception as error:  # noqa: BLE001 (border to the network: whatever a peer sent must end in an abort)
-            LOGGER.warning("association aborted, it cannot go on (%s)", type(error).__name__)
+            LOGGER.warning(
+                "association with %s aborted, it cannot go on (%s)", self.requestor.address, type(error).__name__
+            )
             self.abort()
 
 
@@ -40,7 +42,8 @@ class LastingStateMachine(StateMachine):
         try:
             super().do_action(event)
         except Exception as error:  # noqa: BLE001 (border to the network: whatever a peer sent must end in an abort)
-            LOGGER.warning("association aborted, a message cannot be understood (%s)", type(error).__name__)
+            address, kind = self.dul.assoc.requestor.address, type(error).__name__
+            LOGGER.warning("association with %s aborted, a message cannot be understood (%s)", address, kind)
             self._give_up(event)
 
     def _give_up(self, event: str) -> None:

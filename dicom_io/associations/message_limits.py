@@ -20,6 +20,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_io.associations.numbered_requests import NumberedRequests
 from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
 
 LOGGER = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def give_up(dimse: DIMSEServiceProvider, why: str) -> None:
     dimse.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: invalid PDU, the state machine sends A-ABORT
 
 
-class BoundedAnswers(DIMSEServiceProvider):
+class BoundedAnswers(NumberedRequests):
     """The messages of an association of ours; made by giving an existing provider this class.
 
     What is beyond measure is taken for no answer: pynetdicom aborts then, and whoever asked is told so.
@@ -88,8 +89,11 @@ class BoundedAnswers(DIMSEServiceProvider):
             self.msg_queue.put((None, None))  # whoever waits for the answer need not wait for the rest of it
 
     def get_msg(self, block: bool = False) -> Any:
-        """Return the next message and its context; nothing in place of one that must not be decoded."""
+        """Return the next message and its context; nothing in place of one that must not be decoded, or is stray."""
         context_id, message = self._next(block)
+        if message is not None and block and (why := self.stray(message)):
+            LOGGER.warning("an answer of %s is not taken: %s", self.assoc.acceptor.ae_title, why)
+            return None, None
         if message is None or isinstance(message, C_STORE):  # objects are looked into where they are received
             return context_id, message
         try:

@@ -26,7 +26,8 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-import dicom_io.associations.closing  # noqa: F401 (its import is its effect)
+import dicom_io.associations.closing
+import dicom_io.associations.odd_negotiation  # noqa: F401 (of both, the import is the effect)
 from dicom_io.associations.holding_socket import HoldingSocket
 from dicom_io.associations.lasting import LastingAssociation, LastingStateMachine
 from dicom_io.associations.message_limits import give_up, outgrown

@@ -132,7 +132,8 @@ class StreamingDul(WokenDul):
             if self._awaits_request():
                 return self._begin(transport)
         except (OSError, ValueError):  # ValueError: the socket was closed meanwhile
-            LOGGER.warning("connection lost while a data set arrived")
+            sender = self.assoc.requestor
+            LOGGER.warning("connection of %s at %s lost while a data set arrived", sender.ae_title, sender.address)
             self.event_queue.put("Evt17")
             return True
         return bool(super()._is_transport_event())

@@ -228,6 +228,7 @@ class RequestorDimse(BoundedAnswers):
         if not isinstance(primitive, C_STORE) or primitive._dataset_path is None:
             super().send_msg(primitive, context_id)
             return
+        self.number(primitive)
         path, offset = cast(tuple[Path, int], primitive._dataset_path)
         message = C_STORE_RQ()
         message.primitive_to_message(primitive)

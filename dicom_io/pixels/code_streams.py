@@ -14,8 +14,8 @@ from pydicom.pixels.processing import convert_color_space
 
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.jpeg2000_stream import Jpeg2000Stream, code_stream, read_jpeg2000
+from dicom_io.pixels.jpeg_damage import require_undamaged
 from dicom_io.pixels.jpeg_lossless import require_consistent
-from dicom_io.pixels.jpeg_sequential import require_used_up
 from dicom_io.pixels.jpeg_stream import JPEG_LS, START, JpegStream, read_jpeg
 from dicom_io.pixels.pixel_layout import PixelLayout
 from dicom_io.pixels.sample_bits import require_announced, unsigned, with_sign_of_stream, without_overshoot
@@ -60,7 +60,7 @@ def _jpeg(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
     values = decode(frame)
     if values.shape == layout.shape:
         require_consistent(stream, values)
-        require_used_up(stream, frame, values, decode)
+        require_undamaged(stream, frame, values, decode)
     values = without_overshoot(values, layout) if stream.lossy else values
     coding = "JPEG Lossless" if stream.lossless else "JPEG"
     return _rgb(with_sign_of_stream(values, stream.precision, layout), stream, layout), coding

@@ -127,7 +127,7 @@ def require_stored_bits(
     codes: NDArray[Any] = values
     if layout.overlay_bits:
         codes = codes & np.array(~layout.overlay_bits & 0xFFFF).astype(codes.dtype)
-    if unused == 0 or (not layout.signed and (above := codes >> layout.bits_stored).min() == above.max()):
+    if unused == 0 or (not layout.signed and codes.min() >> layout.bits_stored == codes.max() >> layout.bits_stored):
         return
     whole: NDArray[Any] = codes.view(f"i{codes.dtype.itemsize}") if layout.signed else codes
     stored = (whole << unused) >> unused  # with the sign carried up, where there is one

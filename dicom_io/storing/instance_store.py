@@ -58,6 +58,10 @@ class UnsafePath(StoreError):
     """A name would leave the store's folder."""
 
 
+class StoredDamaged(StoreError):
+    """A stored file is not what was written."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """A file that is safely on disk."""
@@ -172,6 +176,8 @@ class InstanceStore:
 
         Raises
         ------
+        StoredDamaged
+            It is another by now.
         StoreError
             There is no such file, it is damaged, or the disk does not give all of it back.
         """
@@ -182,7 +188,7 @@ class InstanceStore:
         except OSError as error:
             raise _unreadable(error, path) from error
         if not intact:
-            raise StoreError("stored file is damaged; restore it from a backup", path)
+            raise StoredDamaged("stored file is damaged; restore it from a backup", path)
         return path
 
     def is_intact(self, relative_path: str, sha256: str) -> bool:
@@ -270,7 +276,7 @@ class InstanceStore:
         parents = [os.path.dirname(path) for path in unsure]  # noqa: PTH120 (a Path for each costs 50 microseconds)
         name = f"{names.sop}.{sha256[:16]}{names.suffix}"
         final = f"{folder}/{name}"
-        if _took_name(partial, final):
+        if took_name(partial, final):
             self._sync(descriptor, [*parents, folder])
         else:
             self._sync(descriptor, parents)
@@ -356,7 +362,7 @@ def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _took_name(partial: Path, final: str) -> bool:
+def took_name(partial: Path, final: str) -> bool:
     """Give the file its final name as well; False where that is taken, or this file system has no second names."""
     try:
         os.link(partial, final)

@@ -59,7 +59,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid: str) -> None:
     """Give an analysed study a stored radiograph and a heat map per Secondary Capture result."""
     stored = drawn_chest(1024, 900)
-    radiograph = write_dicom(chest_radiograph(stored), settings.instances_dir / study_instance_uid / "image.dcm")
+    image = write_dicom(chest_radiograph(stored), settings.instances_dir / study_instance_uid / "image.dcm")
     saliency = np.zeros((7, 7), np.float32)
     saliency[1:3, 4:6] = [[0.5, 1.0], [0.3, 0.7]]
     caption = Caption("STAT  Pneumothorax 91 %", "test 0.0.1, threshold 60 %", demonstration=True)
@@ -70,12 +70,12 @@ def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid
         Columns=columns, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8,
         BitsStored=8, HighBit=7, PresentationLUTShape=None,
     )  # fmt: skip
-    heat_map = write_dicom(capture, settings.results_dir / study_instance_uid / "capture.dcm")
+    drawn = write_dicom(capture, settings.results_dir / study_instance_uid / "capture.dcm")
     with writing.begin() as session:
         for instance in session.query(Instance).filter_by(study_instance_uid=study_instance_uid):
-            instance.path, instance.sha256 = f"{study_instance_uid}/image.dcm", sha256_of(radiograph)
+            instance.path, instance.sha256 = f"{study_instance_uid}/{image.name}", sha256_of(image)
         results = session.query(Result).join(Run, Result.run_id == Run.id).filter(
             Run.study_instance_uid == study_instance_uid, Result.kind == ResultKind.SECONDARY_CAPTURE
         )  # fmt: skip
         for result in results:
-            result.path, result.sha256 = f"{study_instance_uid}/capture.dcm", sha256_of(heat_map)
+            result.path, result.sha256 = f"{study_instance_uid}/{drawn.name}", sha256_of(drawn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from pydicom.data import get_testdata_file
 from services import free_port, wait_for_port
 from sites import QUICK, UP, Site
 
+from benchmarks.programs import program_of_machine
 from dicom_io.data_sets.stamp import stamp_copy
 from worker.settings.config import Settings
 
@@ -39,7 +39,7 @@ end
 
 def need(program: str, package: str) -> str:
     """Return the program's path; skip where it is missing, or fail where services are demanded."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    path = program_of_machine(program)
     if path is None and os.environ.get("CXR_REQUIRE_SERVICES") == "1":
         pytest.fail(f"{program} is not installed (Debian package {package})", pytrace=False)
     if path is None:

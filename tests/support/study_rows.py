@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from factories import sha256_of
 from sqlalchemy.orm import Session
 
 from model.labels import LABELS
@@ -74,6 +76,11 @@ def add_instance(session: Session, study: Study, **fields: Any) -> Instance:
     session.add(instance)
     session.flush()
     return instance
+
+
+def stored_as(path: Path) -> dict[str, str]:
+    """Return the columns that name a file of the store and say what was written into it."""
+    return {"path": path.name, "sha256": sha256_of(path)}
 
 
 def add_triaged_study(

@@ -24,8 +24,8 @@ def test_every_recipe_that_comes_with_the_package_is_valid() -> None:
         ({"box_wieght": 1}, "box_wieght: unknown key, did you mean 'box_weight'?"),
         ({"stages": [{**STAGE, "epoch": 2}]}, "stages.0.epoch: unknown key, did you mean 'epochs'?"),
         ({"augmentation": {"rotation": 2}}, "augmentation.rotation: unknown key, did you mean 'rotation_degrees'?"),
-        ({"stages": [{**STAGE, "size_px": 100}]}, "stages.0.size_px: Input should be a multiple of 32"),
-        ({"init": "zeros"}, "init: Input should be 'imagenet' or 'random'"),
+        ({"stages": [{**STAGE, "size_px": 100}]}, "stages.0.size_px: must be a multiple of 32"),
+        ({"init": "zeros"}, "init: must be 'imagenet' or 'random'"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_would_be_right(values: dict[str, object], expected: str) -> None:

@@ -19,6 +19,7 @@ from study_rows import add_study, add_triaged_study, now
 from typer.testing import CliRunner
 
 from worker.cli import app
+from worker.figures.measures import MEANINGS
 from worker.rows.database import SessionFactory
 from worker.rows.site_tables import ApiToken, Event
 from worker.rows.states import StudyState
@@ -196,6 +197,40 @@ def test_page_and_terminal_give_the_same_rows_as_json_and_csv(site: Client, name
             )
             assert same, (column, value, cell)
     assert command("list", name)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_word_of_a_list_is_cut_in_two(
+    site: Client, name: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = site.get(f"/api/v1/{name}", params={"limit": 1000}).json()["rows"]
+    assert rows
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = command("list", name)
+    assert max(len(line) for line in shown.splitlines()) <= columns
+    words = {word.strip(",;.") for word in shown.split()}
+    for row in rows:
+        for column in LISTINGS[name].brief:
+            value = row[column]
+            if isinstance(value, str) and not column.endswith("_at") and column != "at":
+                assert {word.strip(",;.") for word in value.split()} <= words, (column, value)
+            elif column.endswith("_at") and value:
+                assert {value[:10], value[11:19]} <= words
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_word_of_the_status_is_cut_in_two_and_nothing_is_said_twice(
+    site: Client, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del site
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = CliRunner().invoke(app, ["status"]).stdout
+    figures = shown[shown.index("cxr_attention") :]
+    assert max(len(line) for line in figures.splitlines()) <= columns
+    meanings = [meaning for name, meaning in MEANINGS.items() if name in figures.split()]
+    assert len(meanings) > 5
+    assert all(" ".join(figures.split()).count(meaning) == 1 for meaning in meanings)
 
 
 def test_a_csv_that_is_cut_says_so_beside_the_rows(site: Client) -> None:

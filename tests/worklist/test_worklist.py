@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import chest_radiograph, sha256_of, write_dicom
+from factories import chest_radiograph, write_dicom
 from http_mutations import page_routes
 from httpx import Client
 from pages import PASSWORD, csrf_of, served
 from services import free_port
 from sqlalchemy import Engine, select
-from study_rows import add_instance, add_study, add_triaged_study, now
+from study_rows import add_instance, add_study, add_triaged_study, now, stored_as
 
 from worker.rows import database
 from worker.rows.database import SessionFactory
+from worker.rows.delivery_tables import Delivery
+from worker.rows.events import record
 from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event
 from worker.rows.states import StudyState
@@ -100,6 +102,20 @@ def test_study_page_shows_all_fourteen_findings_and_says_which_the_model_does_no
     assert "triaging" in html
 
 
+def test_the_timeline_names_object_and_destination_of_a_delivery(browser: Client, writing: SessionFactory) -> None:
+    with writing.begin() as session:
+        study = add_triaged_study(session, {"Pleural_Thickening": 0.9}, now=now())
+        uid = study.study_instance_uid
+        sent = select(Delivery).join(Result).join(Run).where(Run.study_instance_uid == uid)
+        for delivery in session.scalars(sent):
+            facts = {"destination": delivery.destination, "delivery_id": delivery.id, "attempts": 1}
+            record(session, "delivered", actor="w", study_instance_uid=uid, reason="status 0x0000", details=facts)
+    page = browser.get(f"/studies/{uid}").text
+    timeline = " ".join(re.sub(r"<[^>]+>", " ", page[page.index("delivered</strong>") :]).split())
+    assert "structured report to pacs: status 0x0000" in timeline
+    assert "secondary capture of Pleural thickening to pacs: status 0x0000" in timeline
+
+
 def test_not_analysed_study_page_never_looks_like_nothing_found(browser: Client, writing: SessionFactory) -> None:
     with writing.begin() as session:
         study = add_study(session, now=now(), state=StudyState.NOT_ANALYSED, reason_code="age", reason="Too young.")
@@ -114,8 +130,8 @@ def test_radiograph_is_shown_as_png_and_a_missing_one_says_so(
 ) -> None:
     with writing.begin() as session:
         study = add_study(session, now=now())
-        path = write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
-        stored = add_instance(session, study, path="one.dcm", sha256=sha256_of(path)).id
+        file = write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
+        stored = add_instance(session, study, **stored_as(file)).id
         missing = add_instance(session, study, path="gone.dcm").id
         outside = add_instance(session, study, path="../../../../etc/passwd").id
         uid = study.study_instance_uid
@@ -126,6 +142,28 @@ def test_radiograph_is_shown_as_png_and_a_missing_one_says_so(
         answer = browser.get(f"/studies/{uid}/instances/{instance_id}.png")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "image/svg+xml")
     assert browser.get(f"/studies/2.25.999999/instances/{stored}.png").status_code == 404
+
+
+def test_a_damaged_radiograph_or_heat_map_is_not_shown_and_says_so(
+    browser: Client, writing: SessionFactory, page_settings: Settings
+) -> None:
+    """A disk that gives zeros back for lost blocks would show a lung without marks."""
+    page_settings.results_dir.mkdir(parents=True)
+    image = write_dicom(chest_radiograph(), page_settings.instances_dir / "image.dcm")
+    capture = write_dicom(chest_radiograph(), page_settings.results_dir / "capture.dcm")
+    with writing.begin() as session:
+        study = add_triaged_study(session, {"Mass": 0.9}, now=now())
+        uid, instance_id = study.study_instance_uid, add_instance(session, study, **stored_as(image)).id
+        made = select(Result).join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == uid)
+        result = session.scalars(made.where(Result.kind == "secondary_capture")).one()
+        result.path, result.sha256 = capture.name, stored_as(capture)["sha256"]
+        result_id = result.id
+    for file in (image, capture):
+        file.write_bytes(file.read_bytes()[:-500] + bytes(500))
+    for path in (f"instances/{instance_id}.png", f"results/{result_id}.png", f"maps/{instance_id}/{result_id}.png"):
+        answer = browser.get(f"/studies/{uid}/{path}")
+        words = " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
+        assert (answer.status_code, "damaged" in words) == (422, True), path
 
 
 def test_a_missing_heat_map_says_so_without_the_servers_folders(
@@ -143,27 +181,6 @@ def test_a_missing_heat_map_says_so_without_the_servers_folders(
         assert str(page_settings.data_dir) not in words.replace(" ", "")
 
 
-def test_a_picture_that_is_not_what_was_stored_is_not_shown(
-    browser: Client, writing: SessionFactory, page_settings: Settings
-) -> None:
-    """A disk that gives back other blocks may give back those of another patient."""
-    radiograph = write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
-    with writing.begin() as session:
-        study = add_triaged_study(session, {"Mass": 0.9}, now=now())
-        stored = add_instance(session, study, path="one.dcm", sha256=sha256_of(radiograph))
-        uid, instance_id = study.study_instance_uid, stored.id
-        made = select(Result).join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == uid)
-        heat_map = session.scalars(made.where(Result.kind == "secondary_capture")).one()
-        heat_map.path, result_id = "map.dcm", heat_map.id
-    write_dicom(chest_radiograph(PatientID="SOMEBODY-ELSE"), radiograph)
-    page_settings.results_dir.mkdir(parents=True, exist_ok=True)
-    (page_settings.results_dir / "map.dcm").write_bytes(b"no DICOM file")
-    for path in (f"instances/{instance_id}.png", f"maps/{instance_id}/{result_id}.png", f"results/{result_id}.png"):
-        answer = browser.get(f"/studies/{uid}/{path}")
-        words = " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
-        assert (answer.status_code, "damaged" in words) == (404, True), path
-
-
 def test_an_undecodable_image_is_replaced_by_its_reason(
     browser: Client, writing: SessionFactory, page_settings: Settings
 ) -> None:
@@ -171,8 +188,7 @@ def test_an_undecodable_image_is_replaced_by_its_reason(
     path.write_bytes(path.read_bytes()[:-500])
     with writing.begin() as session:
         study = add_study(session, now=now())
-        stored = add_instance(session, study, path="cut.dcm", sha256=sha256_of(path))
-        instance_id, uid = stored.id, study.study_instance_uid
+        instance_id, uid = add_instance(session, study, **stored_as(path)).id, study.study_instance_uid
     answer = browser.get(f"/studies/{uid}/instances/{instance_id}.png")
     assert answer.status_code == 422
     assert "cannot be shown" in re.sub(r"<[^>]+>", " ", answer.text)
@@ -185,11 +201,10 @@ def test_the_page_does_not_decode_what_ended_the_analysis(
     browser: Client, writing: SessionFactory, page_settings: Settings, state: str, attempts: int, shown: bool
 ) -> None:
     """A decoder that crashes or never returns would take the page with it, each time somebody looks."""
-    path = write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
+    file = write_dicom(chest_radiograph(), page_settings.instances_dir / "one.dcm")
     with writing.begin() as session:
         study = add_study(session, now=now())
-        stored = add_instance(session, study, path="one.dcm", sha256=sha256_of(path))
-        instance_id, uid = stored.id, study.study_instance_uid
+        instance_id, uid = add_instance(session, study, **stored_as(file)).id, study.study_instance_uid
         poison = "poison" if state == "failed" else None
         first = Run(
             study_instance_uid=uid, run_number=1, state=state, attempts=attempts, reason_code=poison, queued_at=now()

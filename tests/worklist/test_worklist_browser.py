@@ -187,3 +187,9 @@ def test_nothing_overflows_on_a_narrow_screen(page: Page, page_settings: Setting
                 page.goto(url + path)
                 overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert overflow <= 0, f"{path} is {overflow} px too wide at {width} px"
+            page.goto(f"{url}/studies/{uid}")
+            flagged, other = (
+                page.get_by_text(name, exact=True).first.bounding_box() for name in ("Pneumothorax", "Mass")
+            )
+            assert flagged and other
+            assert flagged["height"] == other["height"], f"the name of a finding is broken in two at {width} px"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -23,6 +22,8 @@ from dicom_io.services.query import ArchiveError, querying
 from dicom_io.services.storage_scu import echo
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
+from worker.care.broker_check import state_of_broker
+from worker.care.folder_check import holds_what_was_received, room_of_disk
 from worker.care.listener_check import CheckFailed, answer_of_listener
 from worker.foundation.addresses import reached_here
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
@@ -40,15 +41,14 @@ from worker.rows.service_lease import take_service
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
+from worker.settings.mistakes import unknown_variables
 from worker.settings.notifications import Mail, Webhook
 from worker.settings.peers import Destination
 from worker.settings.reconcile import Reconcile
 from worker.settings.tls import Tls
 from worker.settings.tls_users import tls_of
-from worker.views.presentation import bytes_text
 from worker.views.rendering import escape
 
-BROKER_TIMEOUT_SECONDS = 5.0
 CHECKED_LEASE_SECONDS = 1.0
 REFUSAL_SECONDS = 0.5
 """Long enough for a receiver on the hospital's network to say that it does not want us."""
@@ -68,11 +68,13 @@ def check_everything(settings: Settings) -> list[CheckResult]:
     """Try everything the worker will need; a failure never keeps the others from being tried."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("database", partial(_database, settings)),
-        ("broker", partial(_broker, settings)),
+        ("broker", partial(state_of_broker, settings)),
         *((f"model bundle {name}", partial(_bundle, settings, name)) for name in settings.bundles),
         ("active bundles", partial(_active_bundles, settings)),
-        ("disk", partial(_disk, settings)),
+        ("disk", partial(room_of_disk, settings)),
+        ("stored images", partial(holds_what_was_received, settings)),
         ("sources", partial(_sources, settings)),
+        ("variables", _variables),
         *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
         *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
         *((f"webhook {item.name}", partial(_webhook, item)) for item in settings.webhooks),
@@ -123,24 +125,6 @@ def _database(settings: Settings) -> str:
         return f"{location} at revision {current_revision(engine)}, takes changes"
 
 
-def _broker(settings: Settings) -> str:
-    from kombu.exceptions import OperationalError
-
-    from worker.queue.celery_app import app, configure
-
-    try:
-        configure(settings)
-        with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT_SECONDS)
-            location: str = connection.as_uri()
-    except (OperationalError, OSError) as error:
-        cause = str(error).rstrip(".")
-        raise CheckFailed(f"the broker does not answer: {cause}; check broker_url and that the server runs") from error
-    if settings.broker_url.startswith("filesystem:"):
-        return f"folder {settings.data_dir / 'queue'}"
-    return location
-
-
 def _bundle(settings: Settings, name: str) -> str:
     from model.bundle import BundleError
     from worker.settings.served_bundle import load_served_bundle
@@ -178,26 +162,6 @@ def _active_bundles(settings: Settings) -> str:
     return ", ".join(promoted) or "as configured; none was promoted"
 
 
-def _disk(settings: Settings) -> str:
-    folder = settings.data_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".check"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise CheckFailed(
-            f"cannot write to data_dir {folder}: {error.strerror}; give it to the user that runs the worker"
-        ) from error
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < settings.minimum_free_bytes:
-        raise CheckFailed(
-            f"{bytes_text(free_bytes)} free in {folder}, minimum_free_bytes asks for "
-            f"{bytes_text(settings.minimum_free_bytes)}; senders are refused until there is room"
-        )
-    return f"{bytes_text(free_bytes)} free in {folder}, writable"
-
-
 def _sources(settings: Settings) -> str:
     if settings.sources:
         named = (f"{item.ae_title} from {' or '.join(item.hosts) or 'any address'}" for item in settings.sources)
@@ -205,6 +169,13 @@ def _sources(settings: Settings) -> str:
     if settings.accept_unknown_sources:
         return "any calling AE title may send (accept_unknown_sources)"
     raise CheckFailed("no sources are configured, so every sender is rejected; list the PACS under [[sources]]")
+
+
+def _variables() -> str:
+    """Say whether each ``CXR_*`` variable of the environment names a key."""
+    if unknown := unknown_variables(Settings):
+        raise CheckFailed(", ".join(unknown))
+    return "each CXR_* variable names a key"
 
 
 def _destination(settings: Settings, destination: Destination) -> str:

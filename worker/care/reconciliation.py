@@ -30,6 +30,7 @@ from worker.arrival.analysable import is_analysable
 from worker.care.forgetting import forgotten_among
 from worker.care.reconciled import Elsewhere, Failure, Reconciliation, Window, details
 from worker.foundation.errors import WorkerError
+from worker.foundation.wall_clock import earliest, latest
 from worker.rows.batches import in_batches
 from worker.rows.database import SessionFactory
 from worker.rows.events import record
@@ -163,7 +164,8 @@ class Reconciler:
 
     def _studies(self, query: Query, window: Window) -> list[str]:
         zone = ZoneInfo(self.settings.time_zone)
-        since, until = window.since.astimezone(zone), window.until.astimezone(zone) + FAST_CLOCKS
+        window = Window(window.since, window.until.astimezone(UTC) + FAST_CLOCKS)
+        since, until = window.since.astimezone(zone), window.until.astimezone(zone)
         days = [since.date() + timedelta(days=day) for day in range((until.date() - since.date()).days + 1)]
         uids: dict[str, None] = {}
         for day, modality in product(days, self.archive.modalities):  # one day at a time: archives cut long answers
@@ -171,7 +173,7 @@ class Reconciler:
                 "STUDY", StudyDate=f"{day:%Y%m%d}", StudyTime="", ModalitiesInStudy=modality, StudyInstanceUID=""
             ):
                 uid = text(match, "StudyInstanceUID")
-                if is_valid_uid(uid) and _began_between(match, since, until):
+                if is_valid_uid(uid) and _began_in(match, window, zone):
                     uids[uid] = None
         return list(uids)
 
@@ -269,12 +271,13 @@ class Reconciler:
         )
 
 
-def _began_between(match: Dataset, since: datetime, until: datetime) -> bool:
-    """Say whether the study began in the window, as far as the archive knows; where it does not, it counts."""
+def _began_in(match: Dataset, window: Window, zone: ZoneInfo) -> bool:
+    """Say whether the study may have begun in the window, as far as the archive knows; where it does not, it counts."""
     date, clock = text(match, "StudyDate"), text(match, "StudyTime")[:6]
     try:
-        began = datetime.strptime(date + clock.ljust(6, "0"), "%Y%m%d%H%M%S").replace(tzinfo=since.tzinfo)
+        began = datetime.strptime(date + clock.ljust(6, "0"), "%Y%m%d%H%M%S")
     except ValueError:
         return True
     whole = timedelta(0) if clock else timedelta(days=1)
-    return since - whole - timedelta(minutes=1) < began <= until
+    since = window.since - whole - timedelta(minutes=1)
+    return since < latest(began, zone) and earliest(began, zone) <= window.until

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore, StoredDamaged, StoreError
 from worker.commands.at_hand import opened, print_json, resolve_study
 from worker.commands.options import ConfigOption, JsonOption
 from worker.foundation.errors import WorkerError, deletion_text, how_to_restore
@@ -115,7 +115,12 @@ def _received(target: str, settings: Settings, *, decode: bool) -> Iterator[Expl
             raise WorkerError(f"study {uid}: {deletion_text(row.deleted_at)}; {how_to_restore(uid)}")
         recorded = row.disposition + (f" ({row.reason_code})" if row.reason_code else "")
         try:
-            path = store.open_path(row.path)
+            path = store.open_intact(row.path, row.sha256)
+        except StoredDamaged as error:
+            raise WorkerError(
+                f"image {row.sop_instance_uid} is stored damaged, not as it was received ({error.path}); check the"
+                f" disk of data_dir, then {how_to_restore(uid)}"
+            ) from error
         except StoreError as error:
             raise WorkerError(
                 f"instance {row.sop_instance_uid} cannot be read back: {error}; check data_dir"

@@ -6,19 +6,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy.orm import Session
 
 from worker.commands.at_hand import opened, print_json
+from worker.commands.listed_rows import listed_rows
 from worker.commands.options import ConfigOption, JsonOption
 from worker.settings.config import load_settings
 from worker.views.listing_pages import MAXIMUM_ROWS, Page, Wanted, csv_of, parse_filter, read_page
 from worker.views.listings import LISTINGS, Listing
-from worker.views.rendering import escape
 
 _FILTERS = "; ".join(f"{name}: {', '.join(listing.filters)}" for name, listing in LISTINGS.items())
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
@@ -85,12 +84,7 @@ def _write(listing: Listing, pages: Iterator[Page], *, as_csv: bool, as_json: bo
     if as_json:
         print_json({"rows": rows, "next": read[-1].next})
         return
-    table = Table(title=listing.title, header_style="bold")
-    for name in listing.brief:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_text(row[name])) for name in listing.brief))
-    Console().print(table)
+    Console().print(listed_rows(listing, rows))
     _point_on(read[-1].next, Console())
 
 
@@ -98,9 +92,3 @@ def _point_on(following: str | None, console: Console) -> None:
     """Say how to read on where the rows end before the last one."""
     if following is not None:
         console.print(f"There are more: --after {following}, or --all", highlight=False, soft_wrap=True)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

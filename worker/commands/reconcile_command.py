@@ -13,6 +13,7 @@ from rich.table import Table
 
 from worker.commands.at_hand import opened, print_json, resolve_study
 from worker.commands.options import ConfigOption, JsonOption, person
+from worker.foundation.wall_clock import earliest, latest
 from worker.settings.config import load_settings
 from worker.views.rendering import escape
 from worker.views.studies import as_json
@@ -70,7 +71,7 @@ def reconcile(
     if since is None:
         raise typer.BadParameter("say since when with --since, or which study with --study")
     zone = ZoneInfo(settings.time_zone)
-    window = Window(since.replace(tzinfo=zone), until.replace(tzinfo=zone) if until else datetime.now(UTC))
+    window = Window(earliest(since, zone), latest(until, zone) if until else datetime.now(UTC))
     if window.since >= window.until:
         raise typer.BadParameter("--since must be before --until, and in the past")
     with opened_reconciler(settings) as reconciler:

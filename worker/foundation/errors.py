@@ -50,7 +50,9 @@ class DatabaseUnavailable(StartError):
     """The database does not answer."""
 
     def __init__(self, location: str, cause: str) -> None:
-        super().__init__(f"cannot reach the database {location}: {cause}; check database_url and that the server runs")
+        on_disk = "that this user may read and write the file and its folder"
+        what = on_disk if location.startswith("sqlite") else "that the server runs"
+        super().__init__(f"cannot reach the database {location}: {cause}; check database_url and {what}")
 
 
 class MigrationBusy(StartError):
@@ -122,6 +124,14 @@ class ImagesDeleted(PermanentRunError):
 def deletion_text(deleted_at: datetime) -> str:
     """Return in words that images are gone on purpose, and since when (UTC)."""
     return f"images of it were deleted here on {deleted_at:%Y-%m-%d}, as the retention of this site says"
+
+
+def refusal_of_the_system(error: OSError) -> str:
+    """Return in words what the operating system refused, with the path it is about, and whose the path should be."""
+    words = f"{error.strerror or type(error).__name__}: {error.filename or 'the operating system refused'}"
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{words}; give it to the user that runs the worker, or give the command as that user"
+    return words
 
 
 def how_to_restore(study_instance_uid: str) -> str:

@@ -1,7 +1,8 @@
 """Log lines to standard error: time, level, place, study UID and task; never a name, a patient ID or a dataset.
 
 Exception texts of other libraries may quote what they choked on, which may be a patient's name; only the type and the
-place of such an exception are written. Our own exceptions carry UIDs only and are written whole.
+place of such an exception are written. Our own exceptions carry UIDs only and are written whole. What a peer sent is no
+fault of the program: of an exception that pynetdicom met over it one line is written, and no stack.
 """
 
 from __future__ import annotations
@@ -13,11 +14,19 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 OUR_PACKAGES = ("dicom_io", "hl7_io", "model", "worker", "worklist", "migrations")
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(processName)s %(name)s%(subject)s: %(message)s"
+
+_PEERS_FAULTS = "pynetdicom."
+_OUR_FAULTS = ("pynetdicom.events", "pynetdicom.service_class")
+"""Where pynetdicom tells of an exception in a handler, which is ours."""
+
+_OF_THE_SYSTEM = ("builtins", "socket", "ssl")
+"""Whose OSErrors say what a connection or a file came to, and nothing of what is in it."""
 
 _study_instance_uid: ContextVar[str | None] = ContextVar("study_instance_uid", default=None)
 _task_id: ContextVar[str | None] = ContextVar("task_id", default=None)
@@ -35,10 +44,12 @@ def subject(study_instance_uid: str, task_id: str | None = None) -> Iterator[Non
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return what may be logged of an exception: its text if it is ours, else only its type."""
+    """Return what may be logged of an exception: its text if it is ours or the system's, else only its type."""
     kind = type(error)
     if kind.__module__.partition(".")[0] in OUR_PACKAGES:
         return f"{kind.__name__}: {error}"
+    if isinstance(error, OSError) and kind.__module__ in _OF_THE_SYSTEM:
+        return f"{kind.__qualname__}: {error.strerror or error}"
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -55,6 +66,7 @@ class LineFormatter(logging.Formatter):
         record.subject = (f" study={study}" if study else "") + (f" task={task}" if task else "")
         if isinstance(record.args, Mapping) and "exc" in record.args:
             record.args = {**record.args, "exc": _type_of(record.exc_info), "traceback": ""}
+        _keep_to_what_may_be_said(record)
         record.msg, record.args = _in_one_piece(record.getMessage()), None
         return super().format(record)
 
@@ -73,6 +85,20 @@ _CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 16
 
 def _in_one_piece(message: str) -> str:
     return message.rstrip("\n").translate(_CONTROL)
+
+
+def _keep_to_what_may_be_said(record: logging.LogRecord) -> None:
+    """Take the text of an exception out of a message that is nothing else, and the stack where it is a peer's fault."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return
+    if record.msg is error:
+        record.msg, record.args = describe_exception(error), None
+    if record.name.startswith(_PEERS_FAULTS) and record.name not in _OUR_FAULTS:
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        where = "".join(f", in {frame.name} of {Path(frame.filename).name}" for frame in place)
+        record.msg, record.args = f"{record.getMessage()}{where}", None
+        record.exc_info = record.exc_text = None
 
 
 def _type_of(exc_info: Any) -> str:

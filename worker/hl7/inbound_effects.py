@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import singledispatch
 from zoneinfo import ZoneInfo
 
@@ -29,6 +29,7 @@ from hl7_io.inbound import FinalReport, Meaning, NotForUs, PatientIdentifier, Pa
 from hl7_io.observation_report import stated_moment
 from worker.arrival.correction import correct_identity
 from worker.care.administration import mark_read
+from worker.foundation.wall_clock import latest
 from worker.hl7.held_merge import Columns, Merging, Whose, divided, held_with_images_of, unite, whose
 from worker.hl7.patient_match import Fit, fit, patient_ids, studies_of
 from worker.rows.leases import locked_study
@@ -203,6 +204,5 @@ def _may_be_later(study: Study, origin: Origin) -> bool:
     stated = stated_moment(study.study_date, study.study_time)
     if not stated:
         return True
-    latest = stated + "235959"[len(stated) - len("YYYYMMDD") :]
-    taken = datetime.strptime(latest, "%Y%m%d%H%M%S").replace(tzinfo=origin.zone)
-    return taken.astimezone(UTC) > origin.received_at
+    at_the_latest = stated + "235959"[len(stated) - len("YYYYMMDD") :]
+    return latest(datetime.strptime(at_the_latest, "%Y%m%d%H%M%S"), origin.zone) > origin.received_at

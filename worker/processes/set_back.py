@@ -5,6 +5,10 @@ Leases, waits and rings that were written meanwhile lie hours ahead then: an arc
 tried again after hours, and what a dead worker had in hand taken over no sooner. Each of them has a longest time that
 it can be told for; what lies further ahead was told by the wrong clock. Who holds a lease still renews it and loses
 nothing.
+
+An image that comes now seems to have come before a run that began, and before a person read, in that hour: what was
+replaced since would be sent, and what nobody has seen would stay marked read. Both are dated back, so that what comes
+is looked at anew; the audit trail keeps the times that were written.
 """
 
 from __future__ import annotations
@@ -61,6 +65,10 @@ class ClockWatch:
         return (now - last[0]).total_seconds() < measured - last[1] - SET_BACK_SECONDS
 
 
+BEFORE_SECONDS = 600.0
+"""What was done by the wrong clock counts as done so long ago: before any image that came until it was noticed."""
+
+
 @dataclass(frozen=True)
 class _Wait:
     """A column that says until when something waits, or when somebody last did something about it."""
@@ -108,7 +116,8 @@ def mend_waits(sessions: SessionFactory, settings: Settings, actor: str) -> int:
     Each column in a transaction of its own: few rows are locked at a time.
     """
     mended: dict[str, int] = {}
-    for wait in (*_waits_of_studies(settings), *_waits_of_deliveries(settings), *_waits_of_the_site()):
+    waits = (*_waits_of_studies(settings), *_waits_of_deliveries(settings), *_waits_of_the_site(), *_done())
+    for wait in waits:
         with sessions.begin() as session:
             if count := wait.mend(session, database_now(session)):
                 mended[str(wait.column)] = count
@@ -164,3 +173,9 @@ def _waits_of_the_site() -> Iterator[_Wait]:
     courier = timedelta(seconds=LONGEST_COURIER_SECONDS)
     yield _Wait(WorkitemEvent.next_attempt_at, courier, WorkitemEvent.done_at.is_(None))
     yield _Wait(ProcessHeartbeat.seen_at, timedelta(0), true())
+
+
+def _done() -> Iterator[_Wait]:
+    ago = timedelta(seconds=-BEFORE_SECONDS)
+    yield _Wait(Run.started_at, timedelta(0), Run.started_at.is_not(None), ago)
+    yield _Wait(Study.read_at, timedelta(0), Study.read_at.is_not(None), ago)

@@ -34,6 +34,7 @@ from worker.care.settled import look_again
 from worker.foundation.failpoints import failpoint
 from worker.foundation.worker_name import worker_name
 from worker.hl7.inbound import apply_message, forget_old_messages, give_up_message, messages_to_apply
+from worker.processes.late_bell import LateBell
 from worker.processes.ringing import Bells, ring_deliveries, ring_runs
 from worker.processes.set_back import PARK_SECONDS, ClockWatch, mend_waits
 from worker.queue.broker import remove_leftovers
@@ -239,18 +240,16 @@ def run_sweeper(settings: Settings) -> int:
     StartError
         The database is not migrated or does not answer.
     """
-    from worker.processes.tasks import ring_delivery, ring_triage
-    from worker.queue.celery_app import configure
-    from worker.queue.waiting import messages_waiting
-
+    bell = LateBell()
     with migrated_engine(settings.effective_database_url) as engine:
-        configure(settings)
+        bell.load(settings)
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         store = InstanceStore(settings.instances_dir)
-        bells = Bells(ring_triage, ring_delivery, messages_waiting)
+        bells = Bells(bell, bell.ring_delivery, bell.messages_waiting)
         sessions = session_factory(engine)
         with Heartbeat(sessions, worker_name(), SERVICE):
             Sweeper(settings, sessions, store, bells, worker_name()).run(stopped)
+        bell.stop()
     return 0

@@ -17,7 +17,13 @@ from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.logs import subject
 from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
-from worker.queue.celery_app import DELIVERY_QUEUE, app
+from worker.queue.celery_app import (
+    DELIVERY_QUEUE,
+    DELIVERY_TIME_LIMIT_SECONDS,
+    HARD_TIME_LIMIT_SECONDS,
+    SOFT_TIME_LIMIT_SECONDS,
+    app,
+)
 from worker.rows.database import SessionFactory
 from worker.rows.heartbeat import Heartbeat
 
@@ -46,7 +52,13 @@ def _ring(task: str, study_instance_uid: str, queue: str) -> None:
         )
 
 
-@app.task(name=TRIAGE_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
+@app.task(  # type: ignore[untyped-decorator]  # Celery has no types
+    name=TRIAGE_TASK,
+    bind=True,
+    ignore_result=True,
+    soft_time_limit=SOFT_TIME_LIMIT_SECONDS,
+    time_limit=HARD_TIME_LIMIT_SECONDS,
+)
 def triage_study(task: Any, study_instance_uid: str) -> None:
     """Run one analysis of the study, if one is queued and nobody else has it."""
     from worker.runs.triage import triage  # here, because the listener rings without loading the network
@@ -57,9 +69,14 @@ def triage_study(task: Any, study_instance_uid: str) -> None:
             ring_delivery(study_instance_uid)
 
 
-@app.task(name=DELIVERY_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
+@app.task(  # type: ignore[untyped-decorator]  # Celery has no types
+    name=DELIVERY_TASK, bind=True, ignore_result=True, time_limit=DELIVERY_TIME_LIMIT_SECONDS
+)
 def deliver_study(task: Any, study_instance_uid: str) -> None:
-    """Send the study's due results to their destinations, unless somebody else is at it."""
+    """Send the study's due results to their destinations, unless somebody else is at it.
+
+    There is no soft limit: it would end this thread and leave those that send; another study would begin beside them.
+    """
     from worker.sending.delivery import deliver
     from worker.sending.post_office import post_office
 

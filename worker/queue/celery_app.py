@@ -18,8 +18,12 @@ DELIVERY_QUEUE = "delivery"
 QUEUES = ("stat", "routine", DELIVERY_QUEUE)
 SOFT_TIME_LIMIT_SECONDS = 120
 HARD_TIME_LIMIT_SECONDS = 180
+"""Of an analysis."""
+DELIVERY_TIME_LIMIT_SECONDS = 3600
+"""Archives may take minutes over each of many objects; every wait in a delivery has a limit of its own."""
 VISIBILITY_TIMEOUT_SECONDS = 900
-"""Redis hands a message out again after this long; must stay above the hard time limit."""
+"""Redis hands a message out again after this long; must stay above the hard time limit of an analysis. A second message
+leaves a delivery to whoever has it in hand."""
 
 
 def message_folder(settings: Settings) -> Path | None:
@@ -49,8 +53,6 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_default_queue": "routine",
         "task_create_missing_queues": False,
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
-        "task_soft_time_limit": SOFT_TIME_LIMIT_SECONDS,
-        "task_time_limit": HARD_TIME_LIMIT_SECONDS,
         "worker_prefetch_multiplier": 1,
         "worker_lost_wait": 1.0,  # for results, of which there are none; a dead process's message holds a place so long
         "worker_cancel_long_running_tasks_on_connection_loss": True,

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
 
-from dicom_io.storing.instance_store import InstanceStore, stored_files
+from dicom_io.storing.instance_store import InstanceStore, stored_files, took_name
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
 from worker.rows.study_tables import Instance
@@ -72,9 +71,11 @@ def _study_folders(root: Path) -> Iterator[Path]:
 def _put_back(folder: Path) -> None:
     """Undo what a sweeper that was killed had begun; a file that was written again meanwhile stays as it is."""
     for aside in [path for path in stored_files(folder) if path.suffix == _ASIDE]:
-        with suppress(FileExistsError):
-            aside.with_suffix("").hardlink_to(aside)
-        aside.unlink()
+        path = aside.with_suffix("")
+        if took_name(aside, str(path)) or path.exists():
+            aside.unlink()
+        else:  # no second names on this file system; who writes it again meanwhile writes the same bytes
+            aside.rename(path)
 
 
 def _known_paths(sessions: SessionFactory, rows: type[Instance] | type[Result], study_instance_uid: str) -> set[str]:

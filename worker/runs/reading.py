@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -169,7 +170,9 @@ def _as_received(candidate: Instance, store: InstanceStore) -> Dataset:
         path = store.open_path(candidate.path)
         file_bytes = read_whole(path)
     except (StoreError, OSError) as error:
-        raise _not_as_received(candidate, f"cannot be read back ({type(error).__name__}); check data_dir") from error
+        where = f"the data folder of {socket.gethostname()}"
+        what = f"cannot be read back from {where}; check data_dir, which all hosts must share"
+        raise _not_as_received(candidate, what) from error
     if hashlib.sha256(file_bytes).hexdigest() != candidate.sha256:  # a disk may give zeros back, or half a file
         raise _not_as_received(candidate, "is stored damaged, not as it was received; check the disk of data_dir")
     return parse_dicom(file_bytes, path)

@@ -9,13 +9,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import cast
 
 from sqlalchemy.orm import Session
 
 from dicom_io.storing.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError
-from model.classifier import Classifier, Runtime, RuntimeUnavailableError
+from model.classifier import Classifier, RuntimeUnavailableError
 from model.gpu import serving_classifier
 from worker.foundation.errors import PermanentRunError, StartError
 from worker.foundation.stopwatch import Stopwatch
@@ -125,7 +124,7 @@ def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
     if bundle.suitability is None:
         logger.warning("bundle %s has no suitability check: pictures are not checked, tags alone decide", bundle_name)
     try:
-        classifier = serving_classifier(bundle, cast(Runtime, settings.runtime), settings.cache_dir)
+        classifier = serving_classifier(bundle, settings.runtime, settings.cache_dir)
     except RuntimeUnavailableError as error:
         raise BundleUnusable(bundle_name, f"{error} (runtime in the configuration)", "runtime") from error
     return LoadedModel(bundle, classifier, _policy(settings, bundle_name, bundle))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -25,9 +25,10 @@ from pydantic_settings import (
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.selection.site_rules import SiteRule
 from model.precision import Precision
+from worker.settings.forms import of_form
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
-from worker.settings.mistakes import mistakes_of, require_known_kind
+from worker.settings.mistakes import PREFIX, mistakes_of, require_findings, require_known_kind
 from worker.settings.notifications import Channel, Mail, Webhook
 from worker.settings.peers import AeTitle, Destination, Port, Source
 from worker.settings.reconcile import Reconcile
@@ -52,7 +53,7 @@ class Settings(BaseSettings):
     """Everything the worker can be told; the unit stands in each field's name or doc line."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CXR_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
@@ -93,7 +94,12 @@ class Settings(BaseSettings):
     hl7_destinations: tuple[Hl7Destination, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     mails: tuple[Mail, ...] = ()
-    page_url: str = Field("", pattern=r"^$|^https?://[^\s]+[^\s/]$")
+    page_url: Annotated[
+        str,
+        of_form(
+            r"(https?://\S*[^\s/])?", "an address that begins with https:// or http://, without a slash at its end"
+        ),
+    ] = ""
     """Address under which people reach the worklist page, without a slash at the end; notifications link to it."""
     hl7_listener: Hl7Listener | None = None
     """Where ADT and ORU messages come in; None listens to nobody."""
@@ -115,7 +121,7 @@ class Settings(BaseSettings):
     decoding: Decoding = Decoding.EXACT
     """``fast`` decodes JPEG 2000 and HTJ2K images of at least 1792 px at half resolution, several times faster and
     within 0.1 grey levels in the mean at 224 px; results say so. ``exact`` decodes all of every image."""
-    runtime: str = Field("auto", pattern="^(auto|openvino|torch|cuda)$")
+    runtime: Literal["auto", "openvino", "torch", "cuda"] = "auto"
     """``auto`` computes on a GPU where torch sees one that gives the bundle's golden images their probabilities, else
     on the processor with OpenVINO, or with torch where that is not installed. ``cuda`` refuses to start without a GPU.
     A GPU that fails is told in the log, and the process goes on without it. ``CUDA_VISIBLE_DEVICES`` picks one."""
@@ -151,7 +157,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(0, ge=0)
     """Triage processes of one ``work``; 0 = one per core."""
 
-    thresholds: dict[str, float] = Field(default_factory=dict)
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     """Operating points by finding that replace the bundle's own, 0..1."""
     include_negatives: bool = False
     """True lists findings below their threshold in the report as Absent."""
@@ -173,6 +179,12 @@ class Settings(BaseSettings):
         if len(set(titles)) != len(titles):
             raise ValueError("each ae_title may stand once")
         return sources
+
+    @field_validator("thresholds")
+    @classmethod
+    def _findings_exist(cls, thresholds: dict[str, float]) -> dict[str, float]:
+        require_findings(thresholds)
+        return thresholds
 
     @field_validator("database_url", "broker_url")
     @classmethod
@@ -324,7 +336,8 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
         return Settings(**_secrets_from_files(overrides))
     except ValidationError as error:
         lines = [f"  {line}" for line in mistakes_of(error, Settings)]
-        raise ConfigurationError("\n".join(["the configuration has mistakes:", *lines])) from error
+        of = f" of {path}" if path else ""
+        raise ConfigurationError("\n".join([f"the configuration{of} has mistakes:", *lines])) from error
     except SettingsError as error:  # a variable that holds a list or a table
         raise ConfigurationError(f"a CXR_* variable of the environment is not valid JSON: {error}") from error
     except OSError as error:

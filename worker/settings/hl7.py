@@ -9,10 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from hl7_io.addressing import Addressing
 from hl7_io.mllp_client import Receiver
 from hl7_io.text import UTF_8, CharacterSet
+from worker.settings.forms import of_form
 from worker.settings.peers import Host, Port
 from worker.settings.tls import Tls
 
-Designator = Annotated[str, Field(max_length=227, pattern=r"^[^|~&\\\x00-\x1f]*$")]
+Designator = Annotated[
+    str, Field(max_length=227), of_form(r"[^|~&\\\x00-\x1f]*", "text without |, ~, &, backslash and control characters")
+]
 """HL7 hierarchic designator: a name, or ``name^universal ID^type``."""
 Level = Literal["STAT", "URGENT", "ROUTINE"]
 

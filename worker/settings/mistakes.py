@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from model.labels import LABELS
+from model.plain_words import in_plain_words
 
 _ADDRESSES = {
     "database_url": ("sqlite:///", "postgresql+psycopg://"),
     "broker_url": ("filesystem://", "redis://", "rediss://"),
 }
 """What each address may begin with."""
+PREFIX = "CXR_"
+"""Of variables that stand for keys."""
+_NO_KEYS = {"CXR_CONFIG", "CXR_DATABASE_URL_FILE", "CXR_BROKER_URL_FILE", "CXR_FAILPOINT"}
+_FOR_TESTS = ("CXR_TEST_", "CXR_REQUIRE_SERVICES")
 
 
 def mistakes_of(error: ValidationError, settings: type[BaseModel]) -> list[str]:
@@ -21,9 +29,32 @@ def mistakes_of(error: ValidationError, settings: type[BaseModel]) -> list[str]:
     Values are not repeated: one may be a password.
     """
     return [
-        f"{'.'.join(str(part) for part in item['loc']) or 'configuration'}: {_words(item, settings)}"
+        f"{'.'.join(str(part) for part in item['loc']) or 'configuration'}: {_words(item, settings)}{_set_by(item)}"
         for item in error.errors(include_url=False, include_input=False)
     ]
+
+
+def unknown_variables(settings: type[BaseModel]) -> list[str]:
+    """Return a sentence for each ``CXR_*`` variable of the environment that names no key, which nobody else notices."""
+    known = [f"{PREFIX}{name.upper()}" for name in settings.model_fields]
+    return [
+        f"{name} names no key"
+        + "".join(f"; did you mean {close}?" for close in get_close_matches(name.upper(), known, 1))
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX)
+        and not name.upper().startswith(_FOR_TESTS)
+        and name.upper().partition("__")[0] not in {*known, *_NO_KEYS}
+    ]
+
+
+def _set_by(item: Any) -> str:
+    """Return which variable of the environment the mistake stands in, if it is one's."""
+    if not item["loc"]:
+        return ""
+    names = ("__".join(str(part) for part in item["loc"][:length]) for length in range(len(item["loc"]), 0, -1))
+    given = {name.upper(): name for name in os.environ}
+    found = next((given[key] for name in names if (key := f"{PREFIX}{name.upper()}") in given), None)
+    return f" (the variable {found})" if found else ""
 
 
 def require_known_kind(field: str, address: str) -> str:
@@ -39,9 +70,24 @@ def require_known_kind(field: str, address: str) -> str:
     return address
 
 
+def require_findings(names: Iterable[str]) -> None:
+    """Let pass what names findings.
+
+    Raises
+    ------
+    ValueError
+        One of them is no finding.
+    """
+    for name in sorted(set(names) - set(LABELS)):
+        close = get_close_matches(name, LABELS, n=1)
+        raise ValueError(
+            f"{name} is no finding; " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(LABELS)}")
+        )
+
+
 def _words(item: Any, settings: type[BaseModel]) -> str:
     if item["type"] != "extra_forbidden":
-        return str(item["msg"]).removeprefix("Value error, ")
+        return in_plain_words(str(item["msg"]))
     *place, key = item["loc"]
     table = _model_at(place, settings)
     if place and key in settings.model_fields:

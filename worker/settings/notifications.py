@@ -9,11 +9,17 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.settings.forms import of_form
 from worker.settings.peers import Host, Port
 
 Level = Literal["STAT", "URGENT"]
-QuietHours = Annotated[str, Field(pattern=r"^$|^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
-Address = Annotated[str, Field(max_length=254, pattern=r"^[^\s@<>,;]+@[^\s@<>,;]+$")]
+QuietHours = Annotated[
+    str,
+    of_form(r"(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?", "two times such as 22:00-06:30, or empty"),
+]
+Address = Annotated[
+    str, Field(max_length=254), of_form(r"[^\s@<>,;]+@[^\s@<>,;]+", "one address such as cxr@example.org")
+]
 
 
 class Channel(BaseModel):
@@ -44,13 +50,16 @@ class Channel(BaseModel):
         if not quiet:
             return moment
         day = local.date() + timedelta(days=1 if now >= ends else 0)
-        return datetime.combine(day, ends, zone).astimezone(moment.tzinfo)
+        end = datetime.combine(day, ends, zone).astimezone(moment.tzinfo)
+        if end > moment:
+            return end
+        return datetime.combine(day, ends.replace(fold=1), zone).astimezone(moment.tzinfo)  # the hour comes twice
 
 
 class Webhook(Channel):
     """A program that is told by an HTTP POST with a JSON body."""
 
-    url: str = Field(pattern=r"^https?://[^\s]+$")
+    url: Annotated[str, of_form(r"https?://\S+", "an address that begins with https:// or http://")]
     secret_file: Path | None = None
     """File with a secret; the body is then signed with it (HMAC-SHA256) in the header ``X-CXR-Signature``."""
 

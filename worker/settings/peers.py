@@ -7,9 +7,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
+from worker.settings.forms import of_form
 from worker.settings.tls import Tls
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+AeTitle = Annotated[
+    str,
+    Field(min_length=1, max_length=16),
+    of_form(r"[\x20-\x5b\x5d-\x7e]+", "letters, digits and signs of ASCII without a backslash"),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

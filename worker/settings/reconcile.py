@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.peer import Peer
+from worker.settings.forms import of_form
 from worker.settings.peers import AeTitle, Host, Port
 from worker.settings.tls import Tls
 
-Modality = Annotated[str, Field(pattern=r"^[A-Z]{2}[A-Z0-9]{0,14}$")]
+Modality = Annotated[str, of_form(r"[A-Z]{2}[A-Z0-9]{0,14}", "a value of Modality (0008,0060), such as CR or DX")]
 
 
 class Reconcile(BaseModel):

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.settings.forms import of_form
+
 
 class Viewer(BaseModel):
     """A viewer that opens a study from a link, as OHIF in a browser and Weasis by its own protocol do."""
@@ -14,7 +16,13 @@ class Viewer(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=40)]
     """What the link says, such as "OHIF"."""
-    url: Annotated[str, Field(pattern=r"^(https?|weasis)://[^\s{}\"'<>]+\{study\}[^\s{}\"'<>]*$")]
+    url: Annotated[
+        str,
+        of_form(
+            r"(https?|weasis)://[^\s{}\"'<>]+\{study\}[^\s{}\"'<>]*",
+            "an address (http://, https:// or weasis://) with {study} in it once and no other braces or quotes",
+        ),
+    ]
     """Address, ``{study}`` standing for the Study Instance UID; nothing about the patient goes into it."""
 
     def link(self, study_instance_uid: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dicom_io.data_sets.patient_age import dicom_date, stated_age, whole_years
 from dicom_io.results.reporting import whole_percent
+from worker.rows.states import ResultKind
 from worker.runs.policy import percent
 
 AGE_UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}
@@ -98,6 +99,12 @@ def finding_text(finding: str) -> str:
     """Return a finding's label as people write it (``Pleural_Thickening`` -> ``Pleural thickening``)."""
     first, *rest = finding.split("_")
     return " ".join([first, *(word.lower() for word in rest)])
+
+
+def result_text(kind: str, finding: str | None) -> str:
+    """Return what a result is, such as ``secondary capture of Pleural thickening``."""
+    words = "HL7 message" if kind == ResultKind.HL7_MESSAGE else kind.replace("_", " ")
+    return f"{words} of {finding_text(finding)}" if finding else words
 
 
 def bytes_text(count: int) -> str:

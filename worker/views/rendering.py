@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.rows.states import Disposition
-from worker.views.presentation import against_threshold, bytes_text, duration_text, finding_text
+from worker.views.presentation import against_threshold, bytes_text, duration_text, finding_text, result_text
 from worker.views.studies import Group, StudyLine, as_json
 from worker.views.study_detail import DeliveryDetail, RunDetail, StudyDetail
 
@@ -216,8 +216,8 @@ def _results_of(run: RunDetail) -> list[RenderableType]:
         return []
     lines = [Text("Results and their deliveries", style="italic")]
     for result in run.results:
-        finding = f" {finding_text(result.finding)}" if result.finding else ""
-        lines.append(Text(f"{result.kind.replace('_', ' ')}{finding}  ", style="bold").append(result.sop_instance_uid))
+        what = result_text(result.kind, result.finding)
+        lines.append(Text(f"{what}  ", style="bold").append(result.sop_instance_uid))
         lines += [Text(f"  {_delivery(item)}") for item in result.deliveries] or [Text("  (no destination)")]
     return [Stack(*lines)]
 
@@ -235,5 +235,5 @@ def _events(detail: StudyDetail) -> RenderableType:
     for item in detail.events:
         states = f" ({item.from_state or ''} -> {item.to_state or ''})" if item.from_state or item.to_state else ""
         said = f"{local_time(item.at)}  {item.kind.replace('_', ' ')} by {item.actor}{states}"
-        lines.append(Text(plain(f"{said}: {item.reason}" if item.reason else said)))
+        lines.append(Text(plain(": ".join(part for part in (said, item.about, item.reason) if part))))
     return Stack(*lines)

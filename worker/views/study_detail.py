@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from worker.rows.run_tables import Prediction, Result, Run
 from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState, Disposition, RunState
 from worker.rows.study_tables import Instance, Study
-from worker.views.presentation import suitability_text
+from worker.views.presentation import result_text, suitability_text
 from worker.views.studies import StudyLine, study_lines
 
 
@@ -155,6 +156,8 @@ class EventDetail:
     from_state: str | None
     to_state: str | None
     reason: str | None
+    about: str
+    """Which object and which destination: ``secondary capture of Mass to archive``; empty where it is about neither."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ def study_detail(session: Session, study_instance_uid: str, now: datetime, upper
     if study is None:
         return None
     told = select(Event).where(Event.study_instance_uid == study_instance_uid, Event.kind != VIEWED)
-    events = session.scalars(told.order_by(Event.id))
+    events, parcels = session.scalars(told.order_by(Event.id)), _parcels(study)
     return StudyDetail(
         line=study_lines(session, [study], now, upper_wait)[0],
         patient_name_as_received=study.patient_name,
@@ -235,7 +238,7 @@ def study_detail(session: Session, study_instance_uid: str, now: datetime, upper
         due_at=study.due_at,
         instances=tuple(_instance(instance) for instance in study.instances),
         runs=tuple(_run(run, run.id == study.current_run_id) for run in reversed(study.runs)),
-        events=tuple(_event(event) for event in events),
+        events=tuple(_event(event, parcels) for event in events),
     )
 
 
@@ -279,5 +282,16 @@ def _delivery(row: Delivery) -> DeliveryDetail:
     )  # fmt: skip
 
 
-def _event(row: Event) -> EventDetail:
-    return EventDetail(row.at, row.actor, row.kind, row.run_id, row.from_state, row.to_state, row.reason)
+def _parcels(study: Study) -> dict[int, str]:
+    """Return in words what each delivery brings where, by its row id."""
+    results = (result for run in study.runs for result in run.results)
+    return {
+        delivery.id: f"{result_text(result.kind, result.finding)} to {delivery.destination}"
+        for result in results
+        for delivery in result.deliveries
+    }
+
+
+def _event(row: Event, parcels: Mapping[int, str]) -> EventDetail:
+    about = parcels.get(row.details.get("delivery_id", 0), "")
+    return EventDetail(row.at, row.actor, row.kind, row.run_id, row.from_state, row.to_state, row.reason, about)

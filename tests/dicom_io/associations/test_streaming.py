@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import random
+import socket
 import struct
 import termios
 import threading
@@ -277,6 +278,14 @@ def test_a_sender_that_goes_in_the_middle_leaves_nothing_behind(start, receiver,
         connection.sendall(ending)
     wait_until(lambda: not partial_files(receiver), 4.0)  # at once, not when nobody knows the association any more
     assert receiver.received == receiver.refused == []
+
+
+def test_the_log_says_whose_connection_was_lost(start, receiver, caplog) -> None:
+    with connected(start()) as connection:
+        connection.sendall(pdu(fragment(COMMAND | LAST, command("1.2.3"))) + pdu(fragment(0, bytes(100_000))))
+        wait_until(lambda: partial_files(receiver))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+    wait_until(lambda: "at 127.0.0.1 lost while a data set arrived" in caplog.text)
 
 
 @pytest.mark.parametrize("silent_after", [0, 7, 12, 5000])

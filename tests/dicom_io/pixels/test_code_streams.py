@@ -403,6 +403,59 @@ def test_tiles_of_no_size_are_undecodable_and_one_larger_than_the_picture_holds_
         assert refusal(compressed("90", bytes(stream))) is ReasonCode.UNDECODABLE
 
 
+def written(**options: object) -> bytes:
+    """Return a JPEG of BYTES as Pillow writes it with these options."""
+    stream = BytesIO()
+    Image.fromarray(BYTES).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+def coloured(**options: object) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(np.stack([BYTES, BYTES // 2, 255 - BYTES], axis=-1)).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("part", [0.4, 0.5, 0.6, 0.7])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"progressive": True}])
+def test_a_jpeg_that_lost_bytes_in_its_middle_is_undecodable(options, part):
+    """Behind a restart marker and in the next scan a decoder finds its place again: the end of the data is in order."""
+    stream = written(**options)
+    scan = stream.index(b"\xff\xda")
+    place = scan + int((len(stream) - scan) * part)
+    decode_stored_values(compressed("50", stream))
+    assert refusal(compressed("50", stream[:place] + stream[place + 60 :])) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"progressive": True}])
+def test_a_jpeg_in_colours_that_lost_bytes_is_undecodable(options):
+    colours = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422", "PlanarConfiguration": 0}
+    stream = coloured(**options)
+    place = len(stream) // 2
+    assert decode_stored_values(compressed("50", stream, **colours)).shape == (*BYTES.shape, 3)
+    assert refusal(compressed("50", stream[:place] + stream[place + 300 :], **colours)) is ReasonCode.UNDECODABLE
+
+
+@pytest.mark.parametrize(
+    "oddity",
+    [
+        lambda stream: stream[:-2] + bytes(5) + stream[-2:],  # zeros behind the data
+        lambda stream: stream[:-2] + b"\xff" * 5 + stream[-2:],  # fill bytes (ISO/IEC 10918-1 B.1.1.2)
+        lambda stream: stream.replace(b"JFIF\0\x01", b"JFIF\0\x02"),
+        lambda stream: stream[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\x09" + stream[2:],  # no such transform
+    ],
+)
+def test_oddities_of_devices_do_not_make_a_jpeg_undecodable(oddity):
+    stream = written()
+    odd = oddity(stream)
+    assert odd != stream
+    np.testing.assert_array_equal(
+        decode_stored_values(compressed("50", odd)), decode_stored_values(compressed("50", stream))
+    )
+    half = len(stream) // 2
+    assert refusal(compressed("50", oddity(stream[: half + 200] + stream[half + 260 :]))) is ReasonCode.UNDECODABLE
+
+
 def progressive(scans: int) -> bytes:
     """Return a progressive JPEG of BYTES whose last scan stands there so many times more."""
     written = BytesIO()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -16,6 +14,7 @@ import pytest
 from certificates import certificate_files
 from factories import chest_radiograph, write_dicom
 from file_limits import one_descriptor_left
+from orthanc import need
 from pynetdicom import AE, build_context
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
@@ -381,17 +380,8 @@ def test_stop_lets_a_running_transfer_finish(start, receiver):
     assert len(receiver.files) == 1
 
 
-def _require_dcmtk(program: str) -> str:
-    path = shutil.which(program)
-    if path is None and os.environ.get("CXR_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{program} is not installed, and CXR_REQUIRE_SERVICES=1 demands it")
-    if path is None:
-        pytest.skip(f"{program} (dcmtk) is not installed")
-    return path
-
-
 def test_storescu_of_dcmtk_sends_a_folder(start, receiver, tmp_path):
-    storescu = _require_dcmtk("storescu")
+    storescu = need("storescu", "dcmtk")
     for index in range(3):
         write_dicom(chest_radiograph(), tmp_path / "in" / f"{index}.dcm")
     host, port = start().address
@@ -403,7 +393,7 @@ def test_storescu_of_dcmtk_sends_a_folder(start, receiver, tmp_path):
 
 def test_echoscu_of_dcmtk_is_answered(start):
     host, port = start().address
-    subprocess.run([_require_dcmtk("echoscu"), "-aec", "CXRAI", host, str(port)], check=True, timeout=30)
+    subprocess.run([need("echoscu", "dcmtk"), "-aec", "CXRAI", host, str(port)], check=True, timeout=30)
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
+import sys
 import time
+from dataclasses import replace
 
 import pydicom
 import pytest
+from archive_line import ArchiveLine
 from factories import chest_radiograph, computed_radiograph, write_dicom
+from orthanc import need
 from peers import running_pacs
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
@@ -173,11 +175,7 @@ def test_what_we_say_too_late_while_releasing_is_dropped_and_the_association_end
 
 
 def test_storescp_of_dcmtk_takes_what_we_send(tmp_path, files):
-    program = shutil.which("storescp")
-    if program is None and os.environ.get("CXR_REQUIRE_SERVICES") == "1":
-        pytest.fail("storescp is not installed, and CXR_REQUIRE_SERVICES=1 demands it")
-    if program is None:
-        pytest.skip("storescp (dcmtk) is not installed")
+    program = need("storescp", "dcmtk")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -216,3 +214,26 @@ def test_a_peer_that_dies_between_two_objects_costs_one_wait_not_one_for_each(fi
     assert [outcome.accepted for outcome in outcomes] == [place < after for place in range(6)]
     assert [outcome.withheld for outcome in outcomes] == [place > after for place in range(6)]
     assert not any(outcome.permanent for outcome in outcomes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell that a connection is dead")
+def test_a_line_that_dies_within_an_object_costs_no_more_than_the_patience_for_answers(files, tmp_path):
+    """The system itself goes on trying to send for a quarter of an hour."""
+    large = write_dicom(chest_radiograph(Rows=1000, Columns=4000, PixelData=bytes(8_000_000)), tmp_path / "large.dcm")
+    with running_pacs() as pacs:
+        line = ArchiveLine(pacs.port)
+
+        def die_after_the_first(_sop_class, _sop_instance):
+            line.stall()
+            return 0x0000
+
+        pacs.status = die_after_the_first
+        began = time.monotonic()
+        settings = replace(IMPATIENT, dimse_timeout_seconds=2)
+        try:
+            outcomes = send(Peer("PACS", "127.0.0.1", line.port), [files[0], large, files[1]], "CXRAI", settings)
+        finally:
+            line.close()
+    assert [outcome.accepted for outcome in outcomes] == [True, False, False]
+    assert [outcome.unanswered for outcome in outcomes] == [False, True, False]
+    assert time.monotonic() - began < 15

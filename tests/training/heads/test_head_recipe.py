@@ -39,7 +39,7 @@ def test_recipes_of_heads_and_of_networks_are_kept_apart() -> None:
         ({"head": {"epoch": 2}}, "head.epoch: unknown key, did you mean 'epochs'?"),
         ({"head": {"loss": {"wieght": 1}}}, "head.loss.wieght: unknown key, did you mean 'weighting'?"),
         ({"features": {"backbon": "resnet18"}}, "features.backbon: unknown key, did you mean 'backbone'?"),
-        ({"data": {"split": "random"}}, "data.split: Input should be 'official', 'community', 'patient-random' or"),
+        ({"data": {"split": "random"}}, "data.split: must be 'official', 'community', 'patient-random' or"),
         ({"data": {"no_finding": True}}, "data.no_finding is for recipes of whole networks"),
         ({"sweep": {"learning_rates": [0.0]}}, "learning rates must be above 0"),
         ({"sweep": {"weight_decays": [1e-5, 1e-5]}}, "weight_decays holds a value twice"),

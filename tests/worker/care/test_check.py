@@ -1,23 +1,31 @@
 from __future__ import annotations
 
+import errno
 import json
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import redis as redis_client
+from arrivals import received
 from bundles import write_test_bundle
+from factories import chest_radiograph
 from peers import StandInPacs
 from receivers import running_receiver
-from services import free_port
+from services import free_port, own_redis, started
 from sqlalchemy import make_url
 from storage_ends import NoReceiver
 from typer.testing import CliRunner
 
 from dicom_io.services.storage_scp import StorageScp
+from dicom_io.storing.instance_store import InstanceStore
+from worker.arrival.intake import Intake
 from worker.care.check import check_everything
 from worker.cli import app
 from worker.processes.listener import scp_settings
+from worker.rows.database import migrated_engine, session_factory
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.peers import Destination, Source
@@ -78,7 +86,7 @@ def test_every_failure_is_reported_and_none_hides_another(make_settings: MakeSet
     failed = {name for name, passed in verdicts(settings).items() if not passed}
     assert failed == {
         "database", "broker", "model bundle default", "active bundles", "disk", "sources", "destination pacs",
-        "worklist page",
+        "worklist page", "stored images",
     }  # fmt: skip
 
 
@@ -92,6 +100,25 @@ def test_a_database_that_can_only_be_read_fails_the_check(make_settings: MakeSet
     assert not verdicts(settings)["database"]
     assert "it can only be read" in detail_of(settings, "database")
     assert verdicts(make_settings(database_url=postgresql_url))["database"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [("maxmemory", "1", "command not allowed when used memory"), ("min-replicas-to-write", "1", "NOREPLICAS")],
+)
+def test_a_broker_that_answers_and_takes_no_message_fails_the_check(
+    make_settings: MakeSettings, setting: str, value: str, words: str
+) -> None:
+    with ExitStack() as stack:
+        broker_url = started(stack, own_redis)
+        settings = make_settings(broker_url=broker_url)
+        assert verdicts(settings)["broker"]
+        with redis_client.Redis.from_url(broker_url) as server:
+            server.config_set(setting, value)
+        assert not verdicts(settings)["broker"]
+        detail = detail_of(settings, "broker")
+    assert words in detail
+    assert "takes no messages" in detail
 
 
 def test_a_demonstration_bundle_is_refused_outside_the_demo(make_settings: MakeSettings, tmp_path: Path) -> None:
@@ -109,6 +136,51 @@ def test_a_damaged_bundle_is_named(make_settings: MakeSettings, bundles: dict[st
 
 def test_without_a_destination_the_check_fails(make_settings: MakeSettings) -> None:
     assert not verdicts(make_settings())["destinations"]
+
+
+def test_a_data_folder_that_lacks_what_was_received_is_another_hosts(
+    make_settings: MakeSettings, sqlite_url: str, tmp_path: Path
+) -> None:
+    there = make_settings(database_url=sqlite_url, data_dir=tmp_path / "there")
+    assert verdicts(there)["stored images"], "nothing was received yet"
+    with migrated_engine(sqlite_url) as engine:
+        store = InstanceStore(there.instances_dir)
+        for _ in range(2):
+            Intake(there, session_factory(engine), store, lambda *_: None).receive(received(chest_radiograph()))
+    assert verdicts(there)["stored images"]
+    elsewhere = make_settings(database_url=sqlite_url, data_dir=tmp_path / "elsewhere")
+    assert not verdicts(elsewhere)["stored images"]
+    said = detail_of(elsewhere, "stored images")
+    assert str(elsewhere.data_dir) in said
+    assert "every host needs the same data folder" in said
+
+
+@pytest.mark.parametrize("name", ["instances", "instances/.incoming", "results", "cache"])
+def test_a_folder_in_the_data_folder_that_belongs_to_another_user_fails_the_check(
+    make_settings: MakeSettings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal is made up, for tests may run as root, whom the kernel refuses nothing."""
+    settings = make_settings()
+    assert verdicts(settings)["disk"]
+    folder = settings.data_dir / name
+    folder.mkdir(parents=True, exist_ok=True)
+    make = tempfile.TemporaryFile
+
+    def refuse(*, dir: Path) -> object:
+        if dir == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert not verdicts(settings)["disk"]
+    assert f"cannot write to the folder {folder}: Permission denied" in detail_of(settings, "disk")
+
+
+def test_a_variable_that_names_no_key_is_named(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verdicts(make_settings())["variables"]
+    monkeypatch.setenv("CXR_LISTEN_PROT", "104")
+    assert not verdicts(make_settings())["variables"]
+    assert "CXR_LISTEN_PROT names no key; did you mean CXR_LISTEN_PORT?" in detail_of(make_settings(), "variables")
 
 
 def test_the_broker_password_is_never_shown(make_settings: MakeSettings) -> None:

@@ -128,6 +128,27 @@ def test_a_received_study_is_explained_beside_what_was_recorded(
     assert image["calling_ae_title"] == "MODALITY"
 
 
+def test_a_received_image_that_is_stored_damaged_is_said_to_be_so(
+    configured: Callable[..., Path], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker.rows.database import open_engine, session_factory
+    from worker.settings.config import load_settings
+
+    configured(None)
+    monkeypatch.setenv("CXR_DATABASE_URL", sqlite_url)
+    engine = open_engine(sqlite_url)
+    bench = Bench(load_settings(), session_factory(engine))
+    uid = bench.receive(chest_radiograph())
+    (instance,) = bench.instances(uid)
+    engine.dispose()
+    file = bench.settings.instances_dir / instance.path
+    file.write_bytes(file.read_bytes()[:-500] + bytes(500))
+    done = CliRunner().invoke(app, ["explain", uid])
+    assert done.exit_code != 0
+    assert "is stored damaged" in str(done.exception)
+    assert f"reconcile --study {uid}" in str(done.exception)
+
+
 def test_rules_for_one_source_hold_for_files_said_to_come_from_it(
     configured: Callable[..., Path], tmp_path: Path
 ) -> None:

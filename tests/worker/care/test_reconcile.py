@@ -26,6 +26,7 @@ from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scu import send
 from worker.arrival.intake import Intake
 from worker.care.forgetting import Forgotten, note_forgotten
+from worker.care.reconciled import Window
 from worker.cli import app
 from worker.figures.overview import read_overview
 from worker.processes.gap_closing import GapCloser, opened_reconciler
@@ -162,6 +163,30 @@ def test_a_forgotten_patient_is_not_fetched_again(
         status, done = commanded(monkeypatch, asking(site, port, "ARCHIVE"), "--since", YESTERDAY)
     assert (status, done["fetched"], done["complete"]) == (0, 1, True), done
     assert film.StudyInstanceUID not in {event.study_instance_uid for event in events(site, "fetched")}
+
+
+@pytest.mark.parametrize(
+    ("day", "began", "since", "until"),
+    [
+        ("20261025", "021000", "00:40", "01:20"),  # 02:40 to 02:20, in the night in which 02:00 to 03:00 comes twice
+        ("20261025", "025000", "00:40", "01:20"),
+        ("20260329", "031000", "00:50", "01:15"),  # 01:50 to 03:15, in the night in which that hour does not come
+    ],
+)
+def test_a_study_of_the_night_in_which_clocks_change_is_missed_by_no_gap(
+    lone_listener: Site, tmp_path: Path, day: str, began: str, since: str, until: str
+) -> None:
+    site = lone_listener
+    date = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC)
+    window = Window(*(date + timedelta(hours=int(at[:2]), minutes=int(at[3:])) for at in (since, until)))
+    film = chest_radiograph(StudyDate=day, StudyTime=began)
+    with dcmqrscp(tmp_path, site.settings.listen_port) as port:
+        sent = send(Peer("ARCHIVE", "127.0.0.1", port), [write_dicom(film, tmp_path / "film.dcm")], "MODALITY")
+        assert sent[0].accepted, sent
+        settings = asking(site, port, "ARCHIVE").model_copy(update={"time_zone": "Europe/Berlin"})
+        with opened_reconciler(settings) as reconciler:
+            found = reconciler.reconcile(window, "test", fetch=False)
+    assert [item.sop_instance_uid for item in found.missing] == [film.SOPInstanceUID]
 
 
 def test_an_image_that_is_here_under_another_study_is_named_and_not_fetched(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,11 +14,14 @@ from typing import Any
 import pytest
 import typer
 from forks import run_command
+from sqlalchemy import select
 from study_rows import add_instance, add_study, add_triaged_study, now
 from typer.testing import CliRunner
 
-from worker.cli import app
+from worker.cli import app, main
 from worker.rows.database import open_engine, session_factory
+from worker.rows.delivery_tables import Delivery
+from worker.rows.events import record
 from worker.rows.run_tables import Run
 from worker.rows.states import DeliveryState, StudyState
 
@@ -94,6 +98,19 @@ def seeded(database: str) -> dict[str, str]:
     return {"stat": uid}
 
 
+def test_show_names_object_and_destination_of_a_delivery(database: str, seeded: dict[str, str]) -> None:
+    engine = open_engine(database)
+    with session_factory(engine).begin() as session:
+        for delivery in session.scalars(select(Delivery)):
+            facts = {"destination": delivery.destination, "delivery_id": delivery.id, "attempts": 1}
+            uid = seeded["stat"]
+            record(session, "delivery_refused", actor="w", study_instance_uid=uid, reason="0xA700", details=facts)
+    engine.dispose()
+    shown = run(app, ["show", seeded["stat"]]).stdout
+    assert "delivery refused by w: structured report to pacs: 0xA700" in shown
+    assert "delivery refused by w: secondary capture of Pneumothorax to pacs: 0xA700" in shown
+
+
 def test_without_a_command_help_is_printed_and_the_exit_code_is_2() -> None:
     result = worker(forked=False)
     assert result.returncode == 2
@@ -122,6 +139,33 @@ def test_no_word_of_the_help_is_taken_for_markup() -> None:
 )
 def test_a_command_that_is_not_understood_exits_with_2(database: str, arguments: list[str]) -> None:
     assert run(app, arguments).exit_code == 2
+
+
+def test_a_folder_of_another_user_is_named_with_what_to_do(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written as the kernel says it, for tests may run as root, whom it refuses nothing."""
+    there = tmp_path / "data" / "up.lock"
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(there))
+
+    monkeypatch.setenv("CXR_DATABASE_URL", sqlite_url)
+    monkeypatch.setattr("worker.commands.study_commands.load_settings", refuse)
+    monkeypatch.setattr(sys, "argv", ["worker", "studies"])
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    with pytest.raises(SystemExit):
+        main()
+    assert said.getvalue().startswith(f"error: Permission denied: {there}; give it to the user that runs the worker")
+
+
+def test_a_database_file_that_cannot_be_opened_speaks_of_the_file_and_not_of_a_server(tmp_path: Path) -> None:
+    (tmp_path / "triage.db").mkdir()
+    result = worker("studies", CXR_DATA_DIR=str(tmp_path))
+    assert result.returncode == 1
+    assert "that this user may read and write the file and its folder" in result.stderr
+    assert "server" not in result.stderr
 
 
 def test_an_expected_error_is_one_message_and_no_stack_trace(tmp_path: Path) -> None:

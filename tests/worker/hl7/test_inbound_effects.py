@@ -468,6 +468,23 @@ def test_a_report_by_accession_number_marks_no_study_that_may_have_been_taken_af
     assert after_its_report(berlin, **keywords) == ("unmatched", "unread")
 
 
+@pytest.mark.parametrize(("reported", "became"), [("01:00", "unmatched"), ("01:30", "applied")])
+def test_a_film_of_the_hour_that_comes_twice_may_be_of_its_second_time(
+    bench: Bench, reported: str, became: str
+) -> None:
+    """Clocks in Berlin showed 02:30 at 00:30 and at 01:30 UTC."""
+    there = {"time_zone": "Europe/Berlin", "hl7_listener": Hl7Listener(match_hours=1_000_000)}
+    berlin = Bench(bench.settings.model_copy(update=there), bench.sessions)
+    receive(berlin, report(patient(), accession="A0001"))
+    berlin.triage(chest_radiograph(StudyDate="20261025", StudyTime="023000"))
+    at = datetime.fromisoformat(f"2026-10-25T{reported}:00+00:00")
+    with berlin.sessions.begin() as session:
+        session.execute(change(InboundMessage).values(next_attempt_at=None, received_at=at))
+    apply_due(berlin)
+    with berlin.sessions() as session:
+        assert session.scalars(select(InboundMessage.state)).one() == became
+
+
 def test_a_report_whose_study_never_comes_ends_unmatched(bench: Bench) -> None:
     receive(bench, report(patient(), uid="1.2.3.4.5"))
     with bench.sessions.begin() as session:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from arrivals import received
 from factories import chest_radiograph
 from kombu import pools
 from services import free_port
+from sites import QUICK, SWEEP, Site, wait_until
 from sqlalchemy import select, update
 from study_rows import add_triaged_study
 
@@ -150,6 +153,40 @@ def test_a_broker_that_does_not_answer_is_not_asked_to_ring(
     assert messages_waiting("routine") is None
     assert "cannot look into the queue routine" in caplog.text
     pools.reset()
+
+
+@pytest.fixture
+def silent_broker_url() -> Iterator[str]:
+    """URL of a Redis that stands still: the system takes connections for it, and nobody answers."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+
+
+def test_a_sweep_does_not_wait_for_a_broker_that_stands_still(
+    make_settings: Callable[..., Settings], sqlite_url: str, silent_broker_url: str, tmp_path: Path
+) -> None:
+    settings = make_settings(database_url=sqlite_url, broker_url=silent_broker_url, **QUICK)
+    engine = open_engine(sqlite_url)
+    sessions = session_factory(engine)
+    intake = Intake(settings, sessions, InstanceStore(settings.instances_dir), lambda *_: None)
+    for _ in range(STUDIES):
+        dataset = chest_radiograph()
+        intake.receive(received(dataset))
+        intake.association_closed({str(dataset.StudyInstanceUID)}, aborted=True)
+    site = Site(settings, tmp_path / "log.txt")
+    try:
+        site.start(SWEEP)
+        wait_until(lambda: runs_in(sessions) == STUDIES, "all are queued", seconds=20)
+    finally:
+        site.stop()
+        engine.dispose()
+
+
+def runs_in(sessions: SessionFactory) -> int:
+    with sessions() as session:
+        return len(session.scalars(select(Run.id)).all())
 
 
 def test_the_sweeper_removes_half_written_messages_after_some_minutes(

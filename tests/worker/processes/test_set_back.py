@@ -21,11 +21,13 @@ from worker.rows import service_lease
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery, DestinationOutage, Notification
 from worker.rows.leases import claim_run
+from worker.rows.reopening import reopen_failed
 from worker.rows.run_tables import Run
 from worker.rows.service_lease import take_service
 from worker.rows.site_tables import Event, InboundMessage, ProcessHeartbeat, ReceptionGap
-from worker.rows.states import DeliveryState, RunState
+from worker.rows.states import DeliveryState, Disposition, RunState
 from worker.rows.study_tables import ReceivedNote, Study
+from worker.sending.outbox import due_deliveries
 from worker.settings.config import Settings
 
 pytestmark = pytest.mark.either_database
@@ -76,7 +78,7 @@ COLUMNS = (
     Study.due_at, Run.lease_until, Run.rung_at, Delivery.next_attempt_at, Delivery.lease_until, Delivery.rung_at,
     Delivery.commitment_due_at, DestinationOutage.next_attempt_at, Notification.next_attempt_at,
     Notification.lease_until, Notification.rung_at, ReceivedNote.next_attempt_at, ReceptionGap.next_attempt_at,
-    ProcessHeartbeat.seen_at,
+    ProcessHeartbeat.seen_at, Run.started_at, Study.read_at,
 )  # fmt: skip
 
 
@@ -98,6 +100,40 @@ def test_nothing_waits_for_an_hour_that_a_wrong_clock_showed(sessions: SessionFa
     with sessions() as session:
         event = session.scalars(select(Event).where(Event.kind == "clock_set_back")).one()
     assert set(event.details) <= {str(column) for column in COLUMNS}
+
+
+def test_a_read_mark_of_a_later_hour_holds_for_no_image_that_comes_after_it(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    with sessions.begin() as session:
+        then = database_now(session) + JUMP
+        uid = add_triaged_study(session, {"Mass": 0.1}, now=then, read_at=then, read_by="dr").study_instance_uid
+    mend_waits(sessions, settings, "sweeper")
+    with sessions.begin() as session:
+        study, now = session.get_one(Study, uid), database_now(session)
+        study.last_received_at = now  # an image came
+        reopen_failed(session, study, study.runs[0], now)
+        assert study.read_at is None
+
+
+def test_results_of_a_later_hour_are_kept_back_once_an_image_they_rest_on_is_replaced(
+    sessions: SessionFactory, settings: Settings
+) -> None:
+    with sessions.begin() as session:
+        then = database_now(session) + JUMP
+        study = add_triaged_study(session, {"Mass": 0.9}, now=then, delivery_state=DeliveryState.PENDING)
+        uid = study.study_instance_uid
+        session.execute(update(Run).values(started_at=then))
+    mend_waits(sessions, settings, "sweeper")
+    with sessions.begin() as session:
+        study, now = session.get_one(Study, uid), database_now(session)
+        assert session.execute(due_deliveries(now)).all()
+        (image,) = study.instances
+        image.current, study.last_received_at = False, now
+        new = add_instance(session, study, received_at=now, version=2, disposition=Disposition.CANDIDATE)
+        new.sop_instance_uid = image.sop_instance_uid
+    with sessions() as session:
+        assert session.execute(due_deliveries(database_now(session))).all() == []
 
 
 def test_a_wait_that_is_no_longer_than_it_can_be_is_left_alone(sessions: SessionFactory, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -362,9 +363,21 @@ def test_old_results_of_an_attempt_that_died_are_removed_and_no_others(
     assert [path.exists() for path in (kept, report, message, young, partial)] == [True, False, False, True, False]
 
 
+@pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_a_killed_sweeper_had_set_aside_is_put_back_and_judged_again(
-    sessions: SessionFactory, store: InstanceStore, study_instance_uid: str
+    sessions: SessionFactory,
+    store: InstanceStore,
+    study_instance_uid: str,
+    links: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whether or not the file system has second names for files (exFAT has none, nor have some shares)."""
+
+    def refuse(*_paths: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
     with sessions() as session:
         known = store.open_path(session.scalars(select(Instance.path)).one())
     known.rename(known.with_name(f"{known.name}.orphan"))

@@ -364,6 +364,14 @@ def test_the_end_of_quiet_hours_is_reckoned_on_the_sites_clock(quiet: str, local
     assert channel.outside_quiet_hours(moment.astimezone(UTC), zone) == expected
 
 
+def test_quiet_hours_that_end_in_the_hour_that_comes_twice_end_the_second_time() -> None:
+    channel = Webhook(name="x", url="http://x", quiet_hours="22:00-02:30")
+    for moment, told_at in (("00:10", "00:30"), ("01:10", "01:30")):  # UTC; clocks in Berlin show 02:10 and 02:30 twice
+        at = datetime.fromisoformat(f"2026-10-25T{moment}:00+00:00")
+        expected = datetime.fromisoformat(f"2026-10-25T{told_at}:00+00:00")
+        assert channel.outside_quiet_hours(at, ZoneInfo("Europe/Berlin")) == expected
+
+
 def test_mail_says_that_something_waits_and_nothing_of_whom(make_bench: MakeBench) -> None:
     with mail_server() as (postman, port):
         people = {"host": "127.0.0.1", "port": port, "security": "none", "sender": "cxr@example.org"}

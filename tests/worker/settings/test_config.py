@@ -55,6 +55,52 @@ def test_an_unknown_key_says_what_may_be_meant(tmp_path: Path) -> None:
     assert any(line.startswith("  sources.0.worklist_host:") and "above the first [table]" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"listen_port": "x"}, "listen_port: must be a whole number"),
+        ({"listen_port": 1.5}, "listen_port: must be a whole number"),
+        ({"listen_port": 99999}, "listen_port: must be 65535 or less"),
+        ({"lease_seconds": 0}, "lease_seconds: must be more than 0"),
+        ({"include_negatives": "perhaps"}, "include_negatives: must be true or false"),
+        ({"site_name": 7}, "site_name: must be text, in quotes"),
+        ({"sources": 7}, "sources: must be a list, in [ ]"),
+        ({"sources": [7]}, "sources.0: must be a table of keys and values"),
+        ({"sources": [{}]}, "sources.0.ae_title: is needed"),
+        ({"thresholds": 7}, "thresholds: must be a table of keys and values"),
+        ({"thresholds": {"Effusion": 55}}, "thresholds.Effusion: must be 1 or less"),
+        ({"thresholds": {"Efusion": 0.5}}, "thresholds: Efusion is no finding; did you mean Effusion?"),
+        ({"data_dir": 7}, "data_dir: must be a path, in quotes"),
+        ({"runtime": "gpu"}, "runtime: must be 'auto', 'openvino', 'torch' or 'cuda'"),
+        ({"ae_title": "A TITLE LONGER THAN SIXTEEN"}, "ae_title: must have at most 16 characters"),
+        ({"ae_title": "BACK\\SLASH"}, "ae_title: must be letters, digits and signs of ASCII without a backslash"),
+        ({"page_url": "cxr.example.org"}, "page_url: must be an address that begins with https:// or http://"),
+        ({"webhooks": [{"name": "w", "url": "x"}]}, "webhooks.0.url: must be an address that begins with https://"),
+        ({"viewers": [{"name": "v", "url": "https://x/"}]}, "viewers.0.url: must be an address (http://"),
+        ({"ups": {"peers": []}}, "ups.peers: must have at least 1 item"),
+    ],
+)
+def test_a_mistake_is_told_in_words_of_the_file_and_not_of_a_program(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(**given)
+    assert any(line.startswith(f"  {said}") for line in str(caught.value).splitlines()), str(caught.value)
+
+
+def test_a_mistake_in_a_variable_names_it_and_one_in_a_file_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "site.toml", "listen_port = 0\n[hl7_listener]\nport = 7000\n")
+    monkeypatch.setenv("CXR_WORKLIST_PORT", "http")
+    monkeypatch.setenv("CXR_HL7_LISTENER__PROT", "1")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(file)
+    said = str(caught.value)
+    assert f"of {file}" in said
+    assert "worklist_port: must be a whole number (the variable CXR_WORKLIST_PORT)" in said
+    assert "did you mean port? (the variable CXR_HL7_LISTENER__PROT)" in said
+    assert "listen_port: must be 1 or more\n" in f"{said}\n"
+
+
 @pytest.mark.parametrize("address", ["postgresql://u:hidden@db/cxr", "mysql://u:hidden@db/cxr", "hidden"])
 @pytest.mark.parametrize("field", ["database_url", "broker_url"])
 def test_an_address_of_another_kind_is_refused_without_being_repeated(field: str, address: str) -> None:

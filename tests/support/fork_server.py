@@ -100,7 +100,8 @@ def _supervise() -> None:
         module, *arguments = command[2:]  # after `python -m`
         return server.start(Order(module, arguments, env, str(Path.cwd()), as_service=True), 1, 2)
 
-    service_process().subprocess = SimpleNamespace(Popen=start, TimeoutExpired=subprocess.TimeoutExpired)
+    errors = {"TimeoutExpired": subprocess.TimeoutExpired, "SubprocessError": subprocess.SubprocessError}
+    service_process().subprocess = SimpleNamespace(Popen=start, **errors)
 
 
 def main() -> None:

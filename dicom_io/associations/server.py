@@ -52,6 +52,8 @@ MAXIMUM_UNASKED = 128
 """Connections that have not asked for an association yet; when one more comes, the oldest is closed."""
 MAXIMUM_HANDSHAKES = 50
 """At once; when one more begins, the oldest is closed. Established ones count as associations instead."""
+QUIET_SECONDS, ASK_AGAIN_SECONDS, ASKED_TIMES = 30, 10, 3
+"""A line over which nothing came for so long is tried, again and so often: a dead one is noticed after a minute."""
 
 
 class BoundedDimse(WokenDimse):
@@ -135,6 +137,19 @@ class BoundedRequestHandler(RequestHandler):
         return association
 
 
+def _notice_dead_line(connection: socket.socket) -> None:
+    """Have the system ask the peer's machine whether it is there, and take the connection for lost where it is not.
+
+    Over a line that comes and goes a device connects anew each time, and what it left behind would fill every place
+    until the network timeout. A machine that is there answers by itself, however long its program thinks.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):  # Linux; elsewhere the system's own two hours
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, QUIET_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_AGAIN_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ASKED_TIMES)
+
+
 def _asks_for_nothing(association: Association | None) -> bool:
     if association is None or association.requestor.primitive is not None:
         return False
@@ -198,6 +213,7 @@ class BoundedServer(ThreadedAssociationServer):
                 time.sleep(ACCEPT_AGAIN_SECONDS)
             raise
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _notice_dead_line(connection)
         connection.settimeout(self.pdu_timeout_seconds)  # a peer silent inside a PDU must not hold its thread forever
         return connection, address
 

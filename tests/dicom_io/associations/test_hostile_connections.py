@@ -29,7 +29,7 @@ from dicom_io.associations.server import MAXIMUM_UNASKED
 from dicom_io.associations.streaming import MAXIMUM_WAITING
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scp import StorageScp
-from dicom_io.services.storage_scu import send
+from dicom_io.services.storage_scu import echo, send
 from dicom_io.storing.receiving import ScpSettings
 
 pytestmark = pytest.mark.timeout(180)
@@ -215,3 +215,32 @@ def opened(scp: StorageScp) -> Connection:
 
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+_TCP_REPAIR = 19
+"""linux/tcp.h: closes a connection without a word to the other end, as a line that breaks does."""
+
+
+def test_a_device_whose_line_breaks_keeps_its_place_no_longer_than_the_system_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "QUIET_SECONDS", 1)
+    settings = ScpSettings("CXRAI", port=0, accept_unknown_callers=True, maximum_associations=1)
+    scp = StorageScp(settings, FolderReceiver(tmp_path / "instances"))
+    scp.start()
+    try:
+        device = connect(scp)
+        device.sendall(associate_request())
+        assert device.recv(1) == b"\x02"  # A-ASSOCIATE-AC
+        assert "rejected" in echo(Peer("CXRAI", *scp.address), "MODALITY")
+        try:
+            device.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            pytest.skip("only root may break a line")
+        device.close()
+        deadline = time.monotonic() + CUT_WITHIN_SECONDS
+        while refusal := echo(Peer("CXRAI", *scp.address), "MODALITY"):
+            assert time.monotonic() < deadline, refusal
+            time.sleep(0.1)
+    finally:
+        scp.stop(grace_seconds=1.0)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from dicom_io.foundation.errands import ErrandThreads
 from dicom_io.foundation.uids import is_valid_uid
+from dicom_io.storing.file_clock import now_by_files
 from dicom_io.storing.spool import SpooledDataSet
 from dicom_io.storing.write_behind import wait_written
 
@@ -231,7 +232,7 @@ class InstanceStore:
         older_than_seconds
             Younger files may belong to another listener that is writing them now. 0 when there is no other.
         """
-        oldest_kept = time.time() - older_than_seconds
+        oldest_kept = now_by_files(self._incoming) - older_than_seconds
         partial = [path for path, found in _found(self._incoming.glob("*.part")) if found.st_mtime <= oldest_kept]
         for path in partial:
             path.unlink(missing_ok=True)

@@ -8,12 +8,12 @@ again there: what was renewed meanwhile, or has got its row, is moved back.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sqlalchemy import select
 
+from dicom_io.storing.file_clock import now_by_files
 from dicom_io.storing.instance_store import InstanceStore, stored_files, took_name
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
@@ -42,15 +42,15 @@ def remove_orphans(
     between_studies
         Called after each study's folder; renews a lease, say.
     """
-    removed = 0
+    removed, now = 0, now_by_files(store.root)
     for folder in _study_folders(store.root):
         _put_back(folder)
         known = _known_paths(sessions, rows, folder.name)
         for path in sorted(path for path in stored_files(folder) if path.suffix in _SUFFIXES):
             relative = path.relative_to(store.root).as_posix()
-            if relative in known or not _is_old(path):
+            if relative in known or not _is_old(path, now):
                 continue
-            if _remove(path, relative, sessions, rows):
+            if _remove(path, relative, sessions, rows, now):
                 logger.warning("study=%s removed a stored file without a row", folder.name)
                 removed += 1
         between_studies()
@@ -60,7 +60,8 @@ def remove_orphans(
 def remove_deleted(store: InstanceStore, sessions: SessionFactory, paths: Iterable[str]) -> int:
     """Remove files whose rows say that they are deleted, unless they were sent again meanwhile; return their number."""
     existing = [(store.root / relative, relative) for relative in paths if (store.root / relative).exists()]
-    return sum(_remove(path, relative, sessions, Instance) for path, relative in existing)
+    now = now_by_files(store.root)
+    return sum(_remove(path, relative, sessions, Instance, now) for path, relative in existing)
 
 
 def _study_folders(root: Path) -> Iterator[Path]:
@@ -88,15 +89,17 @@ def _known_paths(sessions: SessionFactory, rows: type[Instance] | type[Result], 
         return set(session.scalars(query).all())
 
 
-def _is_old(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime >= ORPHAN_AFTER_SECONDS
+def _is_old(path: Path, now: float) -> bool:
+    return now - path.stat().st_mtime >= ORPHAN_AFTER_SECONDS
 
 
-def _remove(path: Path, relative: str, sessions: SessionFactory, rows: type[Instance] | type[Result]) -> bool:
+def _remove(
+    path: Path, relative: str, sessions: SessionFactory, rows: type[Instance] | type[Result], now: float
+) -> bool:
     aside = path.with_name(path.name + _ASIDE)
     path.rename(aside)
     study_instance_uid = relative.partition("/")[0]
-    if relative in _known_paths(sessions, rows, study_instance_uid) or not _is_old(aside):
+    if relative in _known_paths(sessions, rows, study_instance_uid) or not _is_old(aside, now):
         aside.rename(path)
         return False
     aside.unlink()

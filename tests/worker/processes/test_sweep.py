@@ -342,6 +342,20 @@ def test_old_files_without_a_row_are_removed_and_no_others(
     assert [path.exists() for path in (known, orphan, young, beside)] == [True, False, True, False]
 
 
+def test_files_are_as_old_as_the_clock_that_stamped_them_says(
+    sessions: SessionFactory, store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share's server may be hours behind; what is being stored now would go before its row is there."""
+    young = store.open_path(store.write("1.2.3", "1.2.3.4", [b"on its way"]).path)
+    partial = store.root / ".incoming" / "x.part"
+    partial.write_bytes(b"on its way")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 2 * ORPHAN_AFTER_SECONDS)
+    assert remove_orphans(store, sessions, Instance) == 0
+    assert store.remove_partial_files() == 0
+    assert (young.exists(), partial.exists()) == (True, True)
+
+
 def test_old_results_of_an_attempt_that_died_are_removed_and_no_others(
     sessions: SessionFactory, sweeper: Sweeper, settings: Settings
 ) -> None:

@@ -84,6 +84,14 @@ class MllpServer(socketserver.ThreadingTCPServer):
             return False
         return True
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the connection's thread; where the system refuses one, its place is free again."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # Python's word for a thread that cannot be started
+            self._free.release()
+            raise
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection, then let another one in."""
         try:

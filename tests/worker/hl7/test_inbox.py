@@ -211,6 +211,25 @@ def test_a_connection_beyond_the_limit_is_turned_away_and_taken_when_another_end
     pytest.fail("no connection was let in after the first one had ended")
 
 
+def test_a_connection_for_which_no_thread_can_be_started_keeps_no_place(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without memory: the system refuses a thread, and the next connection is served once it does not."""
+    server = start(maximum_connections=1)
+    start_thread = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if "process_request_thread" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start_thread(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with socket.create_connection(server.server_address[:2], 5) as connection:
+            assert connection.recv(1) == b""
+    assert [str(answer["MSA.F1"]) for answer in told(server, update(patient()))] == ["AA"]
+
+
 def test_only_allowed_hosts_and_this_machine_are_let_in(start: Start) -> None:
     server = start(allowed_hosts=(ipaddress.ip_network("192.0.2.0/28"),))
     addresses = ("192.0.2.7", "127.0.0.1", "::1", "::ffff:192.0.2.7", "192.0.2.99", "198.51.100.1", "2001:db8::1")

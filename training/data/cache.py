@@ -74,7 +74,7 @@ def open_cache(folder: Path) -> PictureCache:
     try:
         index = read_index(folder / INDEX_FILE)
         pixels = np.load(folder / PIXELS_FILE, mmap_mode="r")
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, EOFError, KeyError, pyarrow.ArrowException) as error:
         raise CacheError(f"{folder}: the picture cache is damaged ({error}); --rebuild-cache makes it anew") from error
     if pixels.ndim != 3 or pixels.dtype != np.uint8 or len(pixels) != len(index.names):
         raise CacheError(

@@ -134,6 +134,8 @@ class UnfinishedCache:
             _take_room(pixels)
             with records.open("wb") as stream:
                 np.save(stream, np.zeros(len(self.names), RECORD))
+                stream.flush()
+                os.fsync(stream.fileno())
             write_json(
                 {"settings": self.settings, "data": self.data, "names": self.names}, self.folder / PARTIAL_PLAN_FILE
             )
@@ -148,10 +150,22 @@ def unfinished_settings(folder: Path) -> dict[str, Any] | None:
     plan = read_json(folder / PARTIAL_PLAN_FILE)
     if plan is not None and not partial.exists() and finished.exists() and not (folder / MANIFEST_FILE).exists():
         finished.replace(partial)  # killed between the two last steps of finishing
-    if plan is None or not partial.exists() or not (folder / PARTIAL_RECORDS_FILE).exists():
+    if plan is None or not _are_whole(folder, plan):
         return None
     settings: dict[str, Any] = plan["settings"]
     return settings
+
+
+def _are_whole(folder: Path, plan: dict[str, Any]) -> bool:
+    """Whether pixels and records are there as they were laid out; a power cut may leave a file empty or short."""
+    count, size_px = len(plan["names"]), int(plan["settings"]["size_px"])
+    try:
+        pixels = np.load(folder / PARTIAL_PIXELS_FILE, mmap_mode="r")
+        records = np.load(folder / PARTIAL_RECORDS_FILE, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    expected = ((np.uint8, (count, size_px, size_px)), (RECORD, (count,)))
+    return all((found.dtype, found.shape) == one for found, one in zip((pixels, records), expected, strict=True))
 
 
 def unfinished_plan(folder: Path) -> dict[str, Any] | None:
@@ -186,10 +200,11 @@ def only_builder(folder: Path) -> Iterator[None]:
 
 
 def _take_room(path: Path) -> None:
-    """Have the file system set the file's room aside, so that a disk too small is known before the work."""
+    """Have the file's room set aside and its head on disk, so that a disk too small is known before the work."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -138,12 +138,13 @@ def test_a_flipped_byte_in_the_cache_names_its_picture(tmp_path: Path) -> None:
     assert damaged_pictures(tmp_path / "cache", _ignore) == [victim]
 
 
+@pytest.mark.parametrize("left_bytes", [100, 0])
 @pytest.mark.parametrize("file", ["index.parquet", "pixels.npy"])
-def test_a_cache_with_a_damaged_file_is_refused_in_one_sentence(tmp_path: Path, file: str) -> None:
+def test_a_cache_with_a_damaged_file_is_refused_in_one_sentence(tmp_path: Path, file: str, left_bytes: int) -> None:
     write_layout(tmp_path / "data", patients=5, test_patients=2)
     build_cache(read_layout(tmp_path / "data"), tmp_path / "cache", _ignore)
     path = tmp_path / "cache" / file
-    path.write_bytes(path.read_bytes()[:100])
+    path.write_bytes(path.read_bytes()[:left_bytes])
     with pytest.raises(CacheError, match=r"damaged.*--rebuild-cache"):
         open_cache(tmp_path / "cache")
 

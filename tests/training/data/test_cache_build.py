@@ -20,6 +20,7 @@ from benchmarks.process_tree import descendants
 from training.data.cache import CacheError, damaged_pictures, open_cache
 from training.data.cache_build import build_cache
 from training.data.chestxray14 import read_layout
+from training.data.radiographs import LabelledRadiographs
 from training.data.unfinished_cache import PARTIAL_PIXELS_FILE, PARTIAL_RECORDS_FILE, only_builder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -103,20 +104,50 @@ def test_a_killed_build_leaves_no_process_and_goes_on_where_it_was(slow_data: Pa
     assert not any(Path(f"/proc/{pid}").exists() for pid in family[1:])
 
 
+class Interrupted(Exception):
+    """Ends a build before it is done."""
+
+
+def _stop_at_five(done: int, total: int) -> None:
+    if done == 5:
+        raise Interrupted
+
+
+def _seven(data: Path) -> LabelledRadiographs:
+    layout = read_layout(data)
+    return layout.only({*layout.train_val[:6], layout.test[0]})
+
+
+@pytest.mark.parametrize("file", [PARTIAL_PIXELS_FILE, PARTIAL_RECORDS_FILE])
+@pytest.mark.parametrize("left_bytes", [0, 10, 140])
+def test_a_build_of_which_a_power_cut_left_a_file_empty_or_short_begins_anew(
+    slow_data: Path, tmp_path: Path, file: str, left_bytes: int
+) -> None:
+    few, folder = _seven(slow_data), tmp_path / "cache"
+    with pytest.raises(Interrupted):
+        build_cache(few, folder, _stop_at_five)
+    os.truncate(folder / file, left_bytes)
+    progress = Progress()
+    build_cache(few, folder, progress)
+    assert (progress.first, progress.last) == (0, 7)
+    assert damaged_pictures(folder, Progress()) == []
+
+
+def test_a_build_whose_pixels_lost_their_first_bytes_begins_anew(slow_data: Path, tmp_path: Path) -> None:
+    few, folder = _seven(slow_data), tmp_path / "cache"
+    with pytest.raises(Interrupted):
+        build_cache(few, folder, _stop_at_five)
+    with (folder / PARTIAL_PIXELS_FILE).open("r+b") as stream:
+        stream.write(bytes(128))
+    build_cache(few, folder, Progress())
+    assert damaged_pictures(folder, Progress()) == []
+
+
 def test_a_row_whose_pixels_did_not_reach_the_disk_is_read_again(slow_data: Path, tmp_path: Path) -> None:
     """As after a power cut: the record says done, the pixels are older."""
-    layout, folder = read_layout(slow_data), tmp_path / "cache"
-    few = layout.only({*layout.train_val[:6], layout.test[0]})
-
-    class Interrupted(Exception):
-        pass
-
-    def stop_at_five(done: int, total: int) -> None:
-        if done == 5:
-            raise Interrupted
-
+    few, folder = _seven(slow_data), tmp_path / "cache"
     with pytest.raises(Interrupted):
-        build_cache(few, folder, stop_at_five)
+        build_cache(few, folder, _stop_at_five)
     pixels = np.lib.format.open_memmap(folder / PARTIAL_PIXELS_FILE, mode="r+")
     pixels[2] = 0
     pixels.flush()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from model.labels import LABELS
 from training.data.problems import ProblemKind, ProblemLog
 from training.data.radiographs import NO_FINDING
 
+_AGE = re.compile(r"0*(?P<number>[0-9]{1,3})(?P<unit>[YMWD]?)")
+_UNITS_PER_YEAR = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}
 _ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
 
 
@@ -35,8 +38,9 @@ def _told_apart(cell: str) -> tuple[frozenset[str], list[str]]:
 
 
 def age_years(text: str) -> int | None:
-    """Return whole years; ``013M`` and ``005D`` (months, days) are 0 or the whole years in them, no number is None."""
-    digits, unit = text.rstrip("YMWD"), text[-1:]
-    if not digits.isdigit():
-        return None
-    return int(digits) // {"M": 12, "W": 52, "D": 365}.get(unit, 1)
+    """Return whole years; of ``013M``, ``005W`` and ``005D`` (months, weeks, days) the whole years in them.
+
+    What is no number of three digits at most, as DICOM's ages are (AS, PS3.5 6.2), is None.
+    """
+    found = _AGE.fullmatch(text)
+    return None if found is None else int(found["number"]) // _UNITS_PER_YEAR[found["unit"]]

@@ -25,7 +25,8 @@ def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises
     ------
     LayoutError
-        The file is not text in UTF-8, or its compression is broken.
+        As ``file_text``, or the file is no table.
+    FileNotFoundError
     """
     reader = csv.reader(StringIO(file_text(path), newline=""))
     try:
@@ -42,12 +43,18 @@ def file_text(path: Path) -> str:
     Raises
     ------
     LayoutError
-        It is not in UTF-8, or its compression is broken.
+        It cannot be opened, is not in UTF-8, or its compression is broken.
+    FileNotFoundError
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
+    except FileNotFoundError:
+        raise  # whoever asks knows which file should be there
+    except OSError as error:
+        why = error.strerror or error
+        raise LayoutError(f"{path}: cannot be read ({why}); it must be a file you may read") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

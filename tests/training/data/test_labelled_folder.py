@@ -46,6 +46,20 @@ def test_confirmed_lines_are_read_with_their_values_and_the_others_are_not(tmp_p
     assert _kinds(folder)[ProblemKind.UNDECIDED] == ["1.2.5: row nobody has decided"]
 
 
+@pytest.mark.parametrize("cell", ["5\N{SUPERSCRIPT TWO}", "19601231", "9" * 5000, "Y", "-1"])
+def test_what_is_no_age_is_unknown_and_stops_nothing(tmp_path: Path, cell: str) -> None:
+    """A superscript is a digit and no number; whole dates of birth stand in such columns, too."""
+    folder = _write(tmp_path, f"a.dcm,Mass,P1,AB,test,{cell},M,PA,1.2.3", "b.dcm,Mass,P2,AB,test,0058Y,M,PA,1.2.4")
+    entries = read_folder(folder).entries
+    assert (entries["1.2.3"].age_years, entries["1.2.4"].age_years) == (None, 58)
+
+
+def test_a_table_that_cannot_be_opened_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").mkdir()
+    with pytest.raises(LayoutError, match=r"labels\.csv: cannot be read"):
+        read_folder(tmp_path)
+
+
 def test_three_columns_are_enough_and_the_table_may_be_gzipped(tmp_path: Path) -> None:
     lines = [f"film{number}.dcm,Mass,P{number}" for number in range(40)]
     folder = _write(tmp_path / "data", *lines, header="file,labels,patient_id")

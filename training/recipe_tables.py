@@ -17,7 +17,7 @@ BundleName = Annotated[
 class Table(BaseModel):
     """A table of the TOML file: nothing but its own keys, and nothing changes once it is read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Stage(Table):

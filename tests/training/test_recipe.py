@@ -27,6 +27,8 @@ def test_every_recipe_that_comes_with_the_package_is_valid() -> None:
         ({"stages": [{**STAGE, "size_px": 100}]}, "stages.0.size_px: must be a multiple of 32"),
         ({"epochs": 3}, "epochs: unknown key here; it belongs in 'stages'"),
         ({"bundle_name": "My Bundle"}, "bundle_name: must be small letters, digits and hyphens"),
+        ({"data": {"shares": [float("nan"), 0.1, 0.2]}}, "data.shares.0: must be a finite number"),
+        ({"stages": [{**STAGE, "learning_rate": float("inf")}]}, "stages.0.learning_rate: must be a finite number"),
         ({"init": "zeros"}, "init: must be 'imagenet' or 'random'"),
     ],
 )

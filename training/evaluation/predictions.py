@@ -175,7 +175,7 @@ def _table(path: Path, columns: dict[str, list[Any]], prefixes: tuple[str, ...])
             continue
         try:
             table[:, place] = [np.nan if value in ("", None) else float(value) for value in columns[found]]
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise PredictionsError(f"{path}: column {found} holds no number in a row ({error})") from error
     return table
 

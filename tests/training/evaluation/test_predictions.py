@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from model.calibration import Calibration
@@ -86,6 +88,10 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path: Path, predictions: Predi
         read_predictions(tmp_path / "absent.csv")
     (tmp_path / "p.parquet").write_bytes(b"no table")
     with pytest.raises(PredictionsError, match="cannot be read as a table"):
+        read_predictions(tmp_path / "p.parquet")
+    lists = pyarrow.table({"image": ["x.png"], "probability_Mass": [[0.5, 0.1]]})
+    pyarrow.parquet.write_table(lists, tmp_path / "p.parquet")
+    with pytest.raises(PredictionsError, match="probability_Mass holds no number"):
         read_predictions(tmp_path / "p.parquet")
     with pytest.raises(PredictionsError, match=r"written as \.csv or \.parquet"):
         write_predictions(predictions, tmp_path / "p.xlsx")

@@ -139,6 +139,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     from model.classifier import NotFiniteError, RuntimeUnavailableError
     from training.data.cache import CacheError
     from training.data.radiographs import LayoutError
+    from training.data.reading_pool import ReaderEndedError
     from training.evaluation.leakage import LeakError
     from training.evaluation.predictions import PredictionsError
     from training.fitting.checkpoint import CheckpointError
@@ -161,6 +162,7 @@ def _refusals() -> tuple[type[Exception], ...]:
         OutputError,
         PhantomDatasetError,
         PredictionsError,
+        ReaderEndedError,
         RecipeError,
         RuntimeUnavailableError,
         TrainingFailedError,

@@ -59,6 +59,10 @@ def read_pictures(
     ------
     OutputError
         The file cannot be written.
+    ReaderEndedError
+        A process that judges pictures was killed.
+    UnreadablePictureError
+        A picture that the bundle prepares in its own way is no longer what the cache was made of.
     """
     identity = _identity(bundle)
     kept = _read_kept(file, identity)
@@ -140,12 +144,12 @@ def _keys(cache: PictureCache, names: tuple[str, ...]) -> list[str]:
 def _read_kept(file: Path, identity: str) -> Kept:
     """Return the answers of a file of the same network; none where there is no such file or it is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as found:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             if str(found["identity"]) != identity:
                 return {}
             answers = zip(found["logits"], found["maps"], strict=True)
             return dict(zip(found["keys"].tolist(), answers, strict=True))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return {}
 
 

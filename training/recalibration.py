@@ -107,7 +107,8 @@ def write_recalibrated(
         f"({radiographs.source}) of bundle {bundle.name} {bundle.model_version}."
     )
     described = replace(facts, metrics=assessment.evaluation.metrics(), localisation=assessment.localisation())
-    card = model_card(described, assessment, f"{making_in(bundle.card_path.read_text(), bundle)}\n\n{remark}")
+    made = making_in(bundle.card_path.read_text(encoding="utf-8"), bundle)
+    card = model_card(described, assessment, f"{made}\n\n{remark}")
     weights, seen = read_weights(bundle), bundle.seen_images()
     if seen is not None:
         patients = {radiographs.entries[name].patient_id for name in calibrated_on}

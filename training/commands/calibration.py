@@ -123,7 +123,7 @@ def _prevalence(values: list[str] | None) -> dict[str, float]:
     shares: dict[str, float] = {}
     for value in values or []:
         try:
-            pairs = json.loads(Path(value).read_text()) if "=" not in value else _pairs([value], "SHARE")
+            pairs = json.loads(Path(value).read_bytes()) if "=" not in value else _pairs([value], "SHARE")
             shares |= {label: float(share) for label, share in pairs.items()}
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise typer.BadParameter(f"{value!r} is neither FINDING=SHARE nor a JSON file of such ({error})") from error

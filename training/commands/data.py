@@ -72,6 +72,7 @@ def prepare(
     from training.data.problems import write_problems  # here, for the help needs none of it
     from training.inspection import Depth, inspect, summary
     from training.material import DataChoices, cache_size_px
+    from training.output import writing_to
     from training.recipe import load_recipe
 
     depth = Depth.LISTS if lists_only else Depth.PICTURES if check_only else Depth.CACHE
@@ -79,7 +80,8 @@ def prepare(
     chosen = None if recipe is None else load_recipe(recipe)
     inspection = inspect(choices, depth, chosen, size or cache_size_px(chosen))
     if problems is not None:
-        write_problems(inspection.log, problems)
+        with writing_to(problems.parent):
+            write_problems(inspection.log, problems)
     if as_json:
         typer.echo(json.dumps(summary(inspection), indent=2))
     else:

@@ -6,7 +6,6 @@ import errno
 import shutil
 import zlib
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from training.data.cache_index import (
 from training.data.picture_check import record_of
 from training.data.pictures import UnreadablePictureError, is_dicom, read_picture
 from training.data.radiographs import LabelledRadiographs, LayoutError
-from training.data.reading_pool import ReadingPool
+from training.data.reading_pool import ReaderEndedError, ReadingPool
 from training.data.unfinished_cache import (
     UnfinishedCache,
     discard_unfinished,
@@ -133,11 +132,8 @@ def _explained(folder: Path, wanted_bytes: int) -> Iterator[None]:
             f"{folder}: the disk is full; the pictures take {wanted_bytes / 1e6:.1f} MB, {room / 1e6:.1f} MB are free. "
             "Make room, or name another folder with --cache, and run the same command again: it continues"
         ) from error
-    except BrokenProcessPool as error:
-        raise CacheError(
-            f"{folder}: a process that decodes pictures was killed, perhaps for lack of memory; run the same command "
-            "again, it continues, with fewer --readers if it happens again"
-        ) from error
+    except ReaderEndedError as error:
+        raise CacheError(f"{folder}: {error}, it continues, with fewer --readers if it happens again") from error
 
 
 def _refuse_other_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -22,6 +22,11 @@ def check_pictures(
     ----------
     processes
         That decode; None: one for each core.
+
+    Raises
+    ------
+    ReaderEndedError
+        One of them was killed.
     """
     names = tuple(name for name in radiographs.listed if name in radiographs.paths)
     records, unreadable = np.zeros(len(names), RECORD), {}

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -24,6 +25,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class ReaderEndedError(Exception):
+    """A process that decodes pictures was ended, by the system for lack of memory or by a decoder's crash."""
+
+
 class ReadingPool(Generic[Job, Answer]):
     """Does jobs side by side, or in this process where there are few.
 
@@ -38,8 +43,8 @@ class ReadingPool(Generic[Job, Answer]):
 
     Raises
     ------
-    concurrent.futures.process.BrokenProcessPool
-        From ``each``: a process was killed, by the system for lack of memory or by a decoder's crash.
+    ReaderEndedError
+        From ``each``.
     """
 
     def __init__(self, work: Callable[[Job], Answer], jobs: int, processes: int | None) -> None:
@@ -53,8 +58,14 @@ class ReadingPool(Generic[Job, Answer]):
     def each(self, jobs: Sequence[Job]) -> Iterator[Answer]:
         """Yield the answers in the order of the jobs."""
         if self._executor is None:
-            return map(self.work, jobs)
-        return self._executor.map(self.work, jobs, chunksize=_JOBS_AT_A_TIME)
+            yield from map(self.work, jobs)
+            return
+        try:
+            yield from self._executor.map(self.work, jobs, chunksize=_JOBS_AT_A_TIME)
+        except BrokenProcessPool as error:
+            raise ReaderEndedError(
+                "a process that decodes pictures was killed, perhaps for lack of memory; run the same command again"
+            ) from error
 
     def __enter__(self) -> ReadingPool[Job, Answer]:
         """Return itself."""

@@ -61,7 +61,9 @@ def choose_parts(layout: LabelledRadiographs, data: Data, validation_share: floa
     names = _subset(layout, _of_age(layout, data), data, seed)
     if data.split == "official":
         parts = cut_parts(layout, validation_share, seed, frozenset(layout.listed) - names)
-        return _drawn_for_training_only(layout, parts)
+        parts = _drawn_for_training_only(layout, parts)
+        _require_pictures(layout, parts)
+        return parts
     if data.split == "community":
         parts = _by_lists(layout, layout.root / data.lists_folder, names)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -102,6 +103,40 @@ def test_evaluate_judges_as_the_worker_does_and_keeps_the_outputs(place: Path, t
     assert again.values == ran.values
     assert (tmp_path / "outputs.npz").stat().st_mtime_ns == kept
     assert read_predictions(tmp_path / "predictions.parquet").names == written.names
+
+
+@pytest.mark.parametrize("left_bytes", [0, 300])
+def test_kept_outputs_that_are_damaged_are_made_again(place: Path, tmp_path: Path, run: Any, left_bytes: int) -> None:
+    ran = run("evaluate", place / "bundle", *_options(place, tmp_path), "--json")
+    os.truncate(tmp_path / "outputs.npz", left_bytes)
+    again = run("evaluate", place / "bundle", *_options(place, tmp_path), "--json")
+    assert (again.status, again.values) == (0, ran.values)
+
+
+def test_every_problem_of_a_data_set_goes_into_a_file_whose_folder_need_not_be_there(
+    place: Path, tmp_path: Path, run: Any
+) -> None:
+    asked = ("prepare", "--data", place / "data", "--lists-only", "--problems")
+    assert run(*asked, tmp_path / "new" / "problems.csv").status == 0
+    assert (tmp_path / "new" / "problems.csv").read_text().startswith("severity,problem,where,detail,remedy\n")
+    (tmp_path / "file").write_bytes(b"")
+    refused = run(*asked, tmp_path / "file" / "problems.csv")
+    assert refused.status == 1
+    assert "results cannot be written" in " ".join(refused.error.split())
+
+
+def test_a_reading_process_that_is_killed_is_told_in_a_sentence(
+    place: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.data.picture_check.check_picture", end_this_process)
+    refused = run("prepare", "--data", place / "data", "--check-only", "--readers", 2)
+    assert refused.status == 1
+    assert "killed, perhaps for lack of memory" in " ".join(refused.error.split())
+
+
+def end_this_process(path: str) -> str:
+    """Stand for a decoder that crashes; a function of a module, so that a process can be told which."""
+    os._exit(9)
 
 
 def test_tables_for_people_say_that_it_is_no_medical_device_and_name_the_baselines(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,13 @@ def test_a_subset_is_drawn_and_ages_outside_the_range_are_left_out(tmp_path: Pat
     with pytest.raises(LayoutError, match="no pictures are left"):
         choose_parts(layout, Data(oldest_years=57), 0.1, 1)  # all are 58
     assert choose_parts(layout, Data(youngest_years=58, oldest_years=58), 0.1, 1).test == layout.test
+
+
+def test_a_validation_part_of_drawn_films_alone_is_refused(tmp_path: Path) -> None:
+    layout = _layout(tmp_path)
+    whole = choose_parts(layout, Data(), 0.2, 1)
+    with pytest.raises(LayoutError, match="no pictures are left for validation"):
+        choose_parts(replace(layout, drawn=frozenset(whole.validation)), Data(), 0.2, 1)
 
 
 def test_the_official_split_is_the_one_it_always_was(tmp_path: Path) -> None:

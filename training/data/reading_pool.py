@@ -1,4 +1,4 @@
-"""Processes that decode pictures, in the order asked for; they end with the process that started them."""
+"""Processes that decode or draw pictures, in the order asked for; they end with the process that started them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
 _WORTH_A_PROCESS = 64
-"""Fewer jobs than this are done sooner than a process starts."""
+"""Pictures that are decoded while a process starts."""
 _JOBS_AT_A_TIME = 4
 
 
@@ -26,7 +26,7 @@ def cores() -> int:
 
 
 class ReaderEndedError(Exception):
-    """A process that decodes pictures was ended, by the system for lack of memory or by a decoder's crash."""
+    """A process that reads or draws pictures was ended, by the system for lack of memory or by a decoder's crash."""
 
 
 class ReadingPool(Generic[Job, Answer]):
@@ -40,6 +40,8 @@ class ReadingPool(Generic[Job, Answer]):
         How many there will be in all.
     processes
         None: one for each core.
+    worth_a_process
+        Fewer jobs than this are done sooner than a process starts.
 
     Raises
     ------
@@ -47,9 +49,11 @@ class ReadingPool(Generic[Job, Answer]):
         From ``each``.
     """
 
-    def __init__(self, work: Callable[[Job], Answer], jobs: int, processes: int | None) -> None:
+    def __init__(
+        self, work: Callable[[Job], Answer], jobs: int, processes: int | None, worth_a_process: int = _WORTH_A_PROCESS
+    ) -> None:
         self.work = work
-        wanted = min(cores() if processes is None else processes, -(-jobs // _WORTH_A_PROCESS))
+        wanted = min(cores() if processes is None else processes, -(-jobs // worth_a_process))
         self._executor: ProcessPoolExecutor | None = None
         if wanted > 1:
             context = multiprocessing.get_context("spawn")
@@ -64,7 +68,8 @@ class ReadingPool(Generic[Job, Answer]):
             yield from self._executor.map(self.work, jobs, chunksize=_JOBS_AT_A_TIME)
         except BrokenProcessPool as error:
             raise ReaderEndedError(
-                "a process that decodes pictures was killed, perhaps for lack of memory; run the same command again"
+                "a process that reads or draws pictures was killed, perhaps for lack of memory; run the same command "
+                "again"
             ) from error
 
     def __enter__(self) -> ReadingPool[Job, Answer]:

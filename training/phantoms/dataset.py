@@ -9,9 +9,6 @@ test images have one), and `PHANTOM.json` says that the pictures are drawings an
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from rich.progress import track
 from training.data.cache_index import write_whole
 from training.data.chestxray14 import ENTRY_FILES, PHANTOM_FILE
 from training.data.radiographs import NO_FINDING
+from training.data.reading_pool import ReadingPool
 from training.phantoms.folder import PhantomDatasetError, drawing_into, require_no_data_set, write_tables
 from training.phantoms.picture import PICTURE_PX, LesionBox, draw_phantom
 from training.phantoms.statistics import DRAWN_FINDINGS, draw_findings
@@ -111,12 +109,8 @@ def _draw_one(task: tuple[PlannedPicture, int, Path]) -> DrawnPicture:
 
 def _draw_all(tasks: list[tuple[PlannedPicture, int, Path]], workers: int) -> list[DrawnPicture]:
     """Draw every planned picture behind a progress bar; the result keeps the plan's order."""
-    with ExitStack() as stack:
-        draw: Iterator[DrawnPicture] = map(_draw_one, tasks)
-        if workers > 1:
-            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            draw = pool.imap(_draw_one, tasks, chunksize=8)
-        return list(track(draw, "Drawing phantoms", total=len(tasks)))
+    with ReadingPool(_draw_one, len(tasks), workers, worth_a_process=1) as pool:
+        return list(track(pool.each(tasks), "Drawing phantoms", total=len(tasks)))
 
 
 def _write_tables(folder: Path, drawn: list[DrawnPicture]) -> None:
@@ -165,6 +159,8 @@ def write_phantom_dataset(folder: Path, *, images: int, seed: int, workers: int,
     ------
     PhantomDatasetError
         When the folder already holds a data set or cannot be written to, or a number is out of range.
+    ReaderEndedError
+        A process that draws was killed.
     """
     if images < 1 or workers < 1 or seed < 0 or not 0 <= test_fraction <= 1:
         raise PhantomDatasetError(

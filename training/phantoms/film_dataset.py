@@ -9,10 +9,7 @@ keeps both on one side; `DRAWN_ON_FILMS.json` names the copies, and training nev
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from training.data.cache_index import write_whole
 from training.data.chestxray14 import DRAWN_FILE, ENTRY_FILES, TRAIN_VAL_LIST
 from training.data.pictures import UnreadablePictureError, read_grey
 from training.data.radiographs import NO_FINDING, Box, Entry, LabelledRadiographs
+from training.data.reading_pool import ReadingPool
 from training.data.tables import plain_or_gzipped
 from training.phantoms.canvas import Layer
 from training.phantoms.film_drawing import draw_on_film
@@ -90,6 +88,8 @@ def write_films_with_findings(
         The folder already holds a data set, lies in the films' own or cannot be written to, a number is out of range,
         the films are drawings themselves or of another layout, none in train_val is without findings, or a chest was
         found on none of these.
+    ReaderEndedError
+        A process that draws was killed.
     """
     _require_usable(films, folder, copies, seed, workers)
     empty = _without_findings(films)
@@ -147,12 +147,8 @@ def _square_film(file: Path) -> NDArray[np.uint8] | None:
 
 
 def _draw_all(tasks: list[_Task], workers: int) -> list[tuple[DrawnCopy, ...]]:
-    with ExitStack() as stack:
-        draw: Iterator[tuple[DrawnCopy, ...]] = map(_draw_copies, tasks)
-        if workers > 1:
-            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            draw = pool.imap(_draw_copies, tasks, chunksize=8)
-        return list(track(draw, "Drawing on films", total=len(tasks)))
+    with ReadingPool(_draw_copies, len(tasks), workers, worth_a_process=1) as pool:
+        return list(track(pool.each(tasks), "Drawing on films", total=len(tasks)))
 
 
 def _draw_copies(task: _Task) -> tuple[DrawnCopy, ...]:

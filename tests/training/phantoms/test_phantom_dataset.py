@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,9 @@ import pytest
 from file_limits import files_of_at_most
 from samples import shared
 
+from training.data.chestxray14 import read_layout
+from training.data.radiographs import LayoutError
+from training.data.reading_pool import ReaderEndedError
 from training.phantoms.dataset import plan_pictures, write_phantom_dataset
 from training.phantoms.folder import BOX_HEADER, DATA_ENTRY_HEADER, PhantomDatasetError
 from training.phantoms.gallery import plot_examples
@@ -143,3 +147,19 @@ def test_the_contact_sheet_shows_the_boxes_in_colour(dataset: Path, tmp_path: Pa
     assert sheet is not None
     assert sheet.shape == (4 * 360, 6 * 360, 3)
     assert (np.ptp(sheet.astype(int), axis=2) > 100).sum() > 500
+
+
+def end_this_process(task: object) -> None:
+    """Stand for a process that the system kills for lack of memory; a function of a module, so that one can be told."""
+    os._exit(9)
+
+
+@pytest.mark.timeout(60)
+def test_a_drawing_process_that_is_killed_ends_the_drawing_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.phantoms.dataset._draw_one", end_this_process)
+    with pytest.raises(ReaderEndedError, match="killed, perhaps for lack of memory; run the same command again"):
+        write_phantom_dataset(tmp_path / "set", images=4, seed=1, workers=2)
+    with pytest.raises(LayoutError):
+        read_layout(tmp_path / "set")

@@ -15,6 +15,8 @@ MAXIMUM_SEGMENTS = 20_000
 MAXIMUM_FIELD_CHARACTERS = 1 << 16
 """Longest field that is looked into; reports stand in longer ones, identifiers do not."""
 _HEADER_FIELDS = 30
+_DELIMITERS_IN_LETTERS = ("BIG-5", "GB 18030-2000", "ISO IR14", "ISO IR87")
+"""Values of MSH-18 in which a byte of a letter may be one of ``|^~\\&``: 0x7C in Big5's word for hospital."""
 
 
 class UnreadableError(ValueError):
@@ -114,7 +116,7 @@ def read_message(content: bytes, default: CharacterSet = UTF_8) -> Message:
     if content.count(b"\r") >= MAXIMUM_SEGMENTS:
         raise UnreadableError(f"it has more than {MAXIMUM_SEGMENTS} segments")
     delimiters = _delimiters(content[:9].decode("latin-1"))
-    codec = _codec(content.split(b"\r", 1)[0].decode("latin-1"), delimiters, default)
+    codec = _codec(content.split(b"\r", 1)[0], delimiters, default)
     try:
         lines = content.decode(codec).split("\r")
     except UnicodeDecodeError:
@@ -133,15 +135,29 @@ def _delimiters(head: str) -> Delimiters:
     return Delimiters(separator, component, repetition, escape, subcomponent)
 
 
-def _codec(header: str, delimiters: Delimiters, default: CharacterSet) -> str:
-    fields = header.split(delimiters.field, _HEADER_FIELDS)
-    named = [name.strip() for name in fields[17].split(delimiters.repetition)] if len(fields) > 17 else []
-    names = [name for name in named if name] or [default]
+def _codec(header: bytes, delimiters: Delimiters, default: CharacterSet) -> str:
+    """Return Python's codec of a message with this MSH.
+
+    MSH-18 names it behind the senders' names, which are written in it: where letters have bytes of delimiters, the
+    field is found only by whoever reads them as letters.
+    """
+    for name in _DELIMITERS_IN_LETTERS:
+        if name.encode() in header and name in (names := _named(header, name, delimiters)):
+            break
+    else:
+        names = _named(header, default, delimiters) or [default]
     if unknown := [name for name in names if name not in CODECS]:
         raise UnreadableError(f"it is in {len(unknown)} character sets that are not known here (MSH-18)")
     if "ISO IR87" in names:  # switched to by escape sequences from ASCII
         return CODECS["ISO IR87"]
     return CODECS[names[0]]
+
+
+def _named(header: bytes, read_as: str, delimiters: Delimiters) -> list[str]:
+    """Return what MSH-18 names, read in this character set."""
+    fields = header.decode(CODECS[read_as], "replace").split(delimiters.field, _HEADER_FIELDS)
+    found = fields[17].split(delimiters.repetition) if len(fields) > 17 else []
+    return [name for part in found if (name := part.strip())]
 
 
 def _segment(line: str, delimiters: Delimiters) -> Segment:

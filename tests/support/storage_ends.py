@@ -90,9 +90,11 @@ def listeners(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
         running.append(scp)
         return scp
 
-    yield starter
-    for scp in running:
-        scp.stop(grace_seconds=1.0)
+    try:
+        yield starter
+    finally:
+        for scp in running:
+            scp.stop(grace_seconds=1.0)
 
 
 def associate(

@@ -28,7 +28,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 
 def features(
-    data: Annotated[Path, typer.Option(help="Folder in ChestX-ray14's layout: the NIH download, or a part of it.")],
+    data: Annotated[
+        Path, typer.Option(help="The NIH download or a part of it, phantoms, or what `python -m worker export` wrote.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("training-run/features"),
     recipe: RecipeOption = "s2",
     backbone: Annotated[

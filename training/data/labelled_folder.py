@@ -54,10 +54,17 @@ def read_labelled_folder(root: Path, log: ProblemLog) -> LabelledRadiographs:
         boxes={},
         train_val=tuple(name for name in rows if parts[name] == TRAIN_VAL),
         test=tuple(name for name in rows if parts[name] == TEST),
-        paths={name: path for name, row in rows.items() if (path := root / row.file).exists()},
+        paths={name: path for name, row in rows.items() if _is_there(path := root / row.file)},
         phantom=None,
         source="a labelled folder, cut by patient",
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for the system, a folder that may not be entered
+        return False
 
 
 def part_of(patient_id: str) -> str:

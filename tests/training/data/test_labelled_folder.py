@@ -54,6 +54,11 @@ def test_what_is_no_age_is_unknown_and_stops_nothing(tmp_path: Path, cell: str) 
     assert (entries["1.2.3"].age_years, entries["1.2.4"].age_years) == (None, 58)
 
 
+def test_a_file_whose_name_no_system_takes_is_missing(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "data", f"{'x' * 300}.dcm,Mass,P1,AB,test,58,M,PA,1.2.3")
+    assert _kinds(folder, Depth.PICTURES)[ProblemKind.MISSING_PICTURE] == ["1.2.3: picture without file"]
+
+
 def test_a_table_that_cannot_be_opened_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").mkdir()
     with pytest.raises(LayoutError, match=r"labels\.csv: cannot be read"):

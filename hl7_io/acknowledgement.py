@@ -55,8 +55,8 @@ def read_acknowledgement(content: bytes, control_id: str) -> Acknowledgement:
     try:
         message = read_message(content)
     except UnreadableError as error:
-        try:  # many receivers answer in Latin-1 without saying so; codes and identifiers are ASCII
-            message = read_message(content, "8859/1")
+        try:  # many receivers answer in another character set than they say, or misspell it; codes and ids are ASCII
+            message = read_message(content, read_as="8859/1")
         except UnreadableError:
             raise AnswerError(f"the answer is no HL7 message: {error}") from None
     answer = message.first("MSA")

@@ -98,13 +98,15 @@ def part(repetition: Sequence[Sequence[str]], component: int, subcomponent: int 
     return "" if value == '""' else value
 
 
-def read_message(content: bytes, default: CharacterSet = UTF_8) -> Message:
+def read_message(content: bytes, default: CharacterSet = UTF_8, *, read_as: CharacterSet | None = None) -> Message:
     """Return the message.
 
     Parameters
     ----------
     default
         Character set of a message whose MSH-18 is empty.
+    read_as
+        Read it in this one, whatever MSH-18 says; None: as MSH-18 says.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def read_message(content: bytes, default: CharacterSet = UTF_8) -> Message:
     if content.count(b"\r") >= MAXIMUM_SEGMENTS:
         raise UnreadableError(f"it has more than {MAXIMUM_SEGMENTS} segments")
     delimiters = _delimiters(content[:9].decode("latin-1"))
-    codec = _codec(content.split(b"\r", 1)[0], delimiters, default)
+    codec = CODECS[read_as] if read_as else _codec(content.split(b"\r", 1)[0], delimiters, default)
     try:
         lines = content.decode(codec).split("\r")
     except UnicodeDecodeError:

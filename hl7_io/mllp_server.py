@@ -84,6 +84,15 @@ class MllpServer(socketserver.ThreadingTCPServer):
             return False
         return True
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin a thread for the connection; where the system has none left, the connection ends and takes no place."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:
+            self._free.release()
+            logger.warning("HL7 connection from %s turned away: %s", client_address[0], error)
+            self.shutdown_request(request)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection, then let another one in."""
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from dicom_io.storing.instance_store import StoreError
 from worker.foundation.errors import WorkerError
+from worker.foundation.logs import describe_exception
 from worker.rows.database import DATABASE_GONE, outage_words
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,7 @@ class FailedSteps:
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, DATABASE_GONE):
-        return outage_words(error)
-    words = error.strerror if isinstance(error, OSError) else str(error)
-    return f"{words} ({type(error).__name__})" if words else type(error).__name__
+    return outage_words(error) if isinstance(error, DATABASE_GONE) else describe_exception(error)
 
 
 def _is_wrong_statement(error: Exception) -> bool:

@@ -85,12 +85,13 @@ class MllpServer(socketserver.ThreadingTCPServer):
         return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start the connection's thread; where the system refuses one, its place is free again."""
+        """Begin a thread for the connection; where the system has none left, the connection ends and takes no place."""
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # Python's word for a thread that cannot be started
+        except RuntimeError as error:
             self._free.release()
-            raise
+            logger.warning("HL7 connection from %s turned away: %s", client_address[0], error)
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection, then let another one in."""

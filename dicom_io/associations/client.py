@@ -87,7 +87,7 @@ def associate(
         )
     except TlsFileError as error:
         return NoAssociation(f"TLS file {error.filename} {error.strerror}")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeError) as error:  # the last: a host that no resolver can be asked for
         return NoAssociation(f"cannot reach {peer.host} port {peer.port} ({type(error).__name__})")
     if association.is_established and (hindrance := _hindrance(association)):
         association.abort()

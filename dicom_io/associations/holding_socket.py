@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import ssl
 from typing import cast
 
 from pynetdicom.transport import AssociationSocket
+
+from dicom_io.foundation.readable import readable
 
 ACKNOWLEDGED_ANYWAY_BYTES = 1 << 18
 """A read of that much opens the window so far that the system tells the sender at once by itself."""
@@ -21,8 +22,16 @@ class HoldingSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Say whether something can be read."""
-        return bool(self.held) or bool(super().ready)
+        """Say whether something can be read; as pynetdicom's, which takes no descriptor above 1023."""
+        if self.held:
+            return True
+        if self.socket is None or self._is_connected is False:
+            return False
+        try:
+            return self.arrives(0)
+        except (OSError, ValueError):  # the socket was closed meanwhile
+            self.event_queue.put("Evt17")
+            return False
 
     def take_held(self, most_bytes: int) -> bytes:
         """Return held bytes and hold the rest."""
@@ -60,7 +69,7 @@ class HoldingSocket(AssociationSocket):
             return False
         if isinstance(connection, ssl.SSLSocket) and connection.pending():
             return True
-        return bool(select.select([connection], [], [], seconds)[0])
+        return bool(readable((connection.fileno(),), seconds))
 
 
 def _acknowledge_at_once(connection: socket.socket) -> None:

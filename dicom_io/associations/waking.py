@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import queue
-import select
 import ssl
 import sys
 import threading
@@ -39,6 +38,7 @@ from dicom_io.associations.store_request import PlainStore
 from dicom_io.associations.store_response import success_pdu
 from dicom_io.associations.store_serving import serve_store
 from dicom_io.foundation.bell import Bell
+from dicom_io.foundation.readable import readable
 
 LOOK_SECONDS = 0.02
 UNSETTLED_SECONDS = 0.001
@@ -131,8 +131,7 @@ class WokenDul(DULServiceProvider):
         if self._holds_something():
             return 0.0
         try:
-            awaited: list[Any] = [connection, self._bell.listening]
-            woken = select.select(awaited, [], [], self.look_seconds)[0]
+            woken = readable((connection.fileno(), self._bell.listening), self.look_seconds)
         except (OSError, ValueError):  # the socket was closed meanwhile
             return UNSETTLED_SECONDS
         if self._bell.listening in woken:

@@ -7,6 +7,7 @@ import struct
 from dicom_io.foundation.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PREAMBLE_BYTES = 128
+PREFIX = b"DICM"
 _LONG_LENGTH_REPRESENTATIONS = (b"OB",)
 
 
@@ -25,7 +26,7 @@ def encode_file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_
         _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
     ]
     body = b"".join(elements)
-    return b"\x00" * PREAMBLE_BYTES + b"DICM" + _element(0x0000, b"UL", struct.pack("<I", len(body))) + body
+    return b"\x00" * PREAMBLE_BYTES + PREFIX + _element(0x0000, b"UL", struct.pack("<I", len(body))) + body
 
 
 def _element(number: int, representation: bytes, value: bytes) -> bytes:

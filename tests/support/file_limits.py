@@ -1,4 +1,4 @@
-"""Stand-ins for a full disk and a process out of file descriptors: the kernel itself refuses."""
+"""Stand-ins for a full disk and a process out of file descriptors, or with many: the kernel itself counts."""
 
 from __future__ import annotations
 
@@ -29,4 +29,20 @@ def one_descriptor_left() -> Iterator[None]:
     try:
         yield
     finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def descriptors_above(highest: int) -> Iterator[None]:
+    """Have this process open so many files that each further one gets a number above ``highest``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * highest)), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while opened[-1] <= highest:
+            opened.append(os.dup(opened[0]))
+        yield
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydicom.errors import InvalidDicomError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -69,7 +68,7 @@ def _verdict(instance: Instance, store: InstanceStore, settings: Settings) -> Ve
     rules = replace(selection_rules(settings, instance.calling_ae_title), oldest_days=None)
     try:
         return judge_tags(read_header(instance, store), rules, site_date(settings))
-    except (StoreError, OSError, InvalidDicomError):
+    except (StoreError, OSError):
         return None  # the run says that the file is missing
 
 

@@ -17,16 +17,15 @@ from pydicom.filereader import read_dataset, read_preamble
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dicom_io.data_sets.file_meta import encode_file_meta
+from dicom_io.data_sets.file_meta import PREAMBLE_BYTES, PREFIX, encode_file_meta
 from dicom_io.data_sets.header import PARSE_ERRORS, text
 from dicom_io.data_sets.stamp import fresh_uid, stamp_copy
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scu import SendOutcome, send
 from worker.foundation.errors import WorkerError
+from worker.settings.peers import required_host
 from worker.views.rendering import escape
 
-PREAMBLE_BYTES = 128
-MAGIC = b"DICM"
 _FILE_META_GROUP = 2
 Studies = dict[str, list[Path]]
 
@@ -59,6 +58,10 @@ def parse_address(text: str, ae_title: str) -> Peer:
         raise typer.BadParameter(f"{text} is not HOST:PORT, such as 127.0.0.1:11112")
     if not 1 <= len(ae_title) <= 16:
         raise typer.BadParameter(f"AE title {ae_title!r} must have 1 to 16 characters")
+    try:
+        required_host(host)
+    except ValueError as error:
+        raise typer.BadParameter(f"{host}: {error}") from None
     return Peer(ae_title, host, int(port))
 
 
@@ -82,7 +85,7 @@ def find_dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
 def is_dicom(path: Path) -> bool:
     """Return whether the file begins as a DICOM Part 10 file (PS3.10 7.1)."""
     with path.open("rb") as file:
-        return file.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
+        return file.read(PREAMBLE_BYTES + len(PREFIX))[PREAMBLE_BYTES:] == PREFIX
 
 
 def by_study(files: Iterable[Path]) -> Studies:

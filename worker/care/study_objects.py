@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
@@ -52,7 +51,7 @@ def with_headers(instances: Iterable[Instance], store: InstanceStore) -> list[He
     for instance in instances:
         try:
             found.append((instance, read_header(instance, store)))
-        except (StoreError, OSError, InvalidDicomError) as error:
+        except (StoreError, OSError) as error:
             raise ObjectUnreadable(
                 f"instance {instance.sop_instance_uid} cannot be read back ({type(error).__name__}); check data_dir"
             ) from error

@@ -21,6 +21,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 
+from dicom_io.storing.file_clock import now_by_files
 from worker.queue.folder_bell import FolderBell
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ def remove_leftovers(folder: Path) -> int:
 
     What such a message said is lost, as any message may be: the sweeper rings again.
     """
-    oldest_kept, removed = time.time() - LEFTOVER_AFTER_SECONDS, 0
+    oldest_kept, removed = now_by_files(folder) - LEFTOVER_AFTER_SECONDS, 0
     for path in [path for suffix in (UNFINISHED_SUFFIX, TAKEN_SUFFIX) for path in folder.glob(f"*{suffix}")]:
         with suppress(FileNotFoundError):  # one that was under way when the folder was read
             if path.stat().st_mtime <= oldest_kept:

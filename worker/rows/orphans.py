@@ -2,13 +2,15 @@
 
 The sender of such an object was never told 0x0000; another attempt of such a run has written results of its own. A
 repeated send of the same bytes writes to the same name at any moment, so a file is moved aside first and looked at
-again there: what was renewed meanwhile, or has got its row, is moved back.
+again there: what was renewed meanwhile, or has got its row, is moved back. That a file is old is what two clocks say,
+of which one may just have been stepped forward: only what the cleaning before has met as well is removed.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
@@ -27,13 +29,8 @@ _ASIDE = ".orphan"
 _SUFFIXES = (".dcm", ".hl7")
 
 
-def remove_orphans(
-    store: InstanceStore,
-    sessions: SessionFactory,
-    rows: type[Instance] | type[Result],
-    between_studies: Callable[[], None] = lambda: None,
-) -> int:
-    """Delete files that no row knows and return their number.
+class Orphans:
+    """The files of one store that no row knows, as its cleanings meet them one after the other.
 
     Parameters
     ----------
@@ -42,26 +39,58 @@ def remove_orphans(
     between_studies
         Called after each study's folder; renews a lease, say.
     """
-    removed, now = 0, now_by_files(store.root)
-    for folder in _study_folders(store.root):
+
+    def __init__(
+        self,
+        store: InstanceStore,
+        sessions: SessionFactory,
+        rows: type[Instance] | type[Result],
+        between_studies: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._rows = rows
+        self._between_studies = between_studies
+        self._met: dict[str, int] = {}
+        """What the cleaning before met, with the ``st_mtime_ns`` of each: what was written again is met anew."""
+
+    def remove(self) -> int:
+        """Delete what the cleaning before has met as well, and return how many files that were.
+
+        Between two calls must lie longer than from a file to its row.
+        """
+        removed, now = 0, now_by_files(self._store.root)
+        met: dict[str, int] = {}
+        for folder in _study_folders(self._store.root):
+            with suppress(FileNotFoundError):  # the study is being forgotten, or deleted by hand
+                for path, relative, written in self._old_without_row(folder, now):
+                    if self._met.get(relative) != written:
+                        met[relative] = written
+                    elif _remove(path, relative, self._sessions, self._rows, written):
+                        logger.warning("study=%s removed a stored file without a row", folder.name)
+                        removed += 1
+            self._between_studies()
+        self._met = met
+        return removed
+
+    def _old_without_row(self, folder: Path, now: float) -> Iterator[tuple[Path, str, int]]:
         _put_back(folder)
-        known = _known_paths(sessions, rows, folder.name)
+        known = _known_paths(self._sessions, self._rows, folder.name)
         for path in sorted(path for path in stored_files(folder) if path.suffix in _SUFFIXES):
-            relative = path.relative_to(store.root).as_posix()
-            if relative in known or not _is_old(path, now):
-                continue
-            if _remove(path, relative, sessions, rows, now):
-                logger.warning("study=%s removed a stored file without a row", folder.name)
-                removed += 1
-        between_studies()
-    return removed
+            relative, written = path.relative_to(self._store.root).as_posix(), path.stat().st_mtime_ns
+            if relative not in known and _is_old(written, now):
+                yield path, relative, written
 
 
 def remove_deleted(store: InstanceStore, sessions: SessionFactory, paths: Iterable[str]) -> int:
     """Remove files whose rows say that they are deleted, unless they were sent again meanwhile; return their number."""
-    existing = [(store.root / relative, relative) for relative in paths if (store.root / relative).exists()]
-    now = now_by_files(store.root)
-    return sum(_remove(path, relative, sessions, Instance, now) for path, relative in existing)
+    removed, now = 0, now_by_files(store.root)
+    for relative in paths:
+        path = store.root / relative
+        with suppress(FileNotFoundError):  # of an earlier attempt, or the study is being forgotten
+            written = path.stat().st_mtime_ns
+            removed += _is_old(written, now) and _remove(path, relative, sessions, Instance, written)
+    return removed
 
 
 def _study_folders(root: Path) -> Iterator[Path]:
@@ -89,17 +118,24 @@ def _known_paths(sessions: SessionFactory, rows: type[Instance] | type[Result], 
         return set(session.scalars(query).all())
 
 
-def _is_old(path: Path, now: float) -> bool:
-    return now - path.stat().st_mtime >= ORPHAN_AFTER_SECONDS
+def _is_old(written_ns: int, now: float) -> bool:
+    return now - written_ns / 1e9 >= ORPHAN_AFTER_SECONDS
 
 
 def _remove(
-    path: Path, relative: str, sessions: SessionFactory, rows: type[Instance] | type[Result], now: float
+    path: Path, relative: str, sessions: SessionFactory, rows: type[Instance] | type[Result], written_ns: int
 ) -> bool:
+    """Delete the file, unless it was written again since or has got its row.
+
+    Raises
+    ------
+    FileNotFoundError
+        Somebody else has deleted it.
+    """
     aside = path.with_name(path.name + _ASIDE)
     path.rename(aside)
     study_instance_uid = relative.partition("/")[0]
-    if relative in _known_paths(sessions, rows, study_instance_uid) or not _is_old(aside, now):
+    if relative in _known_paths(sessions, rows, study_instance_uid) or aside.stat().st_mtime_ns != written_ns:
         aside.rename(path)
         return False
     aside.unlink()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pydicom.errors import InvalidDicomError
-
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.selection.exposure import exposure_of, same_exposure
 from dicom_io.storing.instance_store import InstanceStore, StoreError
@@ -25,7 +23,7 @@ def judge_copies(copies: Iterable[Instance], pictures: Sequence[Picture], store:
     for copy in copies:
         try:
             exposure = exposure_of(read_header(copy, store))
-        except (StoreError, OSError, InvalidDicomError):
+        except (StoreError, OSError):
             continue  # its row stays as it is
         alone = all(same_exposure(exposure, other) is False for other in standard)
         disposition = Disposition.NOT_ANALYSED if alone else Disposition.IGNORED

@@ -19,7 +19,14 @@ AeTitle = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-def _can_be_looked_up(host: str) -> str:
+def required_host(host: str) -> str:
+    """Return the host if the system's resolver can be asked for it.
+
+    Raises
+    ------
+    ValueError
+        A label of it is empty or too long (RFC 1035 2.3.4), or holds what no host name may.
+    """
     try:
         host.encode("idna")  # as the system's resolver is asked; else every attempt to connect ends in this error
     except UnicodeError:
@@ -27,7 +34,7 @@ def _can_be_looked_up(host: str) -> str:
     return host
 
 
-Host = Annotated[str, AfterValidator(_can_be_looked_up)]
+Host = Annotated[str, AfterValidator(required_host)]
 """A host name or an IP address."""
 
 

@@ -23,7 +23,6 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -191,7 +190,7 @@ def _headers(session: Session, study: Study, images: Sequence[Instance], store: 
     for image in images:
         try:
             header = read_header(image, store)
-        except (StoreError, OSError, InvalidDicomError):
+        except (StoreError, OSError):
             logger.warning("instance %s cannot be read back for its workitem", image.sop_instance_uid)
             continue
         lay_over(header, corrections)

@@ -156,6 +156,12 @@ def test_echo_answers_and_explains():
     assert echo(gone, "CXRAI", IMPATIENT) != ""
 
 
+@pytest.mark.parametrize("host", ["pacs..ward", "p" * 64])
+def test_a_host_that_no_resolver_can_be_asked_for_cannot_be_reached(host):
+    """RFC 1035 2.3.4: a label has 1 to 63 octets."""
+    assert echo(Peer("PACS", host, 104), "CXRAI").startswith(f"cannot reach {host} port 104")
+
+
 def test_what_we_say_too_late_while_releasing_is_dropped_and_the_association_ends_as_asked():
     """As the answer to a storage commitment that arrives just then; stock pynetdicom's thread dies of it."""
 

@@ -43,6 +43,14 @@ def test_other_addresses_are_refused(text: str) -> None:
         parse_address(text, "PACS")
 
 
+@pytest.mark.parametrize("host", ["pacs..ward", ".pacs", "p" * 64])
+def test_a_host_that_no_resolver_can_be_asked_for_is_refused_in_words(folder: Path, host: str) -> None:
+    """RFC 1035 2.3.4: a label has 1 to 63 octets."""
+    result = run(app, ["send", str(folder), f"{host}:104"])
+    assert result.exit_code == 2
+    assert "neither a host name nor an IP address" in " ".join(result.output.split())
+
+
 def test_folders_are_searched_for_dicom_files_only(folder: Path) -> None:
     assert [path.name for path in find_dicom_files([folder])] == ["1.dcm", "2", "3.dcm"]
 

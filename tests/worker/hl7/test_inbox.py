@@ -211,23 +211,25 @@ def test_a_connection_beyond_the_limit_is_turned_away_and_taken_when_another_end
     pytest.fail("no connection was let in after the first one had ended")
 
 
-def test_a_connection_for_which_no_thread_can_be_started_keeps_no_place(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+def test_a_connection_that_gets_no_thread_takes_no_place(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As without memory: the system refuses a thread, and the next connection is served once it does not."""
+    """As under a limit on processes, for a while: later connections must find the places free."""
     server = start(maximum_connections=1)
-    start_thread = threading.Thread.start
+    begin = threading.Thread.start
 
-    def refused(thread: threading.Thread) -> None:
-        if "process_request_thread" in thread.name:
+    def refuse(thread: threading.Thread) -> None:
+        if getattr(thread, "_target", None) == server.process_request_thread:
             raise RuntimeError("can't start new thread")
-        start_thread(thread)
+        begin(thread)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refused)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
         with socket.create_connection(server.server_address[:2], 5) as connection:
             assert connection.recv(1) == b""
     assert [str(answer["MSA.F1"]) for answer in told(server, update(patient()))] == ["AA"]
+    (line,) = [record for record in caplog.records if "can't start new thread" in record.getMessage()]
+    assert line.exc_info is None
 
 
 def test_only_allowed_hosts_and_this_machine_are_let_in(start: Start) -> None:

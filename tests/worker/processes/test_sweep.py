@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -14,17 +13,20 @@ import pytest
 from arrivals import received
 from factories import chest_radiograph
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
 from study_rows import add_triaged_study
 
 from dicom_io.storing.instance_store import InstanceStore
 from worker.arrival.intake import Intake
+from worker.processes import sweep
+from worker.processes.failed_steps import SAY_AGAIN_SECONDS
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.processes.ringing import Bells
-from worker.processes.sweep import Sweeper
+from worker.processes.sweep import CLEANING_INTERVAL_SECONDS, Sweeper
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
-from worker.rows.orphans import ORPHAN_AFTER_SECONDS, remove_orphans
+from worker.rows.orphans import ORPHAN_AFTER_SECONDS
 from worker.rows.run_tables import Result, Run
 from worker.rows.site_tables import Event, ServiceLease
 from worker.rows.states import DeliveryState, RunState, StudyState
@@ -323,41 +325,87 @@ def test_a_study_that_cannot_be_queued_does_not_keep_the_others_waiting(
         assert parked > database_now(session)
 
 
+def fails(*_arguments: object) -> None:
+    raise NotImplementedError("nobody foresaw this")
+
+
+def is_away(*_arguments: object) -> None:
+    raise OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
+
+
+@pytest.mark.parametrize("failing", ["due_studies", "end_abandoned_runs", "ring_runs", "notes_to_apply"])
+def test_a_step_that_fails_each_turn_keeps_none_from_its_turn(
+    sweeper: Sweeper, sessions: SessionFactory, settings: Settings, store: InstanceStore, study_instance_uid: str,
+    monkeypatch: pytest.MonkeyPatch, failing: str,
+) -> None:  # fmt: skip
+    sweeper.sweep()
+    change(sessions, Study, first_received_at=timedelta(minutes=-settings.upper_wait_minutes - 1))
+    monkeypatch.setattr(sweep, failing, fails)
+    sweeper.sweep()
+    with sessions() as session:
+        assert session.get_one(Study, study_instance_uid).lifted_at is not None
+
+
+def test_a_study_that_can_be_neither_queued_nor_parked_keeps_no_step_from_its_turn(
+    sweeper: Sweeper, sessions: SessionFactory, settings: Settings, study_instance_uid: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    change(sessions, Study, first_received_at=timedelta(minutes=-settings.upper_wait_minutes - 1))
+    monkeypatch.setattr(sweep, "queue_if_due", fails)
+    monkeypatch.setattr(sweep, "locked_study", fails)
+    sweeper.sweep()
+    with sessions() as session:
+        assert session.get_one(Study, study_instance_uid).lifted_at is not None
+
+
+def test_rows_that_cannot_be_forgotten_do_not_keep_files_from_being_cleaned_up(
+    sweeper: Sweeper, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = settings.instances_dir / ".incoming" / "x.part"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"half")
+    make_old(partial)
+    monkeypatch.setattr(sweep, "forget_dead_processes", fails)
+    sweeper.sweep()
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize(("failure", "stack"), [(fails, True), (is_away, False)])
+def test_a_step_that_goes_on_failing_is_told_once_in_a_while_and_with_its_stack_only_where_nobody_foresaw_it(
+    sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    failure: Callable[..., None], stack: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sweep, "lift_overdue", failure)
+    for _turn in range(3):
+        sweeper.sweep()
+    (line,) = [record for record in caplog.records if "lifting overdue studies" in record.getMessage()]
+    assert bool(line.exc_info) is stack
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + SAY_AGAIN_SECONDS)
+    sweeper.sweep()
+    assert caplog.text.count("lifting overdue studies") == 2
+
+
+def test_a_turn_ends_where_not_even_the_lease_can_be_renewed(
+    sweeper: Sweeper, rung: Rung, study_instance_uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step would wait for the database that is away, and another sweeper take over meanwhile."""
+    tried: list[str] = []
+    monkeypatch.setattr(sweep, "due_studies", is_away)
+    monkeypatch.setattr(sweep, "take_service", is_away)
+    monkeypatch.setattr(sweep, "ring_runs", lambda *_: tried.append("ring_runs"))
+    with pytest.raises(OperationalError):
+        sweeper.sweep()
+    assert tried == []
+
+
 def make_old(path: Path) -> None:
     before = time.time() - 2 * ORPHAN_AFTER_SECONDS
     os.utime(path, (before, before))
 
 
-def test_old_files_without_a_row_are_removed_and_no_others(
-    sessions: SessionFactory, store: InstanceStore, study_instance_uid: str
-) -> None:
-    with sessions() as session:
-        known = store.open_path(session.scalars(select(Instance.path)).one())
-    orphan = store.open_path(store.write("1.2.3", "1.2.3.4", [b"left behind"]).path)
-    young = store.open_path(store.write("1.2.3", "1.2.3.5", [b"on its way"]).path)
-    beside = store.open_path(store.write(study_instance_uid, "1.2.3.6", [b"left behind"]).path)
-    for path in (known, orphan, beside):
-        make_old(path)
-    assert remove_orphans(store, sessions, Instance) == 2
-    assert [path.exists() for path in (known, orphan, young, beside)] == [True, False, True, False]
-
-
-def test_files_are_as_old_as_the_clock_that_stamped_them_says(
-    sessions: SessionFactory, store: InstanceStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A share's server may be hours behind; what is being stored now would go before its row is there."""
-    young = store.open_path(store.write("1.2.3", "1.2.3.4", [b"on its way"]).path)
-    partial = store.root / ".incoming" / "x.part"
-    partial.write_bytes(b"on its way")
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 2 * ORPHAN_AFTER_SECONDS)
-    assert remove_orphans(store, sessions, Instance) == 0
-    assert store.remove_partial_files() == 0
-    assert (young.exists(), partial.exists()) == (True, True)
-
-
 def test_old_results_of_an_attempt_that_died_are_removed_and_no_others(
-    sessions: SessionFactory, sweeper: Sweeper, settings: Settings
+    sessions: SessionFactory, sweeper: Sweeper, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = InstanceStore(settings.results_dir)
     with sessions.begin() as session:
@@ -373,59 +421,26 @@ def test_old_results_of_an_attempt_that_died_are_removed_and_no_others(
     partial.write_bytes(b"half")
     for path in (kept, report, message, partial):
         make_old(path)
-    sweeper.take_turn()
+    clean_twice(sweeper, monkeypatch)
     assert [path.exists() for path in (kept, report, message, young, partial)] == [True, False, False, True, False]
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_file_that_a_killed_sweeper_had_set_aside_is_put_back_and_judged_again(
-    sessions: SessionFactory,
-    store: InstanceStore,
-    study_instance_uid: str,
-    links: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Whether or not the file system has second names for files (exFAT has none, nor have some shares)."""
-
-    def refuse(*_paths: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    if not links:
-        monkeypatch.setattr(os, "link", refuse)
-    with sessions() as session:
-        known = store.open_path(session.scalars(select(Instance.path)).one())
-    known.rename(known.with_name(f"{known.name}.orphan"))
-    assert remove_orphans(store, sessions, Instance) == 0
-    assert known.exists()
+def clean_twice(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first turn clean up, and one after the time between two cleanings."""
+    sweeper.take_turn()
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + CLEANING_INTERVAL_SECONDS)
+    sweeper.take_turn()
 
 
-def test_a_file_renewed_while_it_was_judged_is_kept(
-    sessions: SessionFactory, store: InstanceStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arrived = received(chest_radiograph())
-    chunks = arrived.chunks
-    path = store.open_path(store.write(arrived.study_instance_uid, arrived.sop_instance_uid, chunks).path)
-    make_old(path)
-    rename = Path.rename
-
-    def rename_after_a_repeated_send(self: Path, target: Path) -> Path:
-        if self == path:
-            store.write(arrived.study_instance_uid, arrived.sop_instance_uid, chunks)
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", rename_after_a_repeated_send)
-    assert remove_orphans(store, sessions, Instance) == 0
-    assert path.read_bytes() == b"".join(chunks)
-
-
-def test_the_first_turn_cleans_up_what_a_killed_listener_left(
-    sweeper: Sweeper, store: InstanceStore, settings: Settings
+def test_the_first_turns_that_clean_up_remove_what_a_killed_listener_left(
+    sweeper: Sweeper, store: InstanceStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partial = settings.instances_dir / ".incoming" / "x.part"
     orphan = store.open_path(store.write("1.2.3", "1.2.3.4", [b"left behind"]).path)
     partial.write_bytes(b"half")
     make_old(partial)
     make_old(orphan)
-    sweeper.take_turn()
+    clean_twice(sweeper, monkeypatch)
     assert not partial.exists()
     assert not orphan.exists()

@@ -7,6 +7,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from worker.queue.broker import LEFTOVER_AFTER_SECONDS, TAKEN_SUFFIX, UNFINISHED_SUFFIX, remove_leftovers
 
 
@@ -18,6 +20,15 @@ def test_what_killed_processes_left_goes_and_what_is_under_way_stays(tmp_path: P
     (tmp_path / f"4{UNFINISHED_SUFFIX}").touch()
     assert remove_leftovers(tmp_path) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"3.stat.msg", f"4{UNFINISHED_SUFFIX}"}
+
+
+def test_files_are_as_old_as_the_clock_that_stamped_them_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share's server may be hours behind; a message that is being written now would be lost."""
+    (tmp_path / f"1{UNFINISHED_SUFFIX}").touch()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 2 * LEFTOVER_AFTER_SECONDS)
+    assert remove_leftovers(tmp_path) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [f"1{UNFINISHED_SUFFIX}"]
 
 
 def test_messages_may_come_and_go_meanwhile(tmp_path: Path) -> None:

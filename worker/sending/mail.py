@@ -59,7 +59,7 @@ def _in_our_words() -> Iterator[None]:
 
 @contextmanager
 def _connected(channel: Mail) -> Iterator[smtplib.SMTP]:
-    """Give a server that let us in; however it answers the goodbye, what it took before is taken (RFC 5321 4.1.1.10)."""
+    """Give a server that let us in; however it answers QUIT, what it took is taken (RFC 5321 4.1.1.10)."""
     server = _logged_in(channel)
     try:
         yield server

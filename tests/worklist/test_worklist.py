@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from worker.rows.site_tables import Event
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
-from worklist.accounts import Role, remove_account, write_password_file
+from worklist.accounts import Role, read_accounts, remove_account, write_password_file
 from worklist.cli import serve
 from worklist.headers import CONTENT_SECURITY_POLICY
 from worklist.login import LoginGuard, session_secret
@@ -463,6 +465,24 @@ def test_a_radiologist_reads_but_does_not_operate_and_is_out_when_taken_out(
     assert guarded.get("/operations").status_code == 200
     write_password_file(file, "a third long password")
     assert guarded.get("/api/studies").status_code == 401, "a new password ends the sessions of the old one"
+
+
+def test_of_passwords_that_are_set_at_once_none_is_lost(tmp_path: Path) -> None:
+    file, names = tmp_path / "password", [f"reader{number}" for number in range(8)]
+    write_password_file(file, PASSWORD)
+    together = threading.Barrier(len(names))
+
+    def set_password(name: str) -> None:
+        together.wait()
+        write_password_file(file, PASSWORD, name, Role.RADIOLOGIST)
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(set_password, names))
+    assert read_accounts(file).keys() == {"administrator", *names}
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: remove_account(file, name), names))
+    assert read_accounts(file).keys() == {"administrator"}
+    assert {path.name for path in tmp_path.iterdir()} == {"password", ".password.lock"}
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "no hash"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -465,6 +466,24 @@ def test_a_radiologist_reads_but_does_not_operate_and_is_out_when_taken_out(
     assert guarded.get("/operations").status_code == 200
     write_password_file(file, "a third long password")
     assert guarded.get("/api/studies").status_code == 401, "a new password ends the sessions of the old one"
+
+
+def test_of_passwords_that_are_guessed_at_once_no_more_are_tried_than_one_after_the_other(
+    guarded: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object) -> None:
+        time.sleep(0.1)  # as long as the hash takes that tests do without
+
+    monkeypatch.setattr("worklist.entrance.account_of", nobody)
+    token = csrf_of(guarded.get("/login").text)
+
+    def guess(number: int) -> int:
+        form = {"csrf": token, "username": "administrator", "password": f"wrong password {number}"}
+        return guarded.post("/login", data=form).status_code
+
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(guess, range(12)))
+    assert (answers.count(401), answers.count(429)) == (5, 7)
 
 
 def test_of_passwords_that_are_set_at_once_none_is_lost(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import struct
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +19,13 @@ from httpx import Client, Response
 from pages import csrf_of, served
 from PIL import Image
 from playwright.sync_api import Page, expect
+from sites import wait_until
 
 from model.bundle import load_bundle
 from model.classifier import Classifier, NotFiniteError
 from model.labels import LABELS
 from model.suitability import SuitabilityError
+from worker.care.trial import Trial, try_picture
 from worker.rows.database import SessionFactory
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import DEFAULT_BUNDLE, Settings
@@ -166,6 +169,24 @@ def test_nobody_else_sees_a_trial(client: Client) -> None:
         stranger.get("/")
         assert stranger.get(answer.url.path).status_code == 404
         assert stranger.get(f"{answer.url.path}/radiograph.png").status_code == 404
+
+
+def test_a_trial_is_forgotten_in_time_though_nobody_asks_for_another(
+    trial_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worklist.trial_page.KEPT_SECONDS", 3.0)
+    pictures: list[weakref.ref[Trial]] = []
+
+    def noted(*arguments: Any) -> Trial:
+        trial = try_picture(*arguments)
+        pictures.append(weakref.ref(trial))
+        return trial
+
+    monkeypatch.setattr("worklist.trial_page.try_picture", noted)
+    with shared_networks(), served(trial_settings) as url, Client(base_url=url, follow_redirects=True) as client:
+        assert "Analysed." in attempt(client, GOLDEN.read_bytes()).text
+        (picture,) = pictures
+        wait_until(lambda: picture() is None, "the picture to be forgotten", 30)
 
 
 def test_a_demonstration_model_tries_nothing_unless_allowed(page_settings: Settings) -> None:

@@ -35,9 +35,15 @@ def replace_folder(path: Path, contents: Mapping[str, bytes], verify: Callable[[
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             _write_durably(new / name, content)
         verify(new)
+        old = Path(temporary) / "old"
         if path.exists():
-            path.rename(Path(temporary) / "old")
-        new.rename(path)
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():  # else it would go with the temporary folder
+                old.rename(path)
+            raise
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

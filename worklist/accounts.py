@@ -10,9 +10,12 @@ PasswordFileError   the configured file is missing or holds no Argon2 hash
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -98,9 +101,10 @@ def write_password_file(path: Path, password: str, name: str = ADMINISTRATOR, ro
         raise ValueError(f"the password must have at least {MINIMUM_PASSWORD_LENGTH} characters")
     if not _NAME.fullmatch(name):
         raise ValueError("a name has 1 to 64 letters, digits, dots, hyphens, underlines or @, and no blanks")
-    accounts = read_accounts(path) if path.exists() else {}
-    accounts[name] = Account(name, role, PasswordHasher().hash(password))
-    _write(path, accounts)
+    with _one_writer(path):
+        accounts = read_accounts(path) if path.exists() else {}
+        accounts[name] = Account(name, role, PasswordHasher().hash(password))
+        _write(path, accounts)
 
 
 def remove_account(path: Path, name: str) -> None:
@@ -113,12 +117,27 @@ def remove_account(path: Path, name: str) -> None:
     PasswordFileError
         The file is no password file.
     """
-    accounts = read_accounts(path)
-    if accounts.pop(name, None) is None:
-        raise ValueError(f"{path} knows nobody named {name}")
-    if not accounts:
-        raise ValueError(f"{name} is the last one in {path}; delete the file to close the page")
-    _write(path, accounts)
+    with _one_writer(path):
+        accounts = read_accounts(path)
+        if accounts.pop(name, None) is None:
+            raise ValueError(f"{path} knows nobody named {name}")
+        if not accounts:
+            raise ValueError(f"{name} is the last one in {path}; delete the file to close the page")
+        _write(path, accounts)
+
+
+@contextmanager
+def _one_writer(path: Path) -> Iterator[None]:
+    """Have the file to oneself: of two who read it and write it again at once, the first one's change would be lost.
+
+    A file beside it is locked and stays, for the file itself is replaced by another one; readers need no lock.
+    """
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write(path: Path, accounts: dict[str, Account]) -> None:

@@ -36,6 +36,7 @@ from worklist import (
 )
 from worklist.accounts import read_accounts
 from worklist.body_limit import BodyLimit
+from worklist.form_charset import FormsInUtf8
 from worklist.headers import SecurityHeaders
 from worklist.login import (
     SESSION_SECONDS,
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     # without a login the page answers to names of this machine only, so that no other site's name can point at it
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if site.login_required else LOOPBACK_NAMES)
+    app.add_middleware(FormsInUtf8)
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     _add_error_pages(app)

@@ -38,21 +38,22 @@ def log_in(
     require_own_form(request, csrf)
     guard: LoginGuard = request.app.state.guard
     address = request.client.host if request.client else "unknown"
-    wait_seconds = guard.wait_seconds(address)
-    if wait_seconds > 0:
-        problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
-        return page(request, "login.html", 429, next=own_path(next), problem=problem)
-    try:
-        account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
-    except PasswordFileError:
-        logger.exception("nobody can log in")
-        problem = "The password file cannot be used; the log of the page says why."
-        return page(request, "login.html", 503, next=own_path(next), problem=problem)
-    if account is None:
-        guard.failed(address)
-        logger.warning("worklist: wrong name or password from %s", address)
-        return page(request, "login.html", 401, next=own_path(next), problem="Wrong name or password.")
-    guard.succeeded(address)
+    with guard.one_at_a_time:
+        wait_seconds = guard.wait_seconds(address)
+        if wait_seconds > 0:
+            problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
+            return page(request, "login.html", 429, next=own_path(next), problem=problem)
+        try:
+            account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
+        except PasswordFileError:
+            logger.exception("nobody can log in")
+            problem = "The password file cannot be used; the log of the page says why."
+            return page(request, "login.html", 503, next=own_path(next), problem=problem)
+        if account is None:
+            guard.failed(address)
+            logger.warning("worklist: wrong name or password from %s", address)
+            return page(request, "login.html", 401, next=own_path(next), problem="Wrong name or password.")
+        guard.succeeded(address)
     begin_session(request, account)
     logger.info("worklist: %s logged in from %s", account.name, address)
     return RedirectResponse(own_path(next), status_code=303)

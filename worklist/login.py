@@ -14,6 +14,7 @@ import hmac
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,9 @@ class LoginGuard:
         self._window_seconds = window_seconds
         self._clock = clock
         self._failures: list[tuple[float, str]] = []
+        self.one_at_a_time = threading.Lock()
+        """Held from the question whether an attempt may be made until it is noted: attempts made all at once would
+        otherwise all be allowed, and each hash takes 64 MB to compute."""
 
     def wait_seconds(self, address: str) -> float:
         """Return how long this address must wait before its next attempt; 0 when it may try now."""

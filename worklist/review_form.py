@@ -32,15 +32,21 @@ async def review(
 
 
 def _keep(request: Request, site: Site, uid: str, form: dict[str, str], reader: str) -> Response:
-    run_id = int(form["run"]) if form.get("run", "").isdecimal() else None
     try:
         with site.writing.begin() as session:
-            write_review(session, uid, run_id, _verdicts(form), form.get("comment", ""), reader)
+            write_review(session, uid, _run_id(form), _verdicts(form), form.get("comment", ""), reader)
             if "read" in form:
                 mark_read(session, uid, reader)
     except ReviewRefused as error:
         return study_answer(request, site, uid, f"The review was not kept: {error}.")
     return RedirectResponse("/" if "read" in form else f"/studies/{uid}#review", status_code=303)
+
+
+def _run_id(form: dict[str, str]) -> int | None:
+    try:
+        return int(form.get("run", ""))
+    except ValueError:  # none, or one of more digits than Python reads
+        return None
 
 
 def _verdicts(form: dict[str, str]) -> dict[str, ReviewVerdict]:

@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 import time
@@ -32,6 +33,8 @@ Reader = Annotated[str, Depends(reader_of)]
 OpenedSite = Annotated[Site, Depends(site_of)]
 MOST_KEPT = 8
 KEPT_SECONDS = 900.0
+FORGOTTEN_AFTER_SECONDS = 0.1
+"""Beyond that: a timer may ring a little early."""
 RADIOGRAPH = "radiograph"
 
 
@@ -75,11 +78,15 @@ class TrialRoom:
 
     def find(self, token: str, reader: str) -> KeptTrial | None:
         """Return a trial of this reader that is still kept."""
+        self.forget_old()
+        kept = self._kept.get(token)
+        return kept if kept and kept.reader == reader else None
+
+    def forget_old(self) -> None:
+        """Drop the trials whose time is over."""
         with self._busy:
             for old in [key for key, item in self._kept.items() if time.monotonic() - item.at > KEPT_SECONDS]:
                 del self._kept[old]
-            kept = self._kept.get(token)
-        return kept if kept and kept.reader == reader else None
 
     def _model(self) -> LoadedModel:
         with self.site.reading() as session:
@@ -110,11 +117,14 @@ async def upload(request: Request, site: OpenedSite, reader: Reader) -> Response
         content = await picture.read() if isinstance(picture, UploadFile) else b""
     if not content:
         return page(request, "try.html", 422, kept=None, problem="Choose a file first.")
+    room, loop = room_of(request), asyncio.get_running_loop()
     try:
-        token = await run_in_threadpool(room_of(request).judge, content, _session(request, reader))
+        token = await run_in_threadpool(room.judge, content, _session(request, reader))
     except (TrialRefused, BundleUnusable) as error:
         sentence = str(error)
         return page(request, "try.html", 422, kept=None, problem=f"{sentence[0].upper()}{sentence[1:]}.")
+    # whether anybody comes back to the page or not
+    loop.call_later(KEPT_SECONDS + FORGOTTEN_AFTER_SECONDS, loop.run_in_executor, None, room.forget_old)
     return RedirectResponse(f"/try/{token}", status_code=303)
 
 

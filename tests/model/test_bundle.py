@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -34,6 +35,22 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def bundle(written: Bundle, tmp_path: Path) -> Bundle:
     """A copy that a test may damage."""
     return load_bundle(Path(shutil.copytree(written.folder, tmp_path / "bundle")))
+
+
+def test_a_bundle_that_cannot_be_put_in_place_leaves_the_one_before(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refusing(source: Path, target: Path) -> Path:
+        if source.name == "new":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return rename(source, target)
+
+    with monkeypatch.context() as refused, pytest.raises(BundleError, match="cannot be written"):
+        refused.setattr(Path, "rename", refusing)
+        write_bundle(bundle.folder, model_factories.facts(), read_weights(bundle), "another card")
+    assert load_bundle(bundle.folder).files == bundle.files
 
 
 def test_a_bundle_that_finds_no_room_is_named_and_the_one_before_stays_whole(bundle: Bundle) -> None:

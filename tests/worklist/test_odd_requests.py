@@ -64,7 +64,7 @@ def test_odd_addresses_are_refused(answers: Callable[[str], int]) -> None:
     assert {address: status for address, status in found.items() if status not in ODD[address]} == {}
 
 
-@pytest.mark.parametrize("run", ["²", str(LARGE), "-1", "1\0"])
+@pytest.mark.parametrize("run", ["²", str(LARGE), "1" * 5000, "-1", "1\0"])
 def test_an_odd_number_in_a_review_is_refused(page_settings: Settings, engine: Engine, run: str) -> None:
     with session_factory(engine).begin() as session:
         uid = add_triaged_study(session, {"Mass": 0.9}, now=now()).study_instance_uid
@@ -73,3 +73,29 @@ def test_an_odd_number_in_a_review_is_refused(page_settings: Settings, engine: E
         token = csrf_of(client.get(f"/studies/{uid}").text)
         answer = client.post(f"/studies/{uid}/review", data={"csrf": token, "run": run, "v.Mass": "agree"})
     assert answer.status_code in (409, 422)
+
+
+ENCODINGS = {"utf-7": b"+2AA-", "unicode_escape": b"\\ud800", "punycode": b"\xff-a!", "undefined": b"x", "none": b"x"}
+"""Names of codecs, and what some of them make half a surrogate pair of, or fail over."""
+FORMS = {"/login": "csrf", "/try": "picture", "/studies/1.2/review": "csrf", "/studies/1.2/change/override": "priority"}
+"""One field of each form."""
+
+
+def test_a_form_in_another_encoding_is_refused(page_settings: Settings) -> None:
+    found = {}
+    with served(page_settings) as url, Client(base_url=url) as client:
+        token = csrf_of(client.get("/try").text).encode()
+        for address, field in FORMS.items():
+            for charset, value in {**ENCODINGS, "UTF8": b"x"}.items():
+                fields = {"csrf": token} | {field: value}
+                parts = [
+                    b'--B\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), content)
+                    for name, content in fields.items()
+                ]
+                head = {"Content-Type": f"multipart/form-data; boundary=B; charset={charset}"}
+                answer = client.post(address, content=b"".join(parts) + b"--B--\r\n", headers=head)
+                found[address, charset] = answer.status_code
+    assert {key for key, status in found.items() if status == 415} == {
+        (form, name) for form in FORMS for name in ENCODINGS
+    }
+    assert max(found.values()) < 500

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import socket
+import struct
+import weakref
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,13 @@ from httpx import Client, Response
 from pages import csrf_of, served
 from PIL import Image
 from playwright.sync_api import Page, expect
+from sites import wait_until
 
 from model.bundle import load_bundle
+from model.classifier import Classifier, NotFiniteError
 from model.labels import LABELS
+from model.suitability import SuitabilityError
+from worker.care.trial import Trial, try_picture
 from worker.rows.database import SessionFactory
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import DEFAULT_BUNDLE, Settings
@@ -118,6 +125,36 @@ def test_what_cannot_be_tried_is_refused_in_words(client: Client, content: bytes
     assert words in answer.text
 
 
+def test_a_picture_with_a_damaged_colour_profile_is_no_server_error(client: Client) -> None:
+    content, profile = encoded(np.eye(300, dtype=np.uint8)), b"iCCP"
+    end = content.index(b"IEND") - 4
+    chunk = struct.pack(">I", 0) + profile + struct.pack(">I", zlib.crc32(profile))
+    answer = attempt(client, content[:end] + chunk + content[end:])
+    assert answer.status_code == 422
+    assert "not a DICOM, PNG or JPEG file that can be read" in answer.text
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+def test_a_picture_of_which_pillow_warns_is_read(client: Client) -> None:
+    """Warnings made into errors for one picture would be errors in all threads of the page meanwhile."""
+    stream = io.BytesIO()
+    Image.open(GOLDEN).convert("L").convert("P").save(stream, "PNG", transparency=bytes(256))
+    assert "Analysed." in attempt(client, stream.getvalue()).text
+
+
+@pytest.mark.parametrize(("step", "error"), [("classify", NotFiniteError), ("examine", SuitabilityError)])
+def test_a_model_that_computes_no_number_says_so(
+    client: Client, monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]
+) -> None:
+    def no_number(*_: object) -> None:
+        raise error("bundle x 1 computes no finite number for Mass; make the bundle again")
+
+    monkeypatch.setattr(Classifier, step, no_number)
+    answer = attempt(client, GOLDEN.read_bytes())
+    assert answer.status_code == 422
+    assert "computes no finite number for Mass" in answer.text
+
+
 def test_a_forged_or_endless_upload_is_refused(client: Client) -> None:
     assert attempt(client, GOLDEN.read_bytes(), csrf="guessed").status_code == 403
     with socket.create_connection((client.base_url.host, client.base_url.port)) as caller:
@@ -132,6 +169,24 @@ def test_nobody_else_sees_a_trial(client: Client) -> None:
         stranger.get("/")
         assert stranger.get(answer.url.path).status_code == 404
         assert stranger.get(f"{answer.url.path}/radiograph.png").status_code == 404
+
+
+def test_a_trial_is_forgotten_in_time_though_nobody_asks_for_another(
+    trial_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worklist.trial_page.KEPT_SECONDS", 3.0)
+    pictures: list[weakref.ref[Trial]] = []
+
+    def noted(*arguments: Any) -> Trial:
+        trial = try_picture(*arguments)
+        pictures.append(weakref.ref(trial))
+        return trial
+
+    monkeypatch.setattr("worklist.trial_page.try_picture", noted)
+    with shared_networks(), served(trial_settings) as url, Client(base_url=url, follow_redirects=True) as client:
+        assert "Analysed." in attempt(client, GOLDEN.read_bytes()).text
+        (picture,) = pictures
+        wait_until(lambda: picture() is None, "the picture to be forgotten", 30)
 
 
 def test_a_demonstration_model_tries_nothing_unless_allowed(page_settings: Settings) -> None:

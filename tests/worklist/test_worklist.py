@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from worker.rows.site_tables import Event
 from worker.rows.states import StudyState
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
-from worklist.accounts import Role, remove_account, write_password_file
+from worklist.accounts import Role, read_accounts, remove_account, write_password_file
 from worklist.cli import serve
 from worklist.headers import CONTENT_SECURITY_POLICY
 from worklist.login import LoginGuard, session_secret
@@ -463,6 +466,42 @@ def test_a_radiologist_reads_but_does_not_operate_and_is_out_when_taken_out(
     assert guarded.get("/operations").status_code == 200
     write_password_file(file, "a third long password")
     assert guarded.get("/api/studies").status_code == 401, "a new password ends the sessions of the old one"
+
+
+def test_of_passwords_that_are_guessed_at_once_no_more_are_tried_than_one_after_the_other(
+    guarded: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object) -> None:
+        time.sleep(0.1)  # as long as the hash takes that tests do without
+
+    monkeypatch.setattr("worklist.entrance.account_of", nobody)
+    token = csrf_of(guarded.get("/login").text)
+
+    def guess(number: int) -> int:
+        form = {"csrf": token, "username": "administrator", "password": f"wrong password {number}"}
+        return guarded.post("/login", data=form).status_code
+
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(guess, range(12)))
+    assert (answers.count(401), answers.count(429)) == (5, 7)
+
+
+def test_of_passwords_that_are_set_at_once_none_is_lost(tmp_path: Path) -> None:
+    file, names = tmp_path / "password", [f"reader{number}" for number in range(8)]
+    write_password_file(file, PASSWORD)
+    together = threading.Barrier(len(names))
+
+    def set_password(name: str) -> None:
+        together.wait()
+        write_password_file(file, PASSWORD, name, Role.RADIOLOGIST)
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(set_password, names))
+    assert read_accounts(file).keys() == {"administrator", *names}
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: remove_account(file, name), names))
+    assert read_accounts(file).keys() == {"administrator"}
+    assert {path.name for path in tmp_path.iterdir()} == {"password", ".password.lock"}
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "no hash"])

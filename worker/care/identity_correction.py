@@ -94,7 +94,7 @@ def correct_study(
     NotStated
         No reason or no name.
     StoreError
-        A kept message is gone or damaged, or the store of results is full.
+        The store of results is full.
     """
     reason, by = stated("reason", reason), stated("name", by)
     study = existing_study(session, study_instance_uid)

@@ -89,7 +89,7 @@ def reject_images(
     Raises
     ------
     StoreError
-        A kept message is gone or damaged, or the store of results is full.
+        The store of results is full.
     """
     study = locked_study(session, study_instance_uid)
     now = database_now(session)
@@ -140,7 +140,7 @@ def reject_by_hand(
     NotStated
         No reason or no name.
     StoreError
-        A kept message is gone or damaged, or the store of results is full.
+        The store of results is full.
     """
     reason, by = stated("reason", reason), stated("name", by)
     study = existing_study(session, study_instance_uid)

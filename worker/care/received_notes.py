@@ -56,7 +56,7 @@ def apply_note(session: Session, instance_id: int, settings: Settings) -> list[Q
     Raises
     ------
     StoreError
-        A kept message is gone or damaged, or the store of results is full; nothing was changed.
+        The store of results is full; nothing was changed.
     """
     row = session.get(ReceivedNote, instance_id, with_for_update=True)
     if row is None or row.state != InboundState.WAITING:

@@ -76,7 +76,7 @@ def retract_study(
     NotStated
         No reason or no name.
     StoreError
-        A kept message is gone or damaged, or the store of results is full.
+        The store of results is full.
     """
     reason, by = stated("reason", reason), stated("name", by)
     study = existing_study(session, study_instance_uid)

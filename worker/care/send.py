@@ -95,28 +95,42 @@ def by_study(files: Iterable[Path]) -> Studies:
         try:
             header = dcmread(file, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
             uid = str(header.get("StudyInstanceUID", ""))
-        except (InvalidDicomError, OSError, EOFError, ValueError):
+        except (*PARSE_ERRORS, InvalidDicomError):
             uid = ""
         studies.setdefault(uid, []).append(file)
     return studies
 
 
-def stamped(studies: Studies, folder: Path) -> Studies:
+def stamped(studies: Studies, folder: Path) -> tuple[Studies, list[SendOutcome]]:
     """Write copies with new UIDs and the present date and time into ``folder``; one new study per old study.
 
-    Unreadable files are passed on as they are, so that the report names them.
+    Files whose study cannot be read become a study each.
+
+    Returns
+    -------
+    tuple
+        The copies, and the files that none can be made of: they are not sent under their old UIDs.
     """
-    now, copies = datetime.now(), Studies()  # DICOM times are local times
-    for uid, files in studies.items():
-        if not uid:
-            copies[uid] = files
-            continue
+    now, copies, left = datetime.now(), Studies(), list[SendOutcome]()  # DICOM times are local times
+    unknown = [[file] for file in studies.get("", ())]
+    for files in [*unknown, *(files for uid, files in studies.items() if uid)]:
         study_instance_uid = fresh_uid()
         for number, file in enumerate(files):
             copy = folder / f"{study_instance_uid}-{number}.dcm"
-            stamp_copy(file, copy, study_datetime=now, study_instance_uid=study_instance_uid)
+            try:
+                stamp_copy(file, copy, study_datetime=now, study_instance_uid=study_instance_uid)
+            except (*PARSE_ERRORS, InvalidDicomError) as error:
+                left.append(_not_copied(file, error))
+                continue
             copies.setdefault(study_instance_uid, []).append(copy)
-    return copies
+    return copies, left
+
+
+def _not_copied(file: Path, error: Exception) -> SendOutcome:
+    """Return the outcome of a damaged file, without pydicom's words, which may quote what it choked on."""
+    cause = error.strerror if isinstance(error, OSError) else f"it is damaged or no DICOM file, {type(error).__name__}"
+    why = f"no copy with new UIDs can be made of it ({cause})"
+    return SendOutcome(file, None, why, False, permanent=True, comment_is_ours=True, withheld=True)
 
 
 def announced(studies: Studies, folder: Path) -> Studies:
@@ -152,8 +166,8 @@ def _announced(file: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[Studies]:
-    """Give the studies to send; stamped copies are deleted at the end of the block.
+def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[tuple[Studies, list[SendOutcome]]]:
+    """Give the studies to send, and what cannot be sent; stamped copies are deleted at the end of the block.
 
     Raises
     ------
@@ -163,7 +177,7 @@ def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[Studies]:
     if not studies:
         raise NothingToSend(paths)
     with tempfile.TemporaryDirectory(prefix="cxr-send-") as folder:
-        yield stamped(studies, Path(folder)) if fresh else announced(studies, Path(folder))
+        yield stamped(studies, Path(folder)) if fresh else (announced(studies, Path(folder)), [])
 
 
 def send_files(paths: Sequence[Path], peer: Peer, calling_ae_title: str, *, fresh: bool, json_output: bool) -> bool:
@@ -175,12 +189,12 @@ def send_files(paths: Sequence[Path], peer: Peer, calling_ae_title: str, *, fres
         Nothing was sent.
     """
     errors = Console(stderr=True)
-    with prepared(paths, fresh=fresh) as studies:
-        outcomes: dict[str, list[SendOutcome]] = {}
+    with prepared(paths, fresh=fresh) as (studies, left):
+        outcomes = {"": left} if left else {}
         with _progress(errors) as progress:
             task = progress.add_task("sending", total=sum(len(files) for files in studies.values()))
             for uid, files in studies.items():
-                outcomes[uid] = send(peer, files, calling_ae_title)
+                outcomes[uid] = outcomes.get(uid, []) + send(peer, files, calling_ae_title)
                 progress.advance(task, len(files))
     refused = [item for items in outcomes.values() for item in items if not item.accepted]
     total = sum(len(items) for items in outcomes.values())
@@ -190,7 +204,7 @@ def send_files(paths: Sequence[Path], peer: Peer, calling_ae_title: str, *, fres
         for item in refused:
             errors.print(f"[red]not accepted[/red] {escape(_describe(item))}", highlight=False, soft_wrap=True)
         place = f"{peer.ae_title} at {peer.host}:{peer.port}"
-        text = f"{total - len(refused)} of {total} objects in {len(outcomes)} studies accepted by {place}"
+        text = f"{total - len(refused)} of {total} objects in {len(studies)} studies accepted by {place}"
         Console().print(escape(text), highlight=False, soft_wrap=True)
     return not refused
 

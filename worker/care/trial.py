@@ -6,23 +6,23 @@ says so, for numbers about a knee would be believed.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dicom_io.data_sets.dicom_file import parse_dicom
 from dicom_io.data_sets.file_meta import PREAMBLE_BYTES, PREFIX
+from dicom_io.data_sets.header import PARSE_ERRORS
 from dicom_io.pictures.overlay import Caption, Film, draw_overlay
 from dicom_io.pixels.radiograph import UndecodableError, read_radiograph
 from model.cam import saliency
-from model.classifier import Classification
+from model.classifier import Classification, NotFiniteError
 from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX
-from model.suitability import Suitability
+from model.suitability import Suitability, SuitabilityError
 from worker.foundation.errors import WorkerError
 from worker.runs.policy import Assessment, percent
 from worker.runs.reading import BLANK_STD_GREY_LEVELS
@@ -76,7 +76,7 @@ def try_picture(content: bytes, model: LoadedModel) -> Trial:
     Raises
     ------
     TrialRefused
-        It is none of these, damaged, too small or too large.
+        It is none of these, damaged, too small or too large, or the model computes no number of it.
     """
     pixels = _pixels(content)
     if min(pixels.shape) < model.bundle.smallest_side_px:
@@ -86,11 +86,14 @@ def try_picture(content: bytes, model: LoadedModel) -> Trial:
         )
     if float(pixels.std()) < BLANK_STD_GREY_LEVELS:
         return Trial(pixels, None, "The picture is blank or nearly so.", None, None)
-    seen = model.classifier.examine(pixels)
-    if seen is not None and not seen.suitable:
-        sentence = seen.sentence
-        return Trial(pixels, seen, f"{sentence[0].upper()}{sentence[1:]}.", None, None)
-    classification = model.classifier.classify(pixels)
+    try:
+        seen = model.classifier.examine(pixels)
+        if seen is not None and not seen.suitable:
+            sentence = seen.sentence
+            return Trial(pixels, seen, f"{sentence[0].upper()}{sentence[1:]}.", None, None)
+        classification = model.classifier.classify(pixels)
+    except (NotFiniteError, SuitabilityError) as error:
+        raise TrialRefused(str(error)) from error
     return Trial(pixels, seen, "", classification, model.policy.assess([classification.probabilities]))
 
 
@@ -101,13 +104,11 @@ def _pixels(content: bytes) -> NDArray[np.uint8]:
         except UndecodableError as error:
             raise TrialRefused(f"this DICOM file cannot be shown: {error}") from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            picture = Image.open(BytesIO(content), formats=("PNG", "JPEG"))
-            if picture.size[0] * picture.size[1] > MAXIMUM_PIXELS:
-                raise TrialRefused(f"the picture has more than {MAXIMUM_PIXELS // 10**6} million px")
-            return _grey(picture)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError):
+        picture = Image.open(BytesIO(content), formats=("PNG", "JPEG"))
+        if picture.size[0] * picture.size[1] > MAXIMUM_PIXELS:
+            raise TrialRefused(f"the picture has more than {MAXIMUM_PIXELS // 10**6} million px")
+        return _grey(picture)
+    except (*PARSE_ERRORS, SyntaxError, Image.DecompressionBombError):  # Pillow's chunk readers raise many kinds
         raise TrialRefused("this is not a DICOM, PNG or JPEG file that can be read") from None
 
 

@@ -148,7 +148,7 @@ def conclude_not_analysed(
     LeaseLost
         Somebody else has the run; nothing was written.
     NoRoomForResults, RetryableRunError
-        What takes earlier results back cannot be stored, or a kept message is gone; nothing was written.
+        What takes earlier results back cannot be stored; nothing was written.
     """
     with storing_results(), workplace.sessions.begin() as session:
         locked_study(session, claim.study_instance_uid)

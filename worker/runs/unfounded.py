@@ -32,7 +32,7 @@ def take_back_unfounded(session: Session, claim: Claim, reason_code: ReasonCode,
     Raises
     ------
     StoreError
-        A kept message is gone or damaged, or the store of results is full.
+        The store of results is full.
     """
     if session.get_one(Study, claim.study_instance_uid).current_run_id is None:
         return False

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from dicom_io.storing.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError
-from model.classifier import Classifier, RuntimeUnavailableError
+from model.classifier import Classifier, NotFiniteError, RuntimeUnavailableError
 from model.gpu import serving_classifier
 from worker.foundation.errors import PermanentRunError, StartError
 from worker.foundation.stopwatch import Stopwatch
@@ -127,6 +127,8 @@ def load_model(settings: Settings, bundle_name: str) -> LoadedModel:
         classifier = serving_classifier(bundle, settings.runtime, settings.cache_dir)
     except RuntimeUnavailableError as error:
         raise BundleUnusable(bundle_name, f"{error} (runtime in the configuration)", "runtime") from error
+    except (BundleError, NotFiniteError) as error:  # weights that no trained network has, as they are read
+        raise BundleUnusable(bundle_name, f"{error} (bundles.{bundle_name} in the configuration)") from error
     return LoadedModel(bundle, classifier, _policy(settings, bundle_name, bundle))
 
 

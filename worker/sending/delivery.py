@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -219,31 +220,53 @@ def _note_not_accepted(
     """Write one answer into its row, and into the audit trail when it settles something."""
     answer = describe_answer(outcome)
     if not outcome.permanent:
-        again = outbox.note_retry(
-            session,
-            parcel,
-            outcome.status,
-            outcome.comment,
-            office.settings,
-            unreachable=outcome.unreachable,
-            offered=parcel.offered or _may_be_there(outcome),
-        )
-        if again and parcel.attempts == 1:
-            _record(session, "delivery_delayed", study_instance_uid, parcel, answer, office)
+        _put_back(session, study_instance_uid, parcel, outcome, answer, office, may_be_there=_may_be_there(outcome))
     elif outbox.is_report(parcel) and (older := next_report_class(parcel.sop_class_uid)):
         _reissue(session, study_instance_uid, parcel, older, outcome, office)
     elif outbox.note_over(session, parcel, DeliveryState.REFUSED, outcome.status, outcome.comment):
         _record(session, "delivery_refused", study_instance_uid, parcel, answer, office)
 
 
+def _put_back(
+    session: Session,
+    study_instance_uid: str,
+    parcel: Parcel,
+    outcome: SendOutcome,
+    why: str,
+    office: PostOffice,
+    *,
+    may_be_there: bool,
+) -> None:
+    """Have the parcel tried again; the audit trail hears of the first time."""
+    again = outbox.note_retry(
+        session,
+        parcel,
+        outcome.status,
+        outcome.comment,
+        office.settings,
+        unreachable=outcome.unreachable,
+        offered=parcel.offered or may_be_there,
+    )
+    if again and parcel.attempts == 1:
+        _record(session, "delivery_delayed", study_instance_uid, parcel, why, office)
+
+
 def _reissue(
     session: Session, study_instance_uid: str, parcel: Parcel, older: str, outcome: SendOutcome, office: PostOffice
 ) -> None:
-    """Put a refused report into the outbox in an older class."""
+    """Put a refused report into the outbox in an older class; once there is room for it, where there is none now."""
     if not outbox.is_in_hand(session, parcel):
         return
     answer = describe_answer(outcome)
-    if wrong := reissue_in_class(session, parcel, older, office.results):
+    try:
+        wrong = reissue_in_class(session, parcel, older, office.results)
+    except StoreError as error:  # what else this association brought is noted all the same, else it would go out again
+        logger.error("study=%s: its report cannot be written in an older class: %s", study_instance_uid, error)
+        why = f"{answer}; not written in an older class yet, for the store of results takes nothing"
+        delayed = replace(outcome, comment=why, comment_is_ours=True)
+        _put_back(session, study_instance_uid, parcel, delayed, why, office, may_be_there=False)
+        return
+    if wrong:
         outbox.note_over(session, parcel, DeliveryState.FAILED, outcome.status, wrong)
         _record(session, "delivery_failed", study_instance_uid, parcel, wrong, office)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import smtplib
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from email.utils import formatdate
 
@@ -57,7 +57,19 @@ def _in_our_words() -> Iterator[None]:
         raise NotTold(f"no mail server ({type(error).__name__})") from error
 
 
-def _connected(channel: Mail) -> smtplib.SMTP:
+@contextmanager
+def _connected(channel: Mail) -> Iterator[smtplib.SMTP]:
+    """Give a server that let us in; however it answers QUIT, what it took is taken (RFC 5321 4.1.1.10)."""
+    server = _logged_in(channel)
+    try:
+        yield server
+    finally:
+        with suppress(smtplib.SMTPException):  # that of `SMTP.__exit__` reads as if nothing had been taken
+            server.quit()
+        server.close()
+
+
+def _logged_in(channel: Mail) -> smtplib.SMTP:
     context = ssl.create_default_context(cafile=str(channel.ca_file) if channel.ca_file else None)
     if channel.security == "tls":
         server: smtplib.SMTP = smtplib.SMTP_SSL(

@@ -31,6 +31,11 @@ def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store
     -------
     str
         Why it was not done: what was written differs from the report in patient, study or orders. Empty when done.
+
+    Raises
+    ------
+    StoreError
+        The store of results is full or not writable, or the report's file is gone; nothing was changed.
     """
     refused = session.get_one(Result, parcel.result_id)
     older = session.scalars(

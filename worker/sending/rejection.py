@@ -47,6 +47,8 @@ class TakenBack:
     """HL7 receivers that were told of the study."""
     by_hand: int = 0
     """Objects that no note can name any more, because their files here are gone or damaged."""
+    untold: int = 0
+    """HL7 receivers whose message cannot be withdrawn any more, because its file here is gone or damaged."""
 
     @property
     def anybody(self) -> bool:
@@ -63,6 +65,9 @@ class TakenBack:
             said.append(f"{self.messages} HL7 messages are withdrawn")
         if self.by_hand:
             lost = f"{self.by_hand} sent objects must be removed from the archive by hand"
+            said.append(f"{lost}: their files are gone or damaged")
+        if self.untold:
+            lost = f"the receivers of {self.untold} HL7 messages must be told by a person that these were wrong"
             said.append(f"{lost}: their files are gone or damaged")
         return "; ".join(said)
 
@@ -94,7 +99,7 @@ def take_back(
     Raises
     ------
     StoreError
-        A kept message is gone or damaged, or the store of results is full.
+        The store of results is full.
     """
     store = InstanceStore(settings.results_dir)
     objects = by_hand = 0
@@ -102,9 +107,9 @@ def take_back(
         of_run = session.scalars(select(Result).where(Result.run_id == run.id).order_by(Result.id)).all()
         named, unnamed = reject_results(session, of_run, why, settings)
         objects, by_hand = objects + named, by_hand + unnamed
-    withdrawn = withdraw_announcements(session, runs, store, why.words, why.actor) if messages else 0
+    withdrawn, untold = withdraw_announcements(session, runs, store, why.words, why.actor) if messages else (0, 0)
     supersede_pending(session, select(Result.id).where(Result.run_id.in_([run.id for run in runs])))
-    return TakenBack(objects, withdrawn, by_hand)
+    return TakenBack(objects, withdrawn, by_hand, untold)
 
 
 def reject_results(session: Session, results: Sequence[Result], why: Why, settings: Settings) -> tuple[int, int]:

@@ -122,6 +122,28 @@ def test_of_a_damaged_result_a_retraction_says_that_it_must_be_removed_by_hand(
     assert bench.study(uid).state == "not_analysed"
 
 
+@pytest.mark.parametrize("lost", [True, False], ids=["gone", "damaged"])
+def test_a_lost_message_holds_up_no_retraction_which_says_who_must_be_told(
+    bench: Bench, pacs: StandInPacs, ris: Hl7Receiver, lost: bool
+) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    (message,) = (each for each in bench.results(bench.runs(uid)[-1]) if each.kind == ResultKind.HL7_MESSAGE)
+    path = bench.settings.results_dir / message.path
+    if lost:
+        path.unlink()
+    else:
+        path.write_bytes(bytes(message.bytes))
+    assert "the receivers of 1 HL7 messages must be told by a person" in retract(bench, uid)
+    deliver(uid, bench.office)
+    assert len([arrival for arrival in pacs.stored if arrival.dataset.Modality == "KO"]) == 1
+    assert [str(each["OBR.F25"]) for each in ris.messages] == ["P"]
+    assert bench.study(uid).state == "not_analysed"
+    with bench.sessions() as session:
+        event = session.scalars(select(Event).where(Event.kind == "announcement_withdrawn")).one()
+    assert str(event.reason).startswith("ris must be told by a person")
+
+
 def test_what_was_to_be_sent_once_more_is_taken_back_where_it_already_is(
     bench: Bench, pacs: StandInPacs, ris: Hl7Receiver
 ) -> None:

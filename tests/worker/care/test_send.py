@@ -133,6 +133,43 @@ def test_a_file_that_is_no_dicom_is_reported_and_the_others_are_sent(folder: Pat
     assert len(pacs.stored) == 3
 
 
+NO_SUCH_REPRESENTATION = b"U\x1f"
+
+
+def damaged(path: Path, element: bytes) -> None:
+    """Give an element of a file a value representation that does not exist."""
+    content = path.read_bytes()
+    path.write_bytes(content.replace(element + b"UI", element + NO_SUCH_REPRESENTATION))
+    assert path.read_bytes() != content
+
+
+@pytest.mark.parametrize("element", [b"\x08\x00\x16\x00", b"\x20\x00\x0d\x00"])  # SOP Class, Study Instance UID
+def test_of_a_damaged_file_no_fresh_copy_is_made_and_the_others_are_sent(folder: Path, element: bytes) -> None:
+    damaged(path := folder / "a" / "1.dcm", element)
+    with running_pacs() as pacs:
+        result = run(app, ["send", str(folder), f"127.0.0.1:{pacs.port}", "--called", "PACS", "--fresh"])
+    assert result.exit_code == 1
+    assert f"not accepted {path}: no copy with new UIDs" in result.stderr
+    assert "2 of 3 objects in" in result.stdout
+    assert len(pacs.stored) == 2
+
+
+def test_a_file_whose_study_cannot_be_read_is_sent_as_it_is(folder: Path) -> None:
+    damaged(folder / "a" / "1.dcm", b"\x20\x00\x0d\x00")
+    with running_pacs() as pacs:
+        assert send_files([folder], pacs.peer, "TEST", fresh=False, json_output=False)
+    assert len(pacs.stored) == 3
+
+
+def test_a_file_that_names_no_study_is_sent_as_a_study_of_its_own(tmp_path: Path) -> None:
+    old = [chest_radiograph(StudyInstanceUID=None) for _ in range(2)]
+    files = [write_dicom(dataset, tmp_path / f"{number}.dcm") for number, dataset in enumerate(old)]
+    with running_pacs() as pacs:
+        assert send_files(files, pacs.peer, "TEST", fresh=True, json_output=False)
+    assert len({arrival.dataset.StudyInstanceUID for arrival in pacs.stored}) == 2
+    assert {arrival.sop_instance_uid for arrival in pacs.stored}.isdisjoint(str(each.SOPInstanceUID) for each in old)
+
+
 FIRST_ELEMENT = b"\x08\x00\x05\x00CS"
 
 

@@ -484,18 +484,18 @@ def test_a_withdrawal_is_made_once_and_only_of_what_was_told(make_bench: MakeBen
     uid = bench.triage(chest_radiograph()).study_instance_uid
     store = bench.workplace.results
 
-    def withdraw() -> int:
+    def withdraw() -> tuple[int, int]:
         with bench.sessions.begin() as session:
             runs = session.scalars(select(Run).where(Run.study_instance_uid == uid)).all()
             return withdraw_announcements(session, runs, store, "a person said so", "admin")
 
-    assert withdraw() == 0, "nobody was told yet"
+    assert withdraw() == (0, 0), "nobody was told yet"
     receiver.answer = lambda control_id: SILENCE  # may have it, may not
     deliver(uid, bench.office)
-    assert [withdraw(), withdraw()] == [1, 0]
+    assert [withdraw(), withdraw()] == [(1, 0), (0, 0)]
     receiver.answer = lambda control_id: "AA"
     deliver(uid, bench.office)
-    assert withdraw() == 0, "a withdrawal is not withdrawn"
+    assert withdraw() == (0, 0), "a withdrawal is not withdrawn"
     assert str(receiver.messages[-1]["OBR.F25"]) == "X"
 
 

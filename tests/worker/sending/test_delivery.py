@@ -20,7 +20,7 @@ from receivers import running_receiver
 from sqlalchemy import select, update
 
 from dicom_io.results.report_class import report_in_class
-from dicom_io.storing.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore, StorageFull
 from worker.care.requeue import requeue_quietly
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
@@ -215,6 +215,31 @@ def test_a_report_that_slips_in_an_older_class_is_never_stored(
     (failed,) = [row for row in bench.deliveries(bench.runs(study.study_instance_uid)[0]) if row.state == "failed"]
     assert "AccessionNumber" in str(failed.last_comment)
     assert "SOMEBODY" not in str(failed.last_comment)
+
+
+def test_a_report_for_which_there_is_no_room_in_an_older_class_waits_and_the_pictures_are_noted(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_pacs(sop_classes=[ComprehensiveSRStorage, SecondaryCaptureImageStorage]) as pacs:
+        bench = make_bench(pacs)
+        study = bench.triage(chest_radiograph())
+        with monkeypatch.context() as full:
+            full.setattr(InstanceStore, "require_free_space", no_room)
+            deliver(study.study_instance_uid, bench.office)
+        assert sorted(states(bench, study)) == ["pending", "sent", "sent"]
+        (waiting,) = [
+            row for row in bench.deliveries(bench.runs(study.study_instance_uid)[0]) if row.state == "pending"
+        ]
+        assert "the store of results takes nothing" in str(waiting.last_comment)
+        assert (waiting.lease_until, waiting.offered) == (None, False)
+        bench.make_due()
+        deliver(study.study_instance_uid, bench.office)
+    assert sorted(states(bench, study)) == ["sent", "sent", "sent", "superseded"]
+    assert len(pacs.stored) == 3, "no picture went out twice"
+
+
+def no_room(store: InstanceStore) -> None:
+    raise StorageFull("no room", store.root)
 
 
 def test_an_archive_without_any_report_class_ends_refused(make_bench: MakeBench) -> None:

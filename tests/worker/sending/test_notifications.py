@@ -91,12 +91,16 @@ class Postman:
     def __init__(self) -> None:
         self.taken: list[Any] = []
         self.logins: list[tuple[bytes, bytes]] = []
+        self.goodbye = "221 Bye"
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         if address.startswith("gone"):
             return f"550 no such user {address}"
         envelope.rcpt_tos.append(address)
         return "250 OK"
+
+    async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        return self.goodbye
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.taken.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=default), session.ssl))
@@ -390,6 +394,21 @@ def test_mail_says_that_something_waits_and_nothing_of_whom(make_bench: MakeBenc
         nobody = make_bench(mails=[{"name": "nobody", "recipients": ["gone@example.org"], **people}])
         told(nobody, PatientID="B")
         assert rows(nobody)[-1].last_answer == "the mail server refused every recipient"
+
+
+@pytest.mark.parametrize("goodbye", ["421 too busy to say goodbye", "250 OK", "what was that"])
+def test_mail_that_was_taken_is_not_sent_again_for_the_goodbye(make_bench: MakeBench, goodbye: str) -> None:
+    with mail_server() as (postman, port):
+        postman.goodbye = goodbye
+        mail = {"host": "127.0.0.1", "port": port, "security": "none", "sender": "cxr@example.org"}
+        bench = make_bench(mails=[{"name": "desk", "recipients": ["a@example.org"], **mail}])
+        study = told(bench)
+        make_due(bench)
+        deliver(study.study_instance_uid, bench.office)
+        assert len(postman.taken) == 1
+        assert [(row.state, row.last_answer) for row in rows(bench)] == [("sent", "taken for 1 of 1 recipients")]
+        checks = {result.name: result for result in check_everything(bench.settings)}
+        assert checks["mail desk"].passed, checks["mail desk"].detail
 
 
 def test_a_site_may_name_the_patient_and_hostile_text_breaks_nothing(make_bench: MakeBench, hook: Hook) -> None:

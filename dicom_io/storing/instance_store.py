@@ -59,6 +59,10 @@ class UnsafePath(StoreError):
     """A name would leave the store's folder."""
 
 
+class StoredMissing(StoreError):
+    """There is no such file; one that cannot be reached at the moment may still be there."""
+
+
 class StoredDamaged(StoreError):
     """A stored file is not what was written."""
 
@@ -157,8 +161,10 @@ class InstanceStore:
         ------
         UnsafePath
             The path leads out of the store.
+        StoredMissing
+            There is no such file.
         StoreError
-            There is no such file, or it cannot be reached.
+            It cannot be reached.
         """
         root = self.root.resolve()
         path = (root / relative_path).resolve()
@@ -169,7 +175,7 @@ class InstanceStore:
         except OSError as error:
             raise _unreadable(error, path) from error
         if not found:
-            raise StoreError("stored file is missing; restore it from a backup or have the study sent again", path)
+            raise StoredMissing("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
 
     def open_intact(self, relative_path: str, sha256: str) -> Path:
@@ -177,10 +183,10 @@ class InstanceStore:
 
         Raises
         ------
-        StoredDamaged
-            It is another by now.
+        StoredMissing, StoredDamaged
+            There is no such file, or it is another by now.
         StoreError
-            There is no such file, it is damaged, or the disk does not give all of it back.
+            The disk does not give all of it back.
         """
         path = self.open_path(relative_path)
         try:

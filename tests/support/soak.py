@@ -27,6 +27,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # for `benchmarks`; a script's own folder stands there alone
+
 import psycopg
 from soak_checker import Fault, check, orphans, unsettled
 from soak_faults import LANES, RARE, Scene, faults_of

@@ -8,7 +8,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.foundation.uids import deterministic_uid
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore, StoredDamaged, StoredMissing
 from hl7_io.observation_report import control_id
 from hl7_io.withdrawal import build_withdrawal
 from worker.rows.database import database_now
@@ -44,7 +44,7 @@ def withdraw_announcements(
     Raises
     ------
     StoreError
-        The store is full.
+        The store is full, or cannot be reached at the moment.
     """
     told = session.execute(
         select(Result, Delivery)
@@ -85,7 +85,7 @@ def _kept(message: Result, store: InstanceStore) -> bytes | None:
     """Return the message as it was sent, which holds whom and what it was about; None: the file does not say."""
     try:
         return store.open_intact(message.path, message.sha256).read_bytes()
-    except (StoreError, OSError):
+    except (StoredMissing, StoredDamaged):
         return None
 
 

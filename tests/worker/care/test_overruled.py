@@ -20,6 +20,7 @@ from study_rows import add_triaged_study
 from typer.testing import CliRunner
 
 from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.storing.instance_store import StoreError
 from dicom_io.ups.status import UpsStatus
 from model.labels import LABELS
 from worker.arrival.completion import queue_if_due, queue_run
@@ -36,7 +37,7 @@ from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import claim_run
 from worker.rows.outcome import RunVerdict, finish_run
-from worker.rows.run_tables import Prediction, Run
+from worker.rows.run_tables import Prediction, Result, Run
 from worker.rows.site_tables import Event
 from worker.rows.states import Priority, ResultKind, RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
@@ -142,6 +143,19 @@ def test_a_lost_message_holds_up_no_retraction_which_says_who_must_be_told(
     with bench.sessions() as session:
         event = session.scalars(select(Event).where(Event.kind == "announcement_withdrawn")).one()
     assert str(event.reason).startswith("ris must be told by a person")
+
+
+def test_while_the_store_cannot_be_reached_no_message_is_taken_for_lost(
+    bench: Bench, pacs: StandInPacs, ris: Hl7Receiver
+) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    beyond_reach = f"{uid}/{'1' * 300}.hl7"  # longer than any file system's names
+    with bench.sessions.begin() as session:
+        session.execute(update(Result).where(Result.kind == ResultKind.HL7_MESSAGE).values(path=beyond_reach))
+    with pytest.raises(StoreError, match="cannot be read"):
+        retract(bench, uid)
+    assert bench.study(uid).state == "triaged"
 
 
 def test_what_was_to_be_sent_once_more_is_taken_back_where_it_already_is(

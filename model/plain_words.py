@@ -20,7 +20,6 @@ _WORDS = (
     (r"^Input should be a valid string$", "must be text, in quotes"),
     (r"^Input should be a valid (?:tuple|list)$", "must be a list, in [ ]"),
     (r"^Input should be (?:a valid dictionary|an object).*", "must be a table of keys and values"),
-    (r"^Input should be a valid dictionary or .*", "must be a table of keys and values"),
     (r"^Input is not a valid path\b.*", "must be a path, in quotes"),
     (r"^(?:Input|String|Value|List|Tuple) should ", "must "),
     (r"\bgreater than or equal to ([-.\d]+)", r"\1 or more"),

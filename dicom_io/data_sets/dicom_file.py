@@ -15,7 +15,7 @@ from dicom_io.data_sets.encoded import (
     encoding_of,
     require_complete,
 )
-from dicom_io.data_sets.file_meta import PREAMBLE_BYTES, PREFIX
+from dicom_io.data_sets.file_meta import HEAD_BYTES, PREAMBLE_BYTES, is_dicom_file
 from dicom_io.data_sets.header import DEFLATED, PARSE_ERRORS, inflate_head, text
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 
@@ -63,7 +63,7 @@ def parse_dicom(raw: bytes, path: Path = Path()) -> FileDataset:
     """
     if len(raw) > MAXIMUM_FILE_BYTES:
         raise _too_large()
-    if raw[PREAMBLE_BYTES : PREAMBLE_BYTES + len(PREFIX)] != PREFIX:
+    if not is_dicom_file(raw):
         raise UndecodableError(ReasonCode.UNDECODABLE, "file cannot be read as DICOM (no DICM prefix)")
     try:
         return _parse(raw, path)
@@ -77,7 +77,7 @@ def parse_dicom(raw: bytes, path: Path = Path()) -> FileDataset:
 
 def _parse(raw: bytes, path: Path) -> FileDataset:
     file = BytesIO(raw)
-    file.seek(PREAMBLE_BYTES + len(PREFIX))
+    file.seek(HEAD_BYTES)
     elements = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _FILE_META_GROUP)
     meta = FileMetaDataset(elements)
     encoded: bytes | memoryview = memoryview(raw)[file.tell() :]  # a copy would take a third of reading it

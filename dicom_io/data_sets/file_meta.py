@@ -8,7 +8,13 @@ from dicom_io.foundation.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION
 
 PREAMBLE_BYTES = 128
 PREFIX = b"DICM"
+HEAD_BYTES = PREAMBLE_BYTES + len(PREFIX)
 _LONG_LENGTH_REPRESENTATIONS = (b"OB",)
+
+
+def is_dicom_file(head: bytes) -> bool:
+    """Say whether a file that begins so is a DICOM file (PS3.10 7.1); its first `HEAD_BYTES` tell."""
+    return head[PREAMBLE_BYTES:HEAD_BYTES] == PREFIX
 
 
 def encode_file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:

@@ -19,6 +19,7 @@ from dicom_io.data_sets.character_set import settle_character_set
 from dicom_io.data_sets.elements import integer, numbers
 from dicom_io.data_sets.header import text
 from dicom_io.foundation.product import DEVICE_SERIAL_NUMBER
+from dicom_io.pixels.pixel_layout import MONOCHROME
 from dicom_io.results.codes import display_name
 from dicom_io.results.displayed_grey_scale import add_grey_scale, states_grey_scale
 from dicom_io.results.identity import copy_patient_and_study
@@ -39,7 +40,6 @@ _LINE_NOT_EXTENT = "line = model attention, not lesion extent"
 _ORANGE_CIELAB = (51415, 38197, 45650)
 """L* 78.5, a* 20.6, b* 49.6 (sRGB 255, 178, 102) as 16-bit numbers: 0..100 and -128..127 over 0..65535
 (PS3.3 C.10.7.1.1)."""
-_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _TEXT_CORNERS = ([0.01, 0.01], [0.99, 0.11])
 """Of the box for the words, as parts of the displayed area: its upper edge, above most lungs."""
 
@@ -89,7 +89,7 @@ def build_presentation_state(
 
 def can_be_presented(source: Dataset) -> bool:
     """Say whether a presentation state can be made: a monochrome image that states how it is to be shown."""
-    return text(source, "PhotometricInterpretation").upper() in _MONOCHROME and states_grey_scale(source)
+    return text(source, "PhotometricInterpretation").upper() in MONOCHROME and states_grey_scale(source)
 
 
 def shown_as(source: Dataset) -> Dataset:

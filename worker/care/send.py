@@ -17,7 +17,7 @@ from pydicom.filereader import read_dataset, read_preamble
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dicom_io.data_sets.file_meta import PREAMBLE_BYTES, PREFIX, encode_file_meta
+from dicom_io.data_sets.file_meta import HEAD_BYTES, encode_file_meta, is_dicom_file
 from dicom_io.data_sets.header import PARSE_ERRORS, text
 from dicom_io.data_sets.stamp import fresh_uid, stamp_copy
 from dicom_io.foundation.peer import Peer
@@ -85,7 +85,7 @@ def find_dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
 def is_dicom(path: Path) -> bool:
     """Return whether the file begins as a DICOM Part 10 file (PS3.10 7.1)."""
     with path.open("rb") as file:
-        return file.read(PREAMBLE_BYTES + len(PREFIX))[PREAMBLE_BYTES:] == PREFIX
+        return is_dicom_file(file.read(HEAD_BYTES))
 
 
 def by_study(files: Iterable[Path]) -> Studies:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dicom_io.data_sets.dicom_file import parse_dicom
-from dicom_io.data_sets.file_meta import PREAMBLE_BYTES, PREFIX
+from dicom_io.data_sets.file_meta import is_dicom_file
 from dicom_io.data_sets.header import PARSE_ERRORS
 from dicom_io.pictures.overlay import Caption, Film, draw_overlay
 from dicom_io.pixels.radiograph import UndecodableError, read_radiograph
@@ -98,7 +98,7 @@ def try_picture(content: bytes, model: LoadedModel) -> Trial:
 
 
 def _pixels(content: bytes) -> NDArray[np.uint8]:
-    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + len(PREFIX)] == PREFIX:
+    if is_dicom_file(content):
         try:
             return read_radiograph(parse_dicom(content)).pixels
         except UndecodableError as error:

@@ -102,14 +102,8 @@ def test_a_file_written_again_since_the_last_cleaning_is_met_anew(
     assert [path.exists() for path in (orphan, again)] == [False, True]
 
 
-def test_a_study_that_is_forgotten_meanwhile_does_not_end_the_cleaning(
-    sessions: SessionFactory, store: InstanceStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forgotten, other = (
-        store.open_path(store.write(study, f"{study}.1", [b"left behind"]).path) for study in ("1.2.3", "1.2.4")
-    )
-    make_old(forgotten)
-    make_old(other)
+def forget_as_it_is_moved_aside(forgotten: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the folder of a stored file deleted at the moment the sweeper begins to remove that file."""
     rename = Path.rename
 
     def rename_after_it_was_forgotten(self: Path, target: Path) -> Path:
@@ -118,6 +112,17 @@ def test_a_study_that_is_forgotten_meanwhile_does_not_end_the_cleaning(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", rename_after_it_was_forgotten)
+
+
+def test_a_study_that_is_forgotten_meanwhile_does_not_end_the_cleaning(
+    sessions: SessionFactory, store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten, other = (
+        store.open_path(store.write(study, f"{study}.1", [b"left behind"]).path) for study in ("1.2.3", "1.2.4")
+    )
+    make_old(forgotten)
+    make_old(other)
+    forget_as_it_is_moved_aside(forgotten, monkeypatch)
     assert removed_in_two_cleanings(store, sessions) == 1
     assert not other.exists()
 
@@ -129,14 +134,7 @@ def test_a_study_whose_deletion_meets_its_forgetting_leaves_the_others_to_it(
     forgotten, other = (store.open_path(one) for one in relative)
     make_old(forgotten)
     make_old(other)
-    rename = Path.rename
-
-    def rename_after_it_was_forgotten(self: Path, target: Path) -> Path:
-        if self == forgotten:
-            shutil.rmtree(forgotten.parent)
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", rename_after_it_was_forgotten)
+    forget_as_it_is_moved_aside(forgotten, monkeypatch)
     assert remove_deleted(store, sessions, relative) == 1
     assert not other.exists()
 

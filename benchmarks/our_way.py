@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.data_sets.dicom_file import parse_dicom, read_dicom_file, read_whole
+from dicom_io.data_sets.dicom_file import parse_dicom, read_dicom_file, read_hashed
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.pixels.radiograph import read_radiograph
 from dicom_io.results.identity_guard import require_identity
@@ -55,8 +54,7 @@ class OurWay:
         """Return the bytes of all results; the stages are added up on the watch."""
         watch = watch or Stopwatch()
         with watch.stage("read the file, hash"):
-            file_bytes = read_whole(path)
-            hashlib.sha256(file_bytes).hexdigest()  # the worker compares it with what was received
+            file_bytes, _sha256 = read_hashed(path)  # the worker compares it with what was received
             dataset = parse_dicom(file_bytes, path)
         with watch.stage("decode, grey levels, hash"):
             radiograph = read_radiograph(dataset, decoding)

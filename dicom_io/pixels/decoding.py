@@ -106,7 +106,7 @@ def jpeg2000_frame(dataset: Dataset) -> bytes | None:
     stored = _pixel_data(dataset)
     if not stored or not _transfer_syntax(dataset).startswith(_JPEG_FAMILY):
         return None
-    frame = single_frame(stored)
+    frame = single_frame(bytes(stored))
     return None if frame.startswith(JPEG_START) else frame
 
 
@@ -114,18 +114,18 @@ def _transfer_syntax(dataset: Dataset) -> UID:
     return UID(text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def _pixel_data(dataset: Dataset) -> bytes:
+def _pixel_data(dataset: Dataset) -> bytes | memoryview:
     try:
         value = dataset["PixelData"].value
     except PARSE_ERRORS:
         return b""
-    return value if isinstance(value, bytes) else b""
+    return value if isinstance(value, bytes | memoryview) else b""
 
 
 def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
     if not syntax.is_encapsulated:
         return _native(dataset, layout, syntax), "uncompressed"
-    frame = single_frame(_pixel_data(dataset))
+    frame = single_frame(bytes(_pixel_data(dataset)))
     if str(syntax) == _RLE:
         return _run_lengths(frame, layout), "RLE"
     if not str(syntax).startswith(_JPEG_FAMILY):
@@ -161,7 +161,7 @@ def _run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
     return values
 
 
-def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: bytes) -> NDArray[np.generic]:
+def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: bytes | memoryview) -> NDArray[np.generic]:
     """Decode what needs no codec with pydicom's own Python, from a copy that says only what `layout` does."""
     plain = Dataset()
     plain.file_meta = FileMetaDataset()
@@ -176,7 +176,7 @@ def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: byt
         layout.bits_stored - 1,
     )
     plain.PixelRepresentation = int(layout.signed)
-    plain.PixelData = pixel_data
+    plain.PixelData = bytes(pixel_data)
     plain["PixelData"].VR = dataset["PixelData"].VR
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of (excess padding, odd bit depths), we check ourselves

@@ -149,7 +149,11 @@ def _step(values: NDArray[np.generic], edges: NDArray[np.bool_]) -> float:
 
 
 def without_high_bits(values: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
-    """Return unsigned values, of any shape, without the bits above the lowest `bits`; old files have overlays there."""
-    if bits >= values.dtype.itemsize * 8:
+    """Return unsigned values, of any shape, without the bits above the lowest `bits`; old files have overlays there.
+
+    Values that have none are not copied.
+    """
+    highest = np.array((1 << bits) - 1).astype(values.dtype)
+    if bits >= values.dtype.itemsize * 8 or values.max(initial=0) <= highest:
         return values
-    return np.asarray(values & np.array((1 << bits) - 1, values.dtype))
+    return np.asarray(values & highest)

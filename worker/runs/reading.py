@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import BindParameter, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.data_sets.dicom_file import parse_dicom, read_whole
+from dicom_io.data_sets.dicom_file import parse_dicom, read_hashed
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.pixels.radiograph import Radiograph, UndecodableError, read_radiograph
@@ -168,12 +167,12 @@ def _as_received(candidate: Instance, store: InstanceStore) -> Dataset:
     """Return the whole data set; here, so that the bytes it is made of are gone when its pixels are decoded."""
     try:
         path = store.open_path(candidate.path)
-        file_bytes = read_whole(path)
+        file_bytes, sha256 = read_hashed(path)
     except (StoreError, OSError) as error:
         where = f"the data folder of {socket.gethostname()}"
         what = f"cannot be read back from {where}; check data_dir, which all hosts must share"
         raise _not_as_received(candidate, what) from error
-    if hashlib.sha256(file_bytes).hexdigest() != candidate.sha256:  # a disk may give zeros back, or half a file
+    if sha256 != candidate.sha256:  # a disk may give zeros back, or half a file
         raise _not_as_received(candidate, "is stored damaged, not as it was received; check the disk of data_dir")
     return parse_dicom(file_bytes, path)
 

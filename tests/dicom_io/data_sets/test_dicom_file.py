@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import zlib
 from pathlib import Path
 
+import pydicom
 import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_io.data_sets import dicom_file
-from dicom_io.data_sets.dicom_file import read_dicom_file
+from dicom_io.data_sets.dicom_file import parse_dicom, read_dicom_file, read_hashed
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.radiograph import read_radiograph
 
@@ -51,6 +54,59 @@ def test_a_file_cut_short_is_undecodable(syntax: str, part: float, tmp_path: Pat
 def test_a_file_that_is_not_there_is_no_question_of_decoding(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_dicom_file(tmp_path / "nowhere.dcm")
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, 3_000_001])
+def test_a_file_is_hashed_as_it_is_read(size: int, tmp_path: Path) -> None:
+    written = os.urandom(size)
+    (tmp_path / "x.dcm").write_bytes(written)
+    assert read_hashed(tmp_path / "x.dcm") == (written, hashlib.sha256(written).hexdigest())
+
+
+def test_a_file_that_grows_while_it_is_read_ends_where_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(b"abc" * 1000)
+    before = os.fstat
+
+    def grows(descriptor: int) -> os.stat_result:
+        found = before(descriptor)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    monkeypatch.setattr(dicom_file.os, "fstat", grows)
+    assert read_hashed(path) == (b"abc" * 1000, hashlib.sha256(b"abc" * 1000).hexdigest())
+
+
+def test_a_file_too_large_is_not_hashed(tmp_path: Path) -> None:
+    with (tmp_path / "x.dcm").open("wb") as file:
+        file.truncate(dicom_file.MAXIMUM_FILE_BYTES + 1)
+    with pytest.raises(UndecodableError) as caught:
+        read_hashed(tmp_path / "x.dcm")
+    assert caught.value.reason_code is ReasonCode.TOO_LARGE
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_pixel_data_are_a_view_of_the_file_and_the_same_as_pydicoms(syntax: str, tmp_path: Path) -> None:
+    path = write_dicom(chest_radiograph(TransferSyntaxUID=syntax), tmp_path / "x.dcm")
+    pixel_data, theirs = parse_dicom(path.read_bytes()).PixelData, pydicom.dcmread(path).PixelData
+    assert isinstance(pixel_data, memoryview) and isinstance(theirs, bytes)
+    assert bytes(pixel_data) == theirs
+
+
+def test_what_stands_behind_the_pixel_data_is_read_and_of_two_the_last_counts(tmp_path: Path) -> None:
+    dataset = chest_radiograph()
+    dataset.add_new(0xFFFCFFFC, "OB", b"\0" * len(dataset.PixelData))
+    path = write_dicom(dataset, tmp_path / "x.dcm")
+    raw = path.read_bytes()
+    found = parse_dicom(raw)
+    assert found[0xFFFCFFFC].value == b"\0" * len(dataset.PixelData)
+    at = raw.index(b"\xe0\x7f\x10\x00OW")
+    end = at + 12 + len(dataset.PixelData)
+    twice = raw[:end] + raw[at : at + 12] + b"\1" * len(dataset.PixelData) + raw[end:]
+    assert bytes(parse_dicom(twice).PixelData) == b"\1" * len(dataset.PixelData)
 
 
 def test_a_file_larger_than_any_radiograph_is_refused_unread(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """JPEG, JPEG Lossless, JPEG-LS, JPEG 2000 and HTJ2K code streams to samples (PS3.5 8.2, A.4).
 
-imagecodecs alone decodes: it is exact, several times faster than the plugins of pydicom, and holds under damage. GDCM
-is not used because some damaged streams make it end the whole process, nor pydicom's own look into JPEG 2000 streams,
-because some keep it busy for ever.
+imagecodecs decodes: it is exact, several times faster than the plugins of pydicom, and holds under damage; simplejpeg
+where its warnings are wanted. GDCM is not used because some damaged streams make it end the whole process, nor
+pydicom's own look into JPEG 2000 streams, because some keep it busy for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydicom.pixels.processing import convert_color_space
 
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.jpeg2000_stream import Jpeg2000Stream, code_stream, read_jpeg2000
-from dicom_io.pixels.jpeg_damage import require_undamaged
+from dicom_io.pixels.jpeg_damage import require_undamaged, undamaged_grey
 from dicom_io.pixels.jpeg_lossless import require_consistent
 from dicom_io.pixels.jpeg_stream import JPEG_LS, START, JpegStream, read_jpeg
 from dicom_io.pixels.pixel_layout import PixelLayout
@@ -56,14 +56,20 @@ def _jpeg(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
         values = unsigned(np.squeeze(imagecodecs.jpegls_decode(frame)))
         values = without_overshoot(values, layout) if stream.lossy else values
         return _rgb(with_sign_of_stream(values, stream.precision, layout), stream, layout), "JPEG-LS"
+    undamaged = undamaged_grey(stream, frame)
+    values = _looked_through(stream, frame, layout) if undamaged is None else undamaged
+    values = without_overshoot(values, layout) if stream.lossy else values
+    coding = "JPEG Lossless" if stream.lossless else "JPEG"
+    return _rgb(with_sign_of_stream(values, stream.precision, layout), stream, layout), coding
+
+
+def _looked_through(stream: JpegStream, frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
     decode = _jpeg_grey if stream.components == 1 else _jpeg_colours
     values = decode(frame)
     if values.shape == layout.shape:
         require_consistent(stream, values)
         require_undamaged(stream, frame, values, decode)
-    values = without_overshoot(values, layout) if stream.lossy else values
-    coding = "JPEG Lossless" if stream.lossless else "JPEG"
-    return _rgb(with_sign_of_stream(values, stream.precision, layout), stream, layout), coding
+    return values
 
 
 def _jpeg_grey(frame: bytes) -> NDArray[np.generic]:

@@ -52,6 +52,25 @@ def require_undamaged(
     require_used_up(found, frame, values, decode)
 
 
+def undamaged_grey(found: JpegStream, frame: bytes) -> NDArray[np.uint8] | None:
+    """Return the samples of a grey stream of 8 bits with cosine transforms of which libjpeg-turbo warns of nothing.
+
+    So it is decoded once where `require_undamaged` would look at it a second time.
+
+    Returns
+    -------
+    NDArray[np.uint8] or None
+        [rows, columns], to the last bit what imagecodecs makes of it, which has the same library. None for every other
+        stream, and where there is a warning.
+    """
+    if found.lossless or found.precision != 8 or found.components != 1:
+        return None
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(frame, "GRAY", strict=True)[:, :, 0], np.uint8)
+    except ValueError:
+        return None
+
+
 def _first_warning(found: JpegStream, frame: bytes) -> str | None:
     """Return what libjpeg-turbo finds wrong first, in its words; None where there is nothing."""
     try:

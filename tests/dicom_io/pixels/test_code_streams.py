@@ -416,6 +416,22 @@ def coloured(**options: object) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("quality", [1, 30, 75, 95, 100])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"progressive": True}])
+@pytest.mark.parametrize("shape", [(61, 47), (1, 9), (9, 1), (8, 8), (16, 17)])
+def test_a_grey_jpeg_is_decoded_once_to_what_two_decoders_make_of_it(quality, options, shape, monkeypatch):
+    stream = BytesIO()
+    pixels = np.random.default_rng(quality).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality, **options)
+    encoded = stream.getvalue()
+    theirs = [np.asarray(Image.open(BytesIO(encoded))), imagecodecs.jpeg8_decode(encoded).reshape(shape)]
+    monkeypatch.setattr(imagecodecs, "jpeg8_decode", lambda frame: pytest.fail("it is decoded a second time"))
+    rows, columns = shape
+    values = decode_stored_values(compressed("50", encoded, Rows=rows, Columns=columns))
+    for expected in theirs:
+        np.testing.assert_array_equal(values, expected)
+
+
 @pytest.mark.parametrize("part", [0.4, 0.5, 0.6, 0.7])
 @pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"progressive": True}])
 def test_a_jpeg_that_lost_bytes_in_its_middle_is_undecodable(options, part):

@@ -1,7 +1,8 @@
 """Reads what peers negotiate as PS3.8 wants it read, and as devices write it; import it before any association.
 
 pynetdicom 3.0.4 aborts over every sub-item of the user information that it does not know, or finds odd, though nobody
-here reads it, over a title that ends as a text of C does, and over a protocol version with a bit beside the lowest.
+here reads it, over a title that ends as a text of C does, is blank or not ASCII, and over a protocol version with a bit
+beside the lowest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ USUAL_PDU_BYTES = 16_384
 """For a peer that does not say what it takes at a time, as it should (PS3.8 D.1): what every system takes."""
 _MAXIMUM_LENGTH, _ROLE_SELECTION = 0x51, 0x54
 """Sub-items of the user information that are read here (PS3.7 D.3.3, PS3.8 D.1)."""
+BLANK_TITLE = "(blank)"
+"""Stands for a title of nothing but spaces, which PS3.8 9.3.2 does not allow and pynetdicom does not read."""
 _VERSION = slice(6, 8)
 _TITLES = (slice(10, 26), slice(26, 42))
 """Called and calling AE title (PS3.8 9.3.2)."""
@@ -39,8 +42,14 @@ def _decode_as_meant(self: A_ASSOCIATE_RQ, encoded: bytes) -> None:
     if request[_VERSION][-1:] and request[_VERSION][-1] & 1:  # PS3.8 9.3.2: only this bit is tested for
         request[_VERSION] = b"\x00\x01"
     for title in _TITLES:
-        request[title] = bytes(request[title]).partition(b"\0")[0].ljust(len(request[title]))
+        request[title] = _readable_title(bytes(request[title])).ljust(len(request[title]))
     _decode_request(self, bytes(request))
+
+
+def _readable_title(title: bytes) -> bytes:
+    """Return a title in ASCII (PS3.5 6.2, AE), never a blank one; whoever is configured has one that stays the same."""
+    ended = title.partition(b"\0")[0].decode("ascii", "replace").replace("\ufffd", "?").strip()
+    return (ended or BLANK_TITLE).encode("ascii")
 
 
 UserInformationItem._generate_items = staticmethod(_items_that_are_read)  # type: ignore[method-assign,assignment]

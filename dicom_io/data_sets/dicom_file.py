@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
 from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 
+from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
 from dicom_io.data_sets.encoded import (
     IMPLICIT_VR_LITTLE_ENDIAN,
-    NotADataSetError,
-    TruncatedDataSetError,
+    Odd,
     encoding_of,
-    require_complete,
+    readable,
+    spans,
+    with_known_representations,
 )
 from dicom_io.data_sets.file_meta import HEAD_BYTES, PREAMBLE_BYTES, is_dicom_file
 from dicom_io.data_sets.header import DEFLATED, PARSE_ERRORS, inflate_head, text
@@ -22,6 +25,9 @@ from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 MAXIMUM_FILE_BYTES = 512 << 20
 """The largest image that is decoded has 300 MB uncompressed."""
 _FILE_META_GROUP = 2
+_LONGEST_META_BYTES = 1 << 20
+"""Of the head of a file that we wrote ourselves: it has 400 bytes."""
+_FIRST_PIXEL_TAG = 0x7FE00000
 
 
 def read_dicom_file(path: Path) -> FileDataset:
@@ -75,22 +81,63 @@ def parse_dicom(raw: bytes, path: Path = Path()) -> FileDataset:
         ) from None
 
 
-def _parse(raw: bytes, path: Path) -> FileDataset:
-    file = BytesIO(raw)
+def read_dicom_header(path: Path) -> FileDataset:
+    """Read what stands before the pixel data in a DICOM file of any size; it was looked at when it was received.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    NotADataSetError, TruncatedDataSetError
+        It is no DICOM file, or ends before the pixel data or inside an element there.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        meta, syntax, begins_at = _file_meta(raw[:_LONGEST_META_BYTES])
+        with memoryview(raw) as whole, whole[begins_at:] as encoded:
+            head = _before_pixels(encoded, syntax)
+        preamble = raw[:PREAMBLE_BYTES]
+    implicit, little_endian = encoding_of(syntax)
+    dataset: Dataset = read_dataset(BytesIO(head), implicit, little_endian)
+    return FileDataset(str(path), dataset, preamble, meta, implicit, little_endian)
+
+
+def _before_pixels(encoded: memoryview, syntax: str) -> bytes:
+    inflated: bytes | memoryview = inflate_head(encoded, MAXIMUM_FILE_BYTES)[0] if syntax in DEFLATED else encoded
+    implicit, little_endian = encoding_of(syntax)
+    odd: list[Odd] = []
+    ends_at = 0
+    for span in spans(inflated, implicit=implicit, little_endian=little_endian, odd=odd):
+        if span.tag >= _FIRST_PIXEL_TAG:
+            break
+        ends_at = span.end
+    return bytes(with_known_representations(inflated[:ends_at], odd))
+
+
+def _file_meta(head: bytes) -> tuple[FileMetaDataset, str, int]:
+    """Return the file meta information, the transfer syntax, and the byte at which the data set begins."""
+    file = BytesIO(head)
     file.seek(HEAD_BYTES)
     elements = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _FILE_META_GROUP)
     meta = FileMetaDataset(elements)
-    encoded: bytes | memoryview = memoryview(raw)[file.tell() :]  # a copy would take a third of reading it
+    return meta, text(meta, "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN, file.tell()
+
+
+def _parse(raw: bytes, path: Path) -> FileDataset:
+    meta, syntax, begins_at = _file_meta(raw)
+    encoded: bytes | memoryview = memoryview(raw)[begins_at:]  # a copy would take a third of reading it
     if not encoded:
         raise TruncatedDataSetError("nothing follows the file meta information")
-    syntax = text(meta, "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN
+    file = BytesIO(raw)
+    file.seek(begins_at)
     if syntax in DEFLATED:
         encoded, whole = inflate_head(bytes(encoded), MAXIMUM_FILE_BYTES)
         if not whole:
             raise _too_large()
         file = BytesIO(encoded)
     implicit, little_endian = encoding_of(syntax)
-    require_complete(encoded, implicit=implicit, little_endian=little_endian)
+    meant = readable(encoded, implicit=implicit, little_endian=little_endian)
+    if meant is not encoded:
+        file = BytesIO(meant)
     dataset: Dataset = read_dataset(file, implicit, little_endian)
     return FileDataset(str(path), dataset, raw[:PREAMBLE_BYTES], meta, implicit, little_endian)
 

@@ -17,7 +17,7 @@ from ups_clients import dataset
 
 from dicom_io.associations import client as association_client
 from dicom_io.associations import server as association_server
-from dicom_io.data_sets.encoded import NotADataSetError
+from dicom_io.data_sets.element_head import NotADataSetError
 from dicom_io.data_sets.header import parse_header
 from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
 from dicom_io.data_sets.rejection_reading import UnreadableNoteError, read_rejection_note

@@ -19,6 +19,7 @@ _MAXIMUM_LENGTH, _ROLE_SELECTION = 0x51, 0x54
 """Sub-items of the user information that are read here (PS3.7 D.3.3, PS3.8 D.1)."""
 BLANK_TITLE = "(blank)"
 """Stands for a title of nothing but spaces, which PS3.8 9.3.2 does not allow and pynetdicom does not read."""
+_LENGTH_ITEM = struct.Struct(">BxHI")
 _VERSION = slice(6, 8)
 _TITLES = (slice(10, 26), slice(26, 42))
 """Called and calling AE title (PS3.8 9.3.2)."""
@@ -31,9 +32,17 @@ def _items_that_are_read(encoded: bytes) -> Iterator[tuple[int, bytes]]:
     for kind, item in _generate_items(encoded):
         if kind in (_MAXIMUM_LENGTH, _ROLE_SELECTION):
             has_length = has_length or kind == _MAXIMUM_LENGTH
-            yield kind, item
+            yield kind, _even(item) if kind == _MAXIMUM_LENGTH else item
     if not has_length:
-        yield _MAXIMUM_LENGTH, struct.pack(">BxHI", _MAXIMUM_LENGTH, 4, USUAL_PDU_BYTES)
+        yield _MAXIMUM_LENGTH, _LENGTH_ITEM.pack(_MAXIMUM_LENGTH, 4, USUAL_PDU_BYTES)
+
+
+def _even(maximum_length: bytes) -> bytes:
+    """Return the item with an even length, as fragments must have (PS3.7 F): some archives end over an odd one."""
+    if len(maximum_length) != _LENGTH_ITEM.size:
+        return maximum_length
+    *head, length = _LENGTH_ITEM.unpack(maximum_length)
+    return _LENGTH_ITEM.pack(*head, length - length % 2 if length > 1 else length)  # 0 is any length
 
 
 def _decode_as_meant(self: A_ASSOCIATE_RQ, encoded: bytes) -> None:

@@ -106,7 +106,7 @@ def spans(
                 raise TruncatedDataSetError(f"a sequence ends at byte {position} that never began")
             syntax.pop()
         elif element.length_bytes == UNDEFINED_LENGTH:
-            if len(syntax) > MAXIMUM_NESTING:
+            if len(syntax) > 2 * MAXIMUM_NESTING:  # a sequence and its item count one each
                 raise TruncatedDataSetError(f"sequences nested deeper than {MAXIMUM_NESTING} at byte {position}")
             syntax.append((True, True) if element.representation == b"UN" else syntax[-1])
         else:

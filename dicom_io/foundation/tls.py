@@ -86,6 +86,8 @@ def in_words(error: OSError) -> str:
         return error.verify_message
     if isinstance(error, ssl.SSLError) and error.reason:
         return str(error.reason).lower().replace("_", " ")
+    if isinstance(error, TimeoutError):
+        return "the other side takes too long"
     return error.strerror or type(error).__name__
 
 

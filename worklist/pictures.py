@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 
+from dicom_io.data_sets.dicom_file import read_dicom_header
 from dicom_io.data_sets.elements import integer
 from dicom_io.pictures.overlay import radiograph_box
 from dicom_io.pixels.radiograph import read_radiograph
@@ -51,7 +52,7 @@ def heat_map_png(capture: Path, radiograph: Path) -> bytes:
         The picture is not laid out as this version lays pictures out.
     """
     pixels: NDArray[np.uint8] = dcmread(capture).pixel_array  # [H, W, 3]
-    header = dcmread(radiograph, stop_before_pixels=True)
+    header = read_dicom_header(radiograph)
     rows, columns = integer(header, "Rows", None), integer(header, "Columns", None)
     box = radiograph_box((pixels.shape[0], pixels.shape[1]), (rows, columns)) if rows and columns else None
     if box is None:

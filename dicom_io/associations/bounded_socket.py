@@ -22,6 +22,8 @@ class BoundedSocket(HoldingSocket):
 
     maximum_pdu_bytes: int
     pdu_timeout_seconds: float
+    began_with: int | None = None
+    """First byte that came; None before it."""
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return `nr_bytes` bytes, fewer when the peer closed.
@@ -46,6 +48,8 @@ class BoundedSocket(HoldingSocket):
             if not count:
                 return received[:filled]
             filled += count
+            if self.began_with is None:
+                self.began_with = received[0]
             if filled < nr_bytes and time.monotonic() > give_up_at:
                 raise OSError(f"peer takes longer than {self.pdu_timeout_seconds:g} s over one PDU")
         return received

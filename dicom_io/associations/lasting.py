@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from typing import Any, cast
 
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
 from pynetdicom.fsm import StateMachine
+
+from dicom_io.associations.unanswerable import unanswerable
+from dicom_io.storing.spool import SpooledDataSet
 
 LOGGER = logging.getLogger(__name__)
 _ARTIM_EXPIRED, _INVALID_PDU = "Evt18", "Evt19"
-_AWAITS_CLOSE = "Sta13"
+_AWAITS_REQUEST, _AWAITS_CLOSE = "Sta2", "Sta13"
+_ASSOCIATE_RQ, _TLS_HANDSHAKE = 0x01, 0x16
+"""First byte of a request for an association (PS3.8 9.3.2), and of what a client of TLS begins with (RFC 8446 5.1)."""
 
 
 class LastingAssociation(Association):
@@ -31,6 +38,19 @@ class LastingAssociation(Association):
             )
             self.abort()
 
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        """Serve one request; called by pynetdicom and `dicom_io.associations.waking`."""
+        if isinstance(msg, C_CANCEL):
+            return  # of a request that was answered long ago; those of the present one lie elsewhere
+        why = unanswerable(msg, self.acceptor.accepted_common_extended)
+        if not why:
+            super()._serve_request(msg, context_id)
+            return
+        LOGGER.warning("association with %s aborted: %s", self.requestor.address, why)
+        if isinstance(msg, C_STORE) and isinstance(arrived := cast(object, msg.DataSet), SpooledDataSet):
+            arrived.discard()
+        self.abort()
+
 
 class LastingStateMachine(StateMachine):
     """Takes what cannot be understood for an invalid PDU; made by giving an existing one this class."""
@@ -39,6 +59,8 @@ class LastingStateMachine(StateMachine):
         """Do what the event asks for in the present state."""
         if event == _INVALID_PDU and self.current_state == _AWAITS_CLOSE:
             event = _ARTIM_EXPIRED  # a peer that goes on talking nonsense is not waited for
+        if event == _INVALID_PDU and self.current_state == _AWAITS_REQUEST:
+            self._say_who_speaks_otherwise()
         try:
             super().do_action(event)
         except Exception as error:  # noqa: BLE001 (border to the network: whatever a peer sent must end in an abort)
@@ -46,6 +68,16 @@ class LastingStateMachine(StateMachine):
             address = (association.acceptor if association.is_requestor else association.requestor).address
             LOGGER.warning("association with %s aborted, a message cannot be understood (%s)", address, kind)
             self._give_up(event)
+
+    def _say_who_speaks_otherwise(self) -> None:
+        """Name the address of a client of something else, a port scanner or a device that wants the port for TLS."""
+        began_with = getattr(self.dul.socket, "began_with", None)
+        why = "it speaks no DICOM"
+        if began_with == _TLS_HANDSHAKE:
+            why = "it speaks TLS, and this port is the one without"
+        elif began_with == _ASSOCIATE_RQ:
+            why = "its association request cannot be understood"
+        LOGGER.warning("connection from %s closed: %s", self.dul.assoc.requestor.address, why)
 
     def _give_up(self, event: str) -> None:
         """Abort as for an invalid PDU; where even that fails, hang up."""

@@ -25,12 +25,14 @@ from dicom_io.storing.spool import SpooledDataSet
 
 _ELEMENT_HEAD, _NUMBER = struct.Struct("<HHI"), struct.Struct("<H")
 _C_STORE_REQUEST, _NO_DATA_SET = 0x0001, 0x0101
-_PRIORITIES = (0, 1, 2)
+_PRIORITIES = {b"\0\0": 0, b"\1\0": 1, b"\2\0": 2}
+_MEDIUM = 0
+"""What every other priority is read as; nothing here depends on it."""
 _LENGTH, _SOP_CLASS, _FIELD, _MESSAGE_ID, _PRIORITY = 0x0000, 0x0002, 0x0100, 0x0110, 0x0700
 _DATA_SET_TYPE, _SOP_INSTANCE, _ORIGINATOR, _ORIGINATOR_MESSAGE_ID = 0x0800, 0x1000, 0x1030, 0x1031
 _NEEDED = frozenset({_SOP_CLASS, _FIELD, _MESSAGE_ID, _PRIORITY, _DATA_SET_TYPE, _SOP_INSTANCE})
 _KNOWN = _NEEDED | {_LENGTH, _ORIGINATOR, _ORIGINATOR_MESSAGE_ID}
-_NUMBERS = (_FIELD, _MESSAGE_ID, _PRIORITY, _DATA_SET_TYPE, _ORIGINATOR_MESSAGE_ID)
+_NUMBERS = (_FIELD, _MESSAGE_ID, _DATA_SET_TYPE, _ORIGINATOR_MESSAGE_ID)
 _AE_TITLE = re.compile(rb"[A-Z0-9_]{1,16}")
 
 PRIVATE_PARTS = (DIMSEPrimitive, C_STORE, uid_to_service_class)
@@ -71,19 +73,18 @@ def plain_request(command: bytes) -> PlainStore | None:
         len(numbers) != len(values.keys() & set(_NUMBERS))
         or numbers[_FIELD] != _C_STORE_REQUEST
         or numbers[_DATA_SET_TYPE] == _NO_DATA_SET
-        or numbers[_PRIORITY] not in _PRIORITIES
         or not sop_class_uid
         or not sop_instance_uid
         or not _is_stored(sop_class_uid)
     ):
         return None
     request = PlainStore()
-    request._message_id, request._priority = numbers[_MESSAGE_ID], numbers[_PRIORITY]
+    request._message_id, request._priority = numbers[_MESSAGE_ID], _PRIORITIES.get(values[_PRIORITY], _MEDIUM)
     request._affected_sop_class_uid = UID(sop_class_uid, config.IGNORE)  # valid as it is: nothing is to be said of it
     request._affected_sop_instance_uid = UID(sop_instance_uid, config.IGNORE)
     request._move_originator_message_id = numbers.get(_ORIGINATOR_MESSAGE_ID)
     if _ORIGINATOR in values:
-        title = values[_ORIGINATOR].rstrip(b" ")
+        title = values[_ORIGINATOR].rstrip(b"\0 ")
         if not _AE_TITLE.fullmatch(title):
             return None
         request.MoveOriginatorApplicationEntityTitle = title.decode("ascii")

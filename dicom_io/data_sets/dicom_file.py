@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from io import SEEK_CUR, BytesIO
 from pathlib import Path
@@ -11,14 +12,18 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
-from dicom_io.data_sets.encoded import (
-    IMPLICIT_VR_LITTLE_ENDIAN,
+from dicom_io.data_sets.element_head import (
     UNDEFINED_LENGTH,
     NotADataSetError,
     TruncatedDataSetError,
-    encoding_of,
     read_element,
+)
+from dicom_io.data_sets.encoded import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Odd,
+    encoding_of,
     spans,
+    with_known_representations,
 )
 from dicom_io.data_sets.file_meta import HEAD_BYTES, PREAMBLE_BYTES, is_dicom_file
 from dicom_io.data_sets.header import DEFLATED, PARSE_ERRORS, inflate_head, text
@@ -30,6 +35,9 @@ _FILE_META_GROUP = 2
 _PIXEL_DATA = Tag("PixelData")
 _HASHED_AT_ONCE_BYTES = 1 << 18
 """Small enough for what was just read to be hashed out of the processor's own cache."""
+_LONGEST_META_BYTES = 1 << 20
+"""Of the head of a file that we wrote ourselves: it has 400 bytes."""
+_FIRST_PIXEL_TAG = 0x7FE00000
 
 
 def read_dicom_file(path: Path) -> FileDataset:
@@ -108,27 +116,69 @@ def parse_dicom(raw: bytes, path: Path = Path()) -> FileDataset:
         ) from None
 
 
-def _parse(raw: bytes, path: Path) -> FileDataset:
-    file = BytesIO(raw)
+def read_dicom_header(path: Path) -> FileDataset:
+    """Read what stands before the pixel data in a DICOM file of any size; it was looked at when it was received.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    NotADataSetError, TruncatedDataSetError
+        It is no DICOM file, or ends before the pixel data or inside an element there.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        meta, syntax, begins_at = _file_meta(raw[:_LONGEST_META_BYTES])
+        with memoryview(raw) as whole, whole[begins_at:] as encoded:
+            head = _before_pixels(encoded, syntax)
+        preamble = raw[:PREAMBLE_BYTES]
+    implicit, little_endian = encoding_of(syntax)
+    dataset: Dataset = read_dataset(BytesIO(head), implicit, little_endian)
+    return FileDataset(str(path), dataset, preamble, meta, implicit, little_endian)
+
+
+def _before_pixels(encoded: memoryview, syntax: str) -> bytes:
+    inflated: bytes | memoryview = inflate_head(encoded, MAXIMUM_FILE_BYTES)[0] if syntax in DEFLATED else encoded
+    implicit, little_endian = encoding_of(syntax)
+    odd: list[Odd] = []
+    ends_at = 0
+    for span in spans(inflated, implicit=implicit, little_endian=little_endian, odd=odd):
+        if span.tag >= _FIRST_PIXEL_TAG:
+            break
+        ends_at = span.end
+    return bytes(with_known_representations(inflated[:ends_at], odd))
+
+
+def _file_meta(head: bytes) -> tuple[FileMetaDataset, str, int]:
+    """Return the file meta information, the transfer syntax, and the byte at which the data set begins."""
+    file = BytesIO(head)
     file.seek(HEAD_BYTES)
     elements = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _FILE_META_GROUP)
-    meta, begin = FileMetaDataset(elements), file.tell()
-    if begin == len(raw):
+    meta = FileMetaDataset(elements)
+    return meta, text(meta, "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN, file.tell()
+
+
+def _parse(raw: bytes, path: Path) -> FileDataset:
+    meta, syntax, begins_at = _file_meta(raw)
+    if begins_at == len(raw):
         raise TruncatedDataSetError("nothing follows the file meta information")
-    syntax = text(meta, "TransferSyntaxUID") or IMPLICIT_VR_LITTLE_ENDIAN
     encoded = raw
     if syntax in DEFLATED:
-        encoded, whole = inflate_head(raw[begin:], MAXIMUM_FILE_BYTES)
+        encoded, whole = inflate_head(raw[begins_at:], MAXIMUM_FILE_BYTES)
         if not whole:
             raise _too_large()
-        begin = 0
+        begins_at = 0
     implicit, little_endian = encoding_of(syntax)
-    dataset: Dataset = read_dataset(_Encoded(encoded, begin, implicit, little_endian), implicit, little_endian)
+    dataset: Dataset = read_dataset(_Encoded(encoded, begins_at, implicit, little_endian), implicit, little_endian)
     return FileDataset(str(path), dataset, raw[:PREAMBLE_BYTES], meta, implicit, little_endian)
 
 
 class _Encoded(BytesIO):
-    """A data set in memory, from byte `begin` on, whose Pixel Data of stated length are read without a copy.
+    """A data set in memory as pydicom can read it, whose Pixel Data of stated length are read without a copy.
+
+    Parameters
+    ----------
+    content, begins_at
+        Bytes of a file, and at which of them the data set begins.
 
     Raises
     ------
@@ -136,22 +186,27 @@ class _Encoded(BytesIO):
         It is no run of whole elements, see `dicom_io.data_sets.encoded.spans`.
     """
 
-    def __init__(self, content: bytes, begin: int, implicit: bool, little_endian: bool) -> None:
+    def __init__(self, content: bytes, begins_at: int, implicit: bool, little_endian: bool) -> None:
+        encoded = memoryview(content)[begins_at:]  # a copy would take a third of reading it
+        odd: list[Odd] = []
+        pixel_data_at = None
+        for tag, start, _end in spans(encoded, implicit=implicit, little_endian=little_endian, odd=odd):
+            pixel_data_at = start if tag == _PIXEL_DATA else pixel_data_at
+        if odd:
+            content, begins_at = bytes(with_known_representations(encoded, odd)), 0
+            encoded = memoryview(content)
         super().__init__(content)
-        self.seek(begin)
-        encoded = memoryview(content)[begin:]
-        self._pixel_data, self._pixel_data_at = encoded[:0], -1
-        for tag, start, _end in spans(encoded, implicit=implicit, little_endian=little_endian):
-            if tag == _PIXEL_DATA:
-                element = read_element(encoded, start, implicit, little_endian)
-                if element.length_bytes != UNDEFINED_LENGTH:
-                    self._pixel_data = encoded[element.value_at : element.value_at + element.length_bytes]
-                    self._pixel_data_at = begin + element.value_at
+        self.seek(begins_at)
+        self._value, self._value_at = encoded[:0], -1
+        if pixel_data_at is not None:
+            _tag, _representation, length, value_at, *_ = read_element(encoded, pixel_data_at, implicit, little_endian)
+            if length != UNDEFINED_LENGTH:
+                self._value, self._value_at = encoded[value_at : value_at + length], begins_at + value_at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size == len(self._pixel_data) and self.tell() == self._pixel_data_at:
+        if size == len(self._value) and self.tell() == self._value_at:
             self.seek(size, SEEK_CUR)
-            return self._pixel_data  # type: ignore[return-value]
+            return self._value  # type: ignore[return-value]
         return super().read(size)
 
 

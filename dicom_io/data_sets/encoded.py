@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from dicom_io.data_sets.element_head import (
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    NotADataSetError,
+    TruncatedDataSetError,
+    read_element,
+)
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _GE_PRIVATE_IMPLICIT = "1.2.840.113619.5.2"
-UNDEFINED_LENGTH = 0xFFFFFFFF
-_ITEM_GROUP = 0xFFFE
-_ITEM_END = 0xFFFEE00D
-_SEQUENCE_END = 0xFFFEE0DD
-LONG_LENGTH_REPRESENTATIONS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"),
-)
-SHORT_LENGTH_REPRESENTATIONS = frozenset(
-    (
-        *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL"),
-        *(b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
-    )
-)
-_HEAD = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
-"""Tag, and representation and length where those are stated in short; by whether it is little endian."""
-_LENGTH = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 MAXIMUM_NESTING = 64
 """Sequences inside sequences; real objects stay below ten."""
+MOST_ODD = 4096
+"""Elements with another representation than they are to be read as; each costs some memory."""
 LAST_GROUP_OF_IDENTITY = 0x0008
-
-
-class NotADataSetError(Exception):
-    """The bytes do not begin as a DICOM data set does."""
-
-
-class TruncatedDataSetError(Exception):
-    """The bytes end inside an element, or a sequence is never closed."""
-
-
-class Element(NamedTuple):  # made by the dozen while a sender waits: a frozen dataclass takes six times as long
-    """The head of one element."""
-
-    tag: int
-    representation: bytes
-    """Empty where it is not stated: implicit VR, items and delimiters."""
-    length_bytes: int
-    value_at: int
-    """Byte at which its value begins."""
+_TAG_BYTES = 4
 
 
 class Span(NamedTuple):
@@ -57,28 +33,45 @@ class Span(NamedTuple):
     end: int
 
 
-def require_complete(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool) -> None:
-    """Raise unless `encoded` is a run of whole elements.
+class Odd(NamedTuple):
+    """An element with another value representation than it is to be read as."""
 
-    Raises
-    ------
-    NotADataSetError, TruncatedDataSetError
-        See `spans`.
-    """
-    for _span in spans(encoded, implicit=implicit, little_endian=little_endian):
-        pass
+    written_at: int
+    """Byte at which that stands."""
+    representation: bytes
+    """What it is to be read as; its length is written as that wants it."""
 
 
-def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, first: int = 0) -> Iterator[Span]:
+def with_known_representations(part: bytes | memoryview, odd: list[Odd], starts_at: int = 0) -> bytes | memoryview:
+    """Return a part of a data set, from byte ``starts_at`` of it on, with the representations that are to be read."""
+    inside = [each for each in odd if starts_at <= each.written_at < starts_at + len(part)]
+    if not inside:
+        return part
+    changed = bytearray(part)
+    for written_at, representation in inside:
+        place = written_at - starts_at
+        changed[place : place + len(representation)] = representation
+    return bytes(changed)
+
+
+def spans(
+    encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, first: int = 0, odd: list[Odd] | None = None
+) -> Iterator[Span]:
     """Yield where each element stands, in the order of the bytes; the last one may reach beyond their end.
 
     What stands before byte `first` was looked at already. Up to seven zero bytes after the last element are tolerated
     (some senders pad their fragments).
 
+    Parameters
+    ----------
+    odd
+        Gets the elements, those of items included, that pydicom would not read as they are meant.
+
     Raises
     ------
     NotADataSetError
-        The first element does not belong to groups 0001 to 0008, where SOP Class and Instance UID stand.
+        The first element does not belong to groups 0001 to 0008, where SOP Class and Instance UID stand, or one can be
+        read in more than one way, or more than `MOST_ODD` are odd.
     TruncatedDataSetError
         At the end: an element reaches beyond it, nesting is never closed or deeper than `MAXIMUM_NESTING`.
     """
@@ -91,13 +84,15 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, f
             raise NotADataSetError(f"data set begins with element {element.tag:08X}; expected group 0008")
         if len(syntax) == 1:
             tag, start = element.tag, position
+        if element.odd and odd is not None:
+            _note(odd, Odd(position + _TAG_BYTES, element.representation))
         position = element.value_at
-        if element.tag in (_ITEM_END, _SEQUENCE_END):
+        if element.tag in (ITEM_END, SEQUENCE_END):
             if len(syntax) == 1:
                 raise TruncatedDataSetError(f"a sequence ends at byte {position} that never began")
             syntax.pop()
         elif element.length_bytes == UNDEFINED_LENGTH:
-            if len(syntax) > MAXIMUM_NESTING:
+            if len(syntax) > 2 * MAXIMUM_NESTING:  # a sequence and its item count one each
                 raise TruncatedDataSetError(f"sequences nested deeper than {MAXIMUM_NESTING} at byte {position}")
             syntax.append((True, True) if element.representation == b"UN" else syntax[-1])
         else:
@@ -108,30 +103,13 @@ def spans(encoded: bytes | memoryview, *, implicit: bool, little_endian: bool, f
         raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends inside an element; it was cut short")
 
 
+def _note(odd: list[Odd], found: Odd) -> None:
+    if len(odd) == MOST_ODD:
+        raise NotADataSetError(f"more than {MOST_ODD} elements have no known value representation")
+    odd.append(found)
+
+
 def encoding_of(transfer_syntax_uid: str) -> tuple[bool, bool]:
     """Return whether data sets of a transfer syntax, inflated, are in Implicit VR, and whether in little endian."""
     implicit = transfer_syntax_uid in (IMPLICIT_VR_LITTLE_ENDIAN, _GE_PRIVATE_IMPLICIT)
     return implicit, transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
-
-
-def read_element(encoded: bytes | memoryview, position: int, implicit: bool, little_endian: bool) -> Element:
-    """Return the head of the element at this place.
-
-    Raises
-    ------
-    TruncatedDataSetError
-        The bytes end in it.
-    """
-    group, number, representation, length_bytes = _HEAD[little_endian].unpack_from(encoded, position)
-    tag = group << 16 | number
-    if not implicit and group != _ITEM_GROUP:
-        if representation in SHORT_LENGTH_REPRESENTATIONS:
-            return Element(tag, representation, length_bytes, position + 8)
-        if representation in LONG_LENGTH_REPRESENTATIONS:
-            if len(encoded) - position < 12:
-                raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends in the head of an element")
-            (length_bytes,) = _LENGTH[little_endian].unpack_from(encoded, position + 8)
-            return Element(tag, representation, length_bytes, position + 12)
-    # implicit VR, items and delimiters, and the implicit elements some senders mix into explicit data sets
-    (length_bytes,) = _LENGTH[little_endian].unpack_from(encoded, position + 4)
-    return Element(tag, b"", length_bytes, position + 8)

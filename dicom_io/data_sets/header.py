@@ -16,7 +16,8 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
-from dicom_io.data_sets.encoded import MAXIMUM_NESTING, NotADataSetError, TruncatedDataSetError, encoding_of, spans
+from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
+from dicom_io.data_sets.encoded import MAXIMUM_NESTING, Odd, encoding_of, spans, with_known_representations
 from dicom_io.data_sets.nesting import ITEM_HEAD_BYTES, TooManyItemsError, require_few_items
 from dicom_io.data_sets.plain_header import interned_tag, plain_header
 from dicom_io.data_sets.repertoires import teach_pydicom
@@ -106,16 +107,17 @@ def _head_and_later_bytes(
     """
     later = bytearray()
     head_ends = len(encoded)
+    odd: list[Odd] = []
     try:
-        for span in spans(encoded, implicit=implicit, little_endian=little_endian, first=first):
+        for span in spans(encoded, implicit=implicit, little_endian=little_endian, first=first, odd=odd):
             if span.tag > LAST_HEADER_TAG:
                 head_ends = min(head_ends, span.start)
             if span.tag >> 16 in LATER_GROUPS:
-                later += encoded[span.start : span.end]
+                later += with_known_representations(encoded[span.start : span.end], odd, span.start)
     except TruncatedDataSetError:
         if whole:
             raise
-    return encoded[:head_ends], bytes(later)
+    return with_known_representations(encoded[:head_ends], odd), bytes(later)
 
 
 def _later_elements(later: bytes, implicit: bool, little_endian: bool) -> Dataset:

@@ -6,7 +6,8 @@ within sequences took 6 GB of memory.
 
 from __future__ import annotations
 
-from dicom_io.data_sets.encoded import UNDEFINED_LENGTH, TruncatedDataSetError, encoding_of, read_element
+from dicom_io.data_sets.element_head import UNDEFINED_LENGTH, NotADataSetError, TruncatedDataSetError, read_element
+from dicom_io.data_sets.encoded import encoding_of
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _FIRST_OF_ITEM = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
@@ -36,7 +37,7 @@ def require_few_items(encoded: bytes, transfer_syntax_uid: str, *, most_items: i
             ends.pop()
         try:
             element = read_element(encoded, position, implicit, little_endian)
-        except TruncatedDataSetError:
+        except (TruncatedDataSetError, NotADataSetError):
             return
         position = element.value_at
         if element.tag in (_ITEM_END, _SEQUENCE_END):

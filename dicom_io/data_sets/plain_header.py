@@ -16,12 +16,12 @@ from pydicom.dataelem import RawDataElement, convert_raw_data_element, empty_val
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from dicom_io.data_sets.encoded import (
-    LAST_GROUP_OF_IDENTITY,
+from dicom_io.data_sets.element_head import (
     LONG_LENGTH_REPRESENTATIONS,
     SHORT_LENGTH_REPRESENTATIONS,
     UNDEFINED_LENGTH,
 )
+from dicom_io.data_sets.encoded import LAST_GROUP_OF_IDENTITY
 
 LONGEST_HEAD_BYTES = 1 << 16
 _HEAD, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<I")
@@ -49,7 +49,7 @@ def plain_header(encoded: bytes | memoryview, last_tag: int) -> tuple[Dataset, i
         value_at = position + _HEAD.size
         representation = _SHORT.get(encoded_representation)
         if representation is None:
-            representation = _LONG.get(encoded_representation)
+            representation = None if length else _LONG.get(encoded_representation)  # there are two bytes of zero
             (length,) = _LENGTH.unpack_from(head, value_at)
             value_at += _LENGTH.size
         position = value_at + length

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 
-from dicom_io.data_sets.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.data_sets.dicom_file import parse_dicom
+from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
 from dicom_io.data_sets.header import DEFLATED, PARSE_ERRORS, inflate_head, text
 from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
 from dicom_io.data_sets.rejection_title import RejectionTitle
+from dicom_io.foundation.reasons import UndecodableError
 from dicom_io.foundation.uids import is_valid_uid
 
 MAXIMUM_NOTE_BYTES = 64 << 20
@@ -54,10 +55,10 @@ def read_rejection_note(path: Path) -> RejectionNote | None:
     content = path.read_bytes()
     try:
         _require_few_items(content)
-        return _rejected(pydicom.dcmread(BytesIO(content)))
+        return _rejected(parse_dicom(content))
     except TooManyItemsError as error:
         raise UnreadableNoteError(str(error)) from None
-    except (InvalidDicomError, NotADataSetError, TruncatedDataSetError, *PARSE_ERRORS) as error:
+    except (UndecodableError, InvalidDicomError, NotADataSetError, TruncatedDataSetError, *PARSE_ERRORS) as error:
         raise UnreadableNoteError(f"cannot be parsed ({type(error).__name__})") from None
 
 

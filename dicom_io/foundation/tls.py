@@ -39,7 +39,7 @@ class TlsFiles:
         Raises
         ------
         TlsFileError
-            A file is missing, is not PEM, or the key is not that of the certificate.
+            A file is missing, is not PEM, the key is encrypted or not that of the certificate.
         """
         context = NotingContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -50,8 +50,13 @@ class TlsFiles:
         context.verify_flags = _VERIFICATION
         context.sslsocket_class = _NotingSocket
         _load(lambda: context.load_verify_locations(str(self.ca)), self.ca)
-        _load(lambda: context.load_cert_chain(str(self.certificate), str(self.key)), self.certificate, self.key)
+        files = str(self.certificate), str(self.key)
+        _load(lambda: context.load_cert_chain(*files, password=self._no_password), self.certificate, self.key)
         return context
+
+    def _no_password(self) -> str:
+        """Refuse to say the key's password; OpenSSL would ask for it at the terminal, and wait there for ever."""
+        raise TlsFileError(0, "is encrypted; keep it without a password, readable by this user alone", str(self.key))
 
     def stamps(self) -> list[tuple[int, int, int] | None]:
         """Return what differs once one of the files was written or replaced."""
@@ -81,6 +86,8 @@ def in_words(error: OSError) -> str:
         return error.verify_message
     if isinstance(error, ssl.SSLError) and error.reason:
         return str(error.reason).lower().replace("_", " ")
+    if isinstance(error, TimeoutError):
+        return "the other side takes too long"
     return error.strerror or type(error).__name__
 
 

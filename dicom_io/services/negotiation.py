@@ -11,11 +11,14 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
+from dicom_io.associations.odd_negotiation import BLANK_TITLE
 from dicom_io.services.storage_commitment import STORAGE_COMMITMENT
 from dicom_io.storing.receiving import ScpSettings
 from dicom_io.ups.service import UPS_CLASSES
 
 VERIFICATION = "1.2.840.10008.1.1"
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+"""The only one there is (PS3.7 A.2.1)."""
 _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _PUBLIC_ROOT = "1.2.840.10008."
@@ -40,6 +43,7 @@ class Rejection:
 
 LIMIT_EXCEEDED = Rejection(2, 3, 2, "maximum_associations are open already")
 """Transient: the sender tries again."""
+OTHER_APPLICATION = Rejection(1, 1, 2, "the application context is not that of DICOM")
 
 
 def is_storage(abstract_syntax: str) -> bool:
@@ -119,6 +123,8 @@ def rejection(
     settings: ScpSettings, calling_ae_title: str, called_ae_title: str, peer_address: str, accepting: bool
 ) -> Rejection | None:
     """Return why an association must be rejected, or None."""
+    if calling_ae_title == BLANK_TITLE:  # of an unknown caller, too: it would be kept as who has sent
+        return Rejection(1, 1, 3, "calling AE title is blank")
     if called_ae_title != settings.ae_title:
         return Rejection(1, 1, 7, f"called AE title is not {settings.ae_title}")
     lists = [

@@ -25,7 +25,9 @@ from dicom_io.associations.server import BoundedServer, drop_what_was_arriving, 
 from dicom_io.foundation.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.foundation.tls import CurrentTls
 from dicom_io.services.negotiation import (
+    APPLICATION_CONTEXT,
     LIMIT_EXCEEDED,
+    OTHER_APPLICATION,
     VERIFICATION,
     Rejection,
     granted,
@@ -220,7 +222,11 @@ class StorageScp:
         association = event.assoc
         request = _association_request(event)
         calling, called, address = request.calling_ae_title, request.called_ae_title, association.requestor.address
-        refused = rejection(self.settings, calling, called, address, self._receiver.accepting()) or self._too_many()
+        refused = (
+            _of_another_application(request)
+            or rejection(self.settings, calling, called, address, self._receiver.accepting())
+            or self._too_many()
+        )
         if refused is not None:
             LOGGER.warning("association from %s at %s rejected: %s", calling, address, refused.reason)
             association.acse.send_reject(refused.result, refused.source, refused.diagnostic)
@@ -262,6 +268,11 @@ class StorageScp:
             study_instance_uids = self._studies.pop(event.assoc, set())
         if study_instance_uids:
             self._receiver.association_closed(study_instance_uids, aborted and not event.assoc._sent_release)
+
+
+def _of_another_application(request: A_ASSOCIATE) -> Rejection | None:
+    application = str(request.application_context_name or "").strip()
+    return None if application == APPLICATION_CONTEXT else OTHER_APPLICATION
 
 
 def _association_request(event: Event) -> A_ASSOCIATE:

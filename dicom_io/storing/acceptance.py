@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-from dicom_io.data_sets.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
 from dicom_io.data_sets.header import parse_header, text
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.foundation.uids import is_valid_uid

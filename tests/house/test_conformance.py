@@ -17,7 +17,7 @@ from dicom_io.results.codes import FINDINGS, PRIORITY_CODES, display_name
 from dicom_io.results.identity import OPTIONAL, REQUIRED
 from dicom_io.results.presentation_state import LAYER
 from dicom_io.results.report_class import REPORT_CLASSES
-from dicom_io.services.negotiation import LIMIT_EXCEEDED, rejection, supported_contexts
+from dicom_io.services.negotiation import LIMIT_EXCEEDED, OTHER_APPLICATION, rejection, supported_contexts
 from dicom_io.storing.receiving import ScpSettings
 from worker.arrival.intake import REJECT_AFTER_SECONDS
 from worker.settings.peers import Destination
@@ -122,7 +122,8 @@ def test_the_rejections_are_those_of_the_listener() -> None:
     ]
     refused.append(rejection(settings, "MODALITY", "CXRAI", "192.0.2.7", accepting=False))
     written = [tuple(int(cell.split()[0]) for cell in row[1:]) for row in table("| Rejected (A-ASSOCIATE-RJ) when |")]
-    assert written == [(each.result, each.source, each.diagnostic) for each in (*refused, LIMIT_EXCEEDED) if each]
+    listed = (OTHER_APPLICATION, *refused, LIMIT_EXCEEDED)
+    assert written == [(each.result, each.source, each.diagnostic) for each in listed if each]
     assert f"for {REJECT_AFTER_SECONDS:g} seconds" in FLOWING
 
 

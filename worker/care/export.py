@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_io.data_sets.dicom_file import read_dicom_file, read_dicom_header
 from dicom_io.data_sets.header import text
 from dicom_io.data_sets.patient_age import patient_age_years
 from dicom_io.data_sets.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
@@ -190,7 +191,7 @@ def _lines(
         except StoreError:
             counts.files_missing += 1
             continue
-        dataset = pydicom.dcmread(path, stop_before_pixels=choices.pseudonyms is None)
+        dataset = read_dicom_header(path) if choices.pseudonyms is None else read_dicom_file(path)
         counts.study_instance_uids.add(study.study_instance_uid)
         line = _decided(_line(session, study, run, instance, dataset, path), decision)
         if choices.pseudonyms is None:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import cv2
-import pydicom
 from pydicom.dataset import Dataset
 from sqlalchemy import BindParameter, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from dicom_io.data_sets.dicom_file import parse_dicom, read_hashed
+from dicom_io.data_sets.dicom_file import parse_dicom, read_dicom_header, read_hashed
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.pixels.radiograph import Radiograph, UndecodableError, read_radiograph
@@ -197,4 +196,4 @@ def read_header(instance: Instance, store: InstanceStore) -> Dataset:
     StoreError
         The file is gone, or not what was received any more.
     """
-    return pydicom.dcmread(store.open_intact(instance.path, instance.sha256), stop_before_pixels=True)
+    return read_dicom_header(store.open_intact(instance.path, instance.sha256))

@@ -7,14 +7,23 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from factories import chest_radiograph, write_dicom
 from pdu_fuzzing import Connection
-from pdu_mutations import DX, EXPLICIT, associate_request, command, encoded_command, good_store, message
+from pdu_mutations import (
+    DX,
+    EXPLICIT,
+    VERIFICATION,
+    associate_request,
+    command,
+    encoded_command,
+    good_store,
+    message,
+)
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -175,6 +184,26 @@ def test_a_request_that_is_not_understood_ends_its_connection_at_once(scp: Stora
     assert (connection.end() or CUT_WITHIN_SECONDS) < 5.0  # it was the ACSE timeout, with the socket open
 
 
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (b"\x16\x03\x01\x02\0\1\0\1\xfc\3\3" + bytes(200), "it speaks TLS"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "it speaks no DICOM"),
+        (b"\1\0\0\0\0\4abcd", "its association request cannot be understood"),
+    ],
+    ids=["TLS", "HTTP", "half a request"],
+)
+def test_the_log_names_who_speaks_something_else(
+    scp: StorageScp, caplog: pytest.LogCaptureFixture, first: bytes, why: str
+) -> None:
+    connection = Connection(scp.address)
+    connection.say(first)
+    assert (connection.end() or CUT_WITHIN_SECONDS) < 5.0
+    said = [record.getMessage() for record in caplog.records if record.name == "dicom_io.associations.lasting"]
+    assert len(said) == 1
+    assert said[0].startswith(f"connection from 127.0.0.1 closed: {why}")
+
+
 @pytest.mark.parametrize("command_bytes", ODD_COMMANDS.values(), ids=ODD_COMMANDS)
 def test_a_command_that_is_not_understood_is_aborted(scp: StorageScp, command_bytes: bytes) -> None:
     connection = opened(scp)
@@ -182,6 +211,49 @@ def test_a_command_that_is_not_understood_is_aborted(scp: StorageScp, command_by
     answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
     assert answer is not None and answer[0] == 7
     assert (connection.end() or CUT_WITHIN_SECONDS) < 5.0
+
+
+def store_command(changed: Mapping[int, bytes]) -> bytes:
+    values = {
+        0x0002: DX.encode(),
+        0x0100: b"\1\0",
+        0x0110: b"\7\0",
+        0x0700: b"\0\0",
+        0x0800: b"\0\0",
+        0x1000: b"2.25.7",
+    }
+    return encoded_command(sorted((values | changed).items()))
+
+
+UNANSWERABLE = {
+    "no message ID": store_command({0x0110: b""}),
+    "no SOP instance": store_command({0x1000: b""}),
+    "no SOP class": store_command({0x0002: b""}),
+    "a C-STORE of Verification": store_command({0x0002: VERIFICATION.encode()}),
+}
+
+
+@pytest.mark.parametrize("command_bytes", UNANSWERABLE.values(), ids=UNANSWERABLE)
+def test_a_request_that_cannot_be_answered_is_aborted_and_no_sender_waits_or_hears_success(
+    scp: StorageScp, command_bytes: bytes
+) -> None:
+    connection = opened(scp)
+    connection.say(message(3, command_bytes, b"\x08\0\x16\0UI\0\0", random.Random(1)))
+    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
+    assert answer is not None and answer[0] == 7
+    assert (connection.end() or CUT_WITHIN_SECONDS) < 5.0
+
+
+def test_many_cancels_of_what_was_answered_long_ago_do_no_harm(scp: StorageScp) -> None:
+    """PS3.7 9.3.2.3: each may cross the last answer to what it is about."""
+    connection = opened(scp)
+    for number in range(1, 31):
+        cancel = encoded_command([(0x0100, b"\xff\x0f"), (0x0120, bytes([number, 0])), (0x0800, b"\1\1")])
+        connection.say(message(1, cancel, b"", random.Random(1)))
+    connection.say(message(1, command(0x0030, VERIFICATION), b"", random.Random(1)))
+    answer = connection.hear(time.monotonic() + CUT_WITHIN_SECONDS)
+    assert answer is not None and answer[0] == 4
+    connection.end()
 
 
 def test_another_service_of_a_storage_class_is_an_unrecognised_operation(scp: StorageScp) -> None:

@@ -18,6 +18,7 @@ ACCEPTED, REJECTED, ABORTED = 2, 3, 7
 """First byte of the PDU that answers (PS3.8 9.3)."""
 CONTEXTS = ((1, VERIFICATION, (IMPLICIT,)), (3, DX, (EXPLICIT,)))
 TITLES_AT, TITLE_BYTES = 10, 16
+APPLICATION = b"1.2.840.10008.3.1.1.1"
 
 
 @pytest.fixture
@@ -85,6 +86,46 @@ def test_a_title_ends_where_a_device_ends_it(scp: StorageScp, junk: bytes) -> No
 def test_another_title_is_rejected_however_it_ends(scp: StorageScp) -> None:
     rejected = answer(scp, with_titles(b"CXRAI2".ljust(TITLE_BYTES, b"\0"), b"CR".ljust(TITLE_BYTES)))
     assert (rejected[0], rejected[7:10]) == (REJECTED, b"\1\1\7")
+
+
+@pytest.mark.parametrize(
+    ("called", "calling", "rejected"),
+    [
+        (b"CXRAI", b"", b"\1\1\3"), (b"", b"CR", b"\1\1\7"), (b"CXRAI", b"\0", b"\1\1\3"),
+        (b"CXR\xc4I", b"CR", b"\1\1\7"),
+    ],
+    ids=["calling blank", "called blank", "calling empty as a text of C", "called not ASCII"],
+)  # fmt: skip
+def test_a_title_that_is_none_is_rejected_and_not_aborted(
+    scp: StorageScp, called: bytes, calling: bytes, rejected: bytes
+) -> None:
+    """PS3.8 9.3.2: sixteen spaces are no title. Unknown callers may send here; one must be named all the same."""
+    answered = answer(scp, with_titles(called.ljust(TITLE_BYTES), calling.ljust(TITLE_BYTES)))
+    assert (answered[0], answered[7:10]) == (REJECTED, rejected)
+
+
+def test_a_title_with_a_letter_that_ascii_lacks_is_one_of_an_unknown_caller(scp: StorageScp) -> None:
+    assert answer(scp, with_titles(b"CXRAI".ljust(TITLE_BYTES), b"R\xd6NTGEN".ljust(TITLE_BYTES)))[0] == ACCEPTED
+
+
+def with_application(name: bytes) -> bytes:
+    """Return a request whose first item names another application context."""
+    request = associate_request(proposed=CONTEXTS)
+    _, behind = request.split(item(0x10, APPLICATION))
+    named = request[: len(request) - len(behind) - len(item(0x10, APPLICATION))] + item(0x10, name) + behind
+    return named[:2] + struct.pack(">I", len(named) - 6) + named[6:]
+
+
+@pytest.mark.parametrize("name", [b"1.2.840.10008.3.1.1.2", b"", b"DICOM"])
+def test_another_application_is_rejected(scp: StorageScp, name: bytes) -> None:
+    """PS3.8 9.3.4: reason 2, application context name not supported."""
+    rejected = answer(scp, with_application(name))
+    assert (rejected[0], rejected[7:10]) == (REJECTED, b"\1\1\2")
+
+
+@pytest.mark.parametrize("name", [APPLICATION, APPLICATION + b"\0", APPLICATION + b" "])
+def test_the_application_is_known_however_its_name_is_padded(scp: StorageScp, name: bytes) -> None:
+    assert answer(scp, with_application(name))[0] == ACCEPTED
 
 
 @pytest.mark.parametrize(("version", "first"), [(1, ACCEPTED), (3, ACCEPTED), (0x8001, ACCEPTED), (2, REJECTED)])

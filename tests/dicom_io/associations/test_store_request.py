@@ -81,7 +81,6 @@ def odd_commands() -> dict[str, bytes]:
         "an unknown element": {0x0005: b"ab"},
         "another field": {0x0100: b"\x30\0"},
         "no data set": {0x0800: b"\1\1"},
-        "an unknown priority": {0x0700: b"\7\0"},
         "a number of one byte": {0x0110: b"\1"},
         "two numbers": {0x0110: b"\1\0\2\0"},
         "an originator's number of none": {0x1031: b""},
@@ -107,6 +106,19 @@ def odd_commands() -> dict[str, bytes]:
         "a length beyond the end": whole[:-6] + struct.pack("<I", 0xFFFFFFFF) + whole[-2:],
         "nothing": b"",
     }
+
+
+@pytest.mark.parametrize("priority", [b"", b"\7\0", b"\xff\xff", b"\2\0\0\0"])
+def test_a_priority_that_is_none_is_read_as_medium(priority: bytes) -> None:
+    """pynetdicom ends the association over it; no archive of dcmtk's does."""
+    request = plain_request(encoded(ordinary(random.Random(5)) | {0x0700: priority}))
+    assert request is not None and request.Priority == 0
+
+
+def test_a_move_originator_may_end_in_nul() -> None:
+    odd = encoded(dict(sorted((ordinary(random.Random(5)) | {0x1030: b"MOVER\0\0\0", 0x1031: b"\1\0"}).items())))
+    request = plain_request(odd)
+    assert request is not None and request.MoveOriginatorApplicationEntityTitle == "MOVER"
 
 
 @pytest.mark.parametrize("command", odd_commands().values(), ids=odd_commands())

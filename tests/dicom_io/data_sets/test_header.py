@@ -24,7 +24,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_io.data_sets.encoded import NotADataSetError, TruncatedDataSetError
+from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
 from dicom_io.data_sets.header import LAST_HEADER_TAG, PARSE_ERRORS, parse_header, text
 from dicom_io.data_sets.plain_header import plain_header
 from dicom_io.selection.decision import SelectionRules, judge_tags

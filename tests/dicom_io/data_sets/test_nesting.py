@@ -17,7 +17,7 @@ from ups_clients import dataset
 
 from dicom_io.associations import client as association_client
 from dicom_io.associations import server as association_server
-from dicom_io.data_sets.encoded import NotADataSetError
+from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
 from dicom_io.data_sets.header import parse_header
 from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
 from dicom_io.data_sets.rejection_reading import UnreadableNoteError, read_rejection_note
@@ -69,6 +69,26 @@ def test_items_and_levels_are_counted(syntax: tuple[bool, bool], undefined: bool
         for element in made.iterall():
             element.is_undefined_length = undefined and element.VR == "SQ"
         assert is_refused(encoded(made, *syntax), *syntax) == refused
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(1, False), (50, False), (64, False), (65, True)])
+def test_sequences_of_undefined_length_may_be_nested_as_deep_as_the_conformance_statement_says(
+    depth: int, refused: bool
+) -> None:
+    sequence = b""
+    for _ in range(depth):
+        item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + sequence + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+        head = struct.pack("<HH2s2xI", 0x0040, 0x0275, b"SQ", 0xFFFFFFFF)
+        sequence = head + item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    whole = encoded(dataset(PatientID="P-1"), False, True) + sequence
+    whole = struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 2) + b"DX" + whole
+    if refused:
+        with pytest.raises((NotADataSetError, TruncatedDataSetError), match="nested deeper than 64"):
+            parse_header(whole, ExplicitVRLittleEndian)
+    else:
+        header = parse_header(whole, ExplicitVRLittleEndian)
+        assert header.PatientID == "P-1"
+        assert len(header.RequestAttributesSequence) == 1
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

@@ -7,8 +7,10 @@ import struct
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from factories import chest_radiograph, write_dicom
+from factories import chest_radiograph, drawn_chest, write_dicom
+from numpy.typing import NDArray
 from odd_archive import Deed, accepting, odd_archive, read_pdu
 
 from dicom_io.associations.client import ScuSettings
@@ -20,8 +22,8 @@ SILENCE_SECONDS = 30.0
 """Longer than anybody waits here."""
 
 
-def sent(deed: Deed, folder: Path) -> SendOutcome:
-    path = write_dicom(chest_radiograph(), folder / "image.dcm")
+def sent(deed: Deed, folder: Path, pixels: NDArray[np.uint16] | None = None) -> SendOutcome:
+    path = write_dicom(chest_radiograph(pixels), folder / "image.dcm")
     with odd_archive(deed) as peer:
         began = time.monotonic()
         (outcome,) = send(peer, [path], "CXRAI", PATIENCE)
@@ -39,7 +41,7 @@ def test_a_context_accepted_without_a_transfer_syntax_is_not_accepted(tmp_path: 
     assert "does not accept Digital X-Ray Image Storage" in outcome.comment
 
 
-@pytest.mark.parametrize("most_bytes", [1, 6, 7, 20])
+@pytest.mark.parametrize("most_bytes", [1, 6, 8, 20])
 def test_an_archive_that_takes_next_to_nothing_at_a_time_is_not_sent_to(tmp_path: Path, most_bytes: int) -> None:
     def deed(connection: socket.socket) -> None:
         length = struct.pack(">BxHI", 0x51, 4, most_bytes)
@@ -50,6 +52,25 @@ def test_an_archive_that_takes_next_to_nothing_at_a_time_is_not_sent_to(tmp_path
     assert (outcome.unreachable, outcome.comment) == (
         True, f"ODD takes no more than {most_bytes} bytes at a time, which is too little to send anything",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("most_bytes", "longest"), [(4097, 4096), (16384, 16384), (65535, 65534)])
+def test_an_archive_that_takes_an_odd_number_of_bytes_gets_fragments_of_even_length(
+    tmp_path: Path, most_bytes: int, longest: int
+) -> None:
+    """Archives with dcmtk's network layer end the association over an odd one, unless it is theirs that said so."""
+    pdus: list[bytes] = []
+
+    def deed(connection: socket.socket) -> None:
+        length = struct.pack(">BxHI", 0x51, 4, most_bytes)
+        connection.sendall(accepting(read_pdu(connection), user_information=length))
+        while not (pdus and pdus[-1][11] == 2):  # the last fragment of a data set
+            pdus.append(read_pdu(connection))
+
+    sent(deed, tmp_path, drawn_chest(512))
+    values = [len(pdu) - 12 for pdu in pdus]
+    assert max(len(pdu) - 6 for pdu in pdus) == longest
+    assert [value for value in values if value % 2] == []
 
 
 def test_a_rejection_for_no_known_reason_is_one_at_once(tmp_path: Path) -> None:

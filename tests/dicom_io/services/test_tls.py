@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -414,6 +419,31 @@ def test_files_that_cannot_be_used_are_named(certificates: Certificates, tmp_pat
             CurrentTls(files)
         assert raised.value.filename == str(named)
     assert "missing.pem" in echo(Peer("ARCHIVE", HOST, 9, replace(good, key=missing)), "CXRAI")
+
+
+def test_an_encrypted_key_is_named_and_nobody_is_asked_for_its_password(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    """In a session with a terminal, where OpenSSL would ask there and hold up every connection meanwhile."""
+    encrypted = tmp_path / "encrypted.pem"
+    command = ["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", certificates.good.key, "-out", encrypted]
+    subprocess.run(command, check=True, capture_output=True)
+    program = (
+        "from pathlib import Path; from dicom_io.foundation.tls import *; import sys\n"
+        "try: CurrentTls(TlsFiles(*map(Path, sys.argv[1:])))\n"
+        "except TlsFileError as error: print(error.filename, error.strerror)"
+    )
+    paths = [str(path) for path in (certificates.good.certificate, encrypted, certificates.good.ca)]
+    asked, terminal = pty.openpty()
+    try:
+        said = subprocess.run(
+            [sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=20, stdin=terminal,
+            preexec_fn=lambda: (os.setsid(), fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)),  # its own terminal
+        )  # fmt: skip
+    finally:
+        os.close(asked)
+        os.close(terminal)
+    assert f"{encrypted} is encrypted; keep it without a password" in said.stdout, said.stderr
 
 
 def test_the_command_makes_an_authority_once_and_certificates_that_verify(tmp_path: Path) -> None:

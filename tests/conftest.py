@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import shutil
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -162,6 +163,15 @@ def redis_url() -> Iterator[str]:
     """URL of a real Redis."""
     with ExitStack() as stack:
         yield started(stack, redis)
+
+
+@pytest.fixture
+def silent_broker_url() -> Iterator[str]:
+    """URL of a Redis that stands still: the system takes connections for it, and nobody answers."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
 
 
 @pytest.fixture(scope="session")

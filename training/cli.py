@@ -129,6 +129,10 @@ def main() -> None:
     except _refusals() as error:
         _console.print(str(error), style="red", markup=False, highlight=False)
         raise SystemExit(1) from None
+    except OSError as error:
+        words = f"{error.strerror or type(error).__name__}: {error.filename or 'the operating system refused'}"
+        _console.print(words, style="red", markup=False, highlight=False)
+        raise SystemExit(1) from None
     except _interruption() as error:
         _console.print(str(error), markup=False, highlight=False)
         raise SystemExit(130) from None

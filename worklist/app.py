@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -109,7 +110,8 @@ def _add_error_pages(app: FastAPI) -> None:
     @app.exception_handler(LoginRequired)
     async def ask_for_login(request: Request, error: LoginRequired) -> Response:
         if _wants_page(request) and request.method == "GET":
-            return RedirectResponse(f"/login?next={request.url.path}", status_code=303)
+            wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?{urlencode({'next': wanted})}", status_code=303)
         return JSONResponse({"detail": "log in first"}, status_code=401)
 
     @app.exception_handler(ForgedRequest)

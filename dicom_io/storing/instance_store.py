@@ -63,6 +63,10 @@ class StoredMissing(StoreError):
     """There is no such file; one that cannot be reached at the moment may still be there."""
 
 
+class StoreAway(StoreError):
+    """The folder of the store is gone or holds nothing at all, as where its disk is not mounted."""
+
+
 class StoredDamaged(StoreError):
     """A stored file is not what was written."""
 
@@ -161,6 +165,8 @@ class InstanceStore:
         ------
         UnsafePath
             The path leads out of the store.
+        StoreAway
+            There is nothing in the store.
         StoredMissing
             There is no such file.
         StoreError
@@ -175,14 +181,21 @@ class InstanceStore:
         except OSError as error:
             raise _unreadable(error, path) from error
         if not found:
+            if self._is_away():
+                raise StoreAway("the folder of the store is empty; mount its disk or restore it from a backup", root)
             raise StoredMissing("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
+
+    def _is_away(self) -> bool:
+        return next(self.root.glob("*"), None) is None
 
     def open_intact(self, relative_path: str, sha256: str) -> Path:
         """Return the absolute path of a stored file whose bytes, all of which are read, are still those written.
 
         Raises
         ------
+        StoreAway
+            There is nothing in the store.
         StoredMissing, StoredDamaged
             There is no such file, or it is another by now.
         StoreError

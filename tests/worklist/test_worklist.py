@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import re
 import threading
 import time
@@ -523,6 +524,14 @@ def test_logging_in_says_that_the_password_file_is_damaged(guarded: Client, tmp_
 def test_a_session_cookie_nobody_signed_is_ignored(guarded: Client) -> None:
     guarded.cookies.set("cxr_session", "eyJyZWFkZXIiOiAiYWRtaW5pc3RyYXRvciJ9.aaaa.bbbb")
     assert guarded.get("/api/studies").status_code == 401
+
+
+def test_a_login_leads_back_to_what_was_asked_for_with_its_query(guarded: Client) -> None:
+    wanted = "/?text=M%C3%BCller+%26+S&priority=STAT&next=%2F%2Fattacker.example"
+    asked = guarded.get(wanted, follow_redirects=False)
+    form = guarded.get(asked.headers["location"]).text
+    (kept,) = re.findall(r'name="next" value="([^"]*)"', form)
+    assert log_in(guarded, PASSWORD, html.unescape(kept)).headers["location"] == wanted
 
 
 def test_a_login_leads_nowhere_else(guarded: Client) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.data_sets.rejection_reading import RejectionNote, UnreadableNoteError, read_rejection_note
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore, StoreAway, StoreError
 from worker.arrival.queued import QueuedRun
 from worker.care.image_rejection import Rejection, reject_images
 from worker.rows.batches import in_batches
@@ -56,16 +56,18 @@ def apply_note(session: Session, instance_id: int, settings: Settings) -> list[Q
     Raises
     ------
     StoreError
-        The store of results is full; nothing was changed.
+        The store of results is full, or a store is away; nothing was changed.
     """
     row = session.get(ReceivedNote, instance_id, with_for_update=True)
     if row is None or row.state != InboundState.WAITING:
         return []
     instance = row.instance
     try:
-        note = read_rejection_note(InstanceStore(settings.instances_dir).open_path(instance.path))
+        note = read_rejection_note(InstanceStore(settings.instances_dir).open_intact(instance.path, instance.sha256))
+    except StoreAway:  # a disk that is not mounted; tried again
+        raise
     except (UnreadableNoteError, StoreError) as error:
-        why = str(error) if isinstance(error, UnreadableNoteError) else "its file is gone"
+        why = str(error) if isinstance(error, UnreadableNoteError) else "its file is gone or damaged"
         _settle(session, row, instance, InboundState.UNMATCHED, f"it may reject images, and {why}; look at it")
         return []
     if note is None:

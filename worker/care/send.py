@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from worker.views.rendering import escape
 
 _FILE_META_GROUP = 2
 Studies = dict[str, list[Path]]
+Originals = dict[Path, Path]
+"""Which file of the user's each copy was made of."""
 
 
 class NothingToSend(WorkerError):
@@ -101,7 +104,7 @@ def by_study(files: Iterable[Path]) -> Studies:
     return studies
 
 
-def stamped(studies: Studies, folder: Path) -> tuple[Studies, list[SendOutcome]]:
+def stamped(studies: Studies, folder: Path) -> tuple[Studies, Originals, list[SendOutcome]]:
     """Write copies with new UIDs and the present date and time into ``folder``; one new study per old study.
 
     Files whose study cannot be read become a study each.
@@ -109,9 +112,11 @@ def stamped(studies: Studies, folder: Path) -> tuple[Studies, list[SendOutcome]]
     Returns
     -------
     tuple
-        The copies, and the files that none can be made of: they are not sent under their old UIDs.
+        The copies, what each was made of, and the files that none can be made of: they are not sent under their old
+        UIDs.
     """
     now, copies, left = datetime.now(), Studies(), list[SendOutcome]()  # DICOM times are local times
+    originals = Originals()
     unknown = [[file] for file in studies.get("", ())]
     for files in [*unknown, *(files for uid, files in studies.items() if uid)]:
         study_instance_uid = fresh_uid()
@@ -123,7 +128,8 @@ def stamped(studies: Studies, folder: Path) -> tuple[Studies, list[SendOutcome]]
                 left.append(_not_copied(file, error))
                 continue
             copies.setdefault(study_instance_uid, []).append(copy)
-    return copies, left
+            originals[copy] = file
+    return copies, originals, left
 
 
 def _not_copied(file: Path, error: Exception) -> SendOutcome:
@@ -133,15 +139,20 @@ def _not_copied(file: Path, error: Exception) -> SendOutcome:
     return SendOutcome(file, None, why, False, permanent=True, comment_is_ours=True, withheld=True)
 
 
-def announced(studies: Studies, folder: Path) -> Studies:
+def announced(studies: Studies, folder: Path) -> tuple[Studies, Originals]:
     """Return the same studies; of files whose file meta names another object than their data set, copies in ``folder``.
+
+    What each file to send was made of, itself included, comes with them.
 
     What is announced comes from the file meta, and receivers refuse an object that is another one (PS3.4 B.2.3).
     """
-    return {
-        uid: [_announced(file, folder / f"{place}-{number}") for number, file in enumerate(files)]
-        for place, (uid, files) in enumerate(studies.items())
-    }
+    sent, originals = Studies(), Originals()
+    for place, (uid, files) in enumerate(studies.items()):
+        for number, file in enumerate(files):
+            copy = _announced(file, folder / f"{place}-{number}")
+            sent.setdefault(uid, []).append(copy)
+            originals[copy] = file
+    return sent, originals
 
 
 def _announced(file: Path, folder: Path) -> Path:
@@ -166,8 +177,8 @@ def _announced(file: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[tuple[Studies, list[SendOutcome]]]:
-    """Give the studies to send, and what cannot be sent; stamped copies are deleted at the end of the block.
+def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[tuple[Studies, Originals, list[SendOutcome]]]:
+    """Give the studies to send, what each file was made of, and what cannot be sent; copies last as long as the block.
 
     Raises
     ------
@@ -177,7 +188,7 @@ def prepared(paths: Sequence[Path], *, fresh: bool) -> Iterator[tuple[Studies, l
     if not studies:
         raise NothingToSend(paths)
     with tempfile.TemporaryDirectory(prefix="cxr-send-") as folder:
-        yield stamped(studies, Path(folder)) if fresh else (announced(studies, Path(folder)), [])
+        yield stamped(studies, Path(folder)) if fresh else (*announced(studies, Path(folder)), [])
 
 
 def send_files(paths: Sequence[Path], peer: Peer, calling_ae_title: str, *, fresh: bool, json_output: bool) -> bool:
@@ -189,12 +200,13 @@ def send_files(paths: Sequence[Path], peer: Peer, calling_ae_title: str, *, fres
         Nothing was sent.
     """
     errors = Console(stderr=True)
-    with prepared(paths, fresh=fresh) as (studies, left):
+    with prepared(paths, fresh=fresh) as (studies, originals, left):
         outcomes = {"": left} if left else {}
         with _progress(errors) as progress:
             task = progress.add_task("sending", total=sum(len(files) for files in studies.values()))
             for uid, files in studies.items():
-                outcomes[uid] = outcomes.get(uid, []) + send(peer, files, calling_ae_title)
+                sent = send(peer, files, calling_ae_title)
+                outcomes[uid] = outcomes.get(uid, []) + [replace(item, path=originals[item.path]) for item in sent]
                 progress.advance(task, len(files))
     refused = [item for items in outcomes.values() for item in items if not item.accepted]
     total = sum(len(items) for items in outcomes.values())

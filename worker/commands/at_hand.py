@@ -1,4 +1,4 @@
-"""What commands about rows share: the open database, the study that is meant, JSON, and telling the workers."""
+"""What commands about rows share: the open database, the study that is meant, and JSON."""
 
 from __future__ import annotations
 
@@ -63,15 +63,3 @@ def resolve_study(session: Session, text: str) -> str:
     if len(uids) > 1:
         raise AmbiguousStudy(text, uids)
     return uids[0]
-
-
-def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries: bool) -> None:
-    """Tell the workers, of a run where it has a queue; where the broker is down the sweeper tells them later."""
-    from worker.processes.tasks import ring_delivery, ring_triage
-    from worker.queue.celery_app import configure  # Celery takes a moment to import; lists need none
-
-    configure(settings)
-    if queue:
-        ring_triage(study_instance_uid, queue)
-    if deliveries:
-        ring_delivery(study_instance_uid)

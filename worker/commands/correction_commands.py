@@ -13,7 +13,8 @@ from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import override_priority
 from worker.care.retraction import retract_study
-from worker.commands.at_hand import opened, print_json, resolve_study, ring
+from worker.commands.at_hand import opened, print_json, resolve_study
+from worker.commands.doorbell import ring
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
 from worker.rows.states import Priority
 from worker.settings.config import load_settings

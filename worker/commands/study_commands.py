@@ -14,7 +14,8 @@ from worker.care.administration import UnknownStudy, requeue_study
 from worker.care.release import release_study
 from worker.care.resend import resend_study
 from worker.care.whose_study import WhoseStudy
-from worker.commands.at_hand import opened, print_json, resolve_study, ring
+from worker.commands.at_hand import opened, print_json, resolve_study
+from worker.commands.doorbell import ring
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
 from worker.rows.database import database_now
 from worker.rows.states import Priority, StudyState

@@ -17,6 +17,7 @@ from worker.arrival.intake import Intake
 from worker.care.reconciled import Window
 from worker.care.reconciliation import Reconciler
 from worker.foundation.worker_name import worker_name
+from worker.processes.late_bell import LateBell
 from worker.rows.database import SessionFactory, migrated_engine, session_factory
 from worker.rows.gaps import next_gap, note_receiving, put_off
 from worker.rows.service_lease import release_service, take_service
@@ -38,14 +39,15 @@ def opened_reconciler(settings: Settings) -> Iterator[Reconciler]:
     StartError
         The database does not answer or is not migrated.
     """
-    from worker.processes.tasks import ring_triage  # here, because the listener opens its port before it loads Celery
-    from worker.queue.celery_app import configure
-
+    bell = LateBell()  # a broker that stands still would keep every study that is fetched for a minute
     with migrated_engine(settings.effective_database_url) as engine:
-        configure(settings)
+        bell.load(settings)
         sessions = session_factory(engine)
         store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
-        yield Reconciler(settings, sessions, Intake(settings, sessions, store, ring_triage))
+        try:
+            yield Reconciler(settings, sessions, Intake(settings, sessions, store, bell))
+        finally:
+            bell.stop()
 
 
 class GapCloser:

@@ -60,6 +60,8 @@ class LateBell:
         except Full:
             return  # nobody has answered a thousand bells, nor will these be
         self._ringer.join(STOP_SECONDS)
+        if self._ringer.is_alive():
+            logger.warning("%d bells are left to the sweeper (slow broker)", self._waiting.qsize())
 
     def __call__(self, study_instance_uid: str, queue: str) -> None:
         """Have a worker of ``queue`` asked to look for a queued run of this study; returns at once."""

@@ -35,17 +35,29 @@ DELIVERY_TASK = "worker.deliver_study"
 
 def ring_triage(study_instance_uid: str, queue: str) -> None:
     """Ask a worker of ``queue`` (``stat`` or ``routine``) to look for a queued run of this study."""
-    _ring(TRIAGE_TASK, study_instance_uid, queue)
+    _ring(study_instance_uid, queue)
 
 
 def ring_delivery(study_instance_uid: str) -> None:
     """Ask a delivery worker to send what is due of this study."""
-    _ring(DELIVERY_TASK, study_instance_uid, DELIVERY_QUEUE)
+    _ring(study_instance_uid, DELIVERY_QUEUE)
 
 
-def _ring(task: str, study_instance_uid: str, queue: str) -> None:
+def tell_workers(study_instance_uid: str, queue: str) -> None:
+    """Ask the workers of ``queue`` to look for what is due of this study, or fail.
+
+    Raises
+    ------
+    OperationalError, OSError
+        The broker does not take the message.
+    """
+    task = DELIVERY_TASK if queue == DELIVERY_QUEUE else TRIAGE_TASK
+    app.send_task(task, args=(study_instance_uid,), queue=queue, ignore_result=True)
+
+
+def _ring(study_instance_uid: str, queue: str) -> None:
     try:
-        app.send_task(task, args=(study_instance_uid,), queue=queue, ignore_result=True)
+        tell_workers(study_instance_uid, queue)
     except (OperationalError, OSError) as error:
         logger.warning(
             "study=%s: cannot ring %s (%s); the sweeper will", study_instance_uid, queue, type(error).__name__

@@ -15,7 +15,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from dicom_io.data_sets.rejection_title import RejectionTitle
-from dicom_io.storing.instance_store import StoreError
+from dicom_io.storing.instance_store import StoreAway, StoreError
 from worker.rows.delivery_tables import Delivery
 from worker.rows.leases import Claim
 from worker.rows.run_tables import Result, Run
@@ -44,7 +44,7 @@ def take_back_misfiled(
     Raises
     ------
     StoreError
-        The store of results is full.
+        The store of results is full or away.
     """
     told = any(item.run_id is None and item.cause.startswith("ADT") for item in corrections)
     now = [_identity(header) for header in headers]
@@ -81,6 +81,8 @@ def _identity_of_results(run: Run, workplace: Workplace) -> dict[str, str]:
             continue
         try:
             path = workplace.results.open_intact(result.path, result.sha256)
+        except StoreAway:
+            raise
         except StoreError:
             continue
         return _identity(pydicom.dcmread(path, stop_before_pixels=True))

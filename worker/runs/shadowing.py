@@ -25,7 +25,7 @@ from worker.runs.analysis import Analysis, analyse
 from worker.runs.examination import examine
 from worker.runs.prediction_rows import add_predictions
 from worker.runs.reading import Unread, count_missed, load_material, read_pictures
-from worker.runs.workplace import LoadedModel, Workplace
+from worker.runs.workplace import LoadedModel, Workplace, numbers_required
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +76,12 @@ def run_in_shadow(claim: Claim, workplace: Workplace) -> None:
         pictures, unread = read_pictures(
             material.candidates, workplace.instances, workplace.settings.decoding, corrections
         )
-    pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
     analysis: Analysis | None = None
-    if pictures:
-        count = count_missed(material.missed, pictures, unread)
-        analysis = analyse(pictures, unread, model, watch, workplace.settings, count)
+    with numbers_required(claim.bundle):
+        pictures, unread = examine(pictures, unread, model, workplace.settings, watch)
+        if pictures:
+            count = count_missed(material.missed, pictures, unread)
+            analysis = analyse(pictures, unread, model, watch, workplace.settings, count)
     with workplace.sessions.begin() as session:
         _, run, now, _ = held_run(session, claim)
         run.model_version = model.bundle.model_version

@@ -26,7 +26,7 @@ from worker.runs.exposures import judge_copies
 from worker.runs.precedent import Likeness, compare, load_precedent
 from worker.runs.reading import count_missed, load_material, read_pictures
 from worker.runs.results import build_results
-from worker.runs.workplace import Workplace
+from worker.runs.workplace import Workplace, numbers_required
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def run_claimed(claim: Claim, lease: LeaseKeeper, workplace: Workplace) -> bool:
         Somebody else has the run; nothing was written.
     """
     try:
-        return _run(claim, lease, workplace)
+        with numbers_required(claim.bundle):
+            return _run(claim, lease, workplace)
     except RecursionError as error:  # of pydicom, which follows sequences by calling itself
         words = f"{ReasonCode.RESULT_INVALID.sentence} Sequences in the tags of an image are nested too deeply."
         raise PermanentRunError(ReasonCode.RESULT_INVALID, words) from error

@@ -6,16 +6,19 @@ Opened once per process, after the fork: neither database connections nor a comp
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 from sqlalchemy.orm import Session
 
+from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.storing.instance_store import InstanceStore
 from model.bundle import Bundle, BundleError
 from model.classifier import Classifier, NotFiniteError, RuntimeUnavailableError
 from model.gpu import serving_classifier
+from model.suitability import SuitabilityError
 from worker.foundation.errors import PermanentRunError, StartError
 from worker.foundation.stopwatch import Stopwatch
 from worker.foundation.worker_name import worker_name
@@ -83,6 +86,22 @@ class Workplace:
             except BundleUnusable as error:
                 raise PermanentRunError(error.code, str(error)) from error
         return self.models[bundle_name]
+
+
+@contextmanager
+def numbers_required(bundle_name: str) -> Iterator[None]:
+    """End a run in words whose network, or check of pictures, computes no number: another attempt computes none either.
+
+    Raises
+    ------
+    PermanentRunError
+        It did.
+    """
+    try:
+        yield
+    except (NotFiniteError, SuitabilityError) as error:
+        words = f"bundle {bundle_name}: {error}; nothing was concluded, requeue the study once another bundle serves it"
+        raise PermanentRunError(ReasonCode.BUNDLE, words) from error
 
 
 def check_bundles(settings: Settings) -> Mapping[str, Bundle]:

@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from dicom_io.services.storage_scu import SendOutcome, send
-from dicom_io.storing.instance_store import StoreError
+from dicom_io.storing.instance_store import StoreAway, StoreError
 from worker.foundation.failpoints import failpoint
 from worker.rows.database import DATABASE_GONE, database_now, outage_words
 from worker.rows.events import record, record_all
@@ -154,7 +154,12 @@ def _send(
     for parcel in parcels:
         if parcel.lost >= LOSSES_BEFORE_REFUSAL:
             continue
-        if (path := _intact_file(parcel, office)) is None:
+        try:
+            path = _intact_file(parcel, office)
+        except StoreAway:
+            dropped.append((parcel, _withheld(parcel)))
+            continue
+        if path is None:
             _give_up(study_instance_uid, [parcel], "the result's file is missing or damaged; requeue the study", office)
         elif wrong := contradiction(parcel, path, owner):
             why = f"the result's file contradicts its study in {wrong}; nothing was sent, requeue the study"
@@ -180,9 +185,17 @@ def _dropped(parcel: Parcel) -> SendOutcome:
     return SendOutcome(Path(parcel.path), None, comment, False, permanent=True, comment_is_ours=True)
 
 
+def _withheld(parcel: Parcel) -> SendOutcome:
+    """Return a delay: files on a disk that is not mounted are not lost."""
+    comment = "the folder of results is empty; mount its disk"
+    return SendOutcome(Path(parcel.path), None, comment, False, permanent=False, comment_is_ours=True, withheld=True)
+
+
 def _intact_file(parcel: Parcel, office: PostOffice) -> Path | None:
     try:
         return office.results.open_intact(parcel.path, parcel.sha256)
+    except StoreAway:
+        raise
     except StoreError:
         return None
 

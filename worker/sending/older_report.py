@@ -35,7 +35,7 @@ def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store
     Raises
     ------
     StoreError
-        The store of results is full or not writable, or the report's file is gone; nothing was changed.
+        The store of results is full or not writable, or the report's file is gone or damaged; nothing was changed.
     """
     refused = session.get_one(Result, parcel.result_id)
     older = session.scalars(
@@ -52,7 +52,7 @@ def reissue_in_class(session: Session, parcel: Parcel, sop_class_uid: str, store
 
 
 def _rewritten(session: Session, refused: Result, sop_class_uid: str, store: InstanceStore) -> Result:
-    report = pydicom.dcmread(store.open_path(refused.path))
+    report = pydicom.dcmread(store.open_intact(refused.path, refused.sha256))
     dataset = report_in_class(report, sop_class_uid)
     content = write_result(dataset)
     require_identity(content, report)

@@ -22,7 +22,7 @@ from dicom_io.data_sets.rejection_title import RejectionTitle
 from dicom_io.results.identity_guard import require_identity
 from dicom_io.results.rejection_note import build_rejection_note
 from dicom_io.results.result_file import write_result
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore, StoreAway, StoreError
 from worker.rows.database import database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.events import record
@@ -99,7 +99,7 @@ def take_back(
     Raises
     ------
     StoreError
-        The store of results is full.
+        The store of results is full or away.
     """
     store = InstanceStore(settings.results_dir)
     objects = by_hand = 0
@@ -124,7 +124,7 @@ def reject_results(session: Session, results: Sequence[Result], why: Why, settin
     Raises
     ------
     StoreError
-        The store of results is full.
+        The store of results is full or away.
     """
     groups: dict[tuple[str, bool], list[Delivery]] = defaultdict(list)
     objects = [result for result in results if result.kind not in _KEPT_APART]
@@ -180,6 +180,8 @@ def _reject(session: Session, deliveries: Sequence[Delivery], why: Why, settings
 def _header(result: Result, store: InstanceStore) -> Dataset | None:
     try:
         return pydicom.dcmread(store.open_intact(result.path, result.sha256), stop_before_pixels=True)
+    except StoreAway:  # a disk that is not mounted has lost nothing
+        raise
     except StoreError:
         return None
 

@@ -54,7 +54,10 @@ def _set_by(item: Any) -> str:
     names = ("__".join(str(part) for part in item["loc"][:length]) for length in range(len(item["loc"]), 0, -1))
     given = {name.upper(): name for name in os.environ}
     found = next((given[key] for name in names if (key := f"{PREFIX}{name.upper()}") in given), None)
-    return f" (the variable {found})" if found else ""
+    if found:
+        return f" (the variable {found})"
+    beside = [name for key, name in sorted(given.items()) if key.startswith(f"{PREFIX}{item['loc'][0]}__".upper())]
+    return f" (the table is made or changed by {', '.join(beside)})" if item["type"] == "missing" and beside else ""
 
 
 def require_known_kind(field: str, address: str) -> str:

@@ -12,7 +12,7 @@
   async function refresh() {
     try {
       const response = await fetch("/partial/operations", { cache: "no-store", signal: AbortSignal.timeout(20000) });
-      if (response.status === 401) { location.assign("/login"); return; }
+      if (response.status === 401) { goToLogin(); return; }
       if (response.ok) {
         const focused = body.contains(document.activeElement) ? document.activeElement.id : "";
         body.innerHTML = await response.text(); // our own server's template, escaped there

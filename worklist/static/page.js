@@ -32,6 +32,11 @@ function tickWaits() {
   }
 }
 
+// After the login the reader is back where the session ended.
+function goToLogin() {
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
 function setUpTheme() {
   const button = document.getElementById("theme-button");
   const choices = ["dark", "light", "system"];

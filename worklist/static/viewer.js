@@ -138,7 +138,7 @@
     } catch {
       return new Error("The page's server does not answer.");
     }
-    if (response.status === 401 || response.redirected) { location.assign("/login"); return new Error("Log in first"); }
+    if (response.status === 401 || response.redirected) { goToLogin(); return new Error("Log in first"); }
     if (!response.ok) {
       const sentence = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement.textContent;
       return new Error(sentence.trim() || `The picture cannot be had (${response.status}).`);

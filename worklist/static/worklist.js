@@ -55,7 +55,7 @@
     try {
       const address = list.dataset.partial + location.search;
       const response = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(10000) });
-      if (response.status === 401) { location.assign("/login"); return; }
+      if (response.status === 401) { goToLogin(); return; }
       if (!response.ok) throw new Error((await response.json()).detail || `answer ${response.status}`);
       replace(await response.text());
       freshAt = Date.now();

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from layouts import BOX_HEADER, HEADER_2017, HEADER_V2020, picture_name, write_l
 from published_lists import published_radiographs
 
 from model.labels import LABELS
-from training.data.chestxray14 import Box, LayoutError, list_hash, read_layout
+from training.cli import main
+from training.data.chestxray14 import DRAWN_FILE, Box, LayoutError, list_hash, read_layout
 
 
 @pytest.mark.parametrize("header", [HEADER_V2020, HEADER_2017])
@@ -168,3 +170,16 @@ def test_the_resized_real_part_is_a_data_set_of_its_own(tmp_path: Path, shared: 
     assert (len(layout.train_val), len(layout.test)) == (2_605, 1_366)
     assert len(layout.boxes) == 832
     assert set(layout.boxes) <= set(layout.test)
+
+
+def test_a_file_that_the_system_does_not_give_is_named_without_a_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As another user's file; a folder in its place is refused to root as well."""
+    write_layout(tmp_path / "data", patients=5, test_patients=2)
+    (tmp_path / "data" / DRAWN_FILE).mkdir()
+    monkeypatch.setattr(sys, "argv", ["training", "prepare", "--data", str(tmp_path / "data"), "--lists-only"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert str(tmp_path / "data" / DRAWN_FILE) in "".join(capsys.readouterr().err.split())

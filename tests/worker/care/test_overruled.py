@@ -20,7 +20,7 @@ from study_rows import add_triaged_study
 from typer.testing import CliRunner
 
 from dicom_io.data_sets.rejection_title import RejectionTitle
-from dicom_io.storing.instance_store import StoreError
+from dicom_io.storing.instance_store import StoreAway, StoreError
 from dicom_io.ups.status import UpsStatus
 from model.labels import LABELS
 from worker.arrival.completion import queue_if_due, queue_run
@@ -156,6 +156,24 @@ def test_while_the_store_cannot_be_reached_no_message_is_taken_for_lost(
     with pytest.raises(StoreError, match="cannot be read"):
         retract(bench, uid)
     assert bench.study(uid).state == "triaged"
+
+
+def test_while_the_disk_of_results_is_not_mounted_nothing_is_taken_for_lost(
+    bench: Bench, pacs: StandInPacs, ris: Hl7Receiver
+) -> None:
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    mounted, elsewhere = bench.settings.results_dir, bench.settings.data_dir / "not mounted"
+    mounted.rename(elsewhere)
+    mounted.mkdir()
+    with pytest.raises(StoreAway, match="mount its disk"):
+        retract(bench, uid)
+    assert bench.study(uid).state == "triaged"
+    mounted.rmdir()
+    elsewhere.rename(mounted)
+    assert "by hand" not in retract(bench, uid)
+    deliver(uid, bench.office)
+    assert [str(each["OBR.F25"]) for each in ris.messages] == ["P", "X"]
 
 
 def test_what_was_to_be_sent_once_more_is_taken_back_where_it_already_is(

@@ -27,7 +27,7 @@ from worker.rows.delivery_tables import Delivery, StorageCommitment
 from worker.rows.leases import claim_run
 from worker.rows.run_tables import Result
 from worker.rows.site_tables import Event
-from worker.rows.study_tables import Instance, RejectedInstance
+from worker.rows.study_tables import Instance, ReceivedNote, RejectedInstance
 from worker.runs.triage import triage
 from worker.sending.commitment_answer import note_answer
 from worker.sending.delivery import deliver
@@ -106,6 +106,25 @@ def test_the_only_image_is_rejected_and_everything_made_of_it_goes(
     (row,) = [item for item in bench.instances(uid) if item.sop_instance_uid == image.SOPInstanceUID]
     assert (row.disposition, row.reason_code) == ("not_analysed", "rejected")
     assert {"images_rejected", "results_rejected", "rejection_note_applied"} <= set(bench.event_kinds(uid))
+
+
+def test_a_note_whose_file_is_damaged_rejects_nothing_and_a_person_must_look(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    image, other = chest_radiograph(), chest_radiograph()
+    uid = bench.triage(image).study_instance_uid
+    assert bench.triage(other).state == "triaged"
+    note = archive_note([image])
+    bench.receive(note)
+    (row,) = [item for item in bench.instances(uid) if item.sop_instance_uid == note.SOPInstanceUID]
+    path = bench.workplace.instances.open_path(row.path)
+    # the length of another image's UID, so that the file can still be read
+    path.write_bytes(path.read_bytes().replace(str(image.SOPInstanceUID).encode(), str(other.SOPInstanceUID).encode()))
+    assert sweep(bench) == []
+    assert {bench.study(each).state for each in (uid, str(other.StudyInstanceUID))} == {"triaged"}
+    with bench.sessions() as session:
+        told = session.scalars(select(ReceivedNote)).one()
+    assert told.state == "unmatched"
+    assert "gone or damaged" in str(told.reason)
 
 
 def test_what_is_left_is_analysed_again_and_the_new_report_names_the_rejected_one(

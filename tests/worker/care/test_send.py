@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,16 @@ def test_the_command_exits_1_and_names_what_was_not_accepted(folder: Path) -> No
     assert result.exit_code == 1
     assert "0xA700" in result.stderr
     assert "0 of 3 objects" in result.stdout
+
+
+def test_with_fresh_copies_the_users_file_is_named(folder: Path) -> None:
+    with running_pacs(status=lambda sop_class_uid, sop_instance_uid: 0xA700) as pacs:
+        address = f"127.0.0.1:{pacs.port}"
+        said = run(app, ["send", str(folder), address, "--called", "PACS", "--fresh"])
+        listed = run(app, ["send", str(folder), address, "--called", "PACS", "--fresh", "--json"])
+    files = {str(path) for path in find_dicom_files([folder])}
+    assert {line.split()[2].rstrip(":") for line in said.stderr.splitlines() if "not accepted" in line} == files
+    assert {item["path"] for item in json.loads(listed.stdout)} == files
 
 
 def test_nobody_listening_is_told_and_no_stack_trace(folder: Path, unused_port: int) -> None:

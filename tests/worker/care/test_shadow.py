@@ -18,6 +18,7 @@ from factories import chest_radiograph
 from sqlalchemy import select, update
 from typer.testing import CliRunner
 
+from model.classifier import Classifier, NotFiniteError
 from worker.arrival.completion import queue_run
 from worker.care.administration import NotStated
 from worker.care.check import check_everything
@@ -140,6 +141,21 @@ def test_a_failure_in_the_shadow_is_seen_there_and_leaves_the_study_alone(bench:
     for study in (bench.study(uid), bench.study(other)):
         assert (study.state, study.priority, study.reason_code) == (StudyState.TRIAGED, "STAT", None)
     assert "failed" not in bench.event_kinds(uid) + bench.event_kinds(other)
+
+
+def test_a_bundle_in_the_shadow_that_computes_no_number_fails_there_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_number(*_: object) -> None:
+        raise NotFiniteError("bundle x 1 computes no finite number for Mass")
+
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    monkeypatch.setattr(Classifier, "classify", no_number)
+    shadow_next(bench.workplace)
+    run = bench.runs(uid)[1]
+    assert (run.state, run.reason_code) == (RunState.FAILED, "bundle")
+    assert "no finite number for Mass" in str(run.reason)
+    assert bench.study(uid).state == StudyState.TRIAGED
 
 
 def test_what_waits_without_a_shadow_worker_wants_a_person(bench: Bench) -> None:

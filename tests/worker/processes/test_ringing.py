@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -153,15 +152,6 @@ def test_a_broker_that_does_not_answer_is_not_asked_to_ring(
     assert messages_waiting("routine") is None
     assert "cannot look into the queue routine" in caplog.text
     pools.reset()
-
-
-@pytest.fixture
-def silent_broker_url() -> Iterator[str]:
-    """URL of a Redis that stands still: the system takes connections for it, and nobody answers."""
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        yield f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
 
 
 def test_a_sweep_does_not_wait_for_a_broker_that_stands_still(

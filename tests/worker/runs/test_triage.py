@@ -18,6 +18,8 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from sqlalchemy import select, update
 
 from dicom_io.data_sets.rejection_title import RejectionTitle
+from model.classifier import Classifier, NotFiniteError
+from model.suitability import SuitabilityError
 from worker.arrival.completion import queue_run
 from worker.care.image_rejection import reject_by_hand
 from worker.care.requeue import requeue_quietly
@@ -429,6 +431,22 @@ def test_a_missing_file_is_tried_again_and_ends_failed_and_visible(bench: Bench)
     assert states == ["queued"] * (bench.settings.maximum_attempts - 1) + ["failed"]
     assert bench.study(uid).reason_code == "file_missing"
     assert bench.runs(uid)[0].state == RunState.FAILED
+
+
+@pytest.mark.parametrize(("step", "error"), [("classify", NotFiniteError), ("examine", SuitabilityError)])
+def test_a_model_that_computes_no_number_ends_the_run_at_once_in_words(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]
+) -> None:
+    def no_number(*_: object) -> None:
+        raise error("bundle x 1 computes no finite number for Mass; make the bundle again")
+
+    uid = bench.receive(chest_radiograph())
+    monkeypatch.setattr(Classifier, step, no_number)
+    assert triage(uid, bench.workplace) is False
+    study = bench.study(uid)
+    assert (study.state, study.reason_code, study.priority) == ("failed", "bundle", None)
+    assert "computes no finite number for Mass" in str(study.reason)
+    assert "requeue" in str(study.reason)
 
 
 def cut(path: Path) -> None:

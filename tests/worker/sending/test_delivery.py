@@ -20,7 +20,7 @@ from receivers import running_receiver
 from sqlalchemy import select, update
 
 from dicom_io.results.report_class import report_in_class
-from dicom_io.storing.instance_store import InstanceStore, StorageFull
+from dicom_io.storing.instance_store import InstanceStore, StorageFull, StoredDamaged
 from worker.care.requeue import requeue_quietly
 from worker.processes.lost_rings import deliveries_to_ring
 from worker.rows.database import SessionFactory, database_now
@@ -31,6 +31,7 @@ from worker.rows.states import Priority, StudyState
 from worker.rows.study_tables import Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
+from worker.sending.older_report import reissue_in_class
 from worker.sending.outage import may_try, note_away
 from worker.sending.outbox import due_destinations, retry_delay, take_due
 from worker.sending.post_office import PostOffice
@@ -238,6 +239,21 @@ def test_a_report_for_which_there_is_no_room_in_an_older_class_waits_and_the_pic
     assert len(pacs.stored) == 3, "no picture went out twice"
 
 
+def test_of_a_damaged_report_none_is_made_in_an_older_class(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    bench = make_bench(pacs)
+    study = bench.triage(chest_radiograph())
+    report = bench.results(bench.runs(study.study_instance_uid)[0])[0]
+    path = bench.office.results.open_path(report.path)
+    content = path.read_bytes()
+    said = b"Effusion"
+    assert said in content
+    path.write_bytes(content.replace(said, b"Illusion"))
+    with bench.sessions.begin() as session:
+        parcel = next(item for item in take_due(session, study.study_instance_uid, "pacs", bench.settings))
+        with pytest.raises(StoredDamaged):
+            reissue_in_class(session, parcel, ComprehensiveSRStorage, bench.office.results)
+
+
 def no_room(store: InstanceStore) -> None:
     raise StorageFull("no room", store.root)
 
@@ -422,6 +438,23 @@ def test_a_missing_or_damaged_file_is_a_visible_failure_and_the_others_go(
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent", "failed", "sent"]
     assert "delivery_failed" in bench.event_kinds(study.study_instance_uid)
+
+
+def test_while_the_disk_of_results_is_not_mounted_results_wait(make_bench: MakeBench, pacs: StandInPacs) -> None:
+    bench = make_bench(pacs)
+    study = bench.triage(chest_radiograph())
+    mounted, elsewhere = bench.settings.results_dir, bench.settings.data_dir / "not mounted"
+    mounted.rename(elsewhere)
+    mounted.mkdir()
+    deliver(study.study_instance_uid, bench.office)
+    assert states(bench, study) == ["pending"] * 3
+    (run,) = bench.runs(study.study_instance_uid)
+    assert {row.last_comment for row in bench.deliveries(run)} == {"the folder of results is empty; mount its disk"}
+    mounted.rmdir()
+    elsewhere.rename(mounted)
+    bench.make_due()
+    deliver(study.study_instance_uid, bench.office)
+    assert states(bench, study) == ["sent"] * 3
 
 
 def requeue(bench: Bench, uid: str) -> None:

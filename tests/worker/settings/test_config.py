@@ -116,6 +116,18 @@ def test_a_mistake_in_a_variable_names_it_and_one_in_a_file_names_the_file(
     assert "listen_port: must be 1 or more\n" in f"{said}\n"
 
 
+def test_a_table_that_a_variable_alone_makes_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_LISTEN_TLS__PORT", "2762")
+    monkeypatch.setenv("CXR_LISTEN_PORT", "0")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    said = str(caught.value).splitlines()
+    missing = [line for line in said if line.startswith("  listen_tls.")]
+    assert missing
+    assert all("CXR_LISTEN_TLS__PORT" in line for line in missing)
+    assert [line for line in said if line.startswith("  listen_port") and "TLS" in line] == []
+
+
 @pytest.mark.parametrize("address", ["postgresql://u:hidden@db/cxr", "mysql://u:hidden@db/cxr", "hidden"])
 @pytest.mark.parametrize("field", ["database_url", "broker_url"])
 def test_an_address_of_another_kind_is_refused_without_being_repeated(field: str, address: str) -> None:

@@ -13,10 +13,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -29,6 +31,7 @@ from training.parent import end_with_parent
 
 _LONGEST_WAIT = timedelta(hours=12)
 INTERRUPTED_EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again later
+_SECONDS_TO_FOLLOW, _SECONDS_TO_SAVE = 2.0, 60.0
 
 
 class TrainingInterruptedError(Exception):
@@ -101,7 +104,8 @@ def launched_membership(team: Team) -> Iterator[None]:
 def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
     """Run ``work(team)`` in ``size`` processes and wait for all of them.
 
-    ``work`` returns False when it stopped early with a checkpoint. SIGINT and SIGTERM reach every process.
+    ``work`` returns False when it stopped early with a checkpoint. SIGINT and SIGTERM reach every process. Where one
+    cannot be started or ends before its time, the others are stopped at once: they would wait for it.
 
     Raises
     ------
@@ -110,52 +114,98 @@ def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)  # without it the processes would wait for one another for ever
     meeting_point = folder / "rendezvous"
     meeting_point.unlink(missing_ok=True)
-    context = multiprocessing.get_context("spawn")
-    members: list[BaseProcess] = [
-        context.Process(target=_member, args=(work, Team(rank, size), str(meeting_point))) for rank in range(size)
-    ]
-
-    signals_seen: set[int] = set()
+    members: list[BaseProcess] = []
+    forwarded: set[int] = set()
 
     def forward(number: int, frame: FrameType | None) -> None:
         del frame
-        signals_seen.add(-number)
+        forwarded.add(number)
         for member in members:
-            if member.pid is not None and member.is_alive():
+            if member.is_alive() and member.pid is not None:
                 os.kill(member.pid, number)
 
-    for member in members:
-        member.start()
     earlier = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _wait(members, signals_seen)
+        _start(size, work, meeting_point, members, forwarded)
+        _wait(members, forwarded)
     finally:
+        _stop(members)
         for number, handler in earlier.items():
             signal.signal(number, handler)
         meeting_point.unlink(missing_ok=True)
 
 
-def _wait(members: list[BaseProcess], signals_seen: set[int]) -> None:
-    """Wait for all; ``signals_seen`` holds the exit codes of a member that a forwarded signal ended while starting."""
-    waiting = list(members)
-    while waiting:
-        waiting[0].join(timeout=1)
-        unremarkable = {None, 0, INTERRUPTED_EXIT_STATUS} | signals_seen
-        if any(member.exitcode not in unremarkable for member in members):
-            for member in members:
-                member.join(timeout=2)  # one failure takes the others along; their statuses together tell which
-            failed = sorted({str(m.exitcode) for m in members if m.exitcode not in unremarkable})
-            for member in members:
-                member.terminate()
-                member.join(timeout=10)
-            raise TrainingFailedError(f"training ended with status {' and '.join(failed)}; the errors stand above")
-        waiting = [member for member in waiting if member.exitcode is None]
-    if any(member.exitcode in {INTERRUPTED_EXIT_STATUS} | signals_seen for member in members):
-        raise TrainingInterruptedError("stopped; the same command continues from the last checkpoint")
+def _start(
+    size: int, work: Callable[[Team], bool], meeting_point: Path, members: list[BaseProcess], forwarded: set[int]
+) -> None:
+    """Start the processes, each into ``members``, until a signal was forwarded, which the next ones would miss."""
+    context = multiprocessing.get_context("spawn")
+    for rank in range(size):
+        member = context.Process(target=_member, args=(work, Team(rank, size), str(meeting_point)))
+        try:
+            member.start()
+        except OSError as error:
+            raise TrainingFailedError(
+                f"only {rank} of {size} training processes could be started ({error.strerror or error}); make room for "
+                "them, or ask for fewer with --processes"
+            ) from error
+        members.append(member)
+        if forwarded:
+            raise _interrupted()
+
+
+def _wait(members: list[BaseProcess], forwarded: set[int]) -> None:
+    """Return when all have done their work; a member that a forwarded signal ended had not yet begun its own."""
+    running = list(members)
+    while running:
+        connection.wait([member.sentinel for member in running])
+        running = [member for member in running if member.exitcode is None]
+        if any(member.exitcode not in (None, 0, INTERRUPTED_EXIT_STATUS) for member in members):
+            _join(running, _SECONDS_TO_FOLLOW)  # one failure takes the others along; their statuses together tell which
+            if any(member.exitcode == -number for member in members for number in forwarded):
+                raise _interrupted()
+            raise TrainingFailedError(_failure(members))
+    if any(member.exitcode == INTERRUPTED_EXIT_STATUS for member in members):
+        raise _interrupted()
+
+
+def _interrupted() -> TrainingInterruptedError:
+    return TrainingInterruptedError("stopped; the same command continues from the last checkpoint")
+
+
+def _failure(members: list[BaseProcess]) -> str:
+    """Return in one sentence how members ended that should not have."""
+    failed = {member.exitcode for member in members} - {None, 0, INTERRUPTED_EXIT_STATUS}
+    killed = sorted(signal.Signals(-status).name for status in failed if status is not None and status < 0)
+    if killed:
+        return (
+            f"a training process was ended by {' and '.join(killed)}, by the system if memory was short; the same "
+            "command continues from the last checkpoint"
+        )
+    return f"training ended with status {' and '.join(sorted(map(str, failed)))}; the errors stand above"
+
+
+def _stop(members: list[BaseProcess]) -> None:
+    """End what still runs: one that trains saves a checkpoint first, one that waits for others is not waited for."""
+    for member in members:
+        if member.is_alive():
+            member.terminate()
+    _join(members, _SECONDS_TO_SAVE)
+    for member in members:
+        if member.is_alive():
+            member.kill()
+            member.join()
+
+
+def _join(members: list[BaseProcess], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for member in members:
+        member.join(max(0.0, deadline - time.monotonic()))
 
 
 def _member(work: Callable[[Team], bool], team: Team, meeting_point: str) -> None:
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler has no turn while one waits to meet the others
     torch.set_num_threads(1)
     if team.size > 1:
         if Path("/sys/class/net/lo").exists():

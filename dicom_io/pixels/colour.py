@@ -11,9 +11,12 @@ from pydicom.pixels.processing import apply_color_lut
 
 from dicom_io.data_sets.header import PARSE_ERRORS
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.lookup_table import read_lookup_table
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601; the Y of YBR_FULL (PS3.3 C.7.6.3.1.2)."""
+_PRIMARIES = ("Red", "Green", "Blue")
+_BYTE = 0xFF
 
 
 def luma(rgb: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -24,19 +27,41 @@ def luma(rgb: NDArray[np.generic]) -> NDArray[np.uint8]:
 def through_palette(codes: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
     """Return uint8 RGB [rows, columns, 3] of palette indices (PS3.3 C.7.9); the high byte of palettes of 16 bits.
 
+    Entries are taken for 8 bits where none needs more, whatever the descriptor says: many are padded to words (the note
+    in PS3.3 C.7.6.3.1.6), and a picture of their high bytes would be black.
+
     Raises
     ------
     UndecodableError
-        ``unsupported_pixels``: a palette is missing or damaged, or in big-endian words, which pydicom does not swap.
+        ``unsupported_pixels``: a palette is missing or damaged, or segmented in a way that pydicom does not read.
     """
+    every = np.arange(1 << (8 * codes.dtype.itemsize), dtype=np.float64)
+    tables = [
+        read_lookup_table(dataset, f"{colour}PaletteColorLookupTableDescriptor", f"{colour}PaletteColorLookupTableData")
+        for colour in _PRIMARIES
+    ]
+    entries = [table.output(every).astype(np.int64) for table in tables if table is not None]
+    rgb = np.stack(entries, axis=-1) if len(entries) == len(tables) else _segmented(every.size, codes.dtype, dataset)
+    table = (rgb >> (8 if rgb.max() > _BYTE else 0)).astype(np.uint8)
+    return np.asarray(table[codes])
+
+
+def _segmented(count: int, kind: np.dtype[np.generic], dataset: Dataset) -> NDArray[np.int64]:
+    """Return int64 [count, 3], the entry of every index below `count`, of palettes in segments (PS3.3 C.7.9.2)."""
     if dataset.original_encoding[1] is False:
-        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "a colour palette in big-endian words is not read")
+        raise _unreadable("in big-endian words is not read")
     try:
+        entries, first, bits = (int(part) for part in dataset.RedPaletteColorLookupTableDescriptor)
+        if bits == 8 and entries > _BYTE + 1:
+            raise _unreadable("has more segments of 8 bits than are read")
+        indices = np.clip(np.arange(count), first, first + (entries or 1 << 16) - 1).astype(kind)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of descriptors that disagree with the data
-            rgb = apply_color_lut(codes, dataset)
+            rgb = apply_color_lut(indices[np.newaxis], dataset)
     except (*PARSE_ERRORS, ZeroDivisionError) as error:  # a segment of no length (PS3.3 C.7.9.2.2)
-        raise UndecodableError(
-            ReasonCode.UNSUPPORTED_PIXELS, f"the colour palette cannot be read ({type(error).__name__})"
-        ) from None
-    return (rgb[..., :3] >> (8 * (rgb.dtype.itemsize - 1))).astype(np.uint8)
+        raise _unreadable(f"cannot be read ({type(error).__name__})") from None
+    return rgb[0, :, :3].astype(np.int64)
+
+
+def _unreadable(why: str) -> UndecodableError:
+    return UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"the colour palette {why}")

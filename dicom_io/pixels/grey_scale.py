@@ -83,7 +83,7 @@ def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Da
     padded = np.zeros(stored.shape, bool) if padding is None else (stored >= padding[0]) & (stored <= padding[1])
     modality, modality_words = _modality(stored, layout, dataset)
     voi = (
-        _voi_lut(modality, codes, dataset)
+        _voi_lut(modality, dataset)
         or _window(modality, dataset)
         or _whole_byte(stored, layout, modality_words)
         or _percentile_window(modality, codes, padded)
@@ -106,11 +106,13 @@ def _modality(stored: NDArray[np.int64], layout: PixelLayout, dataset: Dataset) 
         table = read_lookup_table(sequence[0])
         if table is None:
             raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "the Modality LUT cannot be read")
-        return table.output(stored.astype(np.float64), signed=layout.signed), f"LUT of {len(table.entries)} entries"
+        return table.output(stored.astype(np.float64)), f"LUT of {len(table.entries)} entries"
     slope = _single(dataset, "RescaleSlope", 1.0)
     intercept = _single(dataset, "RescaleIntercept", 0.0)
     if max(abs(slope), abs(intercept)) > LARGEST_RESCALE:
         raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "slope or intercept is beyond all measure")
+    if slope == 0:  # every pixel would be the intercept, and a radiograph be taken for a blank picture
+        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "RescaleSlope is 0")
     modality = stored.astype(np.float64) * slope + intercept
     return modality, "none" if (slope, intercept) == (1, 0) else f"{slope:g} x + {intercept:g}"
 
@@ -124,14 +126,13 @@ def _single(dataset: Dataset, keyword: str, default: float) -> float:
     return found[0]
 
 
-def _voi_lut(modality: NDArray[np.float64], codes: NDArray[np.generic], dataset: Dataset) -> _Voi | None:
+def _voi_lut(modality: NDArray[np.float64], dataset: Dataset) -> _Voi | None:
     """Apply the first VOI LUT; None without a usable one."""
     sequence = items(dataset, "VOILUTSequence")
     table = read_lookup_table(sequence[0]) if sequence else None
     if table is None:
         return None
-    signed = table.first_may_be_negative and bool(modality[np.unique(codes)].min() < 0)
-    return _Voi(table.output(modality, signed=signed) / table.largest_output, f"LUT of {len(table.entries)} entries")
+    return _Voi(table.output(modality) / table.largest_output, f"LUT of {len(table.entries)} entries")
 
 
 def _window(modality: NDArray[np.float64], dataset: Dataset) -> _Voi | None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from training.commands.options import JsonOption, MissingOption
+
 if TYPE_CHECKING:
     from training.inspection import Inspection
 
@@ -23,45 +25,46 @@ DataOption = Annotated[
     ),
 ]
 CacheOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the picture cache.")]
+RecipeOption = Annotated[
+    str | None, typer.Option(help="Cut the parts, and size the cache, as this recipe (name or TOML file) does.")
+]
+SizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=32, metavar="PX", help="Side of the cached pictures; default: as the network takes them, or the recipe's."
+    ),
+]
+ListsOnlyOption = Annotated[
+    bool, typer.Option("--lists-only", help="Look at tables and lists alone; no picture needs to be at hand.")
+]
+CheckOnlyOption = Annotated[bool, typer.Option("--check-only", help="Decode every picture too, but write no cache.")]
+VerifyOption = Annotated[
+    bool, typer.Option("--verify", help="Compare the finished cache with its checksums; nothing else.")
+]
+RebuildOption = Annotated[
+    bool, typer.Option("--rebuild-cache", help="Replace a cache that was made with other settings.")
+]
+ReadersOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes that decode pictures; default: one for each core.")
+]
+ProblemsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write every single problem to this CSV file.")
+]
 
 
 def prepare(
     data: DataOption,
     cache: CacheOption = Path("training-run/cache"),
-    recipe: Annotated[
-        str | None, typer.Option(help="Cut the parts, and size the cache, as this recipe (name or TOML file) does.")
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=32,
-            metavar="PX",
-            help="Side of the cached pictures; default: as the network takes them, or the recipe's.",
-        ),
-    ] = None,
-    lists_only: Annotated[
-        bool, typer.Option("--lists-only", help="Look at tables and lists alone; no picture needs to be at hand.")
-    ] = False,
-    check_only: Annotated[
-        bool, typer.Option("--check-only", help="Decode every picture too, but write no cache.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Compare the finished cache with its checksums; nothing else.")
-    ] = False,
-    allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="Go on without listed pictures that have no file or cannot be read."),
-    ] = False,
-    rebuild_cache: Annotated[
-        bool, typer.Option("--rebuild-cache", help="Replace a cache that was made with other settings.")
-    ] = False,
-    readers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that decode pictures; default: one for each core.")
-    ] = None,
-    problems: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every single problem to this CSV file.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output, for scripts.")] = False,
+    recipe: RecipeOption = None,
+    size: SizeOption = None,
+    lists_only: ListsOnlyOption = False,
+    check_only: CheckOnlyOption = False,
+    verify: VerifyOption = False,
+    allow_missing: MissingOption = False,
+    rebuild_cache: RebuildOption = False,
+    readers: ReadersOption = None,
+    problems: ProblemsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at a data set and build its picture cache. Run it again to continue after an interruption.
 
@@ -69,10 +72,8 @@ def prepare(
     """
     if verify:
         raise typer.Exit(0 if _verified(cache, as_json=as_json) else 1)
-    from training.data.problems import write_problems  # here, for the help needs none of it
-    from training.inspection import Depth, inspect, summary
+    from training.inspection import Depth, inspect, summary  # here, for the help needs none of it
     from training.material import DataChoices, cache_size_px
-    from training.output import writing_to
     from training.recipe import load_recipe
 
     depth = Depth.LISTS if lists_only else Depth.PICTURES if check_only else Depth.CACHE
@@ -80,13 +81,20 @@ def prepare(
     chosen = None if recipe is None else load_recipe(recipe)
     inspection = inspect(choices, depth, chosen, size or cache_size_px(chosen))
     if problems is not None:
-        with writing_to(problems.parent):
-            write_problems(inspection.log, problems)
+        _write(inspection, problems)
     if as_json:
         typer.echo(json.dumps(summary(inspection), indent=2))
     else:
         _print(inspection)
     raise typer.Exit(0 if inspection.passed else 1)
+
+
+def _write(inspection: Inspection, problems: Path) -> None:
+    from training.data.problems import write_problems
+    from training.output import writing_to
+
+    with writing_to(problems.parent):
+        write_problems(inspection.log, problems)
 
 
 def _print(inspection: Inspection) -> None:

@@ -56,9 +56,10 @@ def test_a_missing_slope_or_intercept_is_one_or_zero():
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value"), [("RescaleSlope", "1e300"), ("RescaleIntercept", "inf"), ("RescaleSlope", "one")]
+    ("keyword", "value"),
+    [("RescaleSlope", "1e300"), ("RescaleIntercept", "inf"), ("RescaleSlope", "one"), ("RescaleSlope", "0")],
 )
-def test_rescale_values_that_are_no_numbers_are_refused(keyword, value):
+def test_rescale_values_that_give_no_picture_are_refused(keyword, value):
     dataset = chest_radiograph(RAMP)
     dataset.add_new(keyword, "LO", value)
     with pytest.raises(UndecodableError) as caught:
@@ -129,6 +130,25 @@ def test_the_first_input_may_be_negative_with_either_sign_written(first):
     item.LUTData = np.arange(4096).astype("<u2").tobytes()
     pixels = grey(RescaleIntercept="-1000", VOILUTSequence=[item])
     np.testing.assert_array_equal(pixels, np.rint(RAMP.ravel() / 4095 * 255))
+
+
+@pytest.mark.parametrize("first", [-1000, 64536])
+@pytest.mark.parametrize("representation", [0, 1])
+def test_the_first_input_may_be_negative_though_no_pixel_is(first, representation):
+    """A table for all a detector can give begins below zero; the darkest pixel of a picture need not lie there."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US" if first > 0 else "SS", [6000, first, 13])
+    item.LUTData = np.arange(6000).astype("<u2").tobytes()
+    pixels = grey(BitsStored=13, HighBit=12, PixelRepresentation=representation, VOILUTSequence=[item])
+    np.testing.assert_array_equal(pixels, np.rint(np.minimum(RAMP.ravel() + 1000, 5999) / 8191 * 255))
+
+
+def test_a_large_first_input_is_no_negative_one_for_a_pixel_below_zero():
+    values = np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64)
+    dataset = chest_radiograph(values, BitsStored=16, HighBit=15, RescaleIntercept="-100")
+    dataset.VOILUTSequence = lut(np.arange(16384), first=40000, bits=14)
+    expected = np.clip(values.astype(int) - 100 - 40000, 0, 16383) / 16383
+    np.testing.assert_array_equal(read_radiograph(dataset).pixels, np.rint(expected * 255))
 
 
 @pytest.mark.parametrize(
@@ -256,20 +276,38 @@ def test_the_linear_function_is_known_however_it_is_written(function):
     np.testing.assert_array_equal(grey(VOILUTFunction=function), grey())
 
 
-def test_palette_indices_become_the_luma_of_their_colours():
+@pytest.mark.parametrize(
+    ("bits", "encoded"),
+    [
+        pytest.param(16, lambda entries: (entries << 8).astype("<u2"), id="16 bits"),
+        pytest.param(8, lambda entries: entries.astype(np.uint8), id="8 bits"),
+        pytest.param(8, lambda entries: entries.astype("<u2"), id="8 bits in words"),  # PS3.3 C.7.6.3.1.6, the note
+        pytest.param(16, lambda entries: entries.astype("<u2"), id="8 bits said to be 16"),
+    ],
+)
+def test_palette_indices_become_the_luma_of_their_colours(bits, encoded):
     dataset = chest_radiograph(
         RAMP[:2, :2], PhotometricInterpretation="PALETTE COLOR", BitsAllocated=8, BitsStored=8, HighBit=7,
         PixelData=bytes([0, 1, 2, 3]),
     )  # fmt: skip
     colours = {"Red": [255, 0, 0, 9], "Green": [0, 255, 0, 9], "Blue": [0, 0, 255, 9]}
     for colour, entries in colours.items():
-        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
-        table = (np.array(entries) << 8).astype("<u2").tobytes()
-        setattr(dataset, f"{colour}PaletteColorLookupTableData", table)
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, bits])
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", encoded(np.array(entries)).tobytes())
     np.testing.assert_array_equal(read_radiograph(dataset).pixels, [[76, 150], [29, 9]])  # ITU-R BT.601
     del dataset.RedPaletteColorLookupTableData
     with pytest.raises(UndecodableError):
         read_radiograph(dataset)
+
+
+@pytest.mark.parametrize("entries", [[10, 20, 30, 40], np.arange(4096) // 16])
+def test_indices_of_more_bits_than_a_palette_are_its_entries_or_its_last_one(entries):
+    dataset = chest_radiograph(RAMP, PhotometricInterpretation="PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [len(entries), 0, 8])
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", np.array(entries, np.uint8).tobytes())
+    expected = np.array(entries)[np.minimum(RAMP, len(entries) - 1)]
+    np.testing.assert_array_equal(read_radiograph(dataset).pixels, expected)
 
 
 def test_a_palette_with_a_segment_of_no_length_is_refused():

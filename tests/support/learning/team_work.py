@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,6 +49,38 @@ def wait_long(folder: str, team: Team) -> bool:
     (Path(folder) / f"{team.rank}.pid").write_text(str(os.getpid()))
     time.sleep(600)
     return True
+
+
+class ArrivingApart:
+    """Work that one of two processes never begins: the first one to be told of it does something else instead."""
+
+    def __init__(self, folder: Path, instead: Callable[[], None]) -> None:
+        self.folder, self.instead = folder, instead
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Be told of the work, as a process is before it meets the others."""
+        self.__dict__ = state
+        try:
+            (self.folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            (self.folder / "second").touch()
+        else:
+            self.instead()
+
+    def __call__(self, team: Team) -> bool:
+        """Do nothing."""
+        del team
+        return True
+
+
+def be_killed() -> None:
+    """End as a process does that the system kills for want of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def take_long() -> None:
+    """Go on for longer than any test."""
+    time.sleep(600)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import team_work
 import torch
-from team_work import fail_in_second, run_average, stop_early
+from team_work import ArrivingApart, be_killed, fail_in_second, run_average, stop_early, take_long, wait_long
 
 from training.parallel import Team, TrainingFailedError, TrainingInterruptedError, run_team
 
@@ -42,6 +48,48 @@ def test_a_process_that_fails_fails_the_run_and_an_early_stop_is_told_apart(tmp_
         run_team(2, fail_in_second, tmp_path)
     with pytest.raises(TrainingInterruptedError, match="the same command continues"):
         run_team(1, stop_early, tmp_path)
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_is_killed_before_it_meets_the_others_stops_them(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailedError, match="ended by SIGKILL"):
+        run_team(2, ArrivingApart(tmp_path, be_killed), tmp_path)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_cannot_be_started_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = multiprocessing.get_context().Process
+    start, started = kind.start, []
+
+    def start_one(member: BaseProcess) -> None:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(member)
+        start(member)
+
+    monkeypatch.setattr(kind, "start", start_one)
+    with pytest.raises(TrainingFailedError, match=r"only 1 of 2 .*Resource temporarily unavailable"):
+        run_team(2, partial(wait_long, str(tmp_path)), tmp_path)
+    assert [member.exitcode for member in started] == [-signal.SIGTERM]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_is_interrupted_while_its_processes_meet(number: signal.Signals, tmp_path: Path) -> None:
+    """One still imports what it needs, the other waits for it in PyTorch, where no handler of Python's has its turn."""
+
+    def interrupt() -> None:
+        assert _within(30, (tmp_path / "second").exists)
+        time.sleep(1)
+        os.kill(os.getpid(), number)
+
+    clock = threading.Thread(target=interrupt)
+    clock.start()
+    with pytest.raises(TrainingInterruptedError, match="the same command continues"):
+        run_team(2, ArrivingApart(tmp_path, take_long), tmp_path)
+    clock.join()
+    assert multiprocessing.active_children() == []
 
 
 def test_one_process_alone_averages_nothing() -> None:

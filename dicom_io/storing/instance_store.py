@@ -9,12 +9,9 @@ StoreError            the file system refused (retry later)
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
-import threading
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,17 +20,12 @@ from pathlib import Path
 from dicom_io.foundation.errands import ErrandThreads
 from dicom_io.foundation.uids import is_valid_uid
 from dicom_io.storing.file_clock import now_by_files
+from dicom_io.storing.quarantine import Quarantine, still_there
 from dicom_io.storing.spool import SpooledDataSet
 from dicom_io.storing.write_behind import wait_written
 
 INCOMING_FOLDER = ".incoming"
 QUARANTINE_FOLDER = "quarantine"
-QUARANTINE_LIMIT_BYTES = 1_000_000_000
-"""Refused objects kept for the engineer to look at; beyond this the oldest go, so that nobody can fill the disk."""
-QUARANTINE_KEPT = 0.9
-"""The share that is left then, so that the folder is not looked through for each object."""
-QUARANTINE_COST_BYTES = 8192
-"""Counted for an object beside its own bytes: two names, and two blocks that are not full."""
 LASTING_FOLDERS = 1_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
 _SYNCING = ErrandThreads(4, "fsync")
@@ -123,10 +115,7 @@ class InstanceStore:
         self._root = str(root.absolute())
         self.minimum_free_bytes = minimum_free_bytes
         self._incoming = root / INCOMING_FOLDER
-        self._quarantine = root / QUARANTINE_FOLDER
-        self._quarantined_bytes: int | None = None
-        """Of all refused objects; None = nobody has looked yet."""
-        self._quarantine_lock = threading.Lock()
+        self._quarantine = Quarantine(root / QUARANTINE_FOLDER)
         self._lasting: dict[str, int] = {}
         """Folders whose names this process has brought to disk, with their inodes."""
 
@@ -230,18 +219,10 @@ class InstanceStore:
         """
         try:
             self.require_free_space()
-            self._quarantine.mkdir(parents=True, exist_ok=True)
-            now_ns = time.time_ns()  # names sort by age, which trimming needs
-            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9))
-            path = self._quarantine / f"{stamp}.{now_ns % 10**9:09d}Z-{uuid.uuid4().hex[:8]}.bin"
-            with path.open("wb") as file:
-                file.writelines((chunks.whole(),) if isinstance(chunks, SpooledDataSet) else chunks)
-            path.with_suffix(".txt").write_text(reason + "\n")
-            self._count_quarantined(path.stat().st_size)
+            return self._quarantine.keep((chunks.whole(),) if isinstance(chunks, SpooledDataSet) else chunks, reason)
         except OSError as error:
             kind = StorageFull if error.errno in _FULL else StoreError
-            raise kind(f"cannot quarantine an object ({error.strerror})", self._quarantine) from error
-        return path
+            raise kind(f"cannot quarantine an object ({error.strerror})", self._quarantine.folder) from error
 
     def remove_partial_files(self, older_than_seconds: float = 600.0) -> int:
         """Delete temporary files left by a killed process and return their number.
@@ -252,7 +233,7 @@ class InstanceStore:
             Younger files may belong to another listener that is writing them now. 0 when there is no other.
         """
         oldest_kept = now_by_files(self._incoming) - older_than_seconds
-        partial = [path for path, found in _found(self._incoming.glob("*.part")) if found.st_mtime <= oldest_kept]
+        partial = [path for path, seen in still_there(self._incoming.glob("*.part")) if seen.st_mtime <= oldest_kept]
         for path in partial:
             path.unlink(missing_ok=True)
         return len(partial)
@@ -342,38 +323,9 @@ class InstanceStore:
         for one in others:
             one.finish()
 
-    def _count_quarantined(self, added_bytes: int) -> None:
-        with self._quarantine_lock:
-            if self._quarantined_bytes is not None:
-                self._quarantined_bytes += added_bytes + QUARANTINE_COST_BYTES
-            if self._quarantined_bytes is None or self._quarantined_bytes > QUARANTINE_LIMIT_BYTES:
-                self._quarantined_bytes = self._trim_quarantine()
-
-    def _trim_quarantine(self) -> int:
-        """Delete the oldest objects where there are too many; return the bytes of what is left."""
-        files = _found(sorted(self._quarantine.glob("*.bin")))  # names begin with the time
-        sizes = [(path, found.st_size + QUARANTINE_COST_BYTES) for path, found in files]
-        total_bytes = sum(size for _path, size in sizes)
-        if total_bytes <= QUARANTINE_LIMIT_BYTES:
-            return total_bytes
-        for path, size in sizes[:-1]:
-            if total_bytes <= QUARANTINE_KEPT * QUARANTINE_LIMIT_BYTES:
-                break
-            total_bytes -= size
-            path.unlink(missing_ok=True)
-            path.with_suffix(".txt").unlink(missing_ok=True)
-        return total_bytes
-
 
 def _unreadable(error: OSError, path: Path) -> StoreError:
     return StoreError(f"stored file cannot be read ({error.strerror}); check the disk and whose files these are", path)
-
-
-def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield each of these files with what the file system says of it; other listeners take theirs away meanwhile."""
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            yield path, path.stat()
 
 
 def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io.storing import instance_store
-from dicom_io.storing.instance_store import InstanceStore, StorageFull, StoreError, UnsafePath, all_stored_files
+from dicom_io.storing import quarantine
+from dicom_io.storing.instance_store import (
+    InstanceStore,
+    StorageFull,
+    StoreAway,
+    StoredMissing,
+    UnsafePath,
+    all_stored_files,
+)
 from dicom_io.storing.spool import SpooledDataSet
 from dicom_io.storing.write_behind import RESERVED_BYTES, begin_writing, reserve, wait_written
 
@@ -60,8 +67,16 @@ def test_paths_out_of_the_store_are_refused(store, path, tmp_path):
 
 
 def test_a_missing_file_is_named(store):
-    with pytest.raises(StoreError, match=r"gone\.dcm"):
+    store.write("1.2", "1.2.3", [b"there"])
+    with pytest.raises(StoredMissing, match=r"gone\.dcm"):
         store.open_path("1.2/1.3/gone.dcm")
+
+
+def test_nothing_is_missing_where_there_is_no_store(store):
+    for _there_is_a_folder in (False, True):
+        with pytest.raises(StoreAway, match="mount its disk"):
+            store.open_path("1.2/1.3/gone.dcm")
+        store.root.mkdir(exist_ok=True)
 
 
 def test_too_little_free_space_is_storage_full(tmp_path):
@@ -91,29 +106,6 @@ def test_quarantined_objects_carry_their_reason(store):
     path = store.quarantine([b"gar", b"bage"], "not a data set")
     assert path.read_bytes() == b"garbage"
     assert path.with_suffix(".txt").read_text() == "not a data set\n"
-
-
-def test_the_quarantine_is_bounded_and_keeps_the_newest(store, monkeypatch):
-    each = 100 + instance_store.QUARANTINE_COST_BYTES
-    monkeypatch.setattr(instance_store, "QUARANTINE_LIMIT_BYTES", 3 * each)
-    paths = [store.quarantine([bytes([index]) * 100], str(index)) for index in range(9)]
-    kept = set((store.root / "quarantine").glob("*.bin"))
-    assert kept == set(paths[-len(kept) :])
-    assert 2 <= len(kept) <= 3
-    assert {path.with_suffix(".txt") for path in kept} == set((store.root / "quarantine").glob("*.txt"))
-
-
-def test_a_full_quarantine_does_not_slow_down_who_refuses_more(store):
-    store.quarantine([b"first"], "not a data set")
-    for number in range(6000):
-        (store.root / "quarantine" / f"20260101T000000.{number:09d}Z-00000000.bin").write_bytes(b"x")
-    fresh = instance_store.InstanceStore(store.root)  # as after a restart
-    began = time.perf_counter()
-    fresh.quarantine([b"x"], "looks through the folder once")
-    looked = time.perf_counter()
-    for _ in range(30):
-        fresh.quarantine([b"x"], "not a data set")
-    assert time.perf_counter() - looked < 8 * (looked - began)
 
 
 def test_what_a_power_cut_left_under_the_name_is_replaced(store):
@@ -238,5 +230,5 @@ def test_what_another_listener_takes_away_meanwhile_is_passed_over(store, monkey
     (store.root / ".incoming" / "gone.part").symlink_to(store.root / "nowhere")
     (store.root / "quarantine" / "00000000T000000.000000000Z-00000000.bin").symlink_to(store.root / "nowhere")
     assert store.remove_partial_files(0) == 0
-    monkeypatch.setattr(instance_store, "QUARANTINE_LIMIT_BYTES", 0)
+    monkeypatch.setattr(quarantine, "LIMIT_BYTES", 0)
     assert store.quarantine([b"y"], "second").read_bytes() == b"y"

@@ -14,6 +14,7 @@ from dicom_io.storing.instance_store import (
     StorageFull,
     StoreAway,
     StoredMissing,
+    StoreError,
     UnsafePath,
     all_stored_files,
 )

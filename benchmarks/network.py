@@ -36,6 +36,7 @@ from model.openvino_network import build_blocks, build_network, build_stem, chai
 from model.precision import Precision
 from model.preprocess import normalise, to_uint8_224
 from model.quiet_openvino import openvino
+from worker.foundation.kept_memory import keep_freed_memory
 from worker.settings.config import STARTER_BUNDLE
 
 SHARE_BAR = (0.80, 0.88)
@@ -251,6 +252,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="write JSON to standard output")
     arguments = parser.parse_args()
+    keep_freed_memory()  # as the worker does; every runtime has its memory from the same heap
     with tempfile.TemporaryDirectory() as folder:
         found = processor(Path(folder))
     if torch.cuda.is_available():

@@ -19,6 +19,7 @@ from model.classifier import Classification
 from model.labels import LABELS
 from model.precision import Precision
 from model.preprocess import INPUT_SIZE_PX, to_uint8_224
+from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.stopwatch import Stopwatch
 from worker.runs.analysis import Analysis
 from worker.runs.kept_results import KeptPictures
@@ -40,6 +41,7 @@ class OurWay:
     """The worker's own functions, from a stored file to the bytes of a report and a picture."""
 
     def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
+        keep_freed_memory()
         self.settings = Settings(
             data_dir=folder / "data",
             bundles={"default": STARTER_BUNDLE},  # it passed its trial of bfloat16

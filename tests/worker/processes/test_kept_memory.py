@@ -52,3 +52,37 @@ del huge
 assert resident() - before < 8 << 20, resident() - before
 """
     faults_per_round(used)
+
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+IN_PAGES = """
+from pathlib import Path
+def kilobytes(kind):
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind + ":"))
+before = kilobytes("Rss")
+from worker.foundation.kept_memory import keep_freed_memory
+{prepare}
+untouched = kilobytes("Rss") - before
+used = [bytearray(b"x") * (7 << 20) for _ in range(6)]
+print(untouched, kilobytes("AnonHugePages"))
+"""
+
+
+def pages(prepare: str) -> tuple[int, int]:
+    """Return kB that the preparation took, and kB in huge pages once 42 MB are used."""
+    command = [sys.executable, "-c", IN_PAGES.format(prepare=prepare)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    untouched, huge = (int(number) for number in printed.split())
+    return untouched, huge
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(),
+    reason="this kernel gives huge pages otherwise",
+)
+def test_pictures_lie_in_huge_pages_that_take_no_memory_before() -> None:
+    assert pages("")[1] < 8 << 10, "the kernel gave huge pages to who did not ask"
+    untouched, huge = pages("keep_freed_memory()")
+    assert huge > 30 << 10
+    assert untouched < 8 << 10

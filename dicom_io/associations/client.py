@@ -26,6 +26,10 @@ _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put each message in words
 _config.LOG_RESPONSE_IDENTIFIERS = False  # nor decode each answer once more for it
 LEAST_PDU_BYTES = 128
 """What a peer must take at a time; none that is one offers less than 4096, and PS3.8 D.1 names no least."""
+_PDU_TYPES = range(1, 8)
+"""First byte of all that is DICOM (PS3.8 9.3.1)."""
+_TLS_ALERT = 0x15
+"""First byte of what a server of TLS says to who speaks none (RFC 8446 5.1)."""
 _FOR_NOW = 2
 _REJECTED_BY = {1: "permanently", _FOR_NOW: "for now"}
 
@@ -100,8 +104,16 @@ def associate(
         rejection = NoAssociation(f"{peer.ae_title} rejected the association {kind}: {answer.reason_str}")
         rejection.for_now = answer.result == _FOR_NOW
         return rejection
-    why = f": no TLS, {context.failure}" if context and context.failure else ""
+    why = f": no TLS, {context.failure}" if context and context.failure else _other_language(association)
     return NoAssociation(f"no association with {peer.ae_title} at {peer.host} port {peer.port}{why}")
+
+
+def _other_language(association: Association) -> str:
+    """Say what the peer speaks in the place of DICOM; nothing where it said nothing, or DICOM."""
+    began_with = getattr(association.dul.socket, "began_with", None)
+    if began_with is None or began_with in _PDU_TYPES:
+        return ""
+    return ": it speaks TLS" if began_with == _TLS_ALERT else ": it speaks no DICOM"
 
 
 def _hindrance(association: Association) -> str:

@@ -92,16 +92,20 @@ class BoundedAnswers(NumberedRequests):
         """Return the next message and its context; nothing in place of one that must not be decoded, or is stray."""
         context_id, message = self._next(block)
         if message is not None and block and (why := self.stray(message)):
-            LOGGER.warning("an answer of %s is not taken: %s", self.assoc.acceptor.ae_title, why)
-            return None, None
+            return self._not_taken("is not taken", why)
         if message is None or isinstance(message, C_STORE):  # objects are looked into where they are received
             return context_id, message
         try:
             self._require_small(context_id, message)
         except TooManyItemsError as error:
-            LOGGER.warning("an answer of %s is not decoded: %s", self.assoc.acceptor.ae_title, error)
-            return None, None
+            return self._not_taken("is not decoded", str(error))
         return context_id, message
+
+    def _not_taken(self, what: str, why: str) -> tuple[None, None]:
+        """Abort over an answer that is none; pynetdicom would, too, and put it down to a timeout."""
+        LOGGER.warning("association aborted: an answer of %s %s: %s", self.assoc.acceptor.ae_title, what, why)
+        self.assoc.abort()
+        return None, None
 
     def _next(self, block: bool) -> Any:
         """Return what comes next, waiting for it no longer than its request has left."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import socket
 import ssl
@@ -150,6 +151,12 @@ def _notice_dead_line(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ASKED_TIMES)
 
 
+def _plain(address: Any) -> Any:
+    """Return an IPv4 address as such where it comes mapped into IPv6, as to a port of both (RFC 4291 2.5.5.2)."""
+    mapped = getattr(ipaddress.ip_address(address[0].partition("%")[0]), "ipv4_mapped", None)
+    return address if mapped is None else (str(mapped), address[1])
+
+
 def _asks_for_nothing(association: Association | None) -> bool:
     if association is None or association.requestor.primitive is not None:
         return False
@@ -215,7 +222,7 @@ class BoundedServer(ThreadedAssociationServer):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _notice_dead_line(connection)
         connection.settimeout(self.pdu_timeout_seconds)  # a peer silent inside a PDU must not hold its thread forever
-        return connection, address
+        return connection, _plain(address)
 
     def make_room(self, newcomer: Association) -> None:
         """Count a connection that has asked for nothing yet; of too many close the oldest, never the newest.

@@ -132,11 +132,14 @@ class StreamingDul(WokenDul):
             if self._awaits_request():
                 return self._begin(transport)
         except (OSError, ValueError):  # ValueError: the socket was closed meanwhile
-            sender = self.assoc.requestor
-            LOGGER.warning("connection of %s at %s lost while a data set arrived", sender.ae_title, sender.address)
-            self.event_queue.put("Evt17")
+            self._lose_sender()
             return True
         return bool(super()._is_transport_event())
+
+    def _lose_sender(self) -> None:
+        sender = self.assoc.requestor
+        LOGGER.warning("connection of %s at %s lost while a data set arrived", sender.ae_title, sender.address)
+        self.event_queue.put("Evt17")
 
     def _sink(self) -> SpooledDataSet | None:
         """Return the file of the data set that is arriving, if one is."""
@@ -217,7 +220,7 @@ class StreamingDul(WokenDul):
     def _came_nothing(self, filled: int | None) -> bool | None:
         if filled is None:
             return None
-        self.event_queue.put("Evt17")
+        self._lose_sender()
         return True
 
     def _in_a_run(self, transport: HoldingSocket) -> bool:

@@ -149,7 +149,7 @@ def _fits(how: str, encoded: bytes | memoryview, position: int, little_endian: b
             return False
         if representation in SHORT_LENGTH_REPRESENTATIONS:
             return True
-        if representation in LONG_LENGTH_REPRESENTATIONS and not length_bytes:
+        if representation in LONG_LENGTH_REPRESENTATIONS and (how == _LONG or not length_bytes):
             return True
         if how != _IMPLICIT and not _is_written(representation):
             return False

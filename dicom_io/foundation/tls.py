@@ -103,16 +103,16 @@ class _NotingSocket(ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         """Do it, or note why not."""
-        self._noting(lambda: super(_NotingSocket, self).do_handshake(block))
+        self._noting(lambda: super(_NotingSocket, self).do_handshake(block), OSError)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         """Read, or note why not."""
-        return self._noting(lambda: super(_NotingSocket, self).read(len, buffer))
+        return self._noting(lambda: super(_NotingSocket, self).read(len, buffer), ssl.SSLError)
 
-    def _noting(self, act: Any) -> Any:
+    def _noting(self, act: Any, of_tls: type[OSError]) -> Any:
         try:
             return act()
-        except ssl.SSLError as error:
+        except of_tls as error:
             if isinstance(self.context, NotingContext):
                 self.context.failure = in_words(error)
             raise

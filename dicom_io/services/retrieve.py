@@ -5,6 +5,7 @@ One request per object keeps its status apart from the others', and suits archiv
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,10 @@ class Wanted:
 
 MOST_ANSWERS = 10_000
 """To the request for one object: one says what became of it, the others that it is not done."""
+MOST_LOST_IN_A_ROW = 3
+"""Objects over which the association ended; one that the archive cannot send keeps the others from nothing."""
+PARTING_SECONDS, _LOOK_SECONDS = 1.0, 0.01
+_NO_ANSWER = "no answer: timeout, abort or lost connection"
 MOST_UNENDING = 3
 """Answers of a retrieval without an end; then the archive is not called again, for each may take its whole time."""
 Answers = Iterator[tuple[Dataset, Dataset | None]]
@@ -140,25 +145,58 @@ class _Unending(Exception):
     """The archive does not come to the end of its answer; the message says why the association was ended."""
 
 
+class _Line:
+    """The association over which objects are asked for; opened anew where one of them was the end of it."""
+
+    def __init__(self, open_association: Callable[[], Association]) -> None:
+        self.association = open_association()
+        self._open = open_association
+        self._unending = self._lost_in_a_row = 0
+
+    def hindrance(self) -> str:
+        """Return what keeps the next object from being asked for; nothing where there is an association for it."""
+        if self.association.is_established:
+            return ""
+        if self._unending >= MOST_UNENDING or self._lost_in_a_row >= MOST_LOST_IN_A_ROW:
+            return "association ended before this object was asked for"
+        try:
+            self.association = self._open()
+        except ArchiveError as error:
+            self._lost_in_a_row = MOST_LOST_IN_A_ROW
+            return str(error)
+        return ""
+
+    def ask(self, ask: Callable[[Association, Dataset], Answers], item: Wanted, answers_seconds: float) -> str:
+        """Ask for one object; return what hindered it."""
+        try:
+            hindrance = _asked(self.association, ask, item, answers_seconds)
+        except _Unending as error:
+            hindrance, self._unending = str(error), self._unending + 1
+        if hindrance == _NO_ANSWER:
+            self._wait_for_end()
+        self._lost_in_a_row = 0 if self.association.is_established else self._lost_in_a_row + 1
+        return hindrance
+
+    def _wait_for_end(self) -> None:
+        """Wait until what ended the association has been noticed, or the next object would be lost with it."""
+        until = time.monotonic() + PARTING_SECONDS
+        while self.association.is_established and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
+
+
 def _each(
     wanted: Iterable[Wanted],
     open_association: Callable[[], Association],
     ask: Callable[[Association, Dataset], Answers],
     settings: ScuSettings,
 ) -> Iterator[Outcome]:
-    """Ask for one object after the other; over another association after one whose answer had no end."""
-    association, unending, lost = open_association(), 0, False
+    """Ask for one object after the other; over another association after one that ended over an object."""
+    line = _Line(open_association)
     try:
         for item in wanted:
-            if lost and unending < MOST_UNENDING:
-                association, lost = open_association(), False
-            try:
-                hindrance = _asked(association, ask, item, settings.answers_seconds)
-            except _Unending as error:
-                hindrance, unending, lost = str(error), unending + 1, True
-            yield item, hindrance
+            yield item, line.hindrance() or line.ask(ask, item, settings.answers_seconds)
     finally:
-        end(association)
+        end(line.association)
 
 
 def _asked(
@@ -174,8 +212,6 @@ def _asked(
     keys.QueryRetrieveLevel = "IMAGE"
     keys.StudyInstanceUID, keys.SeriesInstanceUID = item.study_instance_uid, item.series_instance_uid
     keys.SOPInstanceUID = item.sop_instance_uid
-    if not association.is_established:
-        return "association ended before this object was asked for"
     last = Dataset()
     try:
         with reactor_held(association), answered_within(association, answers_seconds):
@@ -194,7 +230,7 @@ def _asked(
 def _problem(response: Dataset) -> str:
     status = response.get("Status")
     if status is None or status in PENDING:
-        return "no answer: timeout, abort or lost connection"
+        return _NO_ANSWER
     if status != 0x0000:
         words = _IN_WORDS.get(status, "archive failed to send it")
         return f"{words} (status 0x{status:04X})"

@@ -36,7 +36,7 @@ from dicom_io.services.negotiation import (
     supported_contexts,
 )
 from dicom_io.services.storage_commitment import STATUS_INVALID_ARGUMENT as COMMITMENT_INVALID_ARGUMENT
-from dicom_io.services.storage_commitment import TakeAnswer, answer_event
+from dicom_io.services.storage_commitment import STORAGE_COMMITMENT, TakeAnswer, answer_event
 from dicom_io.services.store_service import Origin, answer_store
 from dicom_io.storing.receiving import (
     STATUS_CANNOT_UNDERSTAND,
@@ -44,6 +44,7 @@ from dicom_io.storing.receiving import (
     STATUS_PROCESSING_FAILURE,
     STATUS_SOP_CLASS_MISMATCH,
     STATUS_SUCCESS,
+    STATUS_UNRECOGNIZED_OPERATION,
     ReceivedInstance,
     ReceiveOutcome,
     Receiver,
@@ -160,6 +161,7 @@ class StorageScp:
             (evt.EVT_CONN_CLOSE, end_without_request),
             (evt.EVT_CONN_CLOSE, drop_what_was_arriving),
             *(self._worklist.handlers() if self._worklist else ()),
+            (evt.EVT_N_ACTION, self._act),  # the last one bound is the one
         ]
         try:
             server = BoundedServer(
@@ -249,6 +251,13 @@ class StorageScp:
         if self._take_commitment is None:
             return COMMITMENT_INVALID_ARGUMENT, None
         return answer_event(event, self._take_commitment)
+
+    def _act(self, event: Event) -> tuple[Any, Any]:
+        """Serve the worklist; refuse who asks us to commit, over the context that is there for answers."""
+        if event.context.abstract_syntax != STORAGE_COMMITMENT and self._worklist is not None:
+            return cast(tuple[Any, Any], dict(self._worklist.handlers())[evt.EVT_N_ACTION](event))
+        LOGGER.warning("%s asks for storage commitment, which is not given here", event.assoc.requestor.ae_title)
+        return STATUS_UNRECOGNIZED_OPERATION, None
 
     def _store(self, event: Event) -> Dataset:
         association, opening = event.assoc, _association_request(event)

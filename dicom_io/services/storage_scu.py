@@ -60,6 +60,8 @@ class SendOutcome:
     """True when there was no association at all, so that nothing else would have arrived either."""
     withheld: bool = False
     """True when not a byte of it was sent, association or not."""
+    passed_over: bool = False
+    """True when it was withheld because one before it got no answer: that one may be what the peer ends over."""
     unanswered: bool = False
     """True when it was sent and no answer came: the peer may have it."""
 
@@ -157,7 +159,7 @@ def _send_keeping(call: Call, items: Sequence[_Item], keeping: Keeping) -> list[
 def _told(first: SendOutcome, second: SendOutcome) -> SendOutcome:
     """Return the outcome of the second try; where that failed, too, the first may have brought the object there."""
     if first.unanswered and not second.accepted:
-        return replace(second, unanswered=True, withheld=False)
+        return replace(second, unanswered=True, withheld=False, passed_over=False)
     return second
 
 
@@ -212,7 +214,7 @@ def _send_until_unanswered(association: Association, items: Sequence[_Item]) -> 
     outcomes: list[SendOutcome] = []
     answered = True
     for item in items:
-        outcome = _send_one(association, item) if answered else _withheld(item)
+        outcome = _send_one(association, item) if answered else replace(_withheld(item), passed_over=True)
         answered = answered and not outcome.unanswered
         outcomes.append(outcome)
     return outcomes

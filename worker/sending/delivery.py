@@ -259,6 +259,7 @@ def _put_back(
         office.settings,
         unreachable=outcome.unreachable,
         offered=parcel.offered or may_be_there,
+        passed_over=outcome.passed_over,
     )
     if again and parcel.attempts == 1:
         _record(session, "delivery_delayed", study_instance_uid, parcel, why, office)

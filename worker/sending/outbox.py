@@ -253,15 +253,19 @@ def note_retry(
     *,
     unreachable: bool,
     offered: bool,
+    passed_over: bool = False,
 ) -> bool:
     """Put the parcel back for another attempt after the backoff; nothing is dropped by age.
 
     Parameters
     ----------
+    passed_over
+        Whether it was kept back for the sake of another, which waits longer each time: it is tried without that soon.
     offered
         Whether the destination may have it all the same.
     """
-    due = database_now(session) + retry_delay(parcel.attempts, settings, unreachable=unreachable)
+    failed_attempts = 1 if passed_over else parcel.attempts
+    due = database_now(session) + retry_delay(failed_attempts, settings, unreachable=unreachable)
     others: dict[str, Any] = {"next_attempt_at": due, "unreachable": unreachable, "offered": offered}
     return _note(session, parcel, DeliveryState.PENDING, status, comment, **others)
 

@@ -280,11 +280,12 @@ def test_a_sender_that_goes_in_the_middle_leaves_nothing_behind(start, receiver,
     assert receiver.received == receiver.refused == []
 
 
-def test_the_log_says_whose_connection_was_lost(start, receiver, caplog) -> None:
+@pytest.mark.parametrize("reset", [True, False], ids=["with a reset", "at the end of what came"])
+def test_the_log_says_whose_connection_was_lost(start, receiver, caplog, reset: bool) -> None:
     with connected(start()) as connection:
         connection.sendall(pdu(fragment(COMMAND | LAST, command("1.2.3"))) + pdu(fragment(0, bytes(100_000))))
         wait_until(lambda: partial_files(receiver))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
     wait_until(lambda: "at 127.0.0.1 lost while a data set arrived" in caplog.text)
 
 

@@ -6,8 +6,10 @@ Seen in the field: ``??`` with a length of 16 bits, ``RT`` of a CT scanner with 
 
 from __future__ import annotations
 
+import random
 import struct
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,13 @@ import pytest
 from arrivals import encoded
 from factories import chest_radiograph, write_dicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from dicom_io.data_sets import element_head
 from dicom_io.data_sets.dicom_file import read_dicom_file, read_dicom_header
 from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
-from dicom_io.data_sets.encoded import MOST_ODD
+from dicom_io.data_sets.encoded import MOST_ODD, readable
 from dicom_io.data_sets.header import parse_header, text
 from dicom_io.data_sets.plain_header import plain_header
 from dicom_io.pixels.radiograph import read_radiograph
@@ -106,6 +109,28 @@ def test_odd_elements_in_a_row_are_read_alike() -> None:
     row = [element((0x0009, 0x1010 + number), b"??", SHORT, b"x" * (2 * number)) for number in range(100)]
     header = parse_header(with_elements(*row), EXPLICIT)
     assert text(header, "PatientID") == chest_radiograph().PatientID
+
+
+def test_whatever_heads_are_odd_each_element_is_read_as_what_it_says_or_nothing_is() -> None:
+    draw, dataset = random.Random(3), chest_radiograph(PixelData=b"\0\1" * 40)
+    usual = encoded(dataset)
+    values = {int(tag): _usual(usual, (tag.group, tag.element)) for tag in dataset.keys()}  # noqa: SIM118 (iterating makes elements)
+    read = 0
+    for _ in range(1000):
+        odd = dict.fromkeys(draw.sample(sorted(values), draw.choice([1, 1, 2, 4])))
+        whole = b"".join(
+            element((tag >> 16, tag & 0xFFFF), *(draw.choice(ODD) if tag in odd else usual_head), value)
+            for tag, (*usual_head, value) in sorted(values.items())
+        )
+        try:
+            meant = readable(whole, implicit=False, little_endian=True)
+        except (NotADataSetError, TruncatedDataSetError):
+            continue  # neighbours that are odd each in its own way
+        found = read_dataset(BytesIO(meant), False, True)
+        as_read = {int(tag): found.get_item(tag).value or b"" for tag in found.keys()}  # noqa: SIM118
+        assert as_read == {tag: value for tag, (*_, value) in values.items()}
+        read += 1
+    assert read > 800
 
 
 def test_an_odd_element_in_an_item_of_undefined_length_hides_nothing() -> None:

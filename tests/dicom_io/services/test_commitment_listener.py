@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from committing import STORAGE_COMMITMENT, Archive, running_archive
+from committing import INSTANCE, STORAGE_COMMITMENT, Archive, running_archive
 from peers import running_pacs
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, build_context
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import CTImageStorage, Verification
 from storage_ends import NoReceiver
 
+from dicom_io.associations.reactor_pause import reactor_held
 from dicom_io.services.storage_commitment import AnswerError, CommitmentAnswer, read_answer
 from dicom_io.services.storage_commitment_scu import request_commitment
 from dicom_io.services.storage_scp import ScpSettings, StorageScp
@@ -133,6 +134,21 @@ def test_an_archive_that_is_no_source_may_answer_and_not_send(listener: StorageS
 def test_nobody_is_promised_that_we_keep_anything(listener: StorageScp) -> None:
     """We ask for commitment and never give it: a peer that wants to ask us gets no context."""
     assert contexts_accepted(listener, "PACS", STORAGE_COMMITMENT, Verification, scu_role=True) == [Verification]
+
+
+def test_a_destination_that_asks_for_commitment_is_refused_in_words(
+    listener: StorageScp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without role selection it gets the context that is there for its answers, as Orthanc does."""
+    association = AE("PACS").associate(
+        "127.0.0.1", listener.address[1], [build_context(STORAGE_COMMITMENT)], ae_title="CXRAI"
+    )
+    with reactor_held(association):
+        answer, _ = association.send_n_action(asked("2.25.1"), 1, STORAGE_COMMITMENT, INSTANCE)
+    association.release()
+    assert answer.Status == 0x0211
+    assert "PACS asks for storage commitment, which is not given here" in caplog.text
+    assert "NotImplementedError" not in caplog.text
 
 
 def test_a_peer_that_is_not_there_or_lacks_the_service_is_named_as_the_cause() -> None:

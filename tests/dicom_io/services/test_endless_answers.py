@@ -257,3 +257,28 @@ def test_an_archive_that_never_comes_to_an_end_is_not_called_for_ever(archive: S
     said = [hindrance for _, hindrance in retrieved(archive, STUDY_ROOT_MOVE, tmp_path, haste, objects=6)]
     assert archive.associations == retrieve.MOST_UNENDING
     assert said[retrieve.MOST_UNENDING :] == ["association ended before this object was asked for"] * 3
+
+
+@pytest.mark.parametrize("how", RETRIEVALS)
+def test_an_object_over_which_the_archive_aborts_keeps_no_other_from_being_asked_for(
+    archive: StandInPacs, how: str, tmp_path: Path
+) -> None:
+    """Else those behind it never come: it is the first of what is missing each time."""
+    uid = RETRIEVALS[how]
+    offer(archive, uid, lambda event: event.assoc.abort(), well_after=1)
+    hindrances = [hindrance for _, hindrance in retrieved(archive, uid, tmp_path, PATIENCE, objects=3)]
+    assert hindrances[0] == "no answer: timeout, abort or lost connection"
+    assert "before this object" not in "".join(hindrances)
+    assert hindrances[1] != hindrances[0]
+    assert archive.associations == 2
+
+
+@pytest.mark.parametrize("how", RETRIEVALS)
+def test_an_archive_that_aborts_over_each_object_is_not_called_for_ever(
+    archive: StandInPacs, how: str, tmp_path: Path
+) -> None:
+    uid = RETRIEVALS[how]
+    offer(archive, uid, lambda event: event.assoc.abort())
+    said = [hindrance for _, hindrance in retrieved(archive, uid, tmp_path, PATIENCE, objects=6)]
+    assert archive.associations == retrieve.MOST_LOST_IN_A_ROW
+    assert said[retrieve.MOST_LOST_IN_A_ROW :] == ["association ended before this object was asked for"] * 3

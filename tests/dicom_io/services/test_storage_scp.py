@@ -26,7 +26,7 @@ from dicom_io.foundation.peer import Peer
 from dicom_io.foundation.reasons import ReasonCode
 from dicom_io.foundation.tls import TlsFiles
 from dicom_io.services.storage_scp import ReceiverUnavailable, StorageScp
-from dicom_io.services.storage_scu import echo
+from dicom_io.services.storage_scu import echo, send
 from dicom_io.storing.acceptance import LONGEST_IDENTITY_BYTES
 from dicom_io.storing.instance_store import StorageFull
 
@@ -306,6 +306,24 @@ def test_a_known_title_from_another_host_is_rejected(start):
     here = associate(scp, calling="HERE")
     assert here.is_established
     here.release()
+
+
+def speaks_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not speaks_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("caller", ["127.0.0.1", "::1"])
+def test_a_port_of_both_kinds_of_addresses_knows_callers_by_theirs(start, receiver, tmp_path, caller):
+    scp = start(host="::", accept_unknown_callers=False, callers={"MODALITY": (caller,)})
+    path = write_dicom(chest_radiograph(), tmp_path / "image.dcm")
+    (outcome,) = send(Peer("CXRAI", caller, scp.address[1]), [path], "MODALITY")
+    assert outcome.status == 0x0000
+    assert [one.peer_address for one in receiver.received] == [caller]
 
 
 def test_associations_are_rejected_as_transient_while_nothing_can_be_stored(start, receiver):

@@ -87,14 +87,17 @@ def sent(
 @pytest.mark.parametrize("kept", [False, True], ids=["one association each", "kept open"])
 @pytest.mark.parametrize("stray", [twice, to_another_message, of_another_service])
 def test_nothing_counts_as_stored_that_the_archive_has_refused(
-    archive: StrayPacs, stray: Callable[[Event], None], kept: bool, tmp_path: Path, keeper: AssociationKeeper
-) -> None:
+    archive: StrayPacs, stray: Callable[[Event], None], kept: bool, tmp_path: Path, keeper: AssociationKeeper,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     keeping = Keeping(keeper, 30.0, frozenset()) if kept else None
     outcomes = sent(archive, stray, tmp_path, keeping)
     stored = {arrival.sop_instance_uid for arrival in archive.stored}
     assert all(outcome.path.stem == "0" for outcome in outcomes if outcome.accepted), stored
     assert not outcomes[1].accepted
     assert len(stored) == 1
+    assert "timeout" not in caplog.text
+    assert stray is not twice or "is not taken: C-STORE response to message 1, awaited is" in caplog.text
 
 
 def test_an_event_that_nobody_asked_for_holds_nothing_up(archive: StrayPacs, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pty
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import termios
@@ -33,7 +34,7 @@ from dicom_io.associations import server as association_server
 from dicom_io.foundation.peer import Peer
 from dicom_io.foundation.tls import CurrentTls, TlsFileError, TlsFiles
 from dicom_io.services.storage_scp import StorageScp
-from dicom_io.services.storage_scu import echo, send
+from dicom_io.services.storage_scu import ScuSettings, echo, send
 from dicom_io.storing.receiving import ScpSettings
 from worker.care.check import check_everything
 from worker.cli import app
@@ -265,6 +266,47 @@ def test_results_go_by_tls_to_who_proves_to_be_the_archive_and_what_hinders_is_s
         assert echo(archive, "CXRAI") != ""
     with storescp(certificates.expired, tmp_path / "archive") as archive:
         assert "certificate has expired" in echo(replace(archive, tls=good), "CXRAI")
+
+
+def test_a_peer_that_does_not_get_on_with_the_handshake_or_hangs_up_in_it_is_said_to(
+    certificates: Certificates,
+) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        peer = Peer("ARCHIVE", HOST, silent.getsockname()[1], certificates.good)
+        said = echo(peer, "CXRAI", ScuSettings(connection_timeout_seconds=0.5))
+        assert said.endswith(": no TLS, the other side takes too long")
+        hanging_up = threading.Thread(target=_reset_next, args=(silent,))
+        hanging_up.start()
+        assert "no TLS, Connection reset by peer" in echo(peer, "CXRAI", ScuSettings(connection_timeout_seconds=5))
+        hanging_up.join()
+
+
+def _reset_next(server: socket.socket) -> None:
+    for _ in range(2):  # the first is the one that was given up
+        connection, _address = server.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "language"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "no DICOM"), (b"\x15\x03\x01\0\2\2\x46", "TLS")],
+    ids=["a web server", "an alert of TLS"],
+)
+def test_an_archive_that_speaks_something_else_is_said_to(answer: bytes, language: str) -> None:
+    with socket.create_server((HOST, 0)) as server:
+        answering = threading.Thread(target=_answer_next, args=(server, answer))
+        answering.start()
+        said = echo(Peer("ARCHIVE", HOST, server.getsockname()[1]), "CXRAI")
+        answering.join()
+    assert said.endswith(f": it speaks {language}")
+
+
+def _answer_next(server: socket.socket, answer: bytes) -> None:
+    connection, _address = server.accept()
+    with connection:
+        connection.recv(1 << 16)
+        connection.sendall(answer)
 
 
 def test_check_says_until_when_certificates_are_good_and_fails_where_one_is_not(

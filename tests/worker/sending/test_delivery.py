@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydicom.uid import (
     EnhancedSRStorage,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom import events
 from receivers import running_receiver
 from sqlalchemy import select, update
 
@@ -281,6 +283,29 @@ def test_a_dead_archive_drops_nothing_and_waits_longer_each_time(make_bench: Mak
     bench.make_due()
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["sent"] * 3
+
+
+def test_an_object_over_which_the_archive_aborts_keeps_no_other_from_it(make_bench: MakeBench) -> None:
+    """The report goes first; the pictures behind it were withheld with it, each time anew."""
+
+    class AbortingPacs(StandInPacs):
+        def _store(self, event: events.Event) -> int:
+            if event.request.AffectedSOPClassUID == Comprehensive3DSRStorage:
+                event.assoc.abort()
+            return super()._store(event)
+
+    pacs = AbortingPacs()
+    pacs.start()
+    try:
+        bench = make_bench(pacs, delivery_first_retry_seconds=0.2)
+        study = delivered(bench)
+        until = time.monotonic() + 8.0
+        while sorted(states(bench, study)) != ["pending", "sent", "sent"] and time.monotonic() < until:
+            deliver(study.study_instance_uid, bench.office)
+            time.sleep(0.05)
+        assert sorted(states(bench, study)) == ["pending", "sent", "sent"]
+    finally:
+        pacs.stop()
 
 
 def test_after_an_outage_the_most_urgent_study_goes_first_then_the_oldest(

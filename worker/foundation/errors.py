@@ -70,7 +70,7 @@ class AlreadyRunning(StartError):
 
     def __init__(self, service: str, data_dir: Path, holder: str) -> None:
         super().__init__(
-            f"a {service} already runs on the data folder {data_dir} ({holder});"
+            f"another {service} already runs on the data folder {data_dir} ({holder});"
             " stop it first or give this one its own data_dir"
         )
 

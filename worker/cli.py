@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it could not be done (one message on standard error says w
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -35,12 +36,17 @@ def _no_options() -> None:
 
 
 def complain(message: str) -> None:
-    """Write one error message to standard error, whole and without markup."""
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    """Write one error message to standard error, whole, without markup and without what could steer the terminal."""
+    from worker.views.rendering import plain
+
+    words = "\n".join(plain(line) for line in message.splitlines())
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 1, never a stack trace."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names in letters that a terminal of another character set lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit:
@@ -53,11 +59,21 @@ def main() -> None:
 
         complain(f"{outage_words(error)}; run `python -m worker check`")
         sys.exit(1)
+    except UnicodeEncodeError as error:
+        if not _holds_no_text(error):
+            raise
+        complain(f"no text in the character set of this terminal (LANG, LC_ALL): {error.object!a}")
+        sys.exit(1)
     except OSError as error:
         from worker.foundation.errors import refusal_of_the_system
 
         complain(refusal_of_the_system(error))
         sys.exit(1)
+
+
+def _holds_no_text(error: UnicodeEncodeError) -> bool:
+    """Return whether bytes of the command line are the cause, which Python keeps as half of a surrogate pair."""
+    return all("\ud800" <= character <= "\udfff" for character in error.object[error.start : error.end])
 
 
 def _refusals() -> tuple[type[Exception], ...]:

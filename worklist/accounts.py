@@ -143,8 +143,11 @@ def _one_writer(path: Path) -> Iterator[None]:
 def _write(path: Path, accounts: dict[str, Account]) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     lines = [f"{account.name} {account.role} {account.password_hash}\n" for account in accounts.values()]
-    write_private(partial, "".join(lines))
-    partial.replace(path)
+    try:
+        write_private(partial, "".join(lines))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from factories import chest_radiograph, write_dicom
+from file_limits import files_of_at_most
 from http_mutations import page_routes
 from httpx import Client
 from pages import PASSWORD, csrf_of, served
@@ -519,6 +520,17 @@ def test_logging_in_says_that_the_password_file_is_damaged(guarded: Client, tmp_
     assert answer.status_code == 503
     assert "password file" in answer.text
     assert str(tmp_path) not in answer.text
+
+
+def test_a_password_file_for_which_there_is_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    file = tmp_path / "passwords" / "hash"
+    file.parent.mkdir()
+    write_password_file(file, PASSWORD)
+    before = file.read_bytes()
+    with files_of_at_most(10), pytest.raises(OSError, match="File too large"):
+        write_password_file(file, PASSWORD, "second")
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in file.parent.iterdir()) == [".hash.lock", "hash"]
 
 
 def test_a_session_cookie_nobody_signed_is_ignored(guarded: Client) -> None:

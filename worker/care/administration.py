@@ -23,9 +23,8 @@ class UnknownStudy(WorkerError):
     """No study with this Study Instance UID was ever received."""
 
     def __init__(self, study_instance_uid: str) -> None:
-        super().__init__(
-            f"no study {study_instance_uid} was received; `python -m worker studies` lists the ones that were"
-        )
+        which = f"no study {study_instance_uid} was received" if study_instance_uid else "no study was named"
+        super().__init__(f"{which}; `python -m worker studies` lists those that were received")
 
 
 class NotStated(WorkerError):

@@ -71,7 +71,11 @@ def _sqlite_dump(engine: Engine, folder: Path) -> Iterator[Dump]:
         taken_at = database_now(session)
     with closing(sqlite3.connect(str(engine.url.database), timeout=BUSY_TIMEOUT_MILLISECONDS / 1000)) as connection:
         connection.isolation_level = None  # VACUUM runs outside any transaction
-        connection.execute("VACUUM INTO ?", (str(partial),))
+        try:
+            connection.execute("VACUUM INTO ?", (str(partial),))
+        except sqlite3.Error as error:
+            partial.unlink(missing_ok=True)
+            raise DumpError(f"cannot copy the database into {folder}: {error}") from error
     partial.replace(file)
     as_it_is = f"file:{quote(str(file.resolve()))}?mode=ro"  # not by `open_engine`, which would make it a WAL file
     snapshot = create_engine("sqlite://", creator=lambda: sqlite3.connect(as_it_is, uri=True))

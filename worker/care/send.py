@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
@@ -24,7 +25,7 @@ from dicom_io.data_sets.stamp import fresh_uid, stamp_copy
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scu import SendOutcome, send
 from worker.foundation.errors import WorkerError
-from worker.settings.peers import required_host
+from worker.settings.peers import AeTitle, required_host
 from worker.views.rendering import escape
 
 _FILE_META_GROUP = 2
@@ -53,19 +54,34 @@ def parse_address(text: str, ae_title: str) -> Peer:
     Raises
     ------
     typer.BadParameter
-        It is no such address, or the AE title is not 1 to 16 characters long.
+        It is no such address, or the AE title is none.
     """
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise typer.BadParameter(f"{text} is not HOST:PORT, such as 127.0.0.1:11112")
-    if not 1 <= len(ae_title) <= 16:
-        raise typer.BadParameter(f"AE title {ae_title!r} must have 1 to 16 characters")
+    require_ae_title(ae_title)
     try:
         required_host(host)
     except ValueError as error:
         raise typer.BadParameter(f"{host}: {error}") from None
     return Peer(ae_title, host, int(port))
+
+
+def require_ae_title(text: str) -> None:
+    """Let pass what may be an AE title (PS3.5 6.2, AE).
+
+    Raises
+    ------
+    typer.BadParameter
+        It is none.
+    """
+    try:
+        TypeAdapter[str](AeTitle).validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter(
+            f"AE title {text!r} must be 1 to 16 letters, digits and signs of ASCII without a backslash"
+        ) from None
 
 
 def find_dicom_files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.console import Console
+from rich.text import Text
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,6 +18,7 @@ from worker.foundation.errors import WorkerError
 from worker.rows.database import migrated_engine, session_factory
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
+from worker.views.rendering import plain
 
 
 class AmbiguousStudy(WorkerError):
@@ -43,8 +46,14 @@ def opened(settings: Settings, *, read_only: bool = True) -> Iterator[Session]:
 
 def print_json(value: Any) -> None:
     """Write a value as indented JSON to standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=not unicode)
     sys.stdout.write("\n")
+
+
+def say(sentence: str, *, aside: bool = False) -> None:
+    """Write a sentence in one line to standard output, or beside it to standard error; nothing in it is markup."""
+    Console(stderr=aside).print(Text(plain(sentence)), highlight=False, soft_wrap=True)
 
 
 def resolve_study(session: Session, text: str) -> str:

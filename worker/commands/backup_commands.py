@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from worker.care.backup import back_up
 from worker.care.backup import restore as bring_back
 from worker.care.verification import verify as compare
-from worker.commands.at_hand import opened, print_json
+from worker.commands.at_hand import opened, print_json, say
 from worker.commands.options import ConfigOption, JsonOption, person
 from worker.rows.database import expected_revision
 from worker.rows.events import record
@@ -36,7 +35,7 @@ def backup(folder: FolderArgument, json_output: JsonOption = False, config: Conf
     if json_output:
         print_json(asdict(manifest))
     else:
-        Console().print(manifest.summary, highlight=False, soft_wrap=True)
+        say(manifest.summary)
 
 
 def restore(folder: FolderArgument, config: ConfigOption = None) -> None:
@@ -47,11 +46,9 @@ def restore(folder: FolderArgument, config: ConfigOption = None) -> None:
     settings = load_settings(config)
     manifest = bring_back(settings, folder)
     older = "" if manifest.revision == expected_revision() else "; run `python -m worker migrate` now"
-    Console().print(
+    say(
         f"restored what was known at {manifest.taken_at}: {manifest.instances} received objects, {manifest.results}"
-        f" results{older}",
-        highlight=False,
-        soft_wrap=True,
+        f" results{older}"
     )
 
 
@@ -70,11 +67,10 @@ def verify(
     if json_output:
         print_json({**asdict(found), "whole": found.whole})
     else:
-        console = Console()
-        console.print(f"{found.rows} rows compared with their files", highlight=False)
+        say(f"{found.rows} rows compared with their files")
         for word, paths in (("missing", found.missing), ("changed", found.changed), ("without a row", found.stray)):
             for path in paths[:SHOWN]:
-                console.print(f"{word}: {path}", highlight=False, soft_wrap=True)
+                say(f"{word}: {path}")
             if len(paths) > SHOWN:
-                console.print(f"{word}: and {len(paths) - SHOWN} more (--json names all)", highlight=False)
+                say(f"{word}: and {len(paths) - SHOWN} more (--json names all)")
     raise typer.Exit(0 if found.whole else 1)

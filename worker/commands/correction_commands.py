@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from worker.care.forgetting import forget_patient
 from worker.care.grounds import Grounds
@@ -13,7 +12,7 @@ from worker.care.identity_correction import Identity, correct_study
 from worker.care.image_rejection import reject_by_hand
 from worker.care.priority_override import override_priority
 from worker.care.retraction import retract_study
-from worker.commands.at_hand import opened, print_json, resolve_study
+from worker.commands.at_hand import opened, print_json, resolve_study, say
 from worker.commands.doorbell import ring
 from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
 from worker.rows.states import Priority
@@ -162,4 +161,4 @@ def _say(outcome: Any, summary: str, json_output: bool) -> None:
     if json_output:
         print_json(as_json(outcome))
     else:
-        Console().print(summary, highlight=False, soft_wrap=True)
+        say(summary)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 
-from rich.console import Console
-
+from worker.commands.at_hand import say
 from worker.settings.config import Settings
 
 RING_SECONDS = 3.0
@@ -25,11 +24,10 @@ def ring(settings: Settings, study_instance_uid: str, queue: str, *, deliveries:
     try:
         rung.result(RING_SECONDS)
     except (OperationalError, OSError):  # a TimeoutError is one
-        Console(stderr=True).print(
+        say(
             "the message queue does not answer; the order is kept in the database, and the sweeper passes it on as soon"
             " as the queue does (`python -m worker check` tries it)",
-            highlight=False,
-            soft_wrap=True,
+            aside=True,
         )
 
 

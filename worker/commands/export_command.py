@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dicom_io.data_sets.pseudonyms import Pseudonyms
 from dicom_io.storing.instance_store import InstanceStore
 from worker.care.export import ExportChoices, ExportCounts, ExportRefused, export_images
 from worker.care.looking import note_export
-from worker.commands.at_hand import opened, print_json
+from worker.commands.at_hand import opened, print_json, say
 from worker.commands.options import DAY_FORM, ConfigOption, JsonOption, person
 from worker.rows.events import record
 from worker.settings.config import Settings, load_settings
@@ -87,18 +86,13 @@ def export(
 
 
 def _say(folder: Path, counts: ExportCounts, todo: str) -> None:
-    console = Console()
-    console.print(
-        f"{folder}: {counts.images} images of {counts.studies} studies and {counts.patients} patients; {todo}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"{folder}: {counts.images} images of {counts.studies} studies and {counts.patients} patients; {todo}")
     if counts.undecided:
-        console.print(f"{counts.undecided} images left out: a flagged finding of their study has no review yet")
+        say(f"{counts.undecided} images left out: a flagged finding of their study has no review yet")
     if counts.files_missing:
-        console.print(f"{counts.files_missing} images left out: their stored files are gone or damaged")
+        say(f"{counts.files_missing} images left out: their stored files are gone or damaged")
     if counts.burned_in:
-        console.print(f"{counts.burned_in} images left out: a text is burned into them")
+        say(f"{counts.burned_in} images left out: a text is burned into them")
 
 
 def _start_of(day: datetime | None) -> datetime | None:

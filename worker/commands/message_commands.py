@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker.commands.at_hand import opened, print_json
-from worker.commands.options import ConfigOption, JsonOption
+from worker.commands.options import MOST_ROWS, ConfigOption, JsonOption
 from worker.rows.site_tables import InboundMessage
 from worker.rows.states import InboundState
 from worker.settings.config import load_settings
@@ -55,7 +55,9 @@ def messages(
         list[InboundState] | None,
         typer.Option("--state", help="Only messages in this state; may be repeated. Default: all."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Messages at most, the newest first.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=MOST_ROWS, help="Messages at most, the newest first.")
+    ] = 50,
     json_output: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

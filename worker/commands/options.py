@@ -20,6 +20,10 @@ ConfigOption = Annotated[
 TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]
 TIME_FORM, DAY_FORM = "YYYY-MM-DD[Thh:mm]", "YYYY-MM-DD"
 """What the help calls a time and a day; Typer itself would show the formats of `strptime`."""
+MOST_ROWS = 1_000_000_000
+"""Beyond what any table here holds; larger numbers are none that a database can look for."""
+MOST_DAYS = 36_500
+"""A hundred years; much more is beyond the dates that Python can tell."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, for scripts.")]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="Study Instance UID, or an accession number only one study has.")

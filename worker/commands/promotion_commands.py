@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from worker.care.promotion import Promoted, bundle_before, promote, proven_version, rollback
-from worker.commands.at_hand import opened, print_json
+from worker.commands.at_hand import opened, print_json, say
 from worker.commands.comparison_report import comparison_json, comparison_report
 from worker.commands.correction_commands import ByOption, ReasonOption
-from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.options import MOST_DAYS, ConfigOption, JsonOption, person
 from worker.figures.comparison import compare_with_shadow
 from worker.rows.database import database_now
 from worker.settings.config import load_settings
@@ -65,7 +65,9 @@ def roll_back(
 
 
 def compare(
-    days: Annotated[int, typer.Option(min=1, help="Studies that were analysed in the shadow in the last days.")] = 30,
+    days: Annotated[
+        int, typer.Option(min=1, max=MOST_DAYS, help="Studies that were analysed in the shadow in the last days.")
+    ] = 30,
     json_output: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -78,7 +80,7 @@ def compare(
     if json_output:
         print_json(comparison_json(found))
     elif found is None:
-        Console().print(f"no study was analysed in the shadow in the last {days} days; see docs/shadow.md")
+        say(f"no study was analysed in the shadow in the last {days} days; see docs/shadow.md")
     else:
         Console().print(comparison_report(found))
     raise typer.Exit(0 if found else 1)
@@ -88,4 +90,4 @@ def _say(done: Promoted, json_output: bool) -> None:
     if json_output:
         print_json(as_json(done))
         return
-    Console().print(done.summary, highlight=False, soft_wrap=True)
+    say(done.summary)

@@ -53,9 +53,10 @@ def send(
     json_output: JsonOption = False,
 ) -> None:
     """Send DICOM files over the network (C-STORE), like dcmtk's storescu. Exit code 1 when any was not accepted."""
-    from worker.care.send import parse_address, send_files
+    from worker.care.send import parse_address, require_ae_title, send_files
 
     peer = parse_address(address, called)
+    require_ae_title(calling)
     accepted = send_files(paths, peer, calling, fresh=fresh, json_output=json_output)
     raise typer.Exit(0 if accepted else 1)
 

@@ -14,9 +14,9 @@ from worker.care.administration import UnknownStudy, requeue_study
 from worker.care.release import release_study
 from worker.care.resend import resend_study
 from worker.care.whose_study import WhoseStudy
-from worker.commands.at_hand import opened, print_json, resolve_study
+from worker.commands.at_hand import opened, print_json, resolve_study, say
 from worker.commands.doorbell import ring
-from worker.commands.options import ConfigOption, JsonOption, StudyArgument, person
+from worker.commands.options import MOST_ROWS, ConfigOption, JsonOption, StudyArgument, person
 from worker.rows.database import database_now
 from worker.rows.states import Priority, StudyState
 from worker.settings.config import load_settings
@@ -37,8 +37,10 @@ def studies(
     text: Annotated[
         str, typer.Option("--text", help="Part of a patient name, patient ID or accession number, or a whole UID.")
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Studies at most.")] = 100,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Studies to skip, for the next page.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MOST_ROWS, help="Studies at most.")] = 100,
+    offset: Annotated[
+        int, typer.Option("--offset", min=0, max=MOST_ROWS, help="Studies to skip, for the next page.")
+    ] = 0,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV with a header to standard output.")] = False,
     json_output: JsonOption = False,
     config: ConfigOption = None,
@@ -92,11 +94,7 @@ def requeue(study: StudyArgument, json_output: JsonOption = False, config: Confi
         print_json(as_json(requeued))
         return
     again = f"; {requeued.deliveries} stopped deliveries are due again" if requeued.deliveries else ""
-    Console().print(
-        f"study {requeued.study_instance_uid}: run {requeued.run_number} is queued ({requeued.queue}){again}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"study {requeued.study_instance_uid}: run {requeued.run_number} is queued ({requeued.queue}){again}")
 
 
 def resend(
@@ -126,7 +124,7 @@ def resend(
         print_json(as_json(resent))
         return
     due = ", ".join(f"{count} to {name}" for name, count in resent.deliveries.items())
-    Console().print(f"study {resent.study_instance_uid}: sending again {due}", highlight=False, soft_wrap=True)
+    say(f"study {resent.study_instance_uid}: sending again {due}")
 
 
 def release(
@@ -167,4 +165,4 @@ def release(
     if json_output:
         print_json(as_json(released))
         return
-    Console().print(released.summary, highlight=False, soft_wrap=True)
+    say(released.summary)

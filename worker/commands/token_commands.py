@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.care.tokens import create_token, list_tokens, revoke_token
-from worker.commands.at_hand import opened, print_json
-from worker.commands.options import ConfigOption, JsonOption, person
+from worker.commands.at_hand import opened, print_json, say
+from worker.commands.options import MOST_DAYS, ConfigOption, JsonOption, person
 from worker.settings.config import load_settings
 from worker.views.rendering import escape, local_time
 from worker.views.studies import as_json
@@ -24,7 +24,8 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Who uses it, 
 def create(
     name: NameArgument,
     days: Annotated[
-        float | None, typer.Option(min=0.01, help="Days until it expires. Default: valid until it is revoked.")
+        float | None,
+        typer.Option(min=0.01, max=MOST_DAYS, help="Days until it expires. Default: valid until it is revoked."),
     ] = None,
     patients: Annotated[
         bool, typer.Option("--patients/--without-patients", help="Whether it shows columns that identify a patient.")
@@ -34,8 +35,9 @@ def create(
     """Make a token and print it, once: only its hash is kept. Written to the audit trail."""
     with opened(load_settings(config), read_only=False) as session:
         token = create_token(session, name, person(), days=days, patients=patients)
-    sys.stdout.write(f"{token}\n")
-    Console(stderr=True).print("keep it now; it cannot be shown again", highlight=False)
+        sys.stdout.write(f"{token}\n")
+        sys.stdout.flush()  # one that could not be written down is not made either
+    say("keep it now; it cannot be shown again", aside=True)
 
 
 @tokens.command()
@@ -43,7 +45,7 @@ def revoke(name: NameArgument, config: ConfigOption = None) -> None:
     """Make a token worthless at once. Written to the audit trail."""
     with opened(load_settings(config), read_only=False) as session:
         revoke_token(session, name, person())
-    Console().print(f"token {name} is revoked", highlight=False)
+    say(f"token {name} is revoked")
 
 
 @tokens.command("list")

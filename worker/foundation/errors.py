@@ -41,18 +41,20 @@ class UnmigratedDatabase(StartError):
         self.found = found
         self.expected = expected
         state = f"is at revision {found}" if found else "has no triage tables yet"
-        super().__init__(
-            f"the database {location} {state}, but this version needs {expected}; run `python -m worker migrate`"
-        )
+        remedy = "run `python -m worker migrate`"
+        if found and found > expected:  # numbers of four digits
+            remedy = "it is a newer version's: install that one again, or restore a backup from before the update"
+        super().__init__(f"the database {location} {state}, but this version needs {expected}; {remedy}")
 
 
 class DatabaseUnavailable(StartError):
     """The database does not answer."""
 
-    def __init__(self, location: str, cause: str) -> None:
+    def __init__(self, location: str, cause: str, remedy: str = "") -> None:
         on_disk = "that this user may read and write the file and its folder"
         what = on_disk if location.startswith("sqlite") else "that the server runs"
-        super().__init__(f"cannot reach the database {location}: {cause}; check database_url and {what}")
+        remedy = remedy or f"check database_url and {what}"
+        super().__init__(f"cannot reach the database {location}: {cause}; {remedy}")
 
 
 class MigrationBusy(StartError):
@@ -70,7 +72,7 @@ class AlreadyRunning(StartError):
 
     def __init__(self, service: str, data_dir: Path, holder: str) -> None:
         super().__init__(
-            f"a {service} already runs on the data folder {data_dir} ({holder});"
+            f"another {service} already runs on the data folder {data_dir} ({holder});"
             " stop it first or give this one its own data_dir"
         )
 

@@ -57,6 +57,13 @@ _READ_ONLY_SQL_TRANSACTION = "25006"
 
 _DISK_FULL = "53100"
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_REMEDIES = dict.fromkeys(_DAMAGED, "restore it from a backup") | {
+    sqlite3.SQLITE_IOERR: "look whether its disk is full or fails"
+}
+"""What helps where an SQLite file is there and cannot be read."""
+
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
@@ -72,6 +79,7 @@ def open_engine(url: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MILLISECONDS / 1000, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _damage_is_an_outage)
     return engine
 
 
@@ -93,6 +101,18 @@ def _read_only_is_an_outage(context: ExceptionContext) -> None:
     error = context.original_exception
     if getattr(error, "sqlstate", None) == _READ_ONLY_SQL_TRANSACTION:
         raise OperationalError(context.statement, context.parameters, error) from error
+
+
+def _damage_is_an_outage(context: ExceptionContext) -> None:
+    """Raise for a damaged SQLite file what is raised for one that cannot be opened."""
+    error = context.original_exception
+    if _sqlite_code(error) in _DAMAGED:
+        raise OperationalError(context.statement, context.parameters, error) from error
+
+
+def _sqlite_code(error: BaseException | None) -> int:
+    """Return SQLite's primary result code; 0 for what is no error of SQLite."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
@@ -184,11 +204,17 @@ def safe_location(url: str) -> str:
 def outage_words(error: BaseException) -> str:
     """Return in words what keeps the database from its work, of an error of `DATABASE_GONE`; quotes no value."""
     cause = getattr(error, "orig", None) or error
-    state, code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    state, code = getattr(cause, "sqlstate", None), _sqlite_code(cause)
     if state == _READ_ONLY_SQL_TRANSACTION or code == sqlite3.SQLITE_READONLY:
         words = "the database takes no changes just now, it can only be read"
     elif state == _DISK_FULL or code == sqlite3.SQLITE_FULL:
         words = "the disk of the database is full"
+    elif code == sqlite3.SQLITE_IOERR:
+        words = "the disk of the database is full or fails"
+    elif code == sqlite3.SQLITE_BUSY:
+        words = "something else keeps the database locked"
+    elif code in _DAMAGED:
+        words = "the database file is damaged, or no database; restore it from a backup"
     else:
         words = "the database does not answer"
     return f"{words} ({type(cause).__name__})"
@@ -206,7 +232,8 @@ def connect_or_explain(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.execution_options(read_only=True).connect()
     except OperationalError as error:
-        raise DatabaseUnavailable(engine.url.render_as_string(hide_password=True), str(error.orig)) from error
+        remedy = _REMEDIES.get(_sqlite_code(error.orig), "")
+        raise DatabaseUnavailable(engine.url.render_as_string(hide_password=True), str(error.orig), remedy) from error
     with connection:
         yield connection
 

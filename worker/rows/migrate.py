@@ -9,7 +9,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from worker.foundation.errors import DatabaseUnavailable, MigrationBusy
+from worker.foundation.errors import DatabaseUnavailable, MigrationBusy, UnmigratedDatabase
 from worker.rows.database import MIGRATIONS, current_revision, expected_revision, open_engine, safe_location
 
 ADVISORY_LOCK_KEY = 0x63787274  # "cxrt": any number nobody else uses on this server
@@ -28,11 +28,16 @@ def upgrade(url: str, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> 
         A lock was not free within ``lock_timeout_seconds`` (PostgreSQL) or 30 s (SQLite); nothing was changed.
     DatabaseUnavailable
         The database does not answer.
+    UnmigratedDatabase
+        A newer version has migrated it.
     """
     _make_sqlite_folder(url)
     engine = open_engine(url)
     try:
-        if current_revision(engine) != expected_revision():
+        found, expected = current_revision(engine), expected_revision()
+        if found is not None and found > expected:
+            raise UnmigratedDatabase(safe_location(url), found, expected)
+        if found != expected:
             _upgrade(engine, url, lock_timeout_seconds)
     finally:
         engine.dispose()

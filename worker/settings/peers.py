@@ -14,7 +14,9 @@ from worker.settings.tls import Tls
 AeTitle = Annotated[
     str,
     Field(min_length=1, max_length=16),
-    of_form(r"[\x20-\x5b\x5d-\x7e]+", "letters, digits and signs of ASCII without a backslash"),
+    of_form(
+        r"\x20*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*", "letters, digits and signs of ASCII without a backslash"
+    ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -22,6 +22,7 @@ from worker.rows.database import (
     session_factory,
 )
 from worker.rows.events import record
+from worker.rows.migrate import upgrade
 from worker.rows.site_tables import Event
 from worker.rows.study_tables import Instance, Study
 
@@ -154,8 +155,11 @@ def test_an_unmigrated_database_is_refused_with_the_command_that_helps(tmp_path:
 def test_a_database_of_another_version_is_refused_by_name(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(UnmigratedDatabase, match="9999"):
+    with pytest.raises(UnmigratedDatabase, match=r"9999.*newer version.*restore a backup") as caught:
         require_current_schema(engine)
+    assert "worker migrate" not in str(caught.value), "there is no way back"
+    with pytest.raises(UnmigratedDatabase, match="9999"):
+        upgrade(engine.url.render_as_string(hide_password=False))
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
@@ -171,6 +175,37 @@ def test_a_sqlite_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'triage.db'}")
     with pytest.raises(DatabaseUnavailable, match=r"triage\.db"):
         require_current_schema(engine)
+
+
+def test_a_file_that_is_no_database_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "triage.db").write_bytes(b"no database" * 1000)
+    url = f"sqlite:///{tmp_path / 'triage.db'}"
+    for look in (lambda: require_current_schema(open_engine(url)), lambda: upgrade(url)):
+        with pytest.raises(DatabaseUnavailable, match=r"triage\.db.*restore it from a backup"):
+            look()
+
+
+def test_a_damaged_database_is_told_as_such(sqlite_url: str) -> None:
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    with file.open("r+b") as content:  # all but the first page, which says that it is a database
+        content.seek(4096)
+        content.write(b"x" * (file.stat().st_size - 4096))
+    with pytest.raises(DATABASE_GONE) as refused, open_engine(sqlite_url).connect() as connection:
+        connection.execute(select(Event)).all()
+    assert "damaged" in outage_words(refused.value)
+    assert "restore it from a backup" in outage_words(refused.value)
+
+
+def test_a_database_that_somebody_keeps_locked_is_told_as_such(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.rows.database.BUSY_TIMEOUT_MILLISECONDS", 50)
+    other, own = open_engine(sqlite_url), open_engine(sqlite_url)
+    with other.begin(), pytest.raises(DATABASE_GONE) as refused, own.begin():
+        pass
+    assert "something else keeps the database locked" in outage_words(refused.value)
+    other.dispose()
+    own.dispose()
 
 
 def test_a_sqlite_file_that_does_not_exist_yet_is_unmigrated_and_not_made_by_looking(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_an_unknown_key_says_what_may_be_meant(tmp_path: Path) -> None:
         ({"data_dir": 7}, "data_dir: must be a path, in quotes"),
         ({"runtime": "gpu"}, "runtime: must be 'auto', 'openvino', 'torch' or 'cuda'"),
         ({"ae_title": "A TITLE LONGER THAN SIXTEEN"}, "ae_title: must have at most 16 characters"),
+        ({"ae_title": "   "}, "ae_title: must be letters, digits and signs of ASCII without a backslash"),
         ({"ae_title": "BACK\\SLASH"}, "ae_title: must be letters, digits and signs of ASCII without a backslash"),
         ({"page_url": "cxr.example.org"}, "page_url: must be an address that begins with https:// or http://"),
         ({"webhooks": [{"name": "w", "url": "x"}]}, "webhooks.0.url: must be an address that begins with https://"),

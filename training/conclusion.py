@@ -27,6 +27,7 @@ from training.output import writing_to
 from training.parallel import training_device
 from training.prepare import Prepared
 from training.progress import RateBar
+from training.recipe import Recipe
 from training.reporting.report import ReportMaterial, write_report
 from training.source_plots import asked_for_plots
 from training.weights import write_weights
@@ -83,13 +84,22 @@ def conclude(prepared: Prepared, checkpoint: dict[str, Any], out: Path) -> Path:
         write_predictions(judgement.assessment.judged.predictions, out / "predictions.csv")
         write_json(judgement.assessment.as_dict(), out / "evaluation.json")
         write_report(report, out / "report.html")
+    evaluation = judgement.assessment.evaluation
+    maps = "no boxes to judge the maps by"
+    if evaluation.pointing:
+        maps = f"maps reach {evaluation.pointing_of_ceiling:.3f} of the pointing ceiling"
     logger.info(
-        "test: mean AUROC %s (95 %%: %s to %s), maps reach %.3f of the pointing ceiling; report: %s",
-        *judgement.assessment.evaluation.mean_auroc.rounded(),
-        judgement.assessment.evaluation.pointing_of_ceiling,
+        "test: mean AUROC %s (95 %%: %s to %s), %s; report: %s",
+        *evaluation.mean_auroc.rounded(),
+        maps,
         out / "report.html",
     )
     return folder
+
+
+def bundle_place(out: Path, recipe: Recipe) -> Path:
+    """Return where a run puts its bundle."""
+    return out / "bundle" / recipe.bundle_name
 
 
 def judge(network: ChestNetwork, prepared: Prepared) -> Judgement:
@@ -126,7 +136,7 @@ def _conclude_with_bundle(network: ChestNetwork, prepared: Prepared, out: Path) 
         raise TypeError(f"{recipe.bundle_name} was to be served but is a {type(network).__name__}")
     weights = weights_of(network)
     judgement = judge(network_with(weights, served_channels(recipe), recipe.architecture), prepared)
-    folder = out / "bundle" / recipe.bundle_name
+    folder = bundle_place(out, recipe)
     bundle = export_bundle(prepared, weights, judgement.calibration, judgement.assessment, folder)
     return bundle.folder, f"{bundle.name} {bundle.model_version}", judgement
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from model.bundle_writing import require_replaceable
 
 RUN_LOCK_FILE = "run.lock"
 
@@ -32,6 +35,21 @@ def writing_to(folder: Path) -> Iterator[None]:
             f"{folder}: results cannot be written ({what}); make room and run the same command again, or name another "
             "folder"
         ) from error
+
+
+def require_place(folder: Path) -> None:
+    """Refuse a folder that a bundle could not be put into, before the work that makes the bundle.
+
+    Raises
+    ------
+    BundleError
+        Something that is no bundle is there already.
+    OutputError
+        Nothing can be written beside it.
+    """
+    require_replaceable(folder)
+    with writing_to(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent):
+        pass
 
 
 @contextmanager

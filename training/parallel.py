@@ -38,6 +38,18 @@ class TrainingInterruptedError(Exception):
     """Training was asked to stop and left a checkpoint; the same command continues."""
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM inside the block into ``TrainingInterruptedError``."""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise TrainingInterruptedError("stopped; what is finished stays, the same command continues") from None
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
 class TrainingFailedError(Exception):
     """A training process ended with an error, which it printed."""
 
@@ -104,8 +116,8 @@ def launched_membership(team: Team) -> Iterator[None]:
 def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
     """Run ``work(team)`` in ``size`` processes and wait for all of them.
 
-    ``work`` returns False when it stopped early with a checkpoint. SIGINT and SIGTERM reach every process. Where one
-    cannot be started or ends before its time, the others are stopped at once: they would wait for it.
+    ``work`` returns False when it stopped early with a checkpoint. SIGINT and SIGTERM reach every process, as SIGTERM.
+    Where one cannot be started or ends before its time, the others are stopped at once: they would wait for it.
 
     Raises
     ------
@@ -118,11 +130,11 @@ def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:
     forwarded: set[int] = set()
 
     def forward(number: int, frame: FrameType | None) -> None:
-        del frame
-        forwarded.add(number)
+        del number, frame
+        forwarded.add(signal.SIGTERM)
         for member in members:
-            if member.is_alive() and member.pid is not None:
-                os.kill(member.pid, number)
+            if member.is_alive():
+                member.terminate()
 
     earlier = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -142,6 +154,8 @@ def _start(
     context = multiprocessing.get_context("spawn")
     for rank in range(size):
         member = context.Process(target=_member, args=(work, Team(rank, size), str(meeting_point)))
+        # a terminal's Ctrl-C reaches every process, but only this one listens: what imports would end in a stack trace
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             member.start()
         except OSError as error:
@@ -149,6 +163,8 @@ def _start(
                 f"only {rank} of {size} training processes could be started ({error.strerror or error}); make room for "
                 "them, or ask for fewer with --processes"
             ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
         members.append(member)
         if forwarded:
             raise _interrupted()
@@ -205,7 +221,6 @@ def _join(members: list[BaseProcess], seconds: float) -> None:
 
 def _member(work: Callable[[Team], bool], team: Team, meeting_point: str) -> None:
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler has no turn while one waits to meet the others
     torch.set_num_threads(1)
     if team.size > 1:
         if Path("/sys/class/net/lo").exists():

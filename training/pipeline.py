@@ -8,13 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from training.conclusion import conclude
+from training.conclusion import bundle_place, conclude
 from training.fitting.checkpoint import load_checkpoint
 from training.fitting.initial import initial_network, require_init_file
 from training.fitting.member import train_member
 from training.material import DataChoices
-from training.output import only_run
-from training.parallel import Team, TrainingInterruptedError, launched_membership, launched_team, run_team
+from training.output import only_run, require_place
+from training.parallel import (
+    Team,
+    TrainingInterruptedError,
+    interruptible,
+    launched_membership,
+    launched_team,
+    run_team,
+)
 from training.prepare import Prepared, prepare
 from training.recipe import Recipe
 
@@ -30,15 +37,18 @@ def run_pipeline(
 
     Raises
     ------
-    LayoutError, CacheError, RecipeError, InitError, CheckpointError, OutputError, TrainingFailedError,
+    LayoutError, CacheError, RecipeError, InitError, CheckpointError, BundleError, OutputError, TrainingFailedError,
     TrainingInterruptedError
     """
     if init_file is not None:
         require_init_file(init_file, recipe.architecture)
     launched = launched_team()
     if launched is None:
-        prepared = prepare(choices, out, recipe, init_file, processes)
-        with only_run(out):
+        with interruptible():
+            prepared = prepare(choices, out, recipe, init_file, processes)
+        if not prepared.reasons_not_to_serve:
+            require_place(bundle_place(out, recipe))
+        with only_run(out), interruptible():
             return conclude(prepared, train(prepared), out)
     if launched.rank:
         logging.getLogger().setLevel(logging.WARNING)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +20,7 @@ from layouts import write_layout
 from safetensors.torch import load_file
 from slow_cases import mostly_slow
 
-from model.bundle import load_bundle
+from model.bundle import BundleError, load_bundle
 from model.labels import LABELS
 from training import source_plots
 from training.conclusion import conclude
@@ -26,7 +29,7 @@ from training.fitting.loop import Trainer
 from training.material import DataChoices
 from training.networks.build import build_network
 from training.output import OutputError, only_run
-from training.parallel import Team
+from training.parallel import Team, TrainingInterruptedError
 from training.pipeline import run_pipeline, train
 from training.prepare import Prepared, prepare
 from training.recipe import RECIPES_DIRECTORY, Recipe, known_recipes, parse_recipe
@@ -132,6 +135,37 @@ def test_results_that_find_no_room_are_told_in_a_sentence_and_the_same_command_c
     assert (results / "metrics.json").read_bytes() == before
     assert not list((folder / recipe.bundle_name).rglob("*.partial"))
     assert conclude(prepared, train(prepared), folder / recipe.bundle_name) == results
+
+
+def test_what_is_in_the_way_of_the_bundle_is_told_before_the_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _shrunk("densenet121", 224, architecture="densenet-tiny", bundle_name="in-the-way")
+    own = folder / recipe.bundle_name / "bundle" / recipe.bundle_name / "notes.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    monkeypatch.setattr("training.pipeline.train", lambda prepared: pytest.fail("it has begun"))
+    _prepared(folder, recipe)  # the cache
+    with pytest.raises(BundleError, match="is not a model bundle"):
+        run_pipeline(DataChoices(folder / "data", folder / "cache"), folder / recipe.bundle_name, recipe, None, 1)
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["prepare", "conclude"])
+def test_a_run_is_interrupted_before_and_after_the_training_too(
+    phase: str, number: signal.Signals, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    recipe = _shrunk("densenet121", 224, architecture="densenet-tiny", bundle_name="interrupted")
+    monkeypatch.setattr("training.pipeline.train", lambda prepared: {})
+    monkeypatch.setattr(f"training.pipeline.{phase}", interrupted)
+    _prepared(folder, recipe)
+    with pytest.raises(TrainingInterruptedError, match="the same command continues"):
+        run_pipeline(DataChoices(folder / "data", folder / "cache"), folder / recipe.bundle_name, recipe, None, 1)
 
 
 def test_a_second_run_in_a_folder_where_one_is_at_work_is_refused(folder: Path) -> None:

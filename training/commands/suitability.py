@@ -55,10 +55,12 @@ def suitability(
     from model.bundle import load_bundle  # here, for the help needs none of it
     from training.checking import taught_check, with_check
     from training.judging.telling import tell
+    from training.output import require_place
     from training.reporting.suitability_section import trial_grid
     from training.suitability.outsiders import read_outsiders
 
     old = load_bundle(bundle)
+    require_place(to or old.folder)
     outsiders = read_outsiders(others) if others is not None else ()
     check = taught_check(_data_sets(data, cache, allow_missing), outsiders, steps=steps, seed=seed)
     new = with_check(old, check, to or old.folder)

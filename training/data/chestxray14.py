@@ -162,6 +162,8 @@ def _read_entries(path: Path, log: ProblemLog) -> dict[str, Entry]:
         name, labels, patient, age, sex, view = (row[place] for place in places)
         if not labels:
             log.add(ProblemKind.BROKEN_ROW, where, "no labels; write 'No Finding' where there is none")
+        if not patient:
+            log.add(ProblemKind.BROKEN_ROW, where, "no patient, by whom the parts are cut")
         entry = Entry(name, known_labels(labels, where, log), patient, age_years(age), sex, view)
         if name not in entries:
             entries[name] = entry

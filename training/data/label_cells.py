@@ -23,9 +23,11 @@ def known_label(text: str) -> str:
 def known_labels(cell: str, where: str, log: ProblemLog) -> frozenset[str]:
     """Return the findings of a cell such as ``Effusion|Mass``; note those that are none of the fourteen.
 
-    "No Finding" is the empty set.
+    "No Finding" is the empty set; beside a finding it contradicts that, which is noted too.
     """
     known, unknown = _told_apart(cell)
+    if (known or unknown) and NO_FINDING in map(str.strip, cell.split("|")):
+        log.add(ProblemKind.BROKEN_ROW, where, f"{NO_FINDING!r} stands beside a finding")
     for label in unknown:
         log.add(ProblemKind.UNKNOWN_LABEL, where, f"unknown finding {label!r}; known: {', '.join(LABELS)}")
     return known

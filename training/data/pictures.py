@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def read_picture(path: Path) -> SourcePicture:
         The file is gone, cut short, damaged, not of 8 bits, or no picture.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+            raise UnreadablePictureError("is a folder, a pipe or a device, not a file")
         encoded = path.read_bytes()
     except OSError as error:
         raise UnreadablePictureError(f"cannot be read: {error.strerror}") from error

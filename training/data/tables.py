@@ -12,6 +12,9 @@ from pathlib import Path
 
 from training.data.radiographs import LayoutError
 
+_SHOWN = 160
+"""Letters of a wrong header that are told: a file that is no table may be one line."""
+
 
 def plain_or_gzipped(path: Path) -> Path | None:
     """Return the file, or the one with ``.gz`` behind its name, or None where there is neither."""
@@ -79,5 +82,6 @@ def column_places(path: Path, header: list[str], columns: Sequence[str]) -> list
     """
     absent = [column for column in columns if column not in header]
     if absent:
-        raise LayoutError(f"{path}: no column {absent[0]!r}; found {', '.join(header[:8]) or 'an empty file'}")
+        found = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(header[:8])[:_SHOWN])
+        raise LayoutError(f"{path}: no column {absent[0]!r}; found {found or 'an empty file'}")
     return [header.index(column) for column in columns]

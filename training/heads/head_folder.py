@@ -22,8 +22,8 @@ from training.heads.recipe import HeadRecipe
 from training.heads.shards import NOTICE, FeatureTable, read_features, read_manifest
 from training.heads.split import TEST, TRAINING, VALIDATION, short_mark
 from training.heads.table import METADATA_COLUMNS, HeadTable, head_table
-from training.heads.workers import interruptible
 from training.output import writing_to
+from training.parallel import interruptible
 from training.progress import RateBar
 
 logger = logging.getLogger(__name__)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 
 from training.heads.errors import HeadError
-from training.parallel import TrainingInterruptedError
+from training.parallel import interruptible
 from training.parent import end_with_parent
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -100,18 +99,6 @@ def run_jobs(
     finally:
         pulse.stop()
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM inside the block into ``TrainingInterruptedError``."""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise TrainingInterruptedError("stopped; what is finished stays, the same command continues") from None
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
 
 
 def _start(prepare: Callable[[], Any], pulse: Pulse) -> None:

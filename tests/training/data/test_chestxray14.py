@@ -49,6 +49,29 @@ def test_a_row_without_labels_is_refused_and_never_taken_for_a_normal_picture(tm
         read_layout(tmp_path)
 
 
+def test_a_row_without_a_patient_is_refused_for_parts_are_cut_by_patient(tmp_path: Path) -> None:
+    write_layout(tmp_path)
+    table = tmp_path / "Data_Entry_2017.csv"
+    table.write_text(table.read_text().replace(",0,1,58,", ",0,,58,"))
+    with pytest.raises(LayoutError, match=r"Data_Entry_2017\.csv, line 2: no patient"):
+        read_layout(tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["No Finding|Mass", "Mass| No Finding"])
+def test_no_finding_beside_a_finding_is_refused(tmp_path: Path, cell: str) -> None:
+    write_layout(tmp_path, labels=cell)
+    with pytest.raises(LayoutError, match=r"Data_Entry_2017\.csv, line 2: 'No Finding' stands beside a finding"):
+        read_layout(tmp_path)
+
+
+def test_a_file_that_is_no_table_is_not_poured_out(tmp_path: Path) -> None:
+    write_layout(tmp_path)
+    (tmp_path / "Data_Entry_2017.csv").write_bytes(bytes(100_000))
+    with pytest.raises(LayoutError) as caught:
+        read_layout(tmp_path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("name", ["Data_Entry_2017.csv", "BBox_List_2017.csv", "train_val_list.txt", "test_list.txt"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 def test_a_list_that_is_not_utf_8_is_named_with_the_byte_and_what_to_do(tmp_path: Path, name: str, mark: bytes) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,15 @@ def test_a_flipped_bit_in_a_png_is_found_even_where_it_still_decodes(tmp_path: P
     encoded[200] ^= 1  # a stored, not a compressed pixel: it decodes, to another grey level
     path.write_bytes(encoded)
     with pytest.raises(UnreadablePictureError, match="damaged or cut short"):
+        read_picture(path)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("suffix", [".png", ".dcm"])
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"picture{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(UnreadablePictureError, match="not a file"):
         read_picture(path)
 
 

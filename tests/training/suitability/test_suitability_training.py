@@ -13,7 +13,7 @@ from layouts import write_layout
 from PIL import Image
 from typer.testing import CliRunner
 
-from model.bundle import load_bundle, read_weights
+from model.bundle import BundleError, load_bundle, read_weights
 from model.labels import LABELS
 from model.suitability import OUTPUTS, Verdict
 from model.suitability_network import SIZE_PX
@@ -113,6 +113,18 @@ def test_the_command_adds_a_check_and_leaves_all_else_as_it_was(tmp_path: Path) 
     assert all(np.array_equal(read_weights(after)[name], values) for name, values in read_weights(before).items())
     assert after.card_path.read_text().count(HEADING) == 1
     assert len(LABELS) == len(after.labels)
+
+
+def test_a_place_where_no_bundle_can_be_put_is_refused_before_anything_is_taught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.checking.taught_check", lambda *_, **__: pytest.fail("the teaching has begun"))
+    before = model_factories.bundle(tmp_path / "bundle")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    command = ["suitability", str(before.folder), "--data", str(tmp_path), "--to", str(tmp_path / "taken")]
+    with pytest.raises(BundleError, match="is not a model bundle"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
 
 
 def test_a_new_section_takes_the_place_of_the_old_one() -> None:

@@ -19,7 +19,7 @@ from http_mutations import Request, Visitor, mutated_request
 
 END_SECONDS = 20.0
 CONNECTIONS = 4
-_FORMS_WITH_PATIENT = ("/review", "/change/{deed}")
+_FORMS_WITH_PATIENT = ("/read", "/review", "/change/{deed}")
 """Their errors stand on the page of the study, the patient in sight, as they should."""
 
 

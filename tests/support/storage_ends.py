@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -18,6 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
 
+from dicom_io.associations.reactor_pause import reactor_held
 from dicom_io.services.storage_scp import ReceivedInstance, ReceiveOutcome, RefusedInstance, ScpSettings, StorageScp
 from dicom_io.storing.instance_store import INCOMING_FOLDER, InstanceStore, StoredFile
 
@@ -124,12 +124,9 @@ def store_bytes(
     request.AffectedSOPInstanceUID = sop_instance_uid
     request.DataSet = BytesIO(encoded)
     context = next(cx for cx in association.accepted_contexts if cx.abstract_syntax == sop_class_uid)
-    association._reactor_checkpoint.clear()
-    while association.is_established and not association._is_paused:  # else its thread may take the answer
-        time.sleep(0.001)
-    association.dimse.send_msg(request, context.context_id)
-    _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
+    with reactor_held(association):  # else its thread may take the answer
+        association.dimse.send_msg(request, context.context_id)
+        _, response = association.dimse.get_msg(block=True)
     status = Dataset()
     status.Status = response.Status
     if response.ErrorComment is not None:

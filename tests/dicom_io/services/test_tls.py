@@ -284,6 +284,7 @@ def test_a_peer_that_does_not_get_on_with_the_handshake_or_hangs_up_in_it_is_sai
 def _reset_next(server: socket.socket) -> None:
     for _ in range(2):  # the first is the one that was given up
         connection, _address = server.accept()
+        connection.recv(1 << 16)  # the client's hello
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
 

@@ -38,6 +38,10 @@ LASTING_FOLDERS = 1_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
 _SYNCING = ErrandThreads(4, "fsync")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_BEYOND_REACH = (
+    errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+)  # fmt: skip
+"""What says nothing of the file itself, which may well be whole."""
 
 Content = Iterable[bytes | memoryview] | SpooledDataSet
 """A file to store: its bytes in pieces, or a data set that was written while it arrived."""
@@ -64,7 +68,7 @@ class StoredMissing(StoreError):
 
 
 class StoreAway(StoreError):
-    """The folder of the store is gone or holds nothing at all, as where its disk is not mounted."""
+    """What lies in the store cannot be reached now: no disk mounted, its server gone, or another user's."""
 
 
 class StoredDamaged(StoreError):
@@ -166,11 +170,11 @@ class InstanceStore:
         UnsafePath
             The path leads out of the store.
         StoreAway
-            There is nothing in the store.
+            There is nothing in the store, or it cannot be reached now.
         StoredMissing
             There is no such file.
         StoreError
-            It cannot be reached.
+            The disk does not say.
         """
         root = self.root.resolve()
         path = (root / relative_path).resolve()
@@ -195,7 +199,7 @@ class InstanceStore:
         Raises
         ------
         StoreAway
-            There is nothing in the store.
+            There is nothing in the store, or it cannot be reached now.
         StoredMissing, StoredDamaged
             There is no such file, or it is another by now.
         StoreError
@@ -366,7 +370,8 @@ class InstanceStore:
 
 
 def _unreadable(error: OSError, path: Path) -> StoreError:
-    return StoreError(f"stored file cannot be read ({error.strerror}); check the disk and whose files these are", path)
+    kind = StoreAway if error.errno in _BEYOND_REACH else StoreError
+    return kind(f"stored file cannot be read ({error.strerror}); check the disk and whose files these are", path)
 
 
 def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from dicom_io.data_sets.header import text
 from dicom_io.data_sets.patient_age import patient_age_years
 from dicom_io.data_sets.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore, StoreAway, StoreError
 from model.labels import LABELS
 from worker.care.reviewed_labels import NO_FINDING, Decision, decided_studies
 from worker.foundation.errors import WorkerError
@@ -187,6 +187,8 @@ def _lines(
             continue
         try:
             path = store.open_intact(instance.path, instance.sha256)
+        except StoreAway:  # else all that cannot be reached now would be left out
+            raise
         except StoreError:
             counts.files_missing += 1
             continue

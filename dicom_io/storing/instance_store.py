@@ -186,7 +186,7 @@ class InstanceStore:
             raise _unreadable(error, path) from error
         if not found:
             if self._is_away():
-                raise StoreAway("the folder of the store is empty; mount its disk or restore it from a backup", root)
+                raise StoreAway("the folder of the store is empty; mount its disk or restore it from a backup", path)
             raise StoredMissing("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
 

@@ -30,6 +30,10 @@ LASTING_FOLDERS = 1_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
 _SYNCING = ErrandThreads(4, "fsync")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_BEYOND_REACH = (
+    errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+)  # fmt: skip
+"""What says nothing of the file itself, which may well be whole."""
 
 Content = Iterable[bytes | memoryview] | SpooledDataSet
 """A file to store: its bytes in pieces, or a data set that was written while it arrived."""
@@ -56,7 +60,7 @@ class StoredMissing(StoreError):
 
 
 class StoreAway(StoreError):
-    """The folder of the store is gone or holds nothing at all, as where its disk is not mounted."""
+    """What lies in the store cannot be reached now: no disk mounted, its server gone, or another user's."""
 
 
 class StoredDamaged(StoreError):
@@ -155,11 +159,11 @@ class InstanceStore:
         UnsafePath
             The path leads out of the store.
         StoreAway
-            There is nothing in the store.
+            There is nothing in the store, or it cannot be reached now.
         StoredMissing
             There is no such file.
         StoreError
-            It cannot be reached.
+            The disk does not say.
         """
         root = self.root.resolve()
         path = (root / relative_path).resolve()
@@ -171,7 +175,7 @@ class InstanceStore:
             raise _unreadable(error, path) from error
         if not found:
             if self._is_away():
-                raise StoreAway("the folder of the store is empty; mount its disk or restore it from a backup", root)
+                raise StoreAway("the folder of the store is empty; mount its disk or restore it from a backup", path)
             raise StoredMissing("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
 
@@ -184,7 +188,7 @@ class InstanceStore:
         Raises
         ------
         StoreAway
-            There is nothing in the store.
+            There is nothing in the store, or it cannot be reached now.
         StoredMissing, StoredDamaged
             There is no such file, or it is another by now.
         StoreError
@@ -325,7 +329,8 @@ class InstanceStore:
 
 
 def _unreadable(error: OSError, path: Path) -> StoreError:
-    return StoreError(f"stored file cannot be read ({error.strerror}); check the disk and whose files these are", path)
+    kind = StoreAway if error.errno in _BEYOND_REACH else StoreError
+    return kind(f"stored file cannot be read ({error.strerror}); check the disk and whose files these are", path)
 
 
 def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:

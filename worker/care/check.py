@@ -27,7 +27,7 @@ from worker.care.folder_check import holds_what_was_received, room_of_disk
 from worker.care.listener_check import CheckFailed, answer_of_listener
 from worker.foundation.addresses import reached_here
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
-from worker.foundation.errors import StartError
+from worker.foundation.errors import StartError, refusal_of_the_system
 from worker.foundation.worker_name import worker_name
 from worker.rows.database import (
     DATABASE_GONE,
@@ -111,6 +111,8 @@ def _tried(name: str, check: Callable[[], str]) -> CheckResult:
         detail, passed = check(), True
     except (CheckFailed, StartError) as error:
         detail, passed = str(error), False
+    except OSError as error:
+        detail, passed = refusal_of_the_system(error), False
     return CheckResult(name, passed, detail, round(time.perf_counter() - started, 3))
 
 

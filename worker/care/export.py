@@ -27,7 +27,7 @@ from dicom_io.data_sets.dicom_file import read_dicom_file, read_dicom_header
 from dicom_io.data_sets.header import text
 from dicom_io.data_sets.patient_age import patient_age_years
 from dicom_io.data_sets.pseudonyms import OLDEST_AGE_YEARS, Pseudonyms, pseudonymised
-from dicom_io.storing.instance_store import InstanceStore, StoreError
+from dicom_io.storing.instance_store import InstanceStore, StoreAway, StoreError
 from model.labels import LABELS
 from worker.care.reviewed_labels import NO_FINDING, Decision, decided_studies
 from worker.foundation.errors import WorkerError
@@ -188,6 +188,8 @@ def _lines(
             continue
         try:
             path = store.open_intact(instance.path, instance.sha256)
+        except StoreAway:  # else all that cannot be reached now would be left out
+            raise
         except StoreError:
             counts.files_missing += 1
             continue

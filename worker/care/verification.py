@@ -41,6 +41,11 @@ def verify(session: Session, settings: Settings, *, hashes: bool = False) -> Ver
     ----------
     hashes
         True reads every file and compares its SHA-256; False compares sizes.
+
+    Raises
+    ------
+    PermissionError
+        Files are another user's.
     """
     found = Verification()
     for store, rows in ((settings.instances_dir, Instance), (settings.results_dir, Result)):
@@ -69,6 +74,8 @@ def _compare(found: Verification, store: Path, path: str, size: int, sha256: str
             found.changed.append(f"{store.name}/{path}")
     except FileNotFoundError:
         found.missing.append(f"{store.name}/{path}")
+    except PermissionError:  # says nothing of the file; whoever runs the worker may compare it
+        raise
     except OSError:
         found.changed.append(f"{store.name}/{path}")
 

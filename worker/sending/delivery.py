@@ -186,8 +186,8 @@ def _dropped(parcel: Parcel) -> SendOutcome:
 
 
 def _withheld(parcel: Parcel) -> SendOutcome:
-    """Return a delay: files on a disk that is not mounted are not lost."""
-    comment = "the folder of results is empty; mount its disk"
+    """Return a delay: what lies on a disk that is not mounted, or is another user's, is not lost."""
+    comment = "the folder of results is empty, or another user's; mount its disk, or look whose it is"
     return SendOutcome(Path(parcel.path), None, comment, False, permanent=False, comment_is_ours=True, withheld=True)
 
 

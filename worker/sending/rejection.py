@@ -180,7 +180,7 @@ def _reject(session: Session, deliveries: Sequence[Delivery], why: Why, settings
 def _header(result: Result, store: InstanceStore) -> Dataset | None:
     try:
         return pydicom.dcmread(store.open_intact(result.path, result.sha256), stop_before_pixels=True)
-    except StoreAway:  # a disk that is not mounted has lost nothing
+    except StoreAway:  # what cannot be reached now is not lost
         raise
     except StoreError:
         return None

@@ -115,7 +115,7 @@ def _narrowed(statement: Select[Any], listing: Listing, wanted: Wanted) -> Selec
             known = ", ".join(listing.filters)
             raise ListingRefused(f"{listing.name} cannot be narrowed by {name}; known are {known}")
         if listing.filters[name].patient and not wanted.patients:
-            raise ListingRefused(f"{listing.name} cannot be narrowed by {name} by who may see no patients")
+            raise ListingRefused(f"{listing.name} cannot be narrowed by {name} with a token that shows no patients")
         statement = statement.where(listing.filters[name].condition(value))
     time = listing.expression(listing.time)
     if wanted.since is not None:

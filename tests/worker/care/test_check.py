@@ -12,6 +12,7 @@ import redis as redis_client
 from arrivals import received
 from bundles import write_test_bundle
 from factories import chest_radiograph
+from others_files import give_to_another_user
 from peers import StandInPacs
 from receivers import running_receiver
 from services import free_port, own_redis, started
@@ -153,6 +154,19 @@ def test_a_data_folder_that_lacks_what_was_received_is_another_hosts(
     said = detail_of(elsewhere, "stored images")
     assert str(elsewhere.data_dir) in said
     assert "every host needs the same data folder" in said
+
+
+def test_stored_images_of_another_user_fail_the_check_and_hide_no_other_failure(
+    make_settings: MakeSettings, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(database_url=sqlite_url)
+    with migrated_engine(sqlite_url) as engine:
+        store = InstanceStore(settings.instances_dir)
+        Intake(settings, session_factory(engine), store, lambda *_: None).receive(received(chest_radiograph()))
+    (study_folder,) = settings.instances_dir.glob("[0-9]*")
+    give_to_another_user(study_folder, monkeypatch)
+    assert not verdicts(settings)["stored images"]
+    assert "give the command as that user" in detail_of(settings, "stored images")
 
 
 @pytest.mark.parametrize("name", ["instances", "instances/.incoming", "results", "cache"])

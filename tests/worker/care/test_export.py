@@ -13,12 +13,13 @@ import pytest
 from benches import Bench
 from bundles import FLAGGED, SAYS
 from factories import chest_radiograph, drawn_chest
+from others_files import give_to_another_user
 from sqlalchemy import select
 from typer.testing import CliRunner
 
 from dicom_io.data_sets.pseudonyms import Pseudonyms
 from dicom_io.pixels.radiograph import read_radiograph
-from dicom_io.storing.instance_store import InstanceStore
+from dicom_io.storing.instance_store import InstanceStore, StoreAway
 from model.preprocess import to_uint8_224
 from training.cli import app as training_app
 from training.data.cache_build import build_cache
@@ -220,6 +221,17 @@ def test_an_image_whose_file_is_gone_is_counted_and_left_out(bench: Bench, tmp_p
     (line,) = _export(bench, tmp_path / "export")
     assert line["patient_id"] == "A"
     assert json.loads((tmp_path / "export" / "export.json").read_text())["files_missing"] == 1
+
+
+def test_images_of_another_user_are_not_counted_as_gone(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.triage(chest_radiograph())
+    with monkeypatch.context() as patch:
+        give_to_another_user(bench.settings.instances_dir, patch)
+        with pytest.raises(StoreAway, match="Permission denied"):
+            _export(bench, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 @pytest.mark.parametrize("pseudonyms", [None, Pseudonyms(KEY)], ids=["as received", "pseudonymised"])

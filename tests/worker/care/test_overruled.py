@@ -12,6 +12,7 @@ import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph
+from others_files import give_to_another_user
 from peers import StandInPacs
 from receivers import DROP, Hl7Receiver
 from rejection_notes import named
@@ -174,6 +175,23 @@ def test_while_the_disk_of_results_is_not_mounted_nothing_is_taken_for_lost(
     assert "by hand" not in retract(bench, uid)
     deliver(uid, bench.office)
     assert [str(each["OBR.F25"]) for each in ris.messages] == ["P", "X"]
+
+
+def test_what_another_user_owns_is_not_taken_for_lost(
+    bench: Bench, pacs: StandInPacs, ris: Hl7Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who may write to the database and read no file would leave every archive without its notes."""
+    uid = bench.triage(chest_radiograph()).study_instance_uid
+    deliver(uid, bench.office)
+    messages = select(Result.id).where(Result.kind == ResultKind.HL7_MESSAGE)
+    with bench.sessions.begin() as session:  # the archive's objects alone are to be taken back
+        session.execute(update(Delivery).where(Delivery.result_id.in_(messages)).values(state="rejected"))
+    with monkeypatch.context() as patch:
+        give_to_another_user(bench.settings.results_dir, patch)
+        with pytest.raises(StoreAway, match="Permission denied"):
+            retract(bench, uid)
+    assert bench.study(uid).state == "triaged"
+    assert "by hand" not in retract(bench, uid)
 
 
 def test_what_was_to_be_sent_once_more_is_taken_back_where_it_already_is(

@@ -190,6 +190,7 @@ def test_answers_about_the_other_patients_image_are_withdrawn(
         run = session.get_one(Run, claim.run_id)
         add_result(session, run, None, DeliveryState.SENT)
         add_result(session, run, "Mass", DeliveryState.PENDING)
+    (settings.results_dir / "1.2").mkdir(parents=True)  # of another study: the disk is there, these files are not
     arrive(intake, chest_radiograph(PatientID="TWO", StudyInstanceUID=uid))
     released = release(sessions, settings, uid, "TWO")
     assert (released.left_out, released.taken_back.by_hand) == (1, 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from factories import chest_radiograph, sha256_of, write_dicom
+from others_files import give_to_another_user
 from study_rows import add_instance, add_study
 
 from worker.care.verification import verify
@@ -32,3 +33,15 @@ def test_one_lost_sector_hides_no_other_fault(
         found = verify(session, settings, hashes=hashes)
     assert (found.rows, found.missing, found.stray) == (3, ["instances/1.2/gone.dcm"], [])
     assert found.changed == (["instances/1.2/lost.dcm"] if hashes else [])
+
+
+def test_what_another_user_owns_is_not_called_changed(
+    make_settings: Callable[..., Settings], sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings()
+    whole = write_dicom(chest_radiograph(), settings.instances_dir / "1.2" / "whole.dcm")
+    with sessions.begin() as session:
+        add_instance(session, add_study(session), path="1.2/whole.dcm", bytes=whole.stat().st_size)
+    give_to_another_user(settings.instances_dir, monkeypatch)
+    with sessions() as session, pytest.raises(PermissionError, match=r"whole\.dcm"):
+        verify(session, settings)

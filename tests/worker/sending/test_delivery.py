@@ -474,7 +474,9 @@ def test_while_the_disk_of_results_is_not_mounted_results_wait(make_bench: MakeB
     deliver(study.study_instance_uid, bench.office)
     assert states(bench, study) == ["pending"] * 3
     (run,) = bench.runs(study.study_instance_uid)
-    assert {row.last_comment for row in bench.deliveries(run)} == {"the folder of results is empty; mount its disk"}
+    assert {row.last_comment for row in bench.deliveries(run)} == {
+        "the folder of results is empty, or another user's; mount its disk, or look whose it is"
+    }
     mounted.rmdir()
     elsewhere.rename(mounted)
     bench.make_due()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from model.bundle_writing import require_replaceable
 
 RUN_LOCK_FILE = "run.lock"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room."""
 
 
 class OutputError(Exception):
@@ -30,11 +33,10 @@ def writing_to(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        what = error.strerror or error
-        raise OutputError(
-            f"{folder}: results cannot be written ({what}); make room and run the same command again, or name another "
-            "folder"
-        ) from error
+        remedy = "make room and run the same command again, or name another folder"
+        if error.errno not in FULL:
+            remedy = "name a folder that you may write to and run the same command again"
+        raise OutputError(f"{folder}: results cannot be written ({error.strerror or error}); {remedy}") from error
 
 
 def require_place(folder: Path) -> None:

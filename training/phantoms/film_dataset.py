@@ -25,10 +25,11 @@ from training.data.pictures import UnreadablePictureError, read_grey
 from training.data.radiographs import NO_FINDING, Box, Entry, LabelledRadiographs
 from training.data.reading_pool import ReadingPool
 from training.data.tables import plain_or_gzipped
+from training.output import FULL
 from training.phantoms.canvas import Layer
 from training.phantoms.film_drawing import draw_on_film
 from training.phantoms.film_pose import film_template, pose_of
-from training.phantoms.folder import FULL, PhantomDatasetError, drawing_into, require_no_data_set, write_tables
+from training.phantoms.folder import PhantomDatasetError, drawing_into, require_no_data_set, write_tables
 from training.phantoms.picture import PICTURE_PX
 from training.phantoms.statistics import DRAWN_FINDINGS, draw_abnormal_findings
 

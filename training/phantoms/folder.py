@@ -7,7 +7,6 @@ is on disk before it, and a folder without it is begun anew by the same command.
 from __future__ import annotations
 
 import csv
-import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -15,14 +14,13 @@ from pathlib import Path
 
 from training.data.cache_index import write_whole
 from training.data.chestxray14 import BOX_LIST, ENTRY_FILES, TEST_LIST, TRAIN_VAL_LIST
+from training.output import FULL
 
 DATA_ENTRY_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
 BOX_HEADER = "Image Index,Finding Label,Bbox x,Bbox y,Bbox w,Bbox h"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where there is no room."""
 
 BoxRow = tuple[str, str, float, float, float, float]
 """Picture, finding, and x, y, width and height in px of the 1024 px frame."""

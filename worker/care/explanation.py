@@ -21,7 +21,7 @@ from model.bundle import Bundle, BundleError, load_bundle
 from model.suitability import Suitability, SuitabilityCheck
 from worker.arrival.selection_rules import selection_rules, site_date
 from worker.rows.states import Disposition
-from worker.runs.examination import obstacle_of, too_small
+from worker.runs.examination import obstacle_of, wrong_size
 from worker.runs.reading import is_blank
 from worker.settings.config import Settings
 
@@ -117,7 +117,7 @@ def _look(
     if is_blank(radiograph):
         return _left_out(verdict, ReasonCode.BLANK, ""), "picture", None
     tags = verdict.answers or TagAnswers(None, None)
-    obstacle, seen = too_small(0, tags, radiograph, bundle) if bundle else None, None
+    obstacle, seen = wrong_size(0, tags, radiograph, bundle) if bundle else None, None
     if obstacle is None:
         seen = check.judge(radiograph.pixels) if check else None
         obstacle = obstacle_of(0, tags, seen)

@@ -24,6 +24,7 @@ from model.labels import LABELS
 from model.preprocess import INPUT_SIZE_PX
 from model.suitability import Suitability, SuitabilityError
 from worker.foundation.errors import WorkerError
+from worker.runs.examination import odd_shape
 from worker.runs.policy import Assessment, percent
 from worker.runs.reading import BLANK_STD_GREY_LEVELS
 from worker.runs.workplace import LoadedModel
@@ -76,7 +77,7 @@ def try_picture(content: bytes, model: LoadedModel) -> Trial:
     Raises
     ------
     TrialRefused
-        It is none of these, damaged, too small or too large, or the model computes no number of it.
+        It is none of these, damaged, too small, too large or too long, or the model computes no number of it.
     """
     pixels = _pixels(content)
     if min(pixels.shape) < model.bundle.smallest_side_px:
@@ -84,6 +85,8 @@ def try_picture(content: bytes, model: LoadedModel) -> Trial:
             f"the picture has {pixels.shape[1]} x {pixels.shape[0]} px; the network looks at"
             f" {model.bundle.smallest_side_px} a side"
         )
+    if odd := odd_shape(*pixels.shape):
+        raise TrialRefused(odd)
     if float(pixels.std()) < BLANK_STD_GREY_LEVELS:
         return Trial(pixels, None, "The picture is blank or nearly so.", None, None)
     try:

@@ -94,6 +94,35 @@ def test_a_picture_with_nothing_on_it_is_blank(bench_of: MakeBench) -> None:
     assert (study.state, study.reason_code) == ("not_analysed", "blank")
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "words"),
+    [
+        (64, 200, "3.1 times as wide as high (200 x 64)"),
+        (200, 64, "as high as wide"),
+        (64, 129, "2.0 times"),
+        (64, 128, ""),
+        (128, 64, ""),
+    ],
+)
+def test_what_is_longer_than_any_chest_radiograph_is_left_to_a_person_however_it_looks(
+    make_settings: Callable[..., Settings],
+    sessions: SessionFactory,
+    tmp_path: Path,
+    rows: int,
+    columns: int,
+    words: str,
+) -> None:
+    """Stretched, its picture of 64 x 64 looks as that of any film."""
+    bundle = write_test_bundle(tmp_path / "bundle", check=always(Verdict.FRONTAL))
+    bench = Bench(make_settings(bundles={"default": bundle.folder}, accept_unknown_sources=True), sessions)
+    study = bench.triage(chest_radiograph(drawn_chest(rows, columns)))
+    if words:
+        assert (study.state, study.reason_code) == ("not_analysed", "needs_review")
+        assert words in (study.reason or "")
+    else:
+        assert study.state == "triaged"
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(223, 500), (500, 223), (46, 49), (1, 1)])
 @pytest.mark.parametrize("tags", [{}, UNTAGGED], ids=["tagged", "untagged"])
 def test_what_is_smaller_than_the_network_looks_at_is_not_analysed_however_it_looks(

@@ -151,6 +151,15 @@ def test_what_is_in_the_way_of_the_bundle_is_told_before_the_training(
     assert own.read_text() == "mine"
 
 
+@pytest.fixture
+def at_a_terminal() -> Iterator[None]:
+    """What a shell starts in the background it lets ignore Ctrl-C; so it may be with the tests."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("phase", ["prepare", "conclude"])
 def test_a_run_is_interrupted_before_and_after_the_training_too(

@@ -12,6 +12,7 @@ from pages import served
 from sqlalchemy import select
 from study_rows import add_triaged_study, now
 
+from dicom_io.storing.instance_store import InstanceStore
 from worker.rows.database import SessionFactory
 from worker.rows.delivery_tables import Delivery
 from worker.rows.site_tables import Event
@@ -24,6 +25,7 @@ SAID = {"reason": "looked at it", "by": "Ada Admin"}
 
 @pytest.fixture
 def browser(page_settings: Settings) -> Iterator[Client]:
+    InstanceStore(page_settings.results_dir).require_free_space()  # the store is there, and what its rows name is lost
     with served(page_settings) as url, Client(base_url=url, follow_redirects=True) as client:
         yield client
 

@@ -116,6 +116,7 @@ def test_what_is_no_chest_is_not_classified_and_says_so(client: Client) -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(400), "not a DICOM, PNG or JPEG"),
         (bytes(128) + b"DICM" + bytes(400), "cannot be shown"),
         (encoded(np.zeros((20, 20), np.uint8)), "the network looks at 224 a side"),
+        (encoded(np.zeros((600, 280), np.uint8)), "2.1 times as high as wide (280 x 600)"),
         (encoded(np.zeros((9000, 9000), np.uint8)), "more than 64 million px"),
     ],
 )

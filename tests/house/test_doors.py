@@ -146,7 +146,7 @@ def test_a_pickled_message_in_the_queue_is_thrown_away_and_never_opened(
 
 
 def test_no_request_is_larger_than_any_form(page_settings: Settings) -> None:
-    with served(page_settings) as url, httpx.Client(base_url=url) as client:
+    with served(page_settings) as url, httpx.Client(base_url=url, timeout=30) as client:
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         announced = client.post("/logout", content=b"csrf=" + b"x" * MAXIMUM_BODY_BYTES, headers=form)
         assert announced.status_code == 413

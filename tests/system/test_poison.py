@@ -154,7 +154,7 @@ def test_an_image_that_ends_or_stops_its_process_is_given_up_and_holds_nobody_up
 
 def require_visible(site: Site, uid: str, reason: str) -> None:
     """The study and why it failed stand on the pages, which do not end the same way themselves."""
-    with served(site.settings) as url, Client(base_url=url) as browser:
+    with served(site.settings) as url, Client(base_url=url, timeout=30) as browser:
         assert "The analysis was started as often as allowed and never finished. (3 starts" in reason
         for path in ("/", f"/studies/{uid}", "/operations/requeue?reason_code=poison"):
             assert "as often as allowed and never finished" in browser.get(path).text, path

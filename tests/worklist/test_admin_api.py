@@ -160,7 +160,7 @@ def site(page_settings: Settings, writing: SessionFactory, monkeypatch: pytest.M
     monkeypatch.setenv("CXR_DATABASE_URL", page_settings.effective_database_url)
     monkeypatch.setenv("CXR_DATA_DIR", str(page_settings.data_dir))
     fill(writing)
-    with served(page_settings) as url, Client(base_url=url) as client:
+    with served(page_settings) as url, Client(base_url=url, timeout=30) as client:
         yield client
 
 
@@ -291,7 +291,7 @@ def test_a_token_opens_a_guarded_api_for_reading_until_it_is_revoked(
     uid = fill(writing)["stat"]
     full, bare = (command("token", "create", *words).strip() for words in (["full"], ["bare", "--without-patients"]))
     command("token", "create", "short", "--days", "0.01")
-    with served(make_settings(database_url=sqlite_url, **guarded)) as url, Client(base_url=url) as client:
+    with served(make_settings(database_url=sqlite_url, **guarded)) as url, Client(base_url=url, timeout=30) as client:
 
         def get(token: str | None, path: str = "/api/v1/studies", **params: Any) -> Any:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}

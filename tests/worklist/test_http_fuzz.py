@@ -98,7 +98,7 @@ def answers(url: str) -> bool:
 
 
 def logged_in(url: str) -> Visitor:
-    with httpx.Client(base_url=url) as browser:
+    with httpx.Client(base_url=url, timeout=30) as browser:
         token = csrf_of(browser.get("/login").text)
         assert browser.post("/login", data={"csrf": token, "password": PASSWORD}).status_code == 303
         return Visitor(browser.cookies["cxr_session"], csrf_of(browser.get("/").text))

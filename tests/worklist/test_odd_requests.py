@@ -55,7 +55,7 @@ def answers(make_settings: Callable[..., Settings], database_url: str) -> Iterat
     def ask(address: str) -> int:
         return client.get(address).status_code
 
-    with served(settings) as url, Client(base_url=url) as client:
+    with served(settings) as url, Client(base_url=url, timeout=30) as client:
         yield ask
 
 
@@ -69,7 +69,7 @@ def test_an_odd_number_in_a_review_is_refused(page_settings: Settings, engine: E
     with session_factory(engine).begin() as session:
         uid = add_triaged_study(session, {"Mass": 0.9}, now=now()).study_instance_uid
     settings = page_settings.model_copy(update={"database_url": engine.url.render_as_string(hide_password=False)})
-    with served(settings) as url, Client(base_url=url) as client:
+    with served(settings) as url, Client(base_url=url, timeout=30) as client:
         token = csrf_of(client.get(f"/studies/{uid}").text)
         answer = client.post(f"/studies/{uid}/review", data={"csrf": token, "run": run, "v.Mass": "agree"})
     assert answer.status_code in (409, 422)
@@ -83,7 +83,7 @@ FORMS = {"/login": "csrf", "/try": "picture", "/studies/1.2/review": "csrf", "/s
 
 def test_a_form_in_another_encoding_is_refused(page_settings: Settings) -> None:
     found = {}
-    with served(page_settings) as url, Client(base_url=url) as client:
+    with served(page_settings) as url, Client(base_url=url, timeout=30) as client:
         token = csrf_of(client.get("/try").text).encode()
         for address, field in FORMS.items():
             for charset, value in {**ENCODINGS, "UTF8": b"x"}.items():

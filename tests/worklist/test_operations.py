@@ -40,7 +40,7 @@ def site(make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[Cl
     pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
     settings = make_settings(database_url=sqlite_url, destinations=[pacs])
     settings.data_dir.mkdir()
-    with served(settings) as url, Client(base_url=url, follow_redirects=True) as client:
+    with served(settings) as url, Client(base_url=url, follow_redirects=True, timeout=30) as client:
         yield client
 
 
@@ -204,7 +204,7 @@ def test_the_pages_need_a_login_where_one_is_configured(
     password = tmp_path / "password"
     write_password_file(password, "correct horse battery")
     settings = make_settings(database_url=sqlite_url, worklist_host="192.0.2.1", worklist_password_hash_file=password)
-    with served(settings) as url, Client(base_url=url) as client:
+    with served(settings) as url, Client(base_url=url, timeout=30) as client:
         for path in ("/operations", "/operations/model", "/operations/shadow", "/operations/requeue?study=1"):
             assert client.get(path).headers["location"].startswith("/login")
         for path in ("/partial/operations", "/metrics", "/api/v1/metrics"):

@@ -26,7 +26,7 @@ SAID = {"reason": "looked at it", "by": "Ada Admin"}
 @pytest.fixture
 def browser(page_settings: Settings) -> Iterator[Client]:
     InstanceStore(page_settings.results_dir).require_free_space()  # the store is there, and what its rows name is lost
-    with served(page_settings) as url, Client(base_url=url, follow_redirects=True) as client:
+    with served(page_settings) as url, Client(base_url=url, follow_redirects=True, timeout=30) as client:
         yield client
 
 
@@ -141,7 +141,7 @@ def test_results_are_sent_again_to_the_destinations_chosen(
 ) -> None:
     archives = [{"name": name, "ae_title": "PACS", "host": "127.0.0.1", "port": 104} for name in ("pacs", "vna")]
     settings = make_settings(database_url=page_settings.effective_database_url, destinations=archives)
-    with served(settings) as url, Client(base_url=url, follow_redirects=True) as browser:
+    with served(settings) as url, Client(base_url=url, follow_redirects=True, timeout=30) as browser:
         assert f'href="/studies/{uid}/change/resend"' in browser.get(f"/studies/{uid}").text
         answer = done(browser, uid, "resend", destination="pacs", reason="archive restored")
         assert answer.status_code == 200, answer.text

@@ -139,7 +139,7 @@ def test_a_review_of_a_result_that_was_replaced_says_so(page_settings: Settings,
     with writing.begin() as session:
         uid = add_triaged_study(session, {"Pneumothorax": 0.91}, now=now()).study_instance_uid
         newer = add_triaged_study(session, {"Pneumothorax": 0.2}, now=now()).current_run_id
-    with served(page_settings) as url, Client(base_url=url) as client:
+    with served(page_settings) as url, Client(base_url=url, timeout=30) as client:
         form = {"csrf": csrf_of(client.get("/").text), "run": str(newer), "v.Pneumothorax": "agree"}
         answer = client.post(f"/studies/{uid}/review", data=form)
         assert (answer.status_code, "analysed again meanwhile" in answer.text) == (409, True)

@@ -166,7 +166,7 @@ def test_a_forged_or_endless_upload_is_refused(client: Client) -> None:
 
 def test_nobody_else_sees_a_trial(client: Client) -> None:
     answer = attempt(client, GOLDEN.read_bytes())
-    with Client(base_url=client.base_url) as stranger:
+    with Client(base_url=client.base_url, timeout=30) as stranger:
         stranger.get("/")
         assert stranger.get(answer.url.path).status_code == 404
         assert stranger.get(f"{answer.url.path}/radiograph.png").status_code == 404
@@ -184,14 +184,18 @@ def test_a_trial_is_forgotten_in_time_though_nobody_asks_for_another(
         return trial
 
     monkeypatch.setattr("worklist.trial_page.try_picture", noted)
-    with shared_networks(), served(trial_settings) as url, Client(base_url=url, follow_redirects=True) as client:
+    with (
+        shared_networks(),
+        served(trial_settings) as url,
+        Client(base_url=url, follow_redirects=True, timeout=30) as client,
+    ):
         assert "Analysed." in attempt(client, GOLDEN.read_bytes()).text
         (picture,) = pictures
         wait_until(lambda: picture() is None, "the picture to be forgotten", 30)
 
 
 def test_a_demonstration_model_tries_nothing_unless_allowed(page_settings: Settings) -> None:
-    with served(page_settings) as url, Client(base_url=url, follow_redirects=True) as client:
+    with served(page_settings) as url, Client(base_url=url, follow_redirects=True, timeout=30) as client:
         answer = attempt(client, GOLDEN.read_bytes())
     assert answer.status_code == 422
     assert "is a demonstration" in answer.text

@@ -36,7 +36,7 @@ from worklist.login import LoginGuard, session_secret
 
 @pytest.fixture
 def browser(page_settings: Settings) -> Iterator[Client]:
-    with served(page_settings) as url, Client(base_url=url, follow_redirects=True) as client:
+    with served(page_settings) as url, Client(base_url=url, follow_redirects=True, timeout=30) as client:
         yield client
 
 
@@ -286,7 +286,7 @@ def test_a_post_from_elsewhere_changes_nothing(
         assert session.get_one(Study, uid).read_at is None
     for path in (path for method, path in addresses(uid) if method == "POST"):
         assert browser.post(path, data=data, headers=headers).status_code == 403, path
-    with Client(base_url=browser.base_url) as stranger:
+    with Client(base_url=browser.base_url, timeout=30) as stranger:
         assert stranger.post(f"/studies/{uid}/read", data={"csrf": ""}).status_code == 403, "no session, no token"
 
 
@@ -329,7 +329,7 @@ def test_health_names_nobody_and_fails_without_a_database(
 ) -> None:
     assert browser.get("/healthz").json()["status"] == "ok"
     broken = make_settings(database_url=f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
-    with served(broken) as url, Client(base_url=url) as client:
+    with served(broken) as url, Client(base_url=url, timeout=30) as client:
         assert client.get("/healthz").status_code == 503
         page = client.get("/")
         assert page.status_code == 503
@@ -347,7 +347,7 @@ def test_a_database_that_keeps_every_connection_busy_is_told_as_one_that_does_no
 
     real = database.create_engine
     monkeypatch.setattr(database, "create_engine", with_one_connection)
-    with served(page_settings) as url, Client(base_url=url) as client, made[0].connect():
+    with served(page_settings) as url, Client(base_url=url, timeout=30) as client, made[0].connect():
         for address in ("/", "/operations", "/api/v1/studies", "/healthz"):
             assert client.get(address).status_code == 503, address
 
@@ -386,7 +386,7 @@ def guarded(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: P
     settings = make_settings(
         database_url=sqlite_url, worklist_host="192.0.2.1", worklist_password_hash_file=password_file
     )
-    with served(settings) as url, Client(base_url=url, follow_redirects=True) as client:
+    with served(settings) as url, Client(base_url=url, follow_redirects=True, timeout=30) as client:
         yield client
 
 
@@ -589,7 +589,7 @@ def test_the_study_page_links_to_the_viewers_that_are_configured(
         {"name": "Weasis", "url": "weasis://%24dicom%3Ars%20-r%20%22studyUID%3D{study}%22"},
     ]
     settings = make_settings(database_url=sqlite_url, viewers=viewers)
-    with served(settings) as url, Client(base_url=url) as client:
+    with served(settings) as url, Client(base_url=url, timeout=30) as client:
         html = client.get(f"/studies/{uid}").text
     assert f'<a href="https://pacs.example.org/viewer?study={uid}&amp;x=1" target="_blank" rel="noopener' in html
     assert f'<a href="weasis://%24dicom%3Ars%20-r%20%22studyUID%3D{uid}%22" target="_blank" rel="noopener' in html

@@ -48,7 +48,7 @@ def url(page_settings: Settings, tmp_path: Path) -> Iterator[str]:
 
 @contextmanager
 def logged_in(url: str, name: str) -> Iterator[Client]:
-    with Client(base_url=url, follow_redirects=True) as client:
+    with Client(base_url=url, follow_redirects=True, timeout=30) as client:
         form = {"username": name, "password": PASSWORD, "csrf": csrf_of(client.get("/login").text)}
         assert client.post("/login", data=form).status_code == 200
         yield client
@@ -130,7 +130,7 @@ def test_a_listing_with_patients_is_noted_and_one_without_is_not(
 ) -> None:
     with writing.begin() as session:
         tokens = [create_token(session, name, "ada", days=None, patients=name == "full") for name in ("full", "blind")]
-    with Client(base_url=url) as program:
+    with Client(base_url=url, timeout=30) as program:
         for token in tokens:
             for listing in ("studies", "runs", "studies"):
                 answer = program.get(f"/api/v1/{listing}", headers={"Authorization": f"Bearer {token}"})

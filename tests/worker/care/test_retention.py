@@ -315,7 +315,7 @@ def test_the_page_says_that_and_when_the_pictures_were_deleted(make_bench: MakeB
     with bench.sessions() as session:
         today = f"{database_now(session):%Y-%m-%d}"
         (row,) = session.scalars(select(Instance)).all()
-    with served(bench.settings) as url, Client(base_url=url) as client:
+    with served(bench.settings) as url, Client(base_url=url, timeout=30) as client:
         html = client.get(f"/studies/{uid}").text
         picture = client.get(f"/studies/{uid}/instances/{row.id}.png")
         maps = [part.split('"')[0] for part in html.split('href="') if part.startswith(f"/studies/{uid}/results/")]

@@ -166,7 +166,7 @@ def test_page_and_command_say_the_same_and_what_is_active(
     settings = make_settings(database_url=sqlite_url)
     now = NOW.now(NOW.tzinfo)
     monkeypatch.setenv("CXR_DATABASE_URL", sqlite_url)
-    with served(settings) as url, Client(base_url=url) as client:
+    with served(settings) as url, Client(base_url=url, timeout=30) as client:
         empty = client.get("/operations/shadow").text
         assert "No study was analysed in the shadow in this time" in empty
         assert CliRunner().invoke(app, ["compare"]).exit_code == 1

@@ -74,10 +74,8 @@ def read_hashed(path: Path) -> tuple[bytes, str]:
 
     Raises
     ------
-    OSError
-        The file cannot be read.
-    UndecodableError
-        ``too_large``: it is larger than `MAXIMUM_FILE_BYTES`.
+    OSError, UndecodableError
+        See `read_whole`.
     """
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
@@ -199,9 +197,10 @@ class _Encoded(BytesIO):
         self.seek(begins_at)
         self._value, self._value_at = encoded[:0], -1
         if pixel_data_at is not None:
-            _tag, _representation, length, value_at, *_ = read_element(encoded, pixel_data_at, implicit, little_endian)
-            if length != UNDEFINED_LENGTH:
-                self._value, self._value_at = encoded[value_at : value_at + length], begins_at + value_at
+            element = read_element(encoded, pixel_data_at, implicit, little_endian)
+            if element.length_bytes != UNDEFINED_LENGTH:
+                self._value = encoded[element.value_at : element.value_at + element.length_bytes]
+                self._value_at = begins_at + element.value_at
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size == len(self._value) and self.tell() == self._value_at:

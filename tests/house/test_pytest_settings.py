@@ -41,10 +41,14 @@ def test_files_of_an_earlier_run_that_cannot_be_removed_fail_no_test(tmp_path: P
     for number in range(KEPT_RUNS + 1):
         (earlier / f"pytest-{number}" / "busy").mkdir(parents=True)
     (tmp_path / "test_one.py").write_text("def test_one(tmp_path):\n    assert tmp_path.is_dir()\n")
-    command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, tmp_path / "test_one.py"]
+    options = ["-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, tmp_path / "test_one.py"]
     with written_into(earlier / "pytest-0" / "busy"):
         run = subprocess.run(
-            command, env=os.environ | {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "pytest", *options],
+            env=os.environ | {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
     assert "1 passed" in run.stdout
     assert not (earlier / "pytest-0").exists(), "it would have been removed"

@@ -24,12 +24,13 @@ from dicom_io.data_sets.transfer_syntaxes import (
     RLE_LOSSLESS,
 )
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
-from dicom_io.pixels.code_streams import decode_code_stream
+from dicom_io.pixels.code_streams import JPEG_XL, decode_code_stream
 from dicom_io.pixels.encapsulation import single_frame
 from dicom_io.pixels.high_bit import at_the_bottom, require_lowest_bit
 from dicom_io.pixels.jpeg_stream import START as JPEG_START
+from dicom_io.pixels.jpegxl_stream import is_jpegxl
 from dicom_io.pixels.padding import padding_above
-from dicom_io.pixels.pixel_layout import PixelLayout, read_layout
+from dicom_io.pixels.pixel_layout import XYB, PixelLayout, read_layout
 from dicom_io.pixels.run_lengths import decode_run_lengths
 from dicom_io.pixels.sample_bits import require_stored_bits, unsigned, without_high_bits
 from dicom_io.pixels.uncompressed import inflated, read_samples
@@ -91,6 +92,8 @@ def decode_frame(dataset: Dataset) -> Frame:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads these pixel data ({syntax.name})") from None
     if values.shape != layout.shape:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {layout.shape}")
+    if layout.photometric_interpretation == XYB and coding != JPEG_XL:
+        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"colours in XYB that are {coding}")
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
     samples, layout = at_the_bottom(unsigned(values), layout)
@@ -100,7 +103,7 @@ def decode_frame(dataset: Dataset) -> Frame:
 
 
 def jpeg2000_frame(dataset: Dataset) -> bytes | None:
-    """Return the frame of an image in the JPEG family that is neither JPEG nor JPEG-LS; None for every other image.
+    """Return the frame of an image in the JPEG family that is not JPEG, JPEG-LS or JPEG XL; None for every other image.
 
     Raises
     ------
@@ -111,7 +114,7 @@ def jpeg2000_frame(dataset: Dataset) -> bytes | None:
     if not stored or not _transfer_syntax(dataset).startswith(JPEG_FAMILY):
         return None
     frame = single_frame(bytes(stored))
-    return None if frame.startswith(JPEG_START) else frame
+    return None if frame.startswith(JPEG_START) or is_jpegxl(frame) else frame
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:

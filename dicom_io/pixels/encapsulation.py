@@ -11,8 +11,8 @@ MAXIMUM_FRAGMENTS = 1 << 20
 """Some senders cut a frame every kilobyte; each fragment takes memory of its own, even an empty one."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
-_CODE_STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
-"""SOI and a further marker (JPEG, JPEG-LS), SOC and SIZ (JPEG 2000)."""
+_CODE_STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cJXL ")
+"""SOI and a further marker (JPEG, JPEG-LS), SOC and SIZ (JPEG 2000), signature box (JPEG XL)."""
 
 
 def single_frame(encapsulated: bytes) -> bytes:

@@ -16,6 +16,9 @@ from dicom_io.data_sets.header import text
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.pixel_layout import PixelLayout
 
+_PADDING_BYTES = 1
+"""Behind a frame of odd length, before it is deflated."""
+
 
 def read_samples(
     stored: bytes | memoryview, dataset: Dataset, layout: PixelLayout, transfer_syntax_uid: str
@@ -51,21 +54,25 @@ def read_samples(
 
 
 def inflated(frame: bytes, layout: PixelLayout) -> bytes:
-    """Return what a deflated frame (RFC 1951) holds, no more of it than `read_samples` refuses.
+    """Return the samples that a deflated frame (RFC 1951) holds.
+
+    The coding has no checksum; a decoder that has lost its place mostly ends too early or too late.
 
     Raises
     ------
     UndecodableError
-        ``undecodable``: it is no deflate stream, or ends early. There is no checksum.
+        ``undecodable``: it is no deflate stream, ends early, or holds more or less than the picture.
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    most_bytes = _too_many_bytes(layout)
+    expected_bytes = _expected_bytes(layout)
     try:
-        samples = inflater.decompress(frame, most_bytes)
+        samples = inflater.decompress(frame, expected_bytes + _PADDING_BYTES + 1)
     except zlib.error:
         raise UndecodableError(ReasonCode.UNDECODABLE, "the frame is no deflate stream, or damaged") from None
-    if not inflater.eof and len(samples) < most_bytes:
-        raise UndecodableError(ReasonCode.UNDECODABLE, "the deflated frame is cut short")
+    if len(samples) - expected_bytes not in range(_PADDING_BYTES + 1):
+        raise UndecodableError(ReasonCode.UNDECODABLE, "the deflated frame holds more or less than the header says")
+    if not inflater.eof or any(inflater.unused_data):
+        raise UndecodableError(ReasonCode.UNDECODABLE, "the deflated frame does not end with its data")
     return samples
 
 

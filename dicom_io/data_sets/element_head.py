@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_VR
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ITEM_GROUP = 0xFFFE
-ITEM_END, SEQUENCE_END = 0xFFFEE00D, 0xFFFEE0DD
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 LONG_LENGTH_REPRESENTATIONS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"),
 )

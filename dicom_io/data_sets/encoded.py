@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dicom_io.data_sets.element_head import (
+    ITEM,
     ITEM_END,
     SEQUENCE_END,
     UNDEFINED_LENGTH,
@@ -23,6 +24,8 @@ MOST_ODD = 4096
 """Elements with another representation than they are to be read as; each costs some memory."""
 LAST_GROUP_OF_IDENTITY = 0x0008
 _TAG_BYTES = 4
+_AFTER_FRAGMENT = (b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0")
+"""Tags of an item and of a sequence's end, in the little endian that alone holds fragments (PS3.5 A.4)."""
 
 
 class Span(NamedTuple):
@@ -95,12 +98,25 @@ def spans(
             if len(syntax) > 2 * MAXIMUM_NESTING:  # a sequence and its item count one each
                 raise TruncatedDataSetError(f"sequences nested deeper than {MAXIMUM_NESTING} at byte {position}")
             syntax.append((True, True) if element.representation == b"UN" else syntax[-1])
+        elif element.tag == ITEM:
+            position = fragment_end(encoded, position, element.length_bytes)
         else:
             position += element.length_bytes
         if len(syntax) == 1:
             yield Span(tag, start, position)
     if position > len(encoded) or len(syntax) > 1 or any(encoded[position:]):
         raise TruncatedDataSetError(f"data set of {len(encoded)} bytes ends inside an element; it was cut short")
+
+
+def fragment_end(encoded: bytes | memoryview, value_at: int, length_bytes: int) -> int:
+    """Return the byte at which a fragment, or an item of stated length, ends.
+
+    PS3.5 A.4 forbids fragments of odd length; some senders write them, and leave the byte behind them that makes them
+    even out of the length. It counts as part of the fragment where an item or the end of the sequence begins after it.
+    """
+    end = value_at + length_bytes
+    is_padded = bool(length_bytes % 2) and encoded[end : end + _TAG_BYTES] not in _AFTER_FRAGMENT
+    return end + (is_padded and encoded[end + 1 : end + 1 + _TAG_BYTES] in _AFTER_FRAGMENT)
 
 
 def _note(odd: list[Odd], found: Odd) -> None:

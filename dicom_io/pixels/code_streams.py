@@ -1,4 +1,4 @@
-"""JPEG, JPEG Lossless, JPEG-LS, JPEG 2000 and HTJ2K code streams to samples (PS3.5 8.2, A.4).
+"""JPEG, JPEG Lossless, JPEG-LS, JPEG 2000, HTJ2K and JPEG XL code streams to samples (PS3.5 8.2, A.4).
 
 imagecodecs decodes: it is exact, several times faster than the plugins of pydicom, and holds under damage; simplejpeg
 where its warnings are wanted. GDCM is not used because some damaged streams make it end the whole process, nor
@@ -17,13 +17,17 @@ from dicom_io.pixels.jpeg2000_stream import Jpeg2000Stream, code_stream, read_jp
 from dicom_io.pixels.jpeg_damage import require_undamaged, undamaged_grey
 from dicom_io.pixels.jpeg_lossless import require_consistent
 from dicom_io.pixels.jpeg_stream import JPEG_LS, START, JpegStream, read_jpeg
-from dicom_io.pixels.pixel_layout import PixelLayout
+from dicom_io.pixels.jpegxl_stream import is_jpegxl, read_jpegxl
+from dicom_io.pixels.pixel_layout import XYB, PixelLayout
 from dicom_io.pixels.sample_bits import require_announced, unsigned, with_sign_of_stream, without_overshoot
 
 _CODEC_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
 """The codecs' own errors are RuntimeErrors; wrong sizes end in the others."""
+JPEG_XL = "JPEG XL"
 _WORD_BITS = (8, 16)
 """Of the words that samples are decoded to."""
+_MOST_JPEG_OVERHEAD_BYTES = 1 << 20
+"""Of a JPEG out of JPEG XL, beside twice its picture: what it holds further is written with few bytes."""
 
 
 def decode_code_stream(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
@@ -34,7 +38,7 @@ def decode_code_stream(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.ge
     values
         Unsigned bits of the samples, [rows, columns], or [rows, columns, 3] RGB.
     coding
-        ``JPEG``, ``JPEG Lossless``, ``JPEG-LS``, ``JPEG 2000`` or ``HTJ2K``.
+        ``JPEG``, ``JPEG Lossless``, ``JPEG-LS``, ``JPEG 2000``, ``HTJ2K`` or ``JPEG XL``.
 
     Raises
     ------
@@ -42,6 +46,8 @@ def decode_code_stream(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.ge
         The stream is of another kind, cut short, damaged, or does not hold what `layout` says.
     """
     try:
+        if is_jpegxl(frame):
+            return _jpegxl(frame, layout), JPEG_XL
         return _jpeg(frame, layout) if frame.startswith(START) else _jpeg2000(frame, layout)
     except _CODEC_ERRORS as error:
         raise UndecodableError(
@@ -86,6 +92,23 @@ def _rgb(values: NDArray[np.generic], stream: JpegStream, layout: PixelLayout) -
         return values
     luma_first = layout.photometric_interpretation != "RGB" if stream.luma_first is None else stream.luma_first
     return convert_color_space(values, "YBR_FULL", "RGB") if luma_first else values
+
+
+def _jpegxl(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
+    stream = read_jpegxl(frame, layout)
+    if stream.holds_jpeg:  # libjxl's samples of it differ from those of the JPEG in rounding, and it sees less damage
+        room = bytearray(2 * layout.decoded_bytes + _MOST_JPEG_OVERHEAD_BYTES)
+        values, _ = _jpeg(bytes(imagecodecs.jpegxl_decode_jpeg(frame, numthreads=1, out=room)), layout)
+        return values
+    if stream.components == 3 and layout.photometric_interpretation not in ("RGB", XYB):
+        raise UndecodableError(
+            ReasonCode.UNSUPPORTED_PIXELS, f"{layout.photometric_interpretation} samples in JPEG XL, which holds RGB"
+        )
+    if stream.perceptual and layout.signed:
+        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "values with a sign in lossy JPEG XL, which knows none")
+    values = imagecodecs.jpegxl_decode(frame, index=0, numthreads=1)
+    values = without_overshoot(values, layout) if stream.perceptual else values
+    return values if values.ndim == 3 else with_sign_of_stream(values, stream.precision, layout)
 
 
 def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:

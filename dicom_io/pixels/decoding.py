@@ -1,37 +1,42 @@
 """Compressed or not: pixel data to stored values, bounded before anything is decoded (PS3.5 8.2 and annex A.4).
 
-The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm (`code_streams`). What
-is not compressed is read by numpy, where it has colours in the layouts pydicom knows.
+The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm (`code_streams`).
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 
-from dicom_io.data_sets.encoded import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from dicom_io.data_sets.encoded import IMPLICIT_VR_LITTLE_ENDIAN
 from dicom_io.data_sets.header import PARSE_ERRORS, text
+from dicom_io.data_sets.transfer_syntaxes import (
+    DEFLATED_IMAGE_FRAME,
+    ENCAPSULATED_UNCOMPRESSED,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    JPEG_FAMILY,
+    NATIVE,
+    RLE_LOSSLESS,
+)
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
-from dicom_io.pixels.code_streams import decode_code_stream
+from dicom_io.pixels.code_streams import JPEG_XL, decode_code_stream
 from dicom_io.pixels.encapsulation import single_frame
 from dicom_io.pixels.high_bit import at_the_bottom, require_lowest_bit
 from dicom_io.pixels.jpeg_stream import START as JPEG_START
+from dicom_io.pixels.jpegxl_stream import is_jpegxl
 from dicom_io.pixels.padding import padding_above
-from dicom_io.pixels.pixel_layout import PixelLayout, read_layout
+from dicom_io.pixels.pixel_layout import XYB, PixelLayout, read_layout
 from dicom_io.pixels.run_lengths import decode_run_lengths
 from dicom_io.pixels.sample_bits import require_stored_bits, unsigned, without_high_bits
+from dicom_io.pixels.uncompressed import inflated, read_samples
 
 __all__ = ["UndecodableError", "decode_frame", "decode_stored_values"]
 
-_RLE = "1.2.840.10008.1.2.5"
-_JPEG_FAMILY = "1.2.840.10008.1.2.4."
 _DECODER_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
 """imagecodecs raises RuntimeError; wrong sizes end in ValueError or MemoryError."""
 
@@ -45,7 +50,7 @@ class Frame:
     signed; [rows, columns, 3] uint8 RGB for three."""
     layout: PixelLayout
     coding: str
-    """What was decoded, for people: ``uncompressed``, ``RLE``, ``JPEG``, ``JPEG Lossless``, ``JPEG 2000`` ..."""
+    """What was decoded, for people: ``uncompressed``, ``deflated``, ``RLE``, ``JPEG``, ``JPEG Lossless`` ..."""
     outside: NDArray[np.bool_] | None = None
     """[rows, columns]: where padding stood that `values` have no room for; None: nowhere."""
 
@@ -87,6 +92,8 @@ def decode_frame(dataset: Dataset) -> Frame:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads these pixel data ({syntax.name})") from None
     if values.shape != layout.shape:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data are {values.shape}, the header says {layout.shape}")
+    if layout.photometric_interpretation == XYB and coding != JPEG_XL:
+        raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"colours in XYB that are {coding}")
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
     samples, layout = at_the_bottom(unsigned(values), layout)
@@ -96,7 +103,7 @@ def decode_frame(dataset: Dataset) -> Frame:
 
 
 def jpeg2000_frame(dataset: Dataset) -> bytes | None:
-    """Return the frame of an image in the JPEG family that is neither JPEG nor JPEG-LS; None for every other image.
+    """Return the frame of an image in the JPEG family that is not JPEG, JPEG-LS or JPEG XL; None for every other image.
 
     Raises
     ------
@@ -104,10 +111,10 @@ def jpeg2000_frame(dataset: Dataset) -> bytes | None:
         There is no frame in the encapsulated pixel data.
     """
     stored = _pixel_data(dataset)
-    if not stored or not _transfer_syntax(dataset).startswith(_JPEG_FAMILY):
+    if not stored or not _transfer_syntax(dataset).startswith(JPEG_FAMILY):
         return None
     frame = single_frame(bytes(stored))
-    return None if frame.startswith(JPEG_START) else frame
+    return None if frame.startswith(JPEG_START) or is_jpegxl(frame) else frame
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:
@@ -123,35 +130,23 @@ def _pixel_data(dataset: Dataset) -> bytes | memoryview:
 
 
 def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
-    if not syntax.is_encapsulated:
-        return _native(dataset, layout, syntax), "uncompressed"
+    if syntax in NATIVE:
+        if dataset["PixelData"].is_undefined_length:
+            raise UndecodableError(
+                ReasonCode.UNDECODABLE, "pixel data in fragments under an uncompressed transfer syntax"
+            )
+        return read_samples(_pixel_data(dataset), dataset, layout, syntax), "uncompressed"
     frame = single_frame(bytes(_pixel_data(dataset)))
-    if str(syntax) == _RLE:
+    if syntax == ENCAPSULATED_UNCOMPRESSED:
+        return read_samples(frame, dataset, layout, EXPLICIT_VR_LITTLE_ENDIAN), "uncompressed"
+    if syntax == DEFLATED_IMAGE_FRAME:
+        return read_samples(inflated(frame, layout), dataset, layout, EXPLICIT_VR_LITTLE_ENDIAN), "deflated"
+    if syntax == RLE_LOSSLESS:
         return _run_lengths(frame, layout), "RLE"
-    if not str(syntax).startswith(_JPEG_FAMILY):
+    if not syntax.startswith(JPEG_FAMILY):
         raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads this transfer syntax ({syntax.name})")
     require_lowest_bit(layout)
     return decode_code_stream(frame, layout)
-
-
-def _native(dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.generic]:
-    stored = _pixel_data(dataset)
-    if dataset["PixelData"].is_undefined_length:
-        raise UndecodableError(ReasonCode.UNDECODABLE, "compressed pixel data under an uncompressed transfer syntax")
-    expected_bytes = layout.decoded_bytes
-    if layout.photometric_interpretation == "YBR_FULL_422":
-        expected_bytes = expected_bytes * 2 // 3
-    if len(stored) < expected_bytes:
-        raise UndecodableError(ReasonCode.UNDECODABLE, "pixel data are shorter than rows x columns")
-    if len(stored) >= 2 * expected_bytes + 2:
-        raise UndecodableError(
-            ReasonCode.UNSUPPORTED_PIXELS, "pixel data are at least twice as long as the header says"
-        )
-    if layout.samples_per_pixel == 3 or (str(syntax) == EXPLICIT_VR_BIG_ENDIAN and layout.bits_allocated == 8):
-        return _pydicom(dataset, layout, syntax, stored)
-    order = ">" if str(syntax) == EXPLICIT_VR_BIG_ENDIAN else "<"
-    kind = np.dtype(f"{order}u{layout.bits_allocated // 8}")
-    return np.frombuffer(stored, kind, layout.rows * layout.columns).reshape(layout.shape)
 
 
 def _run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
@@ -159,26 +154,3 @@ def _run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
     if layout.photometric_interpretation == "YBR_FULL":
         return np.asarray(convert_color_space(values, "YBR_FULL", "RGB"))
     return values
-
-
-def _pydicom(dataset: Dataset, layout: PixelLayout, syntax: UID, pixel_data: bytes | memoryview) -> NDArray[np.generic]:
-    """Decode what needs no codec with pydicom's own Python, from a copy that says only what `layout` does."""
-    plain = Dataset()
-    plain.file_meta = FileMetaDataset()
-    plain.file_meta.TransferSyntaxUID = syntax
-    plain.Rows, plain.Columns = layout.rows, layout.columns
-    plain.SamplesPerPixel, plain.PhotometricInterpretation = layout.samples_per_pixel, layout.photometric_interpretation
-    if layout.samples_per_pixel == 3:
-        plain.PlanarConfiguration = int(text(dataset, "PlanarConfiguration") or 0)
-    plain.BitsAllocated, plain.BitsStored, plain.HighBit = (
-        layout.bits_allocated,
-        layout.bits_stored,
-        layout.bits_stored - 1,
-    )
-    plain.PixelRepresentation = int(layout.signed)
-    plain.PixelData = bytes(pixel_data)
-    plain["PixelData"].VR = dataset["PixelData"].VR
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it warns of (excess padding, odd bit depths), we check ourselves
-        values, _ = get_decoder(syntax).as_array(plain, index=0)
-    return np.asarray(values)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import struct
 
+from dicom_io.data_sets.encoded import fragment_end
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 
 MAXIMUM_FRAGMENTS = 1 << 20
 """Some senders cut a frame every kilobyte; each fragment takes memory of its own, even an empty one."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
-_CODE_STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
-"""SOI and a further marker (JPEG, JPEG-LS), SOC and SIZ (JPEG 2000)."""
+_CODE_STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cJXL ")
+"""SOI and a further marker (JPEG, JPEG-LS), SOC and SIZ (JPEG 2000), signature box (JPEG XL)."""
 
 
 def single_frame(encapsulated: bytes) -> bytes:
@@ -19,7 +20,8 @@ def single_frame(encapsulated: bytes) -> bytes:
 
     The Basic Offset Table is not needed for one frame and not looked at: wrong ones are common. Where a sender left it
     out, so that the first item is the only one or already a code stream, that item belongs to the frame. Empty
-    fragments add nothing, and a missing sequence delimiter is no loss.
+    fragments add nothing, and a missing sequence delimiter is no loss. Fragments of odd length are taken where the next
+    one begins behind them, or one byte further on.
 
     Raises
     ------
@@ -52,5 +54,5 @@ def _fragments(encapsulated: bytes) -> list[bytes]:
         if len(fragments) >= MAXIMUM_FRAGMENTS:
             raise UndecodableError(ReasonCode.UNDECODABLE, f"pixel data in more than {MAXIMUM_FRAGMENTS} fragments")
         fragments.append(encapsulated[position : position + length_bytes])
-        position += length_bytes
+        position = fragment_end(encapsulated, position, length_bytes)
     return fragments

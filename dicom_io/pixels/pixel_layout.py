@@ -19,7 +19,9 @@ MAXIMUM_PIXELS = 100_000_000
 """A 43 x 43 cm detector at 50 um has 74 million pixels; nothing that is a radiograph is larger."""
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 PALETTE = "PALETTE COLOR"
-COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"})
+XYB = "XYB"
+"""Of JPEG XL alone, whose decoder makes RGB of it (PS3.3 C.7.6.3.1.2)."""
+COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", XYB})
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 _OVERLAY_BIT_POSITION, _OVERLAY_DATA = 0x0102, 0x3000
 _MOST_BITS = 16

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.uid import UID
 from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
 from dicom_io.associations.odd_negotiation import BLANK_TITLE
+from dicom_io.data_sets import transfer_syntaxes
 from dicom_io.services.storage_commitment import STORAGE_COMMITMENT
 from dicom_io.storing.receiving import ScpSettings
 from dicom_io.ups.service import UPS_CLASSES
@@ -140,4 +141,4 @@ def rejection(
 
 
 def _unknown(transfer_syntax: UID) -> bool:
-    return transfer_syntax not in AllTransferSyntaxes
+    return transfer_syntax not in transfer_syntaxes.KNOWN

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -19,6 +19,7 @@ from pynetdicom.events import Event
 from dicom_io.associations.client import ScuSettings, associate, end
 from dicom_io.associations.message_limits import answered_within, was_too_slow
 from dicom_io.associations.reactor_pause import reactor_held
+from dicom_io.data_sets import transfer_syntaxes
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.query import PENDING, ArchiveError
 from dicom_io.services.store_service import Origin, answer_store
@@ -36,8 +37,8 @@ USUAL_CLASSES = (
 _SYNTAXES: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _MAXIMUM_CONTEXTS = 128
 _VIDEO = ("1.2.840.10008.1.2.4.10", "1.2.840.10008.1.2.7.")
-_STORED_SYNTAXES = [syntax for syntax in AllTransferSyntaxes if not syntax.startswith(_VIDEO)]
-"""Of radiographs; without those of video 128 contexts are enough for six SOP classes in every syntax."""
+_STORED_SYNTAXES = [syntax for syntax in transfer_syntaxes.KNOWN if not syntax.startswith(_VIDEO)]
+"""Of radiographs; without those of video 128 contexts are enough for five SOP classes in every syntax."""
 _IN_WORDS = {
     0xA701: "archive out of resources",
     0xA702: "archive could not send",

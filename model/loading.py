@@ -33,3 +33,19 @@ def ended_by_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+@contextmanager
+def children_without_ctrl_c() -> Iterator[None]:
+    """Start processes in this block that a terminal's Ctrl-C does not reach, which is for their parent to pass on.
+
+    While they load, it would end each of them in a stack trace.
+    """
+    from multiprocessing import resource_tracker  # here: few commands have children
+
+    resource_tracker.ensure_running()  # started with them, it would unblock the signal
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)

@@ -49,3 +49,23 @@ def test_a_command_in_the_background_goes_on_where_ctrl_c_is_ignored() -> None:
     done = interrupted("worker", "signal.SIG_IGN")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Usage" in done.stdout
+
+
+WITH_A_CHILD = """
+import multiprocessing, time
+from pathlib import Path
+from model.loading import children_without_ctrl_c
+
+child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+with children_without_ctrl_c():
+    child.start()
+print(*(Path(f"/proc/{pid}/status").read_text().partition("SigBlk:")[2].split()[0] for pid in ("self", child.pid)))
+child.kill()
+"""
+
+
+def test_ctrl_c_does_not_reach_the_first_child_of_a_process_either() -> None:
+    command = [sys.executable, "-c", WITH_A_CHILD]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
+    own, child = (int(mask, 16) & 1 << signal.SIGINT - 1 for mask in done.stdout.split())
+    assert child and not own

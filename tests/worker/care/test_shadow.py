@@ -266,7 +266,7 @@ def test_of_two_who_roll_back_at_once_one_is_told_that_it_is_done(bench: Bench) 
     with bench.sessions.begin() as session:
         assert rollback(session, bench.settings, undoing, by="ben", **words).bundle == "default"
     with bench.sessions.begin() as session:
-        with pytest.raises(PromotionRefused, match="somebody else has just changed .* now it is default"):
+        with pytest.raises(PromotionRefused, match=r"somebody else has just changed .* now it is default"):
             rollback(session, bench.settings, undoing, by="carl", **words)
         assert active_bundle(session) == "default"
         rolled_back = session.scalars(select(Event.actor).where(Event.kind == "rolled_back")).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log
 from pathlib import Path
 
@@ -43,6 +43,7 @@ def write_test_bundle(
     input_size_px: int = SIDE_PX,
     check: SuitabilityCheck | None = None,
     weights: Mapping[str, NDArray[np.float16]] | None = None,
+    golden: Sequence[tuple[str, NDArray[np.uint8], Sequence[float | None]]] = (),
 ) -> Bundle:
     """Write a bundle that gives each finding of ``says`` that probability, whatever the picture shows.
 
@@ -61,7 +62,7 @@ def write_test_bundle(
         preprocessing=preprocessing_id(input_size_px),
     )
     card = "# Test bundle\n\nNOT FOR DIAGNOSTIC USE\n"
-    return write_bundle(folder, facts, weights or random_weights(architecture), card, check=check)
+    return write_bundle(folder, facts, weights or random_weights(architecture), card, golden, check=check)
 
 
 def weights_without_numbers() -> dict[str, NDArray[np.float16]]:

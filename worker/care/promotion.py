@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from model.bundle import BundleError
-from model.golden import verify_golden
 from worker.care.administration import stated
 from worker.foundation.errors import WorkerError
 from worker.rows.active_bundle import active_bundle, active_promotion
 from worker.rows.database import database_now, one_at_a_time
 from worker.rows.events import record
 from worker.rows.run_tables import Promotion
+from worker.runs.proof import prove
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings
 
@@ -51,19 +50,11 @@ def proven_version(settings: Settings, bundle: str) -> str:
     Raises
     ------
     BundleUnusable
-        It is not configured, missing, damaged, or a demonstration where that is not allowed.
-    PromotionRefused
-        It says something else of a golden image on this machine than where it was made.
+        It is not configured, missing, damaged, or a demonstration where that is not allowed; or it says something else
+        of a golden image on this machine than where it was made.
     """
     model = load_model(settings, bundle)
-    try:
-        failed = [result.file for result in verify_golden(model.classifier) if not result.passed]
-    except BundleError as error:
-        raise PromotionRefused(f"bundle {bundle}: {error}") from error
-    if failed:
-        raise PromotionRefused(
-            f"bundle {bundle} does not say here what it should of {', '.join(failed)}; see `python -m model verify`"
-        )
+    prove(bundle, model.classifier)
     return model.bundle.model_version
 
 

@@ -172,6 +172,7 @@ def _load(path: Path) -> Bundle:
         require_hash(path / name, expected)
     shapes = ARCHITECTURES[bundle.architecture].weight_shapes(bundle.channels)
     require_tensors(bundle.weights_path, shapes, bundle.architecture)
+    read_weights(bundle)  # refuses what no trained network holds, also where a compiled one is kept and read instead
     bundle.suitability_check()
     return bundle
 

@@ -27,6 +27,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from model.loading import children_without_ctrl_c
 from training.parent import end_with_parent
 
 _LONGEST_WAIT = timedelta(hours=12)
@@ -154,17 +155,14 @@ def _start(
     context = multiprocessing.get_context("spawn")
     for rank in range(size):
         member = context.Process(target=_member, args=(work, Team(rank, size), str(meeting_point)))
-        # a terminal's Ctrl-C reaches every process, but only this one listens: what imports would end in a stack trace
-        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            member.start()
+            with children_without_ctrl_c():
+                member.start()
         except OSError as error:
             raise TrainingFailedError(
                 f"only {rank} of {size} training processes could be started ({error.strerror or error}); make room for "
                 "them, or ask for fewer with --processes"
             ) from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
         members.append(member)
         if forwarded:
             raise _interrupted()

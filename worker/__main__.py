@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+from model.loading import ended_by_ctrl_c
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch are loaded: as many processes as cores
 
-from worker.cli import main
+with ended_by_ctrl_c():
+    from worker.cli import main
 
 if __name__ == "__main__":
     main()

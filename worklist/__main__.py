@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from worklist.cli import main
+from model.loading import ended_by_ctrl_c
+
+with ended_by_ctrl_c():
+    from worklist.cli import main
 
 if __name__ == "__main__":
     main()

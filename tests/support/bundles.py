@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log
 from pathlib import Path
 
@@ -42,6 +42,8 @@ def write_test_bundle(
     architecture: str = "densenet-tiny",
     input_size_px: int = SIDE_PX,
     check: SuitabilityCheck | None = None,
+    weights: Mapping[str, NDArray[np.float16]] | None = None,
+    golden: Sequence[tuple[str, NDArray[np.uint8], Sequence[float | None]]] = (),
 ) -> Bundle:
     """Write a bundle that gives each finding of ``says`` that probability, whatever the picture shows.
 
@@ -60,7 +62,16 @@ def write_test_bundle(
         preprocessing=preprocessing_id(input_size_px),
     )
     card = "# Test bundle\n\nNOT FOR DIAGNOSTIC USE\n"
-    return write_bundle(folder, facts, random_weights(architecture), card, check=check)
+    return write_bundle(folder, facts, weights or random_weights(architecture), card, golden, check=check)
+
+
+def weights_without_numbers() -> dict[str, NDArray[np.float16]]:
+    """Return weights that are all numbers, and whose network computes none: its layers leave the range of float32."""
+    weights = random_weights("densenet-tiny")
+    for name, tensor in weights.items():
+        if _is_norm_scale(name) and name.endswith(".weight"):
+            tensor[:] = 60_000
+    return weights
 
 
 def random_weights(architecture: str, seed: int = 20170507) -> dict[str, NDArray[np.float16]]:

@@ -129,6 +129,9 @@ def _database(settings: Settings) -> str:
 
 def _bundle(settings: Settings, name: str) -> str:
     from model.bundle import BundleError
+    from model.classifier import RuntimeUnavailableError
+    from model.gpu import serving_classifier
+    from worker.runs.proof import prove
     from worker.settings.served_bundle import load_served_bundle
 
     try:
@@ -145,7 +148,15 @@ def _bundle(settings: Settings, name: str) -> str:
         mark += ", PICTURES NOT CHECKED for being frontal chests (python -m training suitability)"
     if other_precision:
         mark += f", computes in {bundle.precision}: {other_precision}"
-    return f"{bundle.name} {bundle.model_version}{mark}, {sum(bundle.trained)} of {len(bundle.labels)} findings, intact"
+    try:
+        classifier = serving_classifier(bundle, settings.runtime, None)  # what it would keep may be another user's
+    except RuntimeUnavailableError as error:
+        raise CheckFailed(f"{error} (runtime in the configuration)") from error
+    golden = prove(name, classifier)
+    mark += f"; on {classifier.runtime} " + (
+        f"{golden} golden images come out as they should" if golden else "unproven"
+    )
+    return f"{bundle.name} {bundle.model_version}, {sum(bundle.trained)} of {len(bundle.labels)} findings, intact{mark}"
 
 
 def _active_bundles(settings: Settings) -> str:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from model.bundle import BundleError
-from model.golden import verify_golden
 from worker.care.administration import stated
 from worker.foundation.errors import WorkerError
 from worker.rows.active_bundle import active_bundle, active_promotion
-from worker.rows.database import database_now
+from worker.rows.database import database_now, one_at_a_time
 from worker.rows.events import record
 from worker.rows.run_tables import Promotion
+from worker.runs.proof import prove
 from worker.runs.workplace import load_model
 from worker.settings.config import Settings
 
@@ -51,19 +50,11 @@ def proven_version(settings: Settings, bundle: str) -> str:
     Raises
     ------
     BundleUnusable
-        It is not configured, missing, damaged, or a demonstration where that is not allowed.
-    PromotionRefused
-        It says something else of a golden image on this machine than where it was made.
+        It is not configured, missing, damaged, or a demonstration where that is not allowed; or it says something else
+        of a golden image on this machine than where it was made.
     """
     model = load_model(settings, bundle)
-    try:
-        failed = [result.file for result in verify_golden(model.classifier) if not result.passed]
-    except BundleError as error:
-        raise PromotionRefused(f"bundle {bundle}: {error}") from error
-    if failed:
-        raise PromotionRefused(
-            f"bundle {bundle} does not say here what it should of {', '.join(failed)}; see `python -m model verify`"
-        )
+    prove(bundle, model.classifier)
     return model.bundle.model_version
 
 
@@ -81,6 +72,7 @@ def promote(
     """
     reason, by = stated("reason", reason), stated("name", by)
     _require_configured(settings, bundle, instead_of)
+    one_at_a_time(session.connection(), _place(instead_of))
     before = active_bundle(session, instead_of)
     if bundle == before:
         raise PromotionRefused(f"bundle {bundle} is active in the place of {instead_of} already")
@@ -100,8 +92,16 @@ def promote(
     return promoted
 
 
-def bundle_before(session: Session, instead_of: str) -> str:
-    """Return the name of the bundle that a rollback would make active.
+@dataclass(frozen=True)
+class Undoing:
+    """The promotion that a rollback would undo, and the bundle that would be active then."""
+
+    promotion_id: int
+    bundle: str
+
+
+def latest_to_undo(session: Session, instead_of: str) -> Undoing:
+    """Return what a rollback would do now.
 
     Raises
     ------
@@ -117,30 +117,43 @@ def bundle_before(session: Session, instead_of: str) -> str:
         .order_by(Promotion.id.desc())
         .limit(1)
     ).first()
-    return earlier or instead_of
+    return Undoing(current.id, earlier or instead_of)
 
 
 def rollback(
-    session: Session, settings: Settings, *, model_version: str, instead_of: str, reason: str, by: str
+    session: Session, settings: Settings, undoing: Undoing, *, model_version: str, instead_of: str, reason: str, by: str
 ) -> Promoted:
     """Undo the latest promotion that was not undone yet; the bundle before it is active again.
+
+    Parameters
+    ----------
+    undoing
+        What `latest_to_undo` said before the bundle was proven.
 
     Raises
     ------
     PromotionRefused
-        There is none, or the bundle before it is not configured any more.
+        Somebody else has promoted or rolled back since, or the bundle is not configured any more.
     NotStated
         The reason or the name is empty.
     """
     reason, by = stated("reason", reason), stated("name", by)
-    current, bundle = active_promotion(session, instead_of), bundle_before(session, instead_of)
-    _require_configured(settings, bundle, instead_of)
-    if current is None:
-        raise PromotionRefused("somebody else has just rolled it back")
+    _require_configured(settings, undoing.bundle, instead_of)
+    one_at_a_time(session.connection(), _place(instead_of))
+    current = active_promotion(session, instead_of)
+    if current is None or latest_to_undo(session, instead_of) != undoing:
+        raise PromotionRefused(
+            f"somebody else has just changed which bundle is active in the place of {instead_of}: now it is"
+            f" {active_bundle(session, instead_of)}; nothing was rolled back"
+        )
     current.rolled_back_at, current.rolled_back_by, current.rollback_reason = database_now(session), by, reason
-    undone = Promoted(instead_of, bundle, current.bundle, model_version)
+    undone = Promoted(instead_of, undoing.bundle, current.bundle, model_version)
     _record(session, "rolled_back", undone, reason, by)
     return undone
+
+
+def _place(instead_of: str) -> str:
+    return f"promotion in the place of {instead_of}"
 
 
 def _require_configured(settings: Settings, *names: str) -> None:

@@ -7,6 +7,7 @@ was interrupted anywhere goes on there.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from model.labels import LABELS
 from worker.arrival.analysable import is_fit
 from worker.foundation.errors import WorkerError
 from worker.rows.backfills import OPEN_STATES, end_if_done
-from worker.rows.database import SessionFactory, database_now
+from worker.rows.database import SessionFactory, database_now, one_at_a_time
 from worker.rows.events import record
 from worker.rows.run_tables import Backfill, BackfillStudy, Prediction
 from worker.rows.states import BackfillState, StudyState
@@ -27,10 +28,12 @@ from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 STEP_STUDIES = 500
+MOST_NAMED = 5
 PAUSE_SECONDS = 0.1
 """As long as SQLite lets a writer sleep at most before it asks for the lock again."""
 SETTLED = (StudyState.TRIAGED, StudyState.NOT_ANALYSED, StudyState.OUT_OF_SCOPE, StudyState.FAILED)
 """Studies that are not on their way through anyhow, and not held."""
+_ORDERING = "backfill order"
 DELETED = "its images were deleted here, as the retention of this site says"
 
 
@@ -97,10 +100,18 @@ def open_order(session: Session, wanted: Wanted) -> Backfill | None:
 
 
 def order(session: Session, wanted: Wanted, by: str) -> tuple[Backfill, bool]:
-    """Return the open order with these words, or a new one, and whether it is new; written to the audit trail."""
+    """Return the open order with these words, or a new one, and whether it is new; written to the audit trail.
+
+    Raises
+    ------
+    ReprocessingRefused
+        A new order would be of a time to come.
+    """
+    one_at_a_time(session.connection(), _ORDERING)  # several machines may start the same order at once
     if (found := open_order(session, wanted)) is not None:
         return found, False
     now = database_now(session)
+    _require_past(wanted, now)
     backfill = _order(wanted, now, by)
     session.add(backfill)
     session.flush()
@@ -115,6 +126,14 @@ def order(session: Session, wanted: Wanted, by: str) -> tuple[Backfill, bool]:
     }
     record(session, "backfill_ordered", actor=by, details=details, at=now)
     return backfill, True
+
+
+def _require_past(wanted: Wanted, now: datetime) -> None:
+    if wanted.since >= now:
+        raise ReprocessingRefused(
+            f"--since lies in the future; no study has come since {_typed_time(wanted.since)} (UTC), now it is"
+            f" {_typed_time(now)}"
+        )
 
 
 def _order(wanted: Wanted, now: datetime, by: str) -> Backfill:
@@ -133,8 +152,16 @@ def _order(wanted: Wanted, now: datetime, by: str) -> Backfill:
 
 
 def count_studies(session: Session, wanted: Wanted) -> Listed:
-    """Return what an order with these words would be about; nothing is written."""
-    backfill, found = _order(wanted, database_now(session), ""), Listed()
+    """Return what an order with these words would be about; nothing is written.
+
+    Raises
+    ------
+    ReprocessingRefused
+        It would be of a time to come.
+    """
+    now = database_now(session)
+    _require_past(wanted, now)
+    backfill, found = _order(wanted, now, ""), Listed()
     while step := _next_studies(session, backfill):
         for _uid, deleted in _judged(session, step):
             _count(found, deleted)
@@ -246,18 +273,55 @@ def _judged(session: Session, step: Iterable[Row[str, datetime]]) -> list[tuple[
     return [(uid, deleted.get(uid)) for uid in uids]
 
 
-def give_up(session: Session, backfill_id: int, by: str) -> int:
-    """End an order: what waits is not analysed again, what is in hand is finished; returns how many waited."""
-    backfill = session.get_one(Backfill, backfill_id, with_for_update=True)
+def give_up(session: Session, wanted: Wanted, by: str) -> int:
+    """End the order with these words: what waits is not analysed again, what is in hand is finished.
+
+    Returns
+    -------
+    int
+        How many studies waited.
+
+    Raises
+    ------
+    ReprocessingRefused
+        No such order is under way; the message names those that are.
+    """
+    one_at_a_time(session.connection(), _ORDERING)
+    found = open_order(session, wanted)
+    if found is None:
+        raise ReprocessingRefused(_none_under_way(session))
+    backfill = session.get_one(Backfill, found.id, with_for_update=True)
     now = database_now(session)
     waited = session.scalars(
         update(BackfillStudy)
-        .where(BackfillStudy.backfill_id == backfill_id, BackfillStudy.state.in_(OPEN_STATES))
+        .where(BackfillStudy.backfill_id == backfill.id, BackfillStudy.state.in_(OPEN_STATES))
         .values(state=BackfillState.SKIPPED, settled_at=now, reason="the order was given up")
         .returning(BackfillStudy.id),
         execution_options={"synchronize_session": False},
     ).all()
     backfill.ended_at, backfill.given_up_by = now, by
     backfill.listed_at = backfill.listed_at or now
-    record(session, "backfill_given_up", actor=by, details={"backfill": backfill_id, "studies": len(waited)}, at=now)
+    record(session, "backfill_given_up", actor=by, details={"backfill": backfill.id, "studies": len(waited)}, at=now)
     return len(waited)
+
+
+def _none_under_way(session: Session) -> str:
+    """Return in words that no order has the options given, with those of the orders that are under way."""
+    under_way = select(Backfill).where(Backfill.ended_at.is_(None)).order_by(Backfill.id.desc()).limit(MOST_NAMED)
+    orders = [f"{_options(backfill)} (backfill {backfill.id})" for backfill in session.scalars(under_way)]
+    if not orders:
+        return "no order is under way; there is nothing to give up"
+    return f"no order with these options is under way; give one up by its own: {'; '.join(orders)}"
+
+
+def _options(backfill: Backfill) -> str:
+    """Return the options that mean this order on the command line."""
+    words = ["--since", _typed_time(backfill.since)]
+    words += [] if backfill.open_ended else ["--until", _typed_time(backfill.until)]
+    for option, value in (("--model", backfill.bundle), ("--source", backfill.source), ("--finding", backfill.finding)):
+        words += [option, value] if value is not None else []
+    return shlex.join(words + (["--no-delivery"] if backfill.aside else []))
+
+
+def _typed_time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}"

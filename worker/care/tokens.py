@@ -11,7 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from worker.foundation.errors import WorkerError
-from worker.rows.database import database_now
+from worker.rows.database import database_now, one_at_a_time
 from worker.rows.events import record
 from worker.rows.site_tables import ApiToken
 
@@ -55,6 +55,7 @@ def create_token(session: Session, name: str, actor: str, *, days: float | None,
     """
     if not 1 <= len(name.strip()) <= 64:
         raise TokenRefused("a token needs a name of 1 to 64 characters that says who uses it")
+    one_at_a_time(session.connection(), f"token {name}")
     now = database_now(session)
     if session.scalar(select(ApiToken.id).where(ApiToken.name == name, ApiToken.revoked_at.is_(None)).limit(1)):
         raise TokenRefused(f"a token named {name} exists; revoke it first (`python -m worker token revoke {name}`)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,7 +17,16 @@ from worker.commands.at_hand import opened, print_json
 from worker.commands.listed_rows import listed_rows
 from worker.commands.options import TIME_FORM, TIME_FORMATS, ConfigOption, JsonOption
 from worker.settings.config import load_settings
-from worker.views.listing_pages import MAXIMUM_ROWS, Page, Wanted, csv_of, parse_filter, read_page
+from worker.views.listing_pages import (
+    MAXIMUM_ROWS,
+    ListingRefused,
+    Page,
+    Wanted,
+    csv_of,
+    parse_filter,
+    read_page,
+    require_filters,
+)
 from worker.views.listings import LISTINGS, Listing
 
 _FILTERS = "; ".join(f"{name}: {', '.join(listing.filters)}" for name, listing in LISTINGS.items())
@@ -56,11 +66,22 @@ def list_rows(
     chosen = LISTINGS.get(name)
     if chosen is None:
         raise typer.BadParameter(f"there is no list of {name}; there are {', '.join(LISTINGS)}")
-    filters = dict(parse_filter(chosen, text) for text in where or ())
+    with _said_of("--where"):
+        filters = dict(parse_filter(chosen, text) for text in where or ())
+        require_filters(chosen, filters)
     wanted = Wanted(filters, _utc(since), _utc(until), after, limit, newest)
-    with opened(load_settings(config)) as session:
+    with _said_of("--after"), opened(load_settings(config)) as session:
         pages = _pages(session, chosen, wanted) if all_pages else iter([read_page(session, chosen, wanted)])
         _write(chosen, pages, as_csv=as_csv, as_json=json_output)
+
+
+@contextmanager
+def _said_of(option: str) -> Iterator[None]:
+    """Say of this option what the listing refuses."""
+    try:
+        yield
+    except ListingRefused as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker.care.promotion import Promoted, bundle_before, promote, proven_version, rollback
+from worker.care.promotion import Promoted, latest_to_undo, promote, proven_version, rollback
 from worker.commands.at_hand import opened, print_json, say
 from worker.commands.comparison_report import comparison_json, comparison_report
 from worker.commands.correction_commands import ByOption, ReasonOption
@@ -55,11 +55,11 @@ def roll_back(
     """Undo the latest promotion: the bundle before it analyses studies again. Written to the audit trail."""
     settings = load_settings(config)
     with opened(settings) as session:
-        before = bundle_before(session, instead_of)
-    version = proven_version(settings, before)
+        undoing = latest_to_undo(session, instead_of)
+    version = proven_version(settings, undoing.bundle)
     with opened(settings, read_only=False) as session:
         done = rollback(
-            session, settings, model_version=version, instead_of=instead_of, reason=reason, by=by or person()
+            session, settings, undoing, model_version=version, instead_of=instead_of, reason=reason, by=by or person()
         )
     _say(done, json_output)
 

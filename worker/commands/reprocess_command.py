@@ -21,7 +21,6 @@ from worker.care.reprocessing import (
     count_studies,
     give_up,
     list_studies,
-    open_order,
     order,
     require_possible,
 )
@@ -108,12 +107,11 @@ def _count(reading: SessionFactory, wanted: Wanted, json_output: bool) -> int:
 
 def _give_up(sessions: SessionFactory, wanted: Wanted, json_output: bool) -> int:
     with sessions.begin() as session:
-        backfill = open_order(session, wanted)
-        waited = give_up(session, backfill.id, person()) if backfill else 0
+        waited = give_up(session, wanted, person())
     if json_output:
-        print_json({"given_up": backfill is not None, "studies": waited})
+        print_json({"given_up": True, "studies": waited})
     else:
-        _say(f"given up; {waited} studies are not analysed again" if backfill else "there is no such order")
+        _say(f"given up; {waited} studies are not analysed again")
     return 0
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.console import Group as Stack
+from rich.padding import Padding
+from rich.text import Text
 
-from worker.care.tokens import create_token, list_tokens, revoke_token
+from worker.care.tokens import TokenLine, create_token, list_tokens, revoke_token
 from worker.commands.at_hand import opened, print_json, say
 from worker.commands.options import MOST_DAYS, ConfigOption, JsonOption, person
 from worker.settings.config import load_settings
-from worker.views.rendering import escape, local_time
+from worker.views.rendering import local_time, plain
 from worker.views.studies import as_json
 
 tokens = typer.Typer(no_args_is_help=True)
@@ -56,11 +59,23 @@ def list_all(json_output: JsonOption = False, config: ConfigOption = None) -> No
     if json_output:
         print_json(as_json(lines))
         return
-    table = Table(title="Tokens", header_style="bold")
-    for title in ("Name", "Shows patients", "Made", "By", "Expires", "Revoked", "Last used"):
-        table.add_column(title, overflow="fold")
+    Console().print(_told(lines))
+
+
+def _told(lines: Iterable[TokenLine]) -> RenderableType:
+    """Return each token by its name, with what is known of it below, for seven columns cut words in two."""
+    parts: list[RenderableType] = []
     for line in lines:
-        moments = [local_time(moment) for moment in (line.expires_at, line.revoked_at, line.last_used_at)]
-        made = (local_time(line.created_at), escape(line.created_by))
-        table.add_row(escape(line.name), "yes" if line.patients else "no", *made, *moments)
-    Console().print(table)
+        facts = Text(plain("; ".join(_facts(line))))
+        parts += [Text(plain(line.name), style="bold"), Padding(facts, (0, 0, 0, 2), expand=False)]
+    return Stack(Text("Tokens", style="italic"), *parts) if parts else Text("No token was ever made.")
+
+
+def _facts(line: TokenLine) -> Iterator[str]:
+    yield "shows patients" if line.patients else "without patients"
+    yield f"made {local_time(line.created_at)} by {line.created_by}"
+    if line.revoked_at:
+        yield f"revoked {local_time(line.revoked_at)}"
+    else:
+        yield f"expires {local_time(line.expires_at)}" if line.expires_at else "never expires"
+    yield f"last used {local_time(line.last_used_at)}" if line.last_used_at else "never used"

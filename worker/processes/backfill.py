@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from model.loading import children_without_ctrl_c
 from worker.foundation.errors import StartError
 from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.logs import configure_logging
@@ -39,11 +40,15 @@ PATIENCE_SECONDS = 60.0
 
 @contextmanager
 def backfill_processes(settings: Settings, backfill_id: int, number: int) -> Iterator[Sequence[BaseProcess]]:
-    """Work off a backfill in this many processes while the block runs; they end when nothing is left."""
+    """Work off a backfill in this many processes while the block runs; they end when nothing is left.
+
+    A terminal's Ctrl-C reaches all of them, but only the command listens, and tells them.
+    """
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=work_off, args=(settings, backfill_id, os.getpid())) for _ in range(number)]
-    for process in processes:
-        process.start()
+    with children_without_ctrl_c():
+        for process in processes:
+            process.start()
     try:
         yield processes
     finally:

@@ -13,10 +13,12 @@ from typing import Any
 from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.exceptions import OperationalError
 
+from worker.foundation.errors import StartError
 from worker.foundation.kept_memory import keep_freed_memory
 from worker.foundation.logs import subject
 from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
+from worker.processes import unfit
 from worker.queue.celery_app import (
     DELIVERY_QUEUE,
     DELIVERY_TIME_LIMIT_SECONDS,
@@ -76,6 +78,8 @@ def triage_study(task: Any, study_instance_uid: str) -> None:
     from worker.runs.triage import triage  # here, because the listener rings without loading the network
     from worker.runs.workplace import workplace
 
+    if unfit.found():
+        return  # the processes are just being ended; the study stays queued, and the sweeper rings again
     with subject(study_instance_uid, task.request.id):
         if triage(study_instance_uid, workplace()):
             ring_delivery(study_instance_uid)
@@ -106,7 +110,11 @@ def _open_for_work(**_signal: Any) -> None:
         from worker.runs.workplace import workplace
 
         keep_freed_memory()
-        rehearse(workplace())
+        try:
+            rehearse(workplace())
+        except StartError as error:
+            unfit.end_all(error)
+            return
         _watch(workplace().settings.lease_seconds)
         _show("triage worker", workplace().sessions, lambda: workplace().device)
     if DELIVERY_QUEUE in queues:

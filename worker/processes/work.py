@@ -11,6 +11,7 @@ from celery.signals import setup_logging
 
 from model.loading import no_garbage_looked_for
 from worker.foundation.logs import configure_logging
+from worker.processes import unfit
 from worker.queue.celery_app import QUEUES, app, configure
 from worker.rows.database import migrated_engine, session_factory
 from worker.settings.config import ConfigurationError, Settings
@@ -33,7 +34,7 @@ def run_worker(settings: Settings, queues: Sequence[str] = ("stat", "routine"), 
     Returns
     -------
     int
-        Exit status, 0 after a clean stop.
+        Exit status, 0 after a clean stop; 1 where its processes could not load their network.
 
     Raises
     ------
@@ -57,9 +58,10 @@ def run_worker(settings: Settings, queues: Sequence[str] = ("stat", "routine"), 
         without_mingle=True,
         without_heartbeat=True,
     )
+    unfit.forget()
     gc.freeze()  # looking for garbage among what is loaded would also copy its memory to each process
     node.start()
-    return int(node.exitcode or 0)
+    return int(node.exitcode or unfit.found())
 
 
 def require_usable(settings: Settings, queues: Sequence[str]) -> None:

@@ -22,12 +22,14 @@ from dicom_io.results.result_file import write_result
 from dicom_io.selection.exposure import exposure_of
 from hl7_io.announcement import Announcement
 from hl7_io.observation_report import build_observation_report
+from model.classifier import NotFiniteError
 from model.labels import LABELS
+from model.suitability import SuitabilityError
 from worker.foundation.stopwatch import Stopwatch
 from worker.runs.analysis import Analysis, analyse
 from worker.runs.reading import Picture
 from worker.runs.result_objects import result_objects
-from worker.runs.workplace import LoadedModel, Workplace
+from worker.runs.workplace import BundleUnusable, LoadedModel, Workplace
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +44,22 @@ def rehearse(workplace: Workplace) -> int:
     -------
     int
         How many objects were built.
+
+    Raises
+    ------
+    BundleUnusable
+        A network, or its check of pictures, computes no number.
     """
     started = time.perf_counter()
     header = radiograph_from_pixels(
         _invented_pixels(), study_datetime=datetime.now(UTC), patient_id=_NOBODY, patient_name=_NOBODY
     )
-    built = sum(_rehearse(header, model, workplace) for model in workplace.models.values())
+    built = 0
+    for name, model in workplace.models.items():
+        try:
+            built += _rehearse(header, model, workplace)
+        except (NotFiniteError, SuitabilityError) as error:
+            raise BundleUnusable(name, f"{error} (bundles.{name} in the configuration)") from error
     logger.info("rehearsed %d results in %.2f s", built, time.perf_counter() - started)
     return built
 

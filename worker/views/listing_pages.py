@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -90,6 +90,20 @@ def parse_filter(listing: Listing, text: str) -> tuple[str, Any]:
     return name, value
 
 
+def require_filters(listing: Listing, names: Iterable[str]) -> None:
+    """Refuse names that are no filters of the listing.
+
+    Raises
+    ------
+    ListingRefused
+        One is not.
+    """
+    for name in names:
+        if name not in listing.filters:
+            known = ", ".join(listing.filters)
+            raise ListingRefused(f"{listing.name} cannot be narrowed by {name}; known are {known}")
+
+
 def csv_of(listing: Listing, rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
     """Return rows as CSV; cells that a spreadsheet would run as a formula get a leading ``'``."""
     stream = io.StringIO()
@@ -110,10 +124,8 @@ def _selected(listing: Listing, wanted: Wanted) -> Select[Any]:
 
 
 def _narrowed(statement: Select[Any], listing: Listing, wanted: Wanted) -> Select[Any]:
+    require_filters(listing, wanted.filters)
     for name, value in wanted.filters.items():
-        if name not in listing.filters:
-            known = ", ".join(listing.filters)
-            raise ListingRefused(f"{listing.name} cannot be narrowed by {name}; known are {known}")
         if listing.filters[name].patient and not wanted.patients:
             raise ListingRefused(f"{listing.name} cannot be narrowed by {name} with a token that shows no patients")
         statement = statement.where(listing.filters[name].condition(value))

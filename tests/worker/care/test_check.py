@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis as redis_client
 from arrivals import received
-from bundles import write_test_bundle
+from bundles import SAYS, weights_without_numbers, write_test_bundle
 from factories import chest_radiograph
 from others_files import give_to_another_user
 from peers import StandInPacs
@@ -22,11 +23,14 @@ from typer.testing import CliRunner
 
 from dicom_io.services.storage_scp import StorageScp
 from dicom_io.storing.instance_store import InstanceStore
+from model.labels import LABELS
 from worker.arrival.intake import Intake
 from worker.care.check import check_everything
+from worker.care.promotion import proven_version
 from worker.cli import app
 from worker.processes.listener import scp_settings
 from worker.rows.database import migrated_engine, session_factory
+from worker.runs.workplace import BundleUnusable
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.peers import Destination, Source
@@ -133,6 +137,35 @@ def test_a_damaged_bundle_is_named(make_settings: MakeSettings, bundles: dict[st
     weights = bundles["default"] / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert "altered or damaged" in detail_of(make_settings(bundles=bundles), "model bundle default")
+
+
+def test_a_network_that_cannot_be_computed_here_fails_the_check(
+    make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    write_test_bundle(tmp_path / "silent", weights=weights_without_numbers())
+    write_test_bundle(tmp_path / "bundle")
+    bundles = {"default": tmp_path / "bundle", "silent": tmp_path / "silent"}
+    results = {result.name: result for result in check_everything(make_settings(bundles=bundles))}
+    assert results["model bundle default"].passed
+    assert not results["model bundle silent"].passed
+    assert "computes no finite number for " in results["model bundle silent"].detail
+    assert "torch sees no GPU" in detail_of(make_settings(bundles=bundles, runtime="cuda"), "model bundle default")
+
+
+def test_a_network_that_says_something_else_here_fails_the_check_and_cannot_be_promoted(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    picture = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    for name, says in (("right", SAYS), ("wrong", SAYS | {"Mass": 0.9})):
+        expected = [SAYS.get(label) for label in LABELS]
+        write_test_bundle(tmp_path / name, says, golden=[("wedge", picture, expected)])
+    settings = make_settings(bundles={"default": tmp_path / "right", "candidate": tmp_path / "wrong"})
+    assert detail_of(settings, "model bundle default").endswith("1 golden images come out as they should")
+    told = "bundle candidate: does not say here what it should of wedge.png"
+    assert detail_of(settings, "model bundle candidate").startswith(told)
+    with pytest.raises(BundleUnusable, match=told):
+        proven_version(settings, "candidate")
 
 
 def test_without_a_destination_the_check_fails(make_settings: MakeSettings) -> None:

@@ -30,12 +30,21 @@ from typer.testing import CliRunner
 from benchmarks.process_tree import descendants
 from worker.arrival.completion import queue_run
 from worker.care.administration import mark_read
-from worker.care.reprocessing import Listed, ReprocessingRefused, Wanted, list_studies, order, require_possible
+from worker.care.reprocessing import (
+    Listed,
+    ReprocessingRefused,
+    Wanted,
+    count_studies,
+    give_up,
+    list_studies,
+    order,
+    require_possible,
+)
 from worker.cli import app
 from worker.figures.backfills import backfill_figures, not_done
 from worker.figures.measures import measures
 from worker.figures.overview import read_overview
-from worker.processes.backfill import is_over
+from worker.processes.backfill import backfill_processes, is_over
 from worker.processes.lost_rings import abandoned_runs_to_ring, give_up_used_up_runs
 from worker.processes.up import settings_environment
 from worker.rows.backfills import end_abandoned_runs, take_next
@@ -44,6 +53,7 @@ from worker.rows.delivery_tables import Delivery, Notification
 from worker.rows.leases import claim_run
 from worker.rows.migrate import upgrade
 from worker.rows.run_tables import Backfill, BackfillStudy, Run
+from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState, RunState, RunTrigger, StudyState
 from worker.rows.study_tables import Instance, Study
 from worker.runs.reprocessing import reprocess_next
@@ -151,6 +161,60 @@ def test_what_cannot_be_ordered_is_refused(bench: Bench) -> None:
     ):  # fmt: skip
         with pytest.raises(ReprocessingRefused):
             require_possible(wanted, bench.settings)
+
+
+def test_an_order_of_a_time_to_come_is_refused_and_not_written(sessions: SessionFactory) -> None:
+    ahead = Wanted(datetime.now(UTC) + timedelta(days=1))
+    with sessions() as session:
+        with pytest.raises(ReprocessingRefused, match="--since lies in the future"):
+            order(session, ahead, "anna")
+        with pytest.raises(ReprocessingRefused, match="--since lies in the future"):
+            count_studies(session, ahead)
+        assert session.scalar(select(func.count(Backfill.id))) == 0
+
+
+def test_two_who_order_the_same_at_once_give_one_order(postgresql_url: str) -> None:
+    """On SQLite one writes at a time."""
+    engine = open_engine(postgresql_url)
+    sessions = session_factory(engine)
+    second: list[tuple[int, bool]] = []
+
+    def order_as_well() -> None:
+        with sessions.begin() as session:
+            backfill, new = order(session, ALL, "bert")
+            second.append((backfill.id, new))
+
+    with sessions.begin() as session:
+        first, _ = order(session, ALL, "anna")
+        other = threading.Thread(target=order_as_well)
+        other.start()
+        other.join(0.5)  # more than it takes alone: it must be waiting
+    other.join(30)
+    assert second == [(first.id, False)]
+    engine.dispose()
+
+
+def test_an_order_is_given_up_once_and_one_that_is_none_names_those_under_way(sessions: SessionFactory) -> None:
+    narrowed = Wanted(LONG_AGO, LONG_AGO + timedelta(days=1), "candidate", "ROOM 2", "Mass", aside=True)
+    with sessions.begin() as session:
+        with pytest.raises(ReprocessingRefused, match="no order is under way"):
+            give_up(session, ALL, "anna")
+        order(session, ALL, "anna")
+        order(session, narrowed, "anna")
+    with sessions.begin() as session:
+        with pytest.raises(ReprocessingRefused) as refused:
+            give_up(session, WITH_CANDIDATE, "anna")
+        assert "--since 2020-01-01T00:00:00 (backfill 1)" in str(refused.value)
+        assert (
+            "--since 2020-01-01T00:00:00 --until 2020-01-02T00:00:00 --model candidate --source 'ROOM 2' --finding Mass"
+            " --no-delivery (backfill 2)"
+        ) in str(refused.value)
+    with sessions.begin() as session:
+        assert give_up(session, ALL, "anna") == 0
+        with pytest.raises(ReprocessingRefused):
+            give_up(session, ALL, "bert")
+        given_up = session.scalars(select(Event.actor).where(Event.kind == "backfill_given_up")).all()
+        assert given_up == ["anna"]
 
 
 def as_if_received(bench: Bench, instance: Instance, change: Callable[[bytes], bytes]) -> None:
@@ -329,6 +393,14 @@ def own_bench(make_settings: Callable[..., Settings], sqlite_url: str, tmp_path:
     return Bench(settings, session_factory(open_engine(sqlite_url)))
 
 
+def test_ctrl_c_reaches_the_command_and_none_of_its_processes(own_bench: Bench) -> None:
+    """A terminal sends it to all of them; what is still loading then would end in a stack trace."""
+    with backfill_processes(own_bench.settings, ordered(own_bench), 1) as (process,):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+    assert blocked & 1 << signal.SIGINT - 1
+
+
 @pytest.mark.timeout(300)
 def test_the_command_goes_on_after_kill_9_and_shows_in_status(own_bench: Bench, tmp_path: Path) -> None:
     uids = {archived(own_bench) for _ in range(6)}
@@ -363,7 +435,8 @@ def test_the_command_counts_gives_up_and_names_what_is_gone(own_bench: Bench, mo
     assert json.loads(counted.stdout) == {"to_do": 1, "missing": 0, "nothing_to_analyse": 0}
     with own_bench.sessions() as session:
         assert session.scalar(select(func.count(Backfill.id))) == 0
-    assert json.loads(CliRunner().invoke(app, [*words, "--give-up", "--json"]).stdout)["given_up"] is False
+    nothing = CliRunner().invoke(app, [*words, "--give-up", "--json"])
+    assert isinstance(nothing.exception, ReprocessingRefused), "the command line says it and exits with 1"
     ordered(own_bench)
     assert json.loads(CliRunner().invoke(app, [*words, "--give-up", "--json"]).stdout) == {
         "given_up": True,

@@ -22,11 +22,12 @@ from model.classifier import Classifier, NotFiniteError
 from worker.arrival.completion import queue_run
 from worker.care.administration import NotStated
 from worker.care.check import check_everything
-from worker.care.promotion import PromotionRefused, promote, proven_version, rollback
+from worker.care.promotion import PromotionRefused, latest_to_undo, promote, proven_version, rollback
 from worker.cli import app
 from worker.figures.overview import read_overview
 from worker.processes.lost_rings import give_up_used_up_runs, queued_runs_to_ring
 from worker.processes.work import require_usable
+from worker.rows.active_bundle import active_bundle
 from worker.rows.database import SessionFactory, database_now
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Result, Run
@@ -196,6 +197,7 @@ def test_a_queued_run_takes_the_bundle_that_is_active_when_it_is_claimed(bench: 
         rollback(
             session,
             bench.settings,
+            latest_to_undo(session, "default"),
             model_version=str(old.model_version),
             instead_of="default",
             reason="too many masses",
@@ -244,13 +246,31 @@ def test_promotions_that_make_no_sense_are_refused(bench: Bench, tmp_path: Path)
         with pytest.raises(NotStated):
             promote(session, bench.settings, "candidate", **(words | {"reason": " "}))
         with pytest.raises(PromotionRefused, match="nothing to roll back"):
-            rollback(session, bench.settings, **words)
+            latest_to_undo(session, "default")
         assert session.scalars(select(Event.kind).where(Event.study_instance_uid.is_(None))).all() == []
     write_test_bundle(tmp_path / "drawn", OTHER, demonstration=True)
     with pytest.raises(BundleUnusable, match="demonstration"):
         proven_version(bench.settings.model_copy(update={"bundles": {"drawn": tmp_path / "drawn"}}), "drawn")
     with pytest.raises(ConfigurationError, match="shadow_bundle"):
         load_settings(shadow_bundle="nobody")
+
+
+def test_of_two_who_roll_back_at_once_one_is_told_that_it_is_done(bench: Bench) -> None:
+    """The other would undo an earlier promotion, by a bundle that was not proven."""
+    words = {"model_version": "v", "instead_of": "default", "reason": "why"}
+    with bench.sessions.begin() as session:
+        promote(session, bench.settings, "candidate", by="anna", **words)
+        promote(session, bench.settings, "default", by="anna", **words)
+        promote(session, bench.settings, "candidate", by="anna", **words)
+        undoing = latest_to_undo(session, "default")
+    with bench.sessions.begin() as session:
+        assert rollback(session, bench.settings, undoing, by="ben", **words).bundle == "default"
+    with bench.sessions.begin() as session:
+        with pytest.raises(PromotionRefused, match=r"somebody else has just changed .* now it is default"):
+            rollback(session, bench.settings, undoing, by="carl", **words)
+        assert active_bundle(session) == "default"
+        rolled_back = session.scalars(select(Event.actor).where(Event.kind == "rolled_back")).all()
+        assert rolled_back == ["ben"]
 
 
 def test_promote_and_rollback_are_one_command_each(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

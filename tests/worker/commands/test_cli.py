@@ -148,6 +148,24 @@ def test_a_command_that_is_not_understood_exits_with_2(database: str, arguments:
     assert run(app, arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--where", "nope", "write a filter as name=value"),
+        ("--where", "nope=1", "cannot be narrowed by nope"),
+        ("--where", "unread=perhaps", "unread is true or false"),
+        ("--after", "nope", "of an earlier page"),
+    ],
+)
+def test_what_no_list_can_be_asked_exits_with_2_and_names_the_option(
+    database: str, option: str, value: str, told: str
+) -> None:
+    done = run(app, ["list", "studies", option, value], env={"COLUMNS": "300"})
+    assert done.exit_code == 2
+    assert f"Invalid value for {option}: " in done.stderr
+    assert told in done.stderr and "Usage: " in done.stderr
+
+
 def test_a_folder_of_another_user_is_named_with_what_to_do(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from sqlalchemy import select
 from study_rows import add_triaged_study, now
 from typer.testing import CliRunner
 
-from worker.care.tokens import list_tokens
+from worker.care.tokens import TokenRefused, create_token, list_tokens, revoke_token
 from worker.cli import app
 from worker.commands.at_hand import opened
+from worker.rows.database import open_engine, session_factory
 from worker.rows.site_tables import Event
 from worker.rows.states import DeliveryState
 from worker.settings.config import Settings
@@ -127,6 +129,47 @@ def test_what_no_database_and_no_peer_can_take_is_not_understood(arguments: tupl
     done = run(app, arguments)
     assert done.exit_code == 2, done.output
     assert "Invalid value" in done.output
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("columns", [40, 200])
+def test_the_list_of_tokens_cuts_no_word_on_any_terminal(columns: int) -> None:
+    assert "No token" in run(app, ["token", "list"]).stdout
+    names = ("grafana of the radiology department", "prometheus")
+    for name in names:
+        assert run(app, ["token", "create", name, "--without-patients"]).exit_code == 0
+    run(app, ["token", "revoke", "prometheus"])
+    shown = run(app, ["token", "list"], env={"COLUMNS": str(columns)}).stdout
+    assert max(len(line) for line in shown.splitlines()) <= columns
+    words = " ".join(shown.split())
+    assert all(name in words for name in names)
+    assert words.count("without patients; made ") == 2
+    assert "; never expires; never used" in words and "; revoked " in words
+
+
+def test_of_two_who_make_a_token_of_one_name_at_once_one_is_refused(postgresql_url: str) -> None:
+    """Two of a name could not be revoked; on SQLite one writes at a time."""
+    engine = open_engine(postgresql_url)
+    sessions = session_factory(engine)
+    refused: list[str] = []
+
+    def make_another() -> None:
+        try:
+            with sessions.begin() as session:
+                create_token(session, "grafana", "bert", days=None, patients=True)
+        except TokenRefused as error:
+            refused.append(str(error))
+
+    with sessions.begin() as session:
+        create_token(session, "grafana", "anna", days=None, patients=True)
+        other = threading.Thread(target=make_another)
+        other.start()
+        other.join(0.5)  # more than it takes alone: it must be waiting
+    other.join(30)
+    with sessions.begin() as session:
+        revoke_token(session, "grafana", "anna")
+    engine.dispose()
+    assert "a token named grafana exists" in refused[0]
 
 
 def test_a_token_that_cannot_be_written_down_is_not_made(site: Site) -> None:

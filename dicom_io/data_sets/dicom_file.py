@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from io import SEEK_CUR, BytesIO
 from pathlib import Path
@@ -35,6 +34,8 @@ _FILE_META_GROUP = 2
 _PIXEL_DATA = Tag("PixelData")
 _HASHED_AT_ONCE_BYTES = 1 << 18
 """Small enough for what was just read to be hashed out of the processor's own cache."""
+_READ_FIRST_BYTES = 64 << 20
+"""Of a file whose header is wanted: more than nearly all have, and less than is too much to hold."""
 _LONGEST_META_BYTES = 1 << 20
 """Of the head of a file that we wrote ourselves: it has 400 bytes."""
 _FIRST_PIXEL_TAG = 0x7FE00000
@@ -124,17 +125,26 @@ def read_dicom_header(path: Path) -> FileDataset:
     NotADataSetError, TruncatedDataSetError
         It is no DICOM file, or ends before the pixel data or inside an element there.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+    with path.open("rb") as file:  # never mapped: a disk error there ends the process (SIGBUS)
+        size = os.fstat(file.fileno()).st_size
+        raw = file.read(min(size, _READ_FIRST_BYTES))
+        if not is_dicom_file(raw):
+            raise NotADataSetError("the file has no DICM prefix")
         meta, syntax, begins_at = _file_meta(raw[:_LONGEST_META_BYTES])
-        with memoryview(raw) as whole, whole[begins_at:] as encoded:
-            head = _before_pixels(encoded, syntax)
-        preamble = raw[:PREAMBLE_BYTES]
+        try:
+            head = _before_pixels(memoryview(raw)[begins_at:], syntax, whole=len(raw) == size)
+        except TruncatedDataSetError:
+            rest = file.read()
+            if not rest:
+                raise
+            raw += rest
+            head = _before_pixels(memoryview(raw)[begins_at:], syntax, whole=True)
     implicit, little_endian = encoding_of(syntax)
     dataset: Dataset = read_dataset(BytesIO(head), implicit, little_endian)
-    return FileDataset(str(path), dataset, preamble, meta, implicit, little_endian)
+    return FileDataset(str(path), dataset, raw[:PREAMBLE_BYTES], meta, implicit, little_endian)
 
 
-def _before_pixels(encoded: memoryview, syntax: str) -> bytes:
+def _before_pixels(encoded: memoryview, syntax: str, *, whole: bool) -> bytes:
     inflated: bytes | memoryview = inflate_head(encoded, MAXIMUM_FILE_BYTES)[0] if syntax in DEFLATED else encoded
     implicit, little_endian = encoding_of(syntax)
     odd: list[Odd] = []
@@ -143,6 +153,9 @@ def _before_pixels(encoded: memoryview, syntax: str) -> bytes:
         if span.tag >= _FIRST_PIXEL_TAG:
             break
         ends_at = span.end
+    else:
+        if not whole:
+            raise TruncatedDataSetError("the pixel data begin behind what was read of the file")
     return bytes(with_known_representations(inflated[:ends_at], odd))
 
 

@@ -45,6 +45,9 @@ class TlsFiles:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(f"{':'.join(TLS_1_2_CIPHERS)}:@SECLEVEL={SECURITY_LEVEL}")
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        if server_side:  # a session taken up again shows no certificate: it would outlive one that has expired
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
         context.check_hostname = False  # DICOM peers are known by AE title and CA; names rarely stand in certificates
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags = _VERIFICATION

@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation, UserIdentityNegotiation
 
 from dicom_io.associations.private_parts import private_parts_changed
 from dicom_io.associations.server import BoundedServer, drop_what_was_arriving, end_without_request
@@ -73,6 +73,8 @@ __all__ = [
 
 LOGGER = logging.getLogger(__name__)
 PLAIN, TLS = "plain", "TLS"
+KERBEROS = 3
+"""User identity type whose confirmation needs a ticket of the server's own (PS3.7 D.3.3.7.2)."""
 
 
 class PortTaken(OSError):
@@ -234,9 +236,23 @@ class StorageScp:
             association.acse.send_reject(refused.result, refused.source, refused.diagnostic)
             association.kill()
             return
+        if association.requestor.user_identity is not None:
+            self._answer_identity(association, calling)
         association.acceptor.supported_contexts = supported_contexts(
             request.presentation_context_definition_list, granted(self.settings, calling)
         )
+
+    def _answer_identity(self, association: Association, calling: str) -> None:
+        """Confirm a user where that is configured; who is not confirmed sees that, and goes on or aborts."""
+        asked = cast(UserIdentityNegotiation, association.requestor.user_identity)
+        if calling not in self.settings.user_confirmed or asked.user_identity_type == KERBEROS:
+            LOGGER.info("%s wants its user confirmed, which is not done for it; it may abort over that", calling)
+            return
+        confirmed = UserIdentityNegotiation()
+        confirmed.server_response = (
+            b""  # PS3.7 D.3.3.7.2: empty for all but Kerberos and what an identity provider says
+        )
+        association.acceptor.add_negotiation_item(confirmed)
 
     def _too_many(self) -> Rejection | None:
         """Count the associations that were asked for, the present one included."""

@@ -36,6 +36,8 @@ class ScpSettings:
     """Calling AE titles that may answer storage commitment requests; only those in `callers`, too, may send."""
     worklist_callers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Calling AE titles that may use the UPS worklist, with their addresses; only those in `callers`, too, may send."""
+    user_confirmed: frozenset[str] = frozenset()
+    """Calling AE titles whose user identity is confirmed where they want that (PS3.7 D.3.3.7); nobody checks it."""
     accept_unknown_callers: bool = False
     """True lets any calling AE title send; the addresses of those listed still count."""
     tls: TlsFiles | None = None

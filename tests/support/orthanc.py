@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from bundles import write_test_bundle
+from last_will import ends_with_us
 from pydicom.data import get_testdata_file
 from services import free_port, wait_for_port
 from sites import QUICK, UP, Site
@@ -72,6 +73,7 @@ class Orthanc:
             self._server = subprocess.Popen(
                 [need("Orthanc", "orthanc"), str(self.folder / "orthanc.json")], stdout=log, stderr=log, cwd=self.folder
             )
+        ends_with_us(self._server.pid)
         wait_for_port(self.http_port, 30)
         wait_for_port(self.dicom_port, 30)
         self.know_worker(self.worker_port)

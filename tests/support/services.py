@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from last_will import ends_with_us
 
 
 class ServiceMissingError(Exception):
@@ -75,6 +76,7 @@ def _system_postgres(programs: Path) -> Iterator[str]:
     options = f"-c listen_addresses='' -k {folder} -c fsync=off -c max_connections=200"
     control = [programs / "pg_ctl", "-D", folder / "data"]
     subprocess.run([*control, "-w", "-l", folder / "log", "-o", options, "start"], **run)
+    ends_with_us(int((folder / "data" / "postmaster.pid").read_text().split()[0]))
     try:
         yield f"postgresql+psycopg://cxr@/postgres?host={folder}"
     finally:
@@ -115,6 +117,7 @@ def own_redis() -> Iterator[str]:
         port = free_port()
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "yes"]
         server = subprocess.Popen([redis_program(), *options], stdout=subprocess.DEVNULL)
+        ends_with_us(server.pid)
         try:
             wait_for_port(port)
             yield f"redis://127.0.0.1:{port}/0"

@@ -14,6 +14,7 @@ from typing import Any
 
 from factories import chest_radiograph, write_dicom
 from forks import Order, Started, forking_is_enough, run_command, start_command
+from last_will import ends_with_us
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -102,6 +103,7 @@ class Site:
         order = Order(module, list(command), environment, str(self.log_path.parent), supervisor="up" in command)
         own = dict(self.environment) | dict(variables or {})
         process = start_command(order, self.log_path, forked=self.forked and forking_is_enough(own))
+        ends_with_us(process.pid)
         self.processes.append(process)
         return process
 

@@ -21,6 +21,7 @@ import httpx
 from archive_line import ArchiveLine
 from bundles import write_test_bundle
 from clock_shift import ClockShift
+from last_will import ends_with_us, unmounted_with_us
 from orthanc import Orthanc
 from power_cut import JOURNAL_VARIABLE
 from services import free_port, postgres_programs, redis_program
@@ -218,10 +219,14 @@ class SoakSite:
         self.data.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={self.disk_bytes}", "tmpfs", str(self.data)]
         self.own_disk = os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        if self.own_disk:
+            unmounted_with_us(self.data)
 
     def _popen(self, name: str, command: list[Any], **options: Any) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen([str(word) for word in command], stdout=log, stderr=log, **options)
+            process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log, **options)
+        ends_with_us(process.pid)
+        return process
 
     def _as_postgres(self) -> dict[str, Any]:
         if os.geteuid() != 0:

@@ -44,6 +44,7 @@ def scp_settings(settings: Settings) -> ScpSettings:
         callers={source.ae_title: source.hosts for source in settings.sources},
         commitment_peers=frozenset(item.ae_title for item in settings.destinations if item.storage_commitment),
         worklist_callers={peer.ae_title: peer.hosts for peer in settings.ups.peers} if settings.ups else {},
+        user_confirmed=frozenset(source.ae_title for source in settings.sources if source.confirm_user_identity),
         accept_unknown_callers=settings.accept_unknown_sources,
         tls=settings.listen_tls.files() if settings.listen_tls else None,
         tls_port=settings.listen_tls.port if settings.listen_tls else 0,

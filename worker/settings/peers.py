@@ -49,6 +49,9 @@ class Source(BaseModel):
     """Calling AE title, case-sensitive, at most 16 characters."""
     hosts: tuple[Address, ...] = ()
     """IP addresses it may call from; empty = any."""
+    confirm_user_identity: bool = False
+    """True confirms the user that it names where it wants that (PS3.7 D.3.3.7), without a check: some devices send
+    nothing otherwise. Who may send is up to AE title, address and certificate, as without it."""
     urgent: bool = False
     """True puts every study of this source on the ``stat`` queue (an emergency room, say)."""
     bundle: str = "default"

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from factories import chest_radiograph
 from pdu_mutations import DX, EXPLICIT, IMPLICIT, VERIFICATION, associate_request, command
 from pynetdicom.pdu import A_ASSOCIATE_AC
-from storage_ends import FolderReceiver, listeners
+from storage_ends import FolderReceiver, encode, listeners
 
 from dicom_io.services.storage_scp import StorageScp
 
@@ -51,15 +52,16 @@ def with_version(version: int) -> bytes:
     return request[:6] + struct.pack(">H", version) + request[8:]
 
 
-def answer(scp: StorageScp, request: bytes) -> bytes:
-    """Return what answers the request, and where it was accepted, see that a C-ECHO is answered over it."""
+def answer(scp: StorageScp, request: bytes, echo_over: int = 1) -> bytes:
+    """Return what answers the request, and where it was accepted, see that a C-ECHO is answered over that context."""
     with socket.create_connection(scp.address, timeout=10) as connection:
         connection.sendall(request)
         first = connection.recv(1 << 16)
         if first[:1] == bytes([ACCEPTED]):
             value = command(0x0030, VERIFICATION)
-            connection.sendall(struct.pack(">BxIIBB", 4, len(value) + 6, len(value) + 2, 1, 3) + value)
-            assert connection.recv(1 << 16)[0] == 4
+            connection.sendall(struct.pack(">BxIIBB", 4, len(value) + 6, len(value) + 2, echo_over, 3) + value)
+            echoed = connection.recv(1 << 16)
+            assert (echoed[0], echoed[10]) == (4, echo_over)
         return first
 
 
@@ -142,3 +144,30 @@ def test_an_archive_may_say_more_than_we_know(scp: StorageScp) -> None:
     read = A_ASSOCIATE_AC()
     read.decode(accepted[: place + 2] + struct.pack(">H", length + len(more)) + accepted[place + 4 :] + more)
     assert read.user_information.maximum_length == scp.settings.maximum_pdu_bytes
+
+
+@pytest.mark.parametrize("first", [0, 2, 254])
+def test_contexts_may_have_even_numbers(scp: StorageScp, first: int) -> None:
+    """PS3.8 9.3.2.2 wants odd ones; dcmtk's receivers, Orthanc among them, take any, and so devices may have them."""
+    other = first - 2 if first else 4
+    proposed = ((first, VERIFICATION, (IMPLICIT,)), (other, DX, (EXPLICIT,)))
+    accepted = A_ASSOCIATE_AC()
+    accepted.decode(answer(scp, associate_request(proposed=proposed), echo_over=first))
+    assert sorted((item.context_id, item.result) for item in accepted.presentation_context) == sorted(
+        [(first, 0), (other, 0)]
+    )
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_an_object_arrives_over_a_context_of_any_number(scp: StorageScp, number: int, tmp_path: Path) -> None:
+    dataset = chest_radiograph()
+    request, data = associate_request(proposed=((number, DX, (EXPLICIT,)),)), encode(dataset)
+    with socket.create_connection(scp.address, timeout=10) as connection:
+        connection.sendall(request)
+        assert connection.recv(1 << 16)[0] == ACCEPTED
+        store = command(0x0001, DX, str(dataset.SOPInstanceUID), data_set=True)
+        for control, value in ((3, store), (2, data)):
+            connection.sendall(struct.pack(">BxIIBB", 4, len(value) + 6, len(value) + 2, number, control) + value)
+        answered = connection.recv(1 << 16)
+    assert (answered[0], answered[10]) == (4, number)
+    assert len(list((tmp_path / "instances").rglob("*.dcm"))) == 1

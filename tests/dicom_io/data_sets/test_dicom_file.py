@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from factories import chest_radiograph, drawn_chest, write_dicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_io.data_sets import dicom_file
-from dicom_io.data_sets.dicom_file import parse_dicom, read_dicom_file, read_hashed
+from dicom_io.data_sets.dicom_file import parse_dicom, read_dicom_file, read_dicom_header, read_hashed
+from dicom_io.data_sets.element_head import NotADataSetError, TruncatedDataSetError
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.radiograph import read_radiograph
 
@@ -133,3 +136,55 @@ def zlib_start(raw: bytes) -> bytes:
     """Return the first bytes of the deflated data set: what follows the file meta group by its length element."""
     length = int.from_bytes(raw[140:144], "little")  # (0002,0000) UL stands at 132
     return raw[144 + length :][:16]
+
+
+def before_pixels(dataset: pydicom.Dataset) -> list[pydicom.DataElement]:
+    return [element for element in dataset if element.tag < 0x7FE00000]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("first_bytes", [1 << 9, 700, 1 << 26])
+def test_a_header_is_all_before_the_pixels_however_much_is_read_first(
+    syntax: str, first_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom_file, "_READ_FIRST_BYTES", first_bytes)
+    written = chest_radiograph(TransferSyntaxUID=syntax)
+    header = read_dicom_header(write_dicom(written, tmp_path / "x.dcm"))
+    assert [*header] == before_pixels(written)
+    assert header.file_meta.TransferSyntaxUID == syntax
+
+
+@pytest.mark.parametrize("first_bytes", [1 << 9, 1 << 26])
+def test_a_header_that_ends_early_is_none(first_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_file, "_READ_FIRST_BYTES", first_bytes)
+    path = write_dicom(chest_radiograph(), tmp_path / "x.dcm")
+    path.write_bytes(path.read_bytes()[:701])
+    with pytest.raises(TruncatedDataSetError):
+        read_dicom_header(path)
+    path.write_bytes(b"")
+    with pytest.raises(NotADataSetError):
+        read_dicom_header(path)
+
+
+READ_WHILE_THE_FILE_GOES = """
+import os, sys
+from pathlib import Path
+from dicom_io.data_sets import dicom_file
+path = Path(sys.argv[1])
+whole = dicom_file._file_meta
+def cut_then_read(head):
+    os.truncate(path, 0)
+    return whole(head)
+dicom_file._file_meta = cut_then_read
+print(dicom_file.read_dicom_header(path).PatientID)
+"""
+
+
+def test_a_file_that_its_disk_loses_while_its_header_is_read_ends_no_process(tmp_path: Path) -> None:
+    """A page that the system cannot give ends a process that has mapped the file (SIGBUS): cut short, or a bad disk."""
+    written = chest_radiograph()
+    path = write_dicom(written, tmp_path / "x.dcm")
+    run = subprocess.run(
+        [sys.executable, "-c", READ_WHILE_THE_FILE_GOES, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, written.PatientID), run.stderr

@@ -25,6 +25,7 @@ import pytest
 from cryptography import x509
 from factories import chest_radiograph, write_dicom
 from orthanc import need
+from pdu_mutations import associate_request
 from services import free_port, wait_for_port
 from sites import LISTEN, Site, wait_until
 from tls_scan import OLDER, scan, shake_hands, table
@@ -138,6 +139,30 @@ def test_dcmtk_with_a_certificate_of_the_authority_sends_by_tls_and_the_plain_po
         assert sent.returncode == 0, sent.stderr
     assert site.study(source.StudyInstanceUID) is not None
     assert dcmtk("echoscu", site.settings.listen_port).returncode == 0
+
+
+def called_with(site: Site, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSession | None:
+    """Connect, offering a session of an earlier connection; return this one's, or None where nobody is let in."""
+    connection = socket.create_connection((HOST, tls_port(site)), timeout=20)
+    try:
+        with context.wrap_socket(connection, session=session) as secured:
+            secured.sendall(associate_request())
+            return secured.session if secured.recv(1) else None  # an answer of DICOM; tickets come before it
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_outlives_no_certificate(site: Site, certificates: Certificates, version: ssl.TLSVersion) -> None:
+    """A resumed session (RFC 8446 2.2) shows no certificate, so that nobody would look at its end again."""
+    ends = datetime.now(UTC) + timedelta(seconds=4)
+    files = issue(certificates.authority, f"brief-{version.name}", certificates.folder, begins=ends - YEAR, ends=ends)
+    context = TlsFiles(*files, certificates.folder / "ca.pem").context(server_side=False)
+    context.minimum_version = context.maximum_version = version
+    session = called_with(site, context, None)
+    assert session is not None, "the certificate was good"
+    wait_until(lambda: datetime.now(UTC) > ends + timedelta(seconds=1), "the certificate has expired")
+    assert called_with(site, context, session) is None
 
 
 def test_nobody_else_gets_in_and_the_log_says_why(site: Site, certificates: Certificates) -> None:

@@ -5,6 +5,7 @@ Routes, parameters and answers, in OpenAPI too, follow from ``worker.views.listi
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -14,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from worker.views.listing_pages import MAXIMUM_ROWS, ListingRefused, Page, Wanted, csv_of, read_page
-from worker.views.listings import LISTINGS, Listing
+from worker.views.listings import LISTINGS, Filter, Listing
 from worklist.api_access import ApiReader, api_reader
 from worklist.looks import note_listed
 from worklist.site import Site, site_of
@@ -54,6 +55,7 @@ def _add_route(listing: Listing) -> None:
     names_patients = any(column.patient for column in listing.columns.values())
 
     def read(request: Request, site: OpenedSite, reader: Reader, tasks: BackgroundTasks, query: Any) -> Response:
+        _require_one_each(request)
         try:
             with site.reading() as session:
                 page = read_page(session, listing, query.wanted(reader.patients))
@@ -76,9 +78,21 @@ def _add_route(listing: Listing) -> None:
 
 def _query_model(listing: Listing) -> type[ListingQuery]:
     filters: dict[str, Any] = {
-        name: (each.kind | None, Field(None, description=each.meaning)) for name, each in listing.filters.items()
+        name: (_kind_of(each) | None, Field(None, description=each.meaning)) for name, each in listing.filters.items()
     }
     return create_model(f"{listing.name.capitalize()}Query", __base__=ListingQuery, **filters)
+
+
+def _kind_of(each: Filter) -> Any:
+    """Return what a filter takes: where all its values are known another one is a mistake, and no row would fit it."""
+    return Literal[tuple(str(value) for value in each.values)] if each.values else each.kind
+
+
+def _require_one_each(request: Request) -> None:
+    """Refuse a parameter that is given twice: one of the two would be left out, and its rows with it."""
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if times > 1:
+            raise HTTPException(422, f"Give {name} once.")
 
 
 def _page_model(listing: Listing) -> type[BaseModel]:

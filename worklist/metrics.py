@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from worker.figures.measures import MEANINGS, Measure, measures
 from worker.figures.overview import read_overview
@@ -26,6 +26,14 @@ from worklist.site import Site, site_of
 router = APIRouter(tags=["admin"])
 OpenedSite = Annotated[Site, Depends(site_of)]
 Reader = Annotated[ApiReader, Depends(api_reader)]
+
+
+class MetricsQuery(BaseModel):
+    """The one parameter there is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["json", "csv"] = Field("json", description="csv: a header and one line per number")
 
 
 class MetricsRow(BaseModel):
@@ -52,11 +60,11 @@ class MetricsPage(BaseModel):
 def api_metrics(
     site: OpenedSite,
     reader: Reader,
-    format: Annotated[Literal["json", "csv"], Query(description="csv: a header and one line per number")] = "json",
+    query: Annotated[MetricsQuery, Query()],
 ) -> Response:
     """The numbers of the operations page."""
     numbers = _measures(site)
-    if format == "json":
+    if query.format == "json":
         rows = [MetricsRow(**vars(item), meaning=MEANINGS[item.name]).model_dump() for item in numbers]
         return JSONResponse({"rows": rows})
     stream = io.StringIO()

@@ -275,6 +275,32 @@ def test_the_next_page_is_linked_and_what_is_not_understood_is_refused(site: Cli
     assert site.get("/api/v1/nothing").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("listing", "parameter", "words"),
+    [
+        ("studies", "priority=stat", "'STAT', 'URGENT' or 'ROUTINE'"),
+        ("studies", "state=analysed", "'triaged'"),
+        ("findings", "finding=Pleural thickening", "'Pleural_Thickening'"),
+        ("deliveries", "kind=report", "'structured_report'"),
+        ("reviews", "verdict=wrong", "'disagree'"),
+    ],
+)
+def test_a_filter_that_can_find_nothing_is_refused_over_http(
+    site: Client, listing: str, parameter: str, words: str
+) -> None:
+    refused = site.get(f"/api/v1/{listing}?{parameter}")
+    assert (refused.status_code, words in refused.text) == (422, True)
+
+
+def test_a_parameter_given_twice_is_refused_for_only_one_would_count(site: Client) -> None:
+    refused = site.get("/api/v1/studies?priority=STAT&limit=5&priority=URGENT")
+    assert (refused.status_code, refused.json()["detail"]) == (422, "Give priority once.")
+
+
+def test_the_metrics_refuse_a_parameter_that_does_not_exist(site: Client) -> None:
+    assert site.get("/api/v1/metrics?source=ER_DX").status_code == 422
+
+
 def test_a_token_opens_a_guarded_api_for_reading_until_it_is_revoked(
     make_settings: Callable[..., Settings],
     sqlite_url: str,

@@ -33,7 +33,15 @@ from worker.rows.base import UtcDateTime
 from worker.rows.delivery_tables import Delivery
 from worker.rows.run_tables import Prediction, Result, Run
 from worker.rows.site_tables import Event
-from worker.rows.states import DeliveryState, Priority, RunState, RunTrigger, StudyState
+from worker.rows.states import (
+    DeliveryState,
+    Priority,
+    ResultKind,
+    ReviewVerdict,
+    RunState,
+    RunTrigger,
+    StudyState,
+)
 from worker.rows.study_tables import Instance, Review, Study
 
 Expression = ColumnElement[Any] | InstrumentedAttribute[Any]
@@ -285,7 +293,7 @@ def _deliveries() -> Listing:
                 "pending, sent, committed, refused, failed, superseded or rejected",
                 values=DeliveryState,
             ),
-            "kind": _equals(Result.kind, "structured_report, secondary_capture, hl7_message ..."),
+            "kind": _equals(Result.kind, "structured_report, secondary_capture, hl7_message ...", values=ResultKind),
         },
     )
 
@@ -339,7 +347,7 @@ def _reviews() -> Listing:
         {
             "study": _equals(Review.study_instance_uid, "Study Instance UID"),
             "finding": _equals(Review.finding, "one of the 14 labels", values=LABELS),
-            "verdict": _equals(Review.verdict, "what was said of it"),
+            "verdict": _equals(Review.verdict, "what was said of it", values=ReviewVerdict),
             "reviewer": _equals(Review.reviewer, "who"),
         },
     )

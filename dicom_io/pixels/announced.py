@@ -36,7 +36,8 @@ def frame_in(stored: bytes | memoryview, layout: PixelLayout, syntax: str, *, un
     if undefined_length:
         return single_frame(bytes(stored))
     is_native = syntax in NATIVE
-    if is_size_of_samples(len(stored), layout) and (is_native or not begins_with_item(stored)):
+    stands_alone = is_native or (_is_compressed(syntax) and not begins_with_item(stored))
+    if stands_alone and is_size_of_samples(len(stored), layout):
         return None
     if not is_native:
         return bytes(stored) if is_code_stream(stored) else single_frame(bytes(stored))
@@ -49,6 +50,11 @@ def frame_in(stored: bytes | memoryview, layout: PixelLayout, syntax: str, *, un
     return bytes(stored) if is_code_stream(stored) and len(stored) < layout.decoded_bytes else None
 
 
+def _is_compressed(syntax: str) -> bool:
+    """Say whether the standard has samples of this syntax in fragments; of private ones nobody knows their order."""
+    return syntax in (ENCAPSULATED_UNCOMPRESSED, DEFLATED_IMAGE_FRAME, RLE_LOSSLESS) or syntax.startswith(JPEG_FAMILY)
+
+
 def coding_of(frame: bytes, layout: PixelLayout, syntax: str) -> str:
     """Return the transfer syntax of a frame, `JPEG_FAMILY` for all code streams; the stated one where nothing tells."""
     if is_code_stream(frame):
@@ -56,6 +62,6 @@ def coding_of(frame: bytes, layout: PixelLayout, syntax: str) -> str:
     is_size_of = is_size_of_samples(len(frame), layout)
     if are_run_lengths(frame, layout) and not (is_size_of and syntax == ENCAPSULATED_UNCOMPRESSED):
         return RLE_LOSSLESS
-    if is_size_of and syntax != DEFLATED_IMAGE_FRAME:
+    if is_size_of and syntax != DEFLATED_IMAGE_FRAME and (syntax in NATIVE or _is_compressed(syntax)):
         return ENCAPSULATED_UNCOMPRESSED
     return JPEG_FAMILY if syntax.startswith(JPEG_FAMILY) else syntax

@@ -181,7 +181,8 @@ def test_a_jpeg_of_eight_bits_under_a_header_of_twelve_has_the_values_it_holds(s
     plain = decode_stored_values(compressed(syntax, stream, **EIGHT_BITS))
     dataset = compressed(syntax, stream, BitsAllocated=16, BitsStored=12, HighBit=11)
     np.testing.assert_array_equal(decode_stored_values(dataset), plain)
-    np.testing.assert_array_equal(read_radiograph(dataset).pixels, np.rint(plain / 4095 * 255))
+    dataset.WindowCenter, dataset.WindowWidth = "128", "256"  # that of 12 bits would show nothing
+    np.testing.assert_array_equal(read_radiograph(dataset).pixels, plain)
 
 
 def test_a_stream_deeper_than_the_header_allocates_is_refused():
@@ -282,7 +283,14 @@ def bright_edges() -> np.ndarray:
     pixels = np.full((64, 64), 4095, np.uint16)
     pixels[::7, ::5] = 0
     pixels[20:40, 20:40] = 4095
+    pixels[-12:] = some_grey(12, 64, 4096)  # a picture of black and white alone might as well have a sign
     return pixels
+
+
+def some_grey(rows: int, columns: int, values: int) -> np.ndarray:
+    """Return noise about the middle of so many values."""
+    noise = np.random.default_rng(8).integers(-values // 100, values // 100, (rows, columns))
+    return np.asarray(values // 2 + noise)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +314,9 @@ def test_what_lossy_coding_adds_above_the_highest_level_stays_bright(syntax, enc
 def hard_edges(bits: int) -> np.ndarray:
     """Return samples of so many bits with black beside white."""
     rows, columns = np.mgrid[:230, :190]
-    return np.where((columns // 37 + rows // 29) % 2, (1 << bits) - 1, 0)
+    pixels = np.where((columns // 37 + rows // 29) % 2, (1 << bits) - 1, 0)
+    pixels[-40:] = some_grey(40, 190, 1 << bits)
+    return pixels
 
 
 @pytest.mark.parametrize(("bits", "dtype", "level"), [(8, np.uint8, 0.01), (16, np.uint16, 0.0001)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-PIXELS = 1 << 14
-"""Some four times as many are taken at most, and all where there are no more."""
+PIXELS = 1 << 12
+"""At least so many are taken of a picture that has them, and four times as many at most, unless it is but a strip."""
 
 
 def evenly_taken(values: NDArray[np.generic]) -> NDArray[np.generic]:

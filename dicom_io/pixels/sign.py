@@ -49,13 +49,14 @@ def require_sign(codes: NDArray[np.generic], layout: PixelLayout) -> None:
     across = upper[:, 1:] != upper[:, :-1]
     if np.count_nonzero(across) < _FEWEST_JUMPS:
         return
-    pairs = np.sort(np.stack([rows[:, 1:][across], rows[:, :-1][across]]).astype(np.int32), axis=0)
+    right, left = rows[:, 1:][across].astype(np.int32), rows[:, :-1][across].astype(np.int32)
+    lower, higher = np.minimum(right, left), np.maximum(right, left)
     codes_in_all = 1 << layout.bits_stored
-    step, near = pairs[1] - pairs[0], codes_in_all // _NEAR
+    step, near = higher - lower, codes_in_all // _NEAR
     near_without, near_with = step < near, codes_in_all - step < near
     stated, other = (near_with, near_without) if layout.signed else (near_without, near_with)
-    lowest, highest = (codes_in_all // 2, codes_in_all // 2 - 1) if layout.signed else (0, codes_in_all - 1)
-    jumps = np.count_nonzero(other & ~np.isin(pairs, (lowest, highest)).any(axis=0))
+    ends = (codes_in_all // 2 - 1, codes_in_all // 2) if layout.signed else (0, codes_in_all - 1)
+    jumps = np.count_nonzero(other & (lower != ends[0]) & (higher != ends[1]))
     if jumps >= max(_FEWEST_JUMPS, _FEW * across.size) and jumps > _MORE * np.count_nonzero(stated):
         raise UndecodableError(
             ReasonCode.UNSUPPORTED_PIXELS,

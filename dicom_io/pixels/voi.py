@@ -27,7 +27,7 @@ _LEVELS = 256
 _NARROWEST, _FEWEST_LEVELS = 64, 32
 """Grey levels that a picture must span, and have. Of 7,137 public chest films the palest spans 90, from its 1st to its
 99th percentile; with 64 and fewer, networks miss what they find in the same film with all of its contrast."""
-_LEAST_BETWEEN = 0.2
+_LEAST_BETWEEN = 0.15
 """Share of a picture that must be neither black nor white; of the same films the hardest has 0.45."""
 _BORDER = 0.125
 """Share of the pixels from which on one value is a border, on which nothing depends."""

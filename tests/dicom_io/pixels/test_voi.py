@@ -46,7 +46,7 @@ NOTHING = {
     "there are two levels": ("2000", "1"),
     "all is one grey": ("2000", "1000000"),
     "all is nearly one grey": ("2000", "12000"),
-    "a tenth is neither black nor white": ("2000", "200"),
+    "a tenth is neither black nor white": ("2000", "140"),
     "a window of floating point": ("0.5", "1"),
 }
 
@@ -143,7 +143,7 @@ def test_padding_that_leaves_a_small_picture_is_padding() -> None:
     assert not padded.pixels[200:].any()
 
 
-@pytest.mark.parametrize("shape", [(1,), (70_000,), (1, 1), (1, 90_000), (90_000, 1), (3000, 2500), (500, 400, 3)])
+@pytest.mark.parametrize("shape", [(1,), (70_000,), (1, 1), (300, 250), (1000, 4000), (3000, 2500), (500, 400, 3)])
 def test_pixels_are_taken_evenly_and_few_of_many(shape: tuple[int, ...]) -> None:
     values = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
     taken = evenly_taken(values)

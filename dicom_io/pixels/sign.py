@@ -21,8 +21,8 @@ _NEAR = 32
 _FEWEST_JUMPS, _FEW = 16, 0.001
 """In all, and as a share of the neighbours: fewer may be the edges of letters. Radiographs that are read right have
 none at all, wrong ones from 0.0012 to 0.026."""
-_WIDE = 4
-"""A step of more than this part of the range may have been one over all of it before the picture was smoothed."""
+_FEW_SMOOTHED = 0.002
+"""The same of a picture of half the resolution: as many jumps among half as many neighbours in a row."""
 _MORE = 4
 """How many times as many neighbours must be near with the other sign."""
 
@@ -65,15 +65,20 @@ def require_sign(codes: NDArray[np.generic], layout: PixelLayout) -> None:
 
 
 def may_be_torn(codes: NDArray[np.generic], layout: PixelLayout) -> bool:
-    """Say whether a smoothed picture has so many wide steps that only the whole one tells whether it is torn.
+    """Say whether a smoothed picture without a sign jumps so often that only the whole one tells whether it is torn.
 
     Parameters
     ----------
     codes
         uint16 [rows, columns].
     """
-    steps = np.abs(np.diff(_some_rows(codes).astype(np.int32), axis=1))
-    return bool(np.count_nonzero(steps > (1 << layout.bits_stored) // _WIDE) >= _FEW * steps.size)
+    rows, half = _some_rows(codes).astype(np.int32), 1 << (layout.bits_stored - 1)
+    steps = np.abs(np.diff(rows, axis=1))
+    across = (rows[:, 1:] >= half) != (rows[:, :-1] >= half)
+    jumps = np.count_nonzero(steps > 3 * half // 2)
+    return bool(
+        jumps >= _FEW_SMOOTHED * steps.size and jumps > _MORE * np.count_nonzero(across & (steps < half // _NEAR))
+    )
 
 
 def _some_rows(codes: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -30,7 +30,8 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 import dicom_io.associations.closing
 import dicom_io.associations.odd_negotiation  # noqa: F401 (of both, the import is the effect)
 from dicom_io.associations.bounded_socket import BoundedSocket
-from dicom_io.associations.lasting import LastingAssociation, LastingStateMachine
+from dicom_io.associations.fragment_order import misplaced, single_values
+from dicom_io.associations.lasting import LastingAcse, LastingAssociation, LastingStateMachine
 from dicom_io.associations.message_limits import give_up, outgrown
 from dicom_io.associations.streaming import StreamingDul
 from dicom_io.associations.waking import WokenDimse
@@ -65,10 +66,16 @@ class BoundedDimse(WokenDimse):
     """Where arriving data sets are written; None keeps them in memory."""
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Collect a fragment; beyond the limit drop what was collected and abort."""
-        super().receive_primitive(primitive)
-        if not self.refuse_oversized() and self.spool_folder is not None:
-            self._spool(self.spool_folder)
+        """Collect fragments; beyond the limit, or out of order, drop what was collected and abort."""
+        for value in single_values(primitive):
+            if why := misplaced(self.message, value):
+                give_up(self, why)
+                return
+            super().receive_primitive(value)
+            if self.refuse_oversized():
+                return
+            if self.spool_folder is not None:
+                self._spool(self.spool_folder)
 
     def _spool(self, folder: Path) -> None:
         """Let the data set that begins to arrive go to a file from here on."""
@@ -119,7 +126,7 @@ class BoundedRequestHandler(RequestHandler):
         transport.__class__ = BoundedSocket  # made by pynetdicom, which offers no factory; state and events stay
         transport.maximum_pdu_bytes = self.server.ae.maximum_pdu_size
         transport.pdu_timeout_seconds = self.server.pdu_timeout_seconds
-        association.__class__ = LastingAssociation  # all made by pynetdicom
+        association.__class__, association.acse.__class__ = LastingAssociation, LastingAcse  # all made by pynetdicom
         association.dul.state_machine.__class__ = LastingStateMachine
         dimse = BoundedDimse(association)
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes

@@ -48,7 +48,7 @@ class ArrivingStore(C_STORE_RQ):
 
     def __init__(self, request: PlainStore, context_id: int, command: bytes, data_set: SpooledDataSet) -> None:
         self.request = request  # nothing else: pynetdicom's would make the elements of a command set
-        self.context_id = self.arrives_under = context_id
+        self.context_id = context_id
         self.data_set = data_set
         self.encoded_command_set = BytesIO()
         self.encoded_command_set.write(command)

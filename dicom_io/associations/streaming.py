@@ -120,7 +120,7 @@ class StreamingDul(WokenDul):
 
     def _is_transport_event(self) -> bool:
         """Read what came; called by the reactor on every turn."""
-        if self._holds_back():
+        if self._holds_back() or self.event_queue.queue:  # which may be the end of the association
             return False
         transport = cast(HoldingSocket, self.socket)
         if self.state_machine.current_state == "Sta13":
@@ -316,12 +316,13 @@ class StreamingDul(WokenDul):
         """Hand over a data set that is whole."""
         self._run = None
         sink.end()
-        dimse = self.assoc.dimse
-        if dimse.message.__class__ is ArrivingStore:  # pynetdicom makes another class of what it reads a command into
-            message, dimse.message = dimse.message, None
-            cast(WokenDimse, dimse).take_store(message.message_to_primitive(), message.arrives_under)
+        dimse, message = self.assoc.dimse, cast(DIMSEMessage, self.assoc.dimse.message)
+        context_id = cast(int, message.context_id)
+        if isinstance(message, ArrivingStore):
+            dimse.message = None
+            cast(WokenDimse, dimse).take_store(message.message_to_primitive(), context_id)
             return
-        transport.held = data_pdu(1, bytes([_LAST])) + transport.held
+        transport.held = data_pdu(context_id, bytes([_LAST])) + transport.held
         self._read_pdu_data()
 
     def _fragment_bytes(self, view: memoryview) -> int | None:
@@ -336,8 +337,10 @@ class StreamingDul(WokenDul):
             return -1
         if len(view) < HEAD_BYTES:
             return None
-        *_, fragment_bytes, _context, control = _FRAGMENT_HEAD.unpack_from(view)
+        *_, fragment_bytes, context_id, control = _FRAGMENT_HEAD.unpack_from(view)
         if fragment_bytes != pdu_bytes - _LENGTHS_BETWEEN or control & _COMMAND:
+            return -1
+        if context_id != cast(DIMSEMessage, self.assoc.dimse.message).context_id:
             return -1
         self._is_last, value_bytes = bool(control & _LAST), int(fragment_bytes) - _HEADER_BYTES
         if not self._is_last and value_bytes >= LEAST_FRAGMENT_BYTES:

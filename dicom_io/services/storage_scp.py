@@ -249,9 +249,8 @@ class StorageScp:
             LOGGER.info("%s wants its user confirmed, which is not done for it; it may abort over that", calling)
             return
         confirmed = UserIdentityNegotiation()
-        confirmed.server_response = (
-            b""  # PS3.7 D.3.3.7.2: empty for all but Kerberos and what an identity provider says
-        )
+        # PS3.7 D.3.3.7.2: empty for all but Kerberos and what an identity provider says
+        confirmed.server_response = b""
         association.acceptor.add_negotiation_item(confirmed)
 
     def _too_many(self) -> Rejection | None:

@@ -45,7 +45,9 @@ class LastingAssociation(Association):
         """Serve one request; called by pynetdicom and `dicom_io.associations.waking`."""
         if isinstance(msg, C_CANCEL):
             return  # of a request that was answered long ago; those of the present one lie elsewhere
-        why = unanswerable(msg, self.acceptor.accepted_common_extended)
+        context = self._accepted_cx.get(context_id)
+        abstract_syntax = context.abstract_syntax if context is not None else None
+        why = unanswerable(msg, abstract_syntax, self.acceptor.accepted_common_extended)
         if not why:
             super()._serve_request(msg, context_id)
             return

@@ -22,7 +22,8 @@ from weakref import ref
 
 from pynetdicom import _config
 from pynetdicom.association import Association
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_CANCEL
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
@@ -50,6 +51,8 @@ ACCEPT_AGAIN_SECONDS = 0.5
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 HANDSHAKE_SECONDS = 10.0
 """For the whole TLS handshake."""
+MAXIMUM_CANCELS = 10
+"""Kept of one request, for whoever serves it to look at."""
 MAXIMUM_UNASKED = 128
 """Connections that have not asked for an association yet; when one more comes, the oldest is closed."""
 MAXIMUM_HANDSHAKES = 50
@@ -71,11 +74,22 @@ class BoundedDimse(WokenDimse):
             if why := misplaced(self.message, value):
                 give_up(self, why)
                 return
-            super().receive_primitive(value)
+            self.message = self.message or DIMSEMessage()
+            if self.message.decode_msg(value, self.assoc):
+                message, self.message = self.message, None
+                self._hand_on(message)
             if self.refuse_oversized():
                 return
             if self.spool_folder is not None:
                 self._spool(self.spool_folder)
+
+    def _hand_on(self, message: DIMSEMessage) -> None:
+        """Have a message served in its turn; pynetdicom serves events beside the others, and a release overtakes."""
+        primitive: Any = message.message_to_primitive()
+        if primitive.__class__ is not C_CANCEL:
+            self.msg_queue.put((message.context_id, primitive))
+        elif len(self.cancel_req) < MAXIMUM_CANCELS:
+            self.cancel_req[cast(int, primitive.MessageIDBeingRespondedTo)] = primitive
 
     def _spool(self, folder: Path) -> None:
         """Let the data set that begins to arrive go to a file from here on."""

@@ -75,7 +75,7 @@ def plain_request(command: bytes) -> PlainStore | None:
         or numbers[_DATA_SET_TYPE] == _NO_DATA_SET
         or not sop_class_uid
         or not sop_instance_uid
-        or not _is_stored(sop_class_uid)
+        or not is_stored(sop_class_uid)
     ):
         return None
     request = PlainStore()
@@ -117,5 +117,6 @@ def _service_of(sop_class_uid: str) -> Callable[..., object]:
     return uid_to_service_class(sop_class_uid)
 
 
-def _is_stored(sop_class_uid: str) -> bool:
+def is_stored(sop_class_uid: str) -> bool:
+    """Say whether a class is one of storage by the standard; private ones are not known here."""
     return _service_of(sop_class_uid) is StorageServiceClass

@@ -28,7 +28,7 @@ from pynetdicom.transport import AssociationSocket
 from dicom_io.associations.data_pdu import data_pdu
 from dicom_io.associations.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
 from dicom_io.associations.holding_socket import HoldingSocket
-from dicom_io.associations.store_request import ArrivingStore, plain_request
+from dicom_io.associations.store_request import ArrivingStore, is_stored, plain_request
 from dicom_io.associations.waking import WokenDimse, WokenDul
 from dicom_io.data_sets.file_meta import encode_file_meta
 from dicom_io.foundation.errands import Errand
@@ -182,8 +182,10 @@ class StreamingDul(WokenDul):
         if kind != _P_DATA_TF or not whole or control & (_COMMAND | _LAST) != (_COMMAND | _LAST):
             return 0
         command, context = bytes(view[HEAD_BYTES:ends_at]), self.assoc._accepted_cx.get(context_id)
-        request = plain_request(command) if context is not None else None
-        if context is None or request is None:
+        if context is None or not is_stored(str(context.abstract_syntax)):
+            return 0
+        request = plain_request(command)
+        if request is None:
             return 0
         uids = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         try:

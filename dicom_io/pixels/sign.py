@@ -44,12 +44,12 @@ def require_sign(codes: NDArray[np.generic], layout: PixelLayout) -> None:
     """
     if layout.bits_stored < _FEWEST_BITS:
         return
-    rows = _some_rows(codes)
+    rows = _some_rows(codes).astype(np.int32)
     upper = rows >= 1 << (layout.bits_stored - 1)
     across = upper[:, 1:] != upper[:, :-1]
     if np.count_nonzero(across) < _FEWEST_JUMPS:
         return
-    pairs = np.sort(np.stack([rows[:, 1:][across], rows[:, :-1][across]]).astype(np.int32), axis=0)
+    pairs = np.sort(np.stack([rows[:, 1:][across], rows[:, :-1][across]]), axis=0)
     codes_in_all = 1 << layout.bits_stored
     step, near = pairs[1] - pairs[0], codes_in_all // _NEAR
     near_without, near_with = step < near, codes_in_all - step < near

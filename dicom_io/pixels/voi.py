@@ -88,7 +88,7 @@ def _shows(grey: NDArray[np.float64], picture: NDArray[np.generic]) -> bool:
     levels = np.count_nonzero(counts[1:-1])
     if between[-1] >= _LEAST_BETWEEN * picture.size and high - low >= _NARROWEST and levels >= _FEWEST_LEVELS:
         return True
-    return np.count_nonzero(np.bincount(picture.astype(np.intp))) < 2 * _FEWEST_LEVELS
+    return int(np.count_nonzero(np.bincount(picture.astype(np.intp)))) < 2 * _FEWEST_LEVELS
 
 
 def _without_border(picture: NDArray[np.generic]) -> NDArray[np.generic]:

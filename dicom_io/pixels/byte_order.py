@@ -45,7 +45,7 @@ def _beyond(words: NDArray[np.generic], layout: PixelLayout) -> float:
     """Return the share of the words above High Bit, or, where nothing is above it, in the upper half of their range."""
     if layout.signed and layout.high_bit < _HIGHEST_BIT:  # negative ones have ones there
         words = words + np.array(1 << layout.high_bit, words.dtype)
-    return np.count_nonzero(words >> min(layout.high_bit + 1, _HIGHEST_BIT)) / words.size
+    return np.count_nonzero(words.astype(np.uint16) >> min(layout.high_bit + 1, _HIGHEST_BIT)) / words.size
 
 
 def _roughness(rows: NDArray[np.generic], layout: PixelLayout) -> float:

@@ -49,7 +49,7 @@ def require_sign(codes: NDArray[np.generic], layout: PixelLayout) -> None:
     across = upper[:, 1:] != upper[:, :-1]
     if np.count_nonzero(across) < _FEWEST_JUMPS:
         return
-    right, left = rows[:, 1:][across].astype(np.int32), rows[:, :-1][across].astype(np.int32)
+    right, left = rows[:, 1:][across], rows[:, :-1][across]
     lower, higher = np.minimum(right, left), np.maximum(right, left)
     codes_in_all = 1 << layout.bits_stored
     step, near = higher - lower, codes_in_all // _NEAR
@@ -72,7 +72,7 @@ def may_be_torn(codes: NDArray[np.generic], layout: PixelLayout) -> bool:
     codes
         uint16 [rows, columns].
     """
-    rows, half = _some_rows(codes).astype(np.int32), 1 << (layout.bits_stored - 1)
+    rows, half = _some_rows(codes), 1 << (layout.bits_stored - 1)
     steps = np.abs(np.diff(rows, axis=1))
     across = (rows[:, 1:] >= half) != (rows[:, :-1] >= half)
     jumps = np.count_nonzero(steps > 3 * half // 2)
@@ -81,5 +81,5 @@ def may_be_torn(codes: NDArray[np.generic], layout: PixelLayout) -> bool:
     )
 
 
-def _some_rows(codes: NDArray[np.generic]) -> NDArray[np.generic]:
-    return codes[:: max(1, len(codes) // _ROWS)]
+def _some_rows(codes: NDArray[np.generic]) -> NDArray[np.int32]:
+    return codes[:: max(1, len(codes) // _ROWS)].astype(np.int32)

@@ -88,11 +88,11 @@ def _shows(grey: NDArray[np.float64], picture: NDArray[np.generic]) -> bool:
     levels = np.count_nonzero(counts[1:-1])
     if between[-1] >= _LEAST_BETWEEN * picture.size and high - low >= _NARROWEST and levels >= _FEWEST_LEVELS:
         return True
-    return np.count_nonzero(np.bincount(picture)) < 2 * _FEWEST_LEVELS
+    return int(np.count_nonzero(np.bincount(picture.astype(np.intp)))) < 2 * _FEWEST_LEVELS
 
 
 def _without_border(picture: NDArray[np.generic]) -> NDArray[np.generic]:
-    counts = np.bincount(picture)
+    counts = np.bincount(picture.astype(np.intp))
     border = int(counts.argmax()) if counts.size else 0
     return picture[picture != border] if counts.size and counts[border] >= _BORDER * picture.size else picture
 
@@ -133,7 +133,7 @@ def _through_window(
 
 
 def _percentile_window(modality: NDArray[np.float64], codes: NDArray[np.generic], padded: NDArray[np.bool_]) -> Voi:
-    counts = np.bincount(codes.ravel(), minlength=modality.size)
+    counts = np.bincount(codes.ravel().astype(np.intp), minlength=modality.size)
     shown = np.where(padded, 0, counts)
     low, high = _percentiles(modality, shown if shown.any() else counts)
     grey = np.clip((modality - low) / max(high - low, 1e-6), 0, 1)

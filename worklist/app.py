@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import DataError, StatementError
@@ -33,10 +35,12 @@ from worklist import (
     pages,
     review_form,
     shadow_page,
+    standing,
     trial_page,
 )
 from worklist.accounts import read_accounts
 from worklist.body_limit import BodyLimit
+from worklist.ended_sessions import EndedSessions
 from worklist.form_charset import FormsInUtf8
 from worklist.headers import SecurityHeaders
 from worklist.login import (
@@ -47,6 +51,7 @@ from worklist.login import (
     NotAllowed,
     session_secret,
 )
+from worklist.methods import HeadAsGet, allowed_methods
 from worklist.render import message_page
 from worklist.site import open_site
 
@@ -72,10 +77,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.site = site
     app.state.guard = LoginGuard()
+    app.state.ended_sessions = EndedSessions(settings.data_dir, SESSION_SECONDS)
     app.state.live = live.LiveFeed(site)
     app.include_router(list_page.router)
     app.include_router(live.router)
     app.include_router(pages.router)
+    app.include_router(standing.router)
     app.include_router(review_form.router)
     app.state.trials = trial_page.TrialRoom(site)
     app.include_router(trial_page.router)
@@ -99,7 +106,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if site.login_required else LOOPBACK_NAMES)
     app.add_middleware(FormsInUtf8)
     app.add_middleware(BodyLimit)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(SecurityHeaders, behind_tls=(settings.page_url or "").startswith("https://"))
     _add_error_pages(app)
     return app
 
@@ -129,7 +137,18 @@ def _add_error_pages(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         unknown = error.detail == HTTPStatus.NOT_FOUND.phrase  # no page has this address
-        return _answer(request, error.status_code, "There is no such page." if unknown else str(error.detail))
+        answer = _answer(request, error.status_code, "There is no such page." if unknown else str(error.detail))
+        answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := allowed_methods(request)):
+            answer.headers["Allow"] = methods
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def not_of_its_kind(request: Request, error: RequestValidationError) -> Response:
+        if not _wants_page(request):
+            return await request_validation_exception_handler(request, error)
+        words = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
+        return _answer(request, 422, f"Something in this address or form is not of its kind ({words}).")
 
     @app.exception_handler(ClientDisconnect)
     async def hung_up(request: Request, error: ClientDisconnect) -> Response:

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from worklist.accounts import ADMINISTRATOR, PasswordFileError, account_of
-from worklist.login import LoginGuard, begin_session, csrf_token, require_own_form
-from worklist.render import page
+from worklist.login import LoginGuard, begin_session, end_session, require_own_form
+from worklist.render import message_page, page
 from worklist.site import site_of
 
 logger = logging.getLogger(__name__)
@@ -61,10 +61,15 @@ def log_in(
 
 @router.post("/logout")
 def log_out(request: Request, csrf: Annotated[str, Form()] = "") -> Response:
-    """End the session."""
+    """End the session, for every copy of its cookie, too."""
     require_own_form(request, csrf)
-    request.session.clear()
-    csrf_token(request)
+    try:
+        end_session(request)
+    except OSError:
+        logger.exception("a session was ended in one browser only")
+        return message_page(
+            request, 503, "You are logged out in this browser only: the server cannot write to its disk."
+        )
     return RedirectResponse("/login", status_code=303)
 
 

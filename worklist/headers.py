@@ -26,17 +26,27 @@ CACHEABLE = "/static/"
 
 
 class SecurityHeaders:
-    """Adds the headers above to every response, and forbids browsers to keep anything that names a patient."""
+    """Adds the headers above to every response, and forbids browsers to keep anything that names a patient.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Parameters
+    ----------
+    app
+        What answers.
+    behind_tls
+        Readers reach it by TLS, whatever a request says: cookies never leave a browser without.
+    """
+
+    def __init__(self, app: ASGIApp, *, behind_tls: bool = False) -> None:
         self._app = app
+        self._behind_tls = behind_tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        cache = "private, max-age=300" if scope["path"].startswith(CACHEABLE) else "no-store"
+        cache = "private, no-cache" if scope["path"].startswith(CACHEABLE) else "no-store"
+        secure = self._behind_tls or scope["scheme"] == "https"
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -44,6 +54,11 @@ class SecurityHeaders:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers["Cache-Control"] = cache
+                if secure:
+                    message["headers"] = [
+                        (name, value + b"; secure" if name.lower() == b"set-cookie" else value)
+                        for name, value in message["headers"]
+                    ]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -107,7 +107,7 @@ def _shown(site: Site, form: Asked) -> dict[str, Any]:
     search = form.search(ZoneInfo(site.settings.time_zone))
     with site.reading() as session:
         choices["mark"] = change_mark(session)
-        now = database_now(session)
+        now = choices["now"] = database_now(session)
         if not search.narrows:
             return choices | {"worklist": read_worklist(session, now, site.upper_wait)}
         try:

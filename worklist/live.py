@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -22,7 +22,8 @@ from starlette.concurrency import run_in_threadpool
 
 from worker.rows.events import LISTED, VIEWED
 from worker.rows.site_tables import Event
-from worklist.login import reader_of
+from worklist.login import is_logged_in, reader_of
+from worklist.methods import is_bodiless
 from worklist.site import Site
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ SIGN_OF_LIFE_SECONDS = 5.0
 LONGEST_STREAM_SECONDS = 1800.0
 """Then the browser connects again, and the login is asked for again."""
 MOST_LISTENERS = 500
+EVENT_STREAM = "text/event-stream"
 
 
 class LiveFeed:
@@ -120,15 +122,20 @@ def change_mark(session: Session) -> int:
 @router.get("/live")
 async def live(
     request: Request, reader: Annotated[str, Depends(reader_of)], mark: Annotated[int | None, Query(ge=0)] = None
-) -> StreamingResponse:
-    """The stream of an open page that was made by this mark."""
+) -> Response:
+    """The stream of an open page that was made by this mark; it ends with the login."""
     feed: LiveFeed = request.app.state.live
     if feed.full:
-        return StreamingResponse(iter(()), status_code=503)
+        return Response(status_code=503, headers={"Retry-After": "30"})
+    headers = {"X-Accel-Buffering": "no"}
+    if is_bodiless(request):
+        return Response(media_type=EVENT_STREAM, headers=headers)
 
     async def stream() -> AsyncIterator[str]:
         async with contextlib.aclosing(feed.listen(mark)) as events:
             async for event in events:
+                if not is_logged_in(request):
+                    return
                 yield event
 
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return StreamingResponse(stream(), media_type=EVENT_STREAM, headers=headers)

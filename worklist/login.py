@@ -22,6 +22,7 @@ from pathlib import Path
 from fastapi import Request
 
 from worklist.accounts import Account, PasswordFileError, Role, read_accounts, write_private
+from worklist.ended_sessions import EndedSessions
 from worklist.site import site_of
 
 logger = logging.getLogger(__name__)
@@ -115,8 +116,24 @@ def session_secret(data_dir: Path) -> str:
 def begin_session(request: Request, account: Account) -> None:
     """Start a fresh session for a person who has just proved who they are."""
     request.session.clear()
-    known = {"reader": account.name, "hash": fingerprint(account)}
+    known = {"reader": account.name, "hash": fingerprint(account), "name": secrets.token_hex(16)}
     request.session.update(known | {"since": int(time.time()), "csrf": secrets.token_urlsafe(24)})
+
+
+def end_session(request: Request) -> None:
+    """End the session here and for every copy of its cookie.
+
+    Raises
+    ------
+    OSError
+        The copies cannot be ended: the data folder cannot be written.
+    """
+    name = request.session.get("name")
+    request.session.clear()
+    csrf_token(request)
+    if name is not None:
+        ended: EndedSessions = request.app.state.ended_sessions
+        ended.end(str(name))
 
 
 def reader_of(request: Request) -> str:
@@ -159,10 +176,18 @@ def is_administrator(request: Request) -> bool:
     return account is not None and account.role is Role.ADMINISTRATOR
 
 
+def is_logged_in(request: Request) -> bool:
+    """Whether whoever began this request may still see studies: the login may have ended since."""
+    return not site_of(request).login_required or account_in(request) is not None
+
+
 def account_in(request: Request) -> Account | None:
     """Return the account of this session as the password file has it now; None = nobody is logged in."""
-    name = request.session.get("reader")
-    if name is None or time.time() - request.session.get("since", 0) > SESSION_SECONDS:
+    name, session_name = request.session.get("reader"), request.session.get("name")
+    if name is None or session_name is None or time.time() - request.session.get("since", 0) > SESSION_SECONDS:
+        return None
+    ended: EndedSessions = request.app.state.ended_sessions
+    if ended.has_ended(str(session_name)):
         return None
     try:
         account = read_accounts(site_of(request).settings.worklist_password_hash_file).get(str(name))

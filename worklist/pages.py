@@ -16,12 +16,14 @@ from worker.rows.database import database_now
 from worker.rows.states import Disposition, ResultKind
 from worker.views.patient_history import milestones, patient_history, reviews_of
 from worker.views.study_detail import StudyDetail, study_detail
+from worklist.live import change_mark
 from worklist.login import reader_of, require_own_form
 from worklist.looks import looking_reader
 from worklist.pictures import capture_png, heat_map_png, message_svg, radiograph_png
 from worklist.render import page
 from worklist.sections import bars_of, maps_of
 from worklist.site import Site, site_of
+from worklist.standing import standing
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[str, Depends(reader_of)]
@@ -38,7 +40,8 @@ def study_page(request: Request, study_instance_uid: str, site: OpenedSite, read
 def study_answer(request: Request, site: Site, study_instance_uid: str, problem: str = "") -> Response:
     """Return the page of a study, with what went wrong where a form could not be taken."""
     with site.reading() as session:
-        detail = study_detail(session, study_instance_uid, database_now(session), site.upper_wait)
+        mark, stands, now = change_mark(session), standing(session, study_instance_uid), database_now(session)
+        detail = study_detail(session, study_instance_uid, now, site.upper_wait)
         if detail is None:
             raise UnknownStudy(study_instance_uid)
         history, reviews = patient_history(session, detail), reviews_of(session, detail)
@@ -51,6 +54,9 @@ def study_answer(request: Request, site: Site, study_instance_uid: str, problem:
         409 if problem else 200,
         detail=detail,
         line=detail.line,
+        mark=mark,
+        now=now,
+        standing=stands,
         run=run,
         images=[
             item
@@ -127,9 +133,12 @@ def heat_map(
     found = next((item for item in results if item.id == result_id), None)
     if image is None or found is None or found.kind != ResultKind.SECONDARY_CAPTURE:
         return _no_picture("No such heat map in this study.", 404)
+    made_of = {map.instance_id for run in detail.runs for map in maps_of(run) if map.result_id == result_id}
+    if instance_id not in made_of:
+        return _no_picture("This heat map was made of another image.", 404)
     try:
         capture = site.results.open_intact(found.path, found.sha256)
-        shown = heat_map_png(capture, site.instances.open_intact(image.path, image.sha256))
+        shown = heat_map_png(capture, site.instances.open_intact(image.path, image.sha256), image.sop_instance_uid)
         return Response(shown, media_type="image/png")
     except StoredDamaged:
         return _no_picture("The stored heat map, or its radiograph, is damaged.", 422)

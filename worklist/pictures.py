@@ -43,15 +43,19 @@ def capture_png(path: Path) -> bytes:
 
 
 @lru_cache(maxsize=PICTURES_KEPT)
-def heat_map_png(capture: Path, radiograph: Path) -> bytes:
+def heat_map_png(capture: Path, radiograph: Path, sop_instance_uid: str) -> bytes:
     """Return the radiograph's place in a heat-map picture, without banner and legend: pixels that went to the PACS.
 
     Raises
     ------
     ValueError
-        The picture is not laid out as this version lays pictures out.
+        The picture was not drawn from the radiograph with this UID, as its Source Image Sequence (PS3.3 C.7.6.1.1.4)
+        says, or is not laid out as this version lays pictures out.
     """
-    pixels: NDArray[np.uint8] = dcmread(capture).pixel_array  # [H, W, 3]
+    drawn = dcmread(capture)
+    if [item.ReferencedSOPInstanceUID for item in drawn.get("SourceImageSequence") or ()] != [sop_instance_uid]:
+        raise ValueError("it was made of another image")
+    pixels: NDArray[np.uint8] = drawn.pixel_array  # [H, W, 3]
     header = read_dicom_header(radiograph)
     rows, columns = integer(header, "Rows", None), integer(header, "Columns", None)
     box = radiograph_box((pixels.shape[0], pixels.shape[1]), (rows, columns)) if rows and columns else None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from factories import chest_radiograph, drawn_chest, sha256_of, write_dicom
 from playwright.sync_api import Browser, Page, sync_playwright
+from pydicom.dataset import Dataset
 
 from dicom_io.pictures.overlay import Caption, Film, draw_overlay
 from worker.rows.database import SessionFactory
@@ -57,9 +58,14 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 
 def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid: str) -> None:
-    """Give an analysed study a stored radiograph and a heat map per Secondary Capture result."""
+    """Give an analysed study a stored radiograph and a heat map of its first image per Secondary Capture result."""
     stored = drawn_chest(1024, 900)
     image = write_dicom(chest_radiograph(stored), settings.instances_dir / study_instance_uid / "image.dcm")
+    with writing() as session:
+        instances = session.query(Instance).filter_by(study_instance_uid=study_instance_uid).order_by(Instance.id)
+        drawn_from = Dataset()
+        drawn_from.ReferencedSOPClassUID = instances[0].sop_class_uid
+        drawn_from.ReferencedSOPInstanceUID = instances[0].sop_instance_uid
     saliency = np.zeros((7, 7), np.float32)
     saliency[1:3, 4:6] = [[0.5, 1.0], [0.3, 0.7]]
     caption = Caption("STAT  Pneumothorax 91 %", "test 0.0.1, threshold 60 %", demonstration=True)
@@ -68,7 +74,7 @@ def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid
     capture = chest_radiograph(
         SOPClassUID="1.2.840.10008.5.1.4.1.1.7", PixelData=picture.tobytes() + b"\0" * (picture.size % 2), Rows=rows,
         Columns=columns, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8,
-        BitsStored=8, HighBit=7, PresentationLUTShape=None,
+        BitsStored=8, HighBit=7, PresentationLUTShape=None, SourceImageSequence=[drawn_from],
     )  # fmt: skip
     drawn = write_dicom(capture, settings.results_dir / study_instance_uid / "capture.dcm")
     with writing.begin() as session:

@@ -23,9 +23,9 @@ def csrf_of(html: str) -> str:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
-    """Serve the page for these settings on a free loopback port; gives its URL without a slash at the end."""
-    listening = bound_socket("127.0.0.1", 0)
+def served(settings: Settings, port: int = 0) -> Iterator[str]:
+    """Serve the page for these settings on a loopback port (0: a free one); gives its URL without a slash."""
+    listening = bound_socket("127.0.0.1", port)
     application = create_app(settings)
     server = page_server(application)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_findings import serious_findings
 from browsers import add_pictures
 from pages import served
 from playwright.sync_api import Page, expect
@@ -71,13 +71,3 @@ def test_the_login_page_has_no_serious_violation(
         page.goto(url)
         expect(page.get_by_label("Password")).to_be_visible()
         assert serious_findings(page, "/login") == []
-
-
-def serious_findings(page: Page, path: str) -> list[str]:
-    """Return what axe-core calls serious or critical on the open page."""
-    return [
-        f"{path}: {item['id']} {node['html'][:200]} {node['any'][:1]}"
-        for item in Axe().run(page).response["violations"]
-        if item["impact"] in ("serious", "critical")
-        for node in item["nodes"][:3]
-    ]

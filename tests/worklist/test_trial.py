@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 import socket
 import struct
+import tempfile
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,10 @@ import numpy as np
 import pytest
 from benches import shared_networks
 from factories import chest_radiograph
-from httpx import Client, Response
+from httpx import Client, ReadTimeout, Response
 from pages import csrf_of, served
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sites import wait_until
 
 from model.bundle import load_bundle
@@ -30,6 +34,7 @@ from worker.rows.database import SessionFactory
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import DEFAULT_BUNDLE, Settings
 from worklist.body_limit import MAXIMUM_PICTURE_BYTES
+from worklist.trial_page import MOST_AT_ONCE, KeptTrial, TrialRoom
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")
 GOLDEN, EXPECTED = load_bundle(DEFAULT_BUNDLE).golden[0]
@@ -194,6 +199,135 @@ def test_a_trial_is_forgotten_in_time_though_nobody_asks_for_another(
         wait_until(lambda: picture() is None, "the picture to be forgotten", 30)
 
 
+def uploads(pixels: np.ndarray) -> bytes:
+    """Return a PNG of more than the megabyte beyond which forms are usually kept in a file."""
+    content = encoded(pixels)
+    end = content.index(b"IEND") - 4
+    words = b"tEXtComment\0" + bytes([65]) * (2 << 20)
+    chunk = struct.pack(">I", len(words) - 4) + words + struct.pack(">I", zlib.crc32(words))
+    return content[:end] + chunk + content[end:]
+
+
+def test_a_large_picture_is_written_to_no_file_on_its_way(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # a temporary file cannot be made
+    content = uploads(np.asarray(Image.open(GOLDEN).convert("L")))
+    assert len(content) > 2 << 20
+    assert "Input suitability" in attempt(client, content).text
+
+
+class Held:
+    """Lets a test say when pictures are judged, and counts them."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun: list[int] = []
+        self.at_once = self.most_at_once = 0
+
+    def __call__(self, *arguments: Any) -> Trial:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.begun.append(len(self.begun))
+        assert self.go.wait(30)
+        self.at_once -= 1
+        return try_picture(*arguments)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    holding = Held()
+    monkeypatch.setattr("worklist.trial_page.try_picture", holding)
+    yield holding
+    holding.go.set()
+
+
+def test_pictures_that_wait_keep_nobody_from_the_list_and_those_beyond_the_limit_are_told_to_come_again(
+    client: Client, held: Held
+) -> None:
+    token, content = csrf_of(client.get("/try").text), GOLDEN.read_bytes()
+
+    def send(_: int) -> Response:
+        return client.post("/try", data={"csrf": token}, files={"picture": ("x", content)})
+
+    with ThreadPoolExecutor(60) as threads:
+        answers = [threads.submit(send, number) for number in range(60)]
+        wait_until(lambda: sum(answer.done() for answer in answers) == 60 - MOST_AT_ONCE, "those beyond the limit", 30)
+        assert {answer.result().status_code for answer in answers if answer.done()} == {503}
+        assert all("Try again in a moment" in answer.result().text for answer in answers if answer.done())
+        assert client.get("/", timeout=5).status_code == 200
+        held.go.set()
+        found = [answer.result() for answer in answers if answer.result().status_code != 503]
+    assert [answer.status_code for answer in found] == [200] * MOST_AT_ONCE
+    assert len({answer.url.path for answer in found}) == MOST_AT_ONCE
+    assert held.most_at_once == 1, "the machine belongs to studies"
+    assert "Analysed." in attempt(client, content).text, "the places are free again"
+
+
+def test_a_result_can_be_looked_at_while_another_picture_is_judged(client: Client, held: Held) -> None:
+    held.go.set()
+    first = attempt(client, GOLDEN.read_bytes())
+    held.go.clear()
+    with ThreadPoolExecutor(1) as thread:
+        second = thread.submit(attempt, client, GOLDEN.read_bytes())
+        wait_until(lambda: held.at_once == 1, "the second picture", 30)
+        assert client.get(f"{first.url.path}/radiograph.png", timeout=5).status_code == 200
+        held.go.set()
+        assert second.result().status_code == 200
+
+
+def half_sent(client: Client) -> socket.socket:
+    """Begin an upload of this browser and stop in the middle of it."""
+    caller = socket.create_connection((client.base_url.host, client.base_url.port), timeout=30)
+    cookie = f"cxr_session={client.cookies['cxr_session']}"
+    head = ["POST /try HTTP/1.1", "Host: localhost", f"Cookie: {cookie}", "Content-Length: 5000000",
+            "Content-Type: multipart/form-data; boundary=B", "", ""]  # fmt: skip
+    caller.sendall("\r\n".join(head).encode() + b"--B\r\nContent-Disposition: form-data; name=csrf\r\n\r\nx\r\n")
+    return caller
+
+
+def test_uploads_that_are_broken_off_or_never_end_free_their_places(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worklist.trial_page.LONGEST_UPLOAD_SECONDS", 2.0)
+    client.get("/try")
+    broken = [half_sent(client) for _ in range(MOST_AT_ONCE)]
+    for caller in broken:
+        caller.close()
+    wait_until(lambda: "Analysed." in attempt(client, GOLDEN.read_bytes()).text, "a free place", 30)
+    endless = [half_sent(client) for _ in range(MOST_AT_ONCE)]
+    for caller in endless:
+        with caller:
+            assert caller.recv(100).startswith(b"HTTP/1.1 408")
+    assert "Analysed." in attempt(client, GOLDEN.read_bytes()).text
+
+
+def test_of_a_picture_whose_sender_hung_up_nothing_is_kept(
+    client: Client, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[KeptTrial] = []
+    real = TrialRoom._keep
+    monkeypatch.setattr(TrialRoom, "_keep", lambda room, trial: (kept.append(trial), real(room, trial))[1])
+    token, content = csrf_of(client.get("/try").text), GOLDEN.read_bytes()
+    with Client(base_url=client.base_url, cookies=client.cookies, timeout=1) as impatient:
+        for _ in range(2):  # one that is judged when its sender leaves, and one that waits
+            with pytest.raises(ReadTimeout):
+                impatient.post("/try", data={"csrf": token}, files={"picture": ("x", content)})
+    assert held.begun == [0]
+    held.go.set()
+    assert "Analysed." in attempt(client, content).text
+    assert (len(kept), held.begun) == (1, [0, 1])
+
+
+def test_after_a_restart_a_trial_is_gone_and_says_so(trial_settings: Settings) -> None:
+    with served(trial_settings) as url, Client(base_url=url, follow_redirects=True, timeout=60) as client:
+        address = attempt(client, GOLDEN.read_bytes()).url.path
+    with served(trial_settings) as url, Client(base_url=url, cookies=client.cookies, timeout=30) as again:
+        answer = again.get(address)
+        assert (answer.status_code, "This trial is gone" in answer.text) == (404, True)
+        assert again.get(f"{address}/radiograph.png").status_code == 404
+
+
 def test_a_demonstration_model_tries_nothing_unless_allowed(page_settings: Settings) -> None:
     with served(page_settings) as url, Client(base_url=url, follow_redirects=True, timeout=30) as client:
         answer = attempt(client, GOLDEN.read_bytes())
@@ -209,5 +343,43 @@ def test_a_person_tries_a_picture_and_chooses_heat_maps(page: Page, trial_settin
         picture = page.locator("#tried")
         expect(picture).to_have_js_property("complete", True, timeout=30_000)
         page.locator("#map-choice label").nth(1).click()
-        expect(picture).not_to_have_attribute("src", "radiograph.png")
+        expect(picture).not_to_have_attribute("src", re.compile("radiograph.png$"))
         assert picture.evaluate("element => element.decode().then(() => element.naturalWidth)") > 500
+
+
+def test_the_heat_map_that_is_seen_is_the_one_that_is_chosen(page: Page, trial_settings: Settings) -> None:
+    held: list[Route] = []
+    with served(trial_settings) as url:
+        page.goto(f"{url}/try")
+        page.locator("#picture").set_input_files(GOLDEN)
+        page.get_by_role("button", name="Judge it").click()
+        choices = page.locator("#map-choice label")
+        names = [choice.locator("input").get_attribute("value") for choice in choices.all()]
+        page.route(f"**/{names[1]}.png", lambda route: held.append(route))
+        choices.nth(1).click()
+        expect(page.locator("#try-note")).to_have_text("Loading")
+        choices.nth(2).click()
+        expect(page.locator("#tried")).to_have_attribute("src", re.compile(f"{names[2]}.png$"))
+        held[0].continue_()
+        page.wait_for_timeout(500)
+        expect(page.locator("#tried")).to_have_attribute("src", re.compile(f"{names[2]}.png$"))
+        page.route(f"**/{names[3]}.png", lambda route: route.fulfill(status=200, body="gone"))
+        choices.nth(3).click()
+        expect(page.locator("#try-note")).to_contain_text("It cannot be had")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
+    page: Page, trial_settings: Settings, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(MAXIMUM_PICTURE_BYTES)
+    with served(trial_settings) as url:
+        page.goto(f"{url}/try")
+        page.locator("#picture").set_input_files(large)
+        page.get_by_role("button", name="Judge it").click()
+        words = page.locator("#picture").evaluate("element => element.validationMessage")
+        assert "This file is too large: 64 MB at most" in words
+        page.locator("#picture").set_input_files(GOLDEN)
+        page.get_by_role("button", name="Judge it").click()
+        expect(page.get_by_role("heading", name="A picture tried by hand")).to_be_visible(timeout=30_000)

@@ -158,7 +158,8 @@ def test_a_damaged_radiograph_or_heat_map_is_not_shown_and_says_so(
     capture = write_dicom(chest_radiograph(), page_settings.results_dir / "capture.dcm")
     with writing.begin() as session:
         study = add_triaged_study(session, {"Mass": 0.9}, now=now())
-        uid, instance_id = study.study_instance_uid, add_instance(session, study, **stored_as(image)).id
+        uid, instance_id = study.study_instance_uid, study.instances[0].id
+        study.instances[0].path, study.instances[0].sha256 = image.name, stored_as(image)["sha256"]
         made = select(Result).join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == uid)
         result = session.scalars(made.where(Result.kind == "secondary_capture")).one()
         result.path, result.sha256 = capture.name, stored_as(capture)["sha256"]
@@ -176,7 +177,7 @@ def test_a_missing_heat_map_says_so_without_the_servers_folders(
 ) -> None:
     with writing.begin() as session:
         study = add_triaged_study(session, {"Mass": 0.9}, now=now())
-        uid, instance_id = study.study_instance_uid, add_instance(session, study, path="gone.dcm").id
+        uid, instance_id = study.study_instance_uid, study.instances[0].id
         made = select(Result.id).join(Run, Run.id == Result.run_id).where(Run.study_instance_uid == uid)
         result_id = session.scalars(made.where(Result.kind == "secondary_capture")).one()
     for path in (f"maps/{instance_id}/{result_id}.png", f"results/{result_id}.png"):

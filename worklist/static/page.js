@@ -26,9 +26,23 @@ function showTimes(root) {
   }
 }
 
+// Waits go on from what the server said, by its clock: this machine's may be wrong by minutes.
 function tickWaits() {
-  for (const element of document.querySelectorAll("[data-since]")) {
-    element.textContent = durationText((Date.now() - Date.parse(element.dataset.since)) / 1000);
+  for (const element of document.querySelectorAll("[data-waited]")) {
+    element.since ??= Date.now() - 1000 * Number(element.dataset.waited);
+    element.textContent = durationText((Date.now() - element.since) / 1000);
+  }
+}
+
+// Why a request was refused: in an answer for programs, in the notice of a page, or its number where a proxy answered.
+async function reasonOf(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text).detail;
+  } catch {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const notice = page.querySelector("main [role='alert']:not([hidden])") || page.querySelector("main h1");
+    return notice?.textContent.trim() || `the page's server answers ${response.status}`;
   }
 }
 
@@ -55,10 +69,20 @@ function setUpTheme() {
   show();
 }
 
+// Plain keys can be switched off: who speaks to the machine presses letters unawares (WCAG 2.1.4).
+const keysAreOn = () => localStorage.getItem("keys") !== "off";
+
+function setUpKeysButton() {
+  const button = document.getElementById("keys-button");
+  const show = () => { if (button) button.textContent = keysAreOn() ? "Keys: on" : "Keys: off"; };
+  button?.addEventListener("click", () => { localStorage.setItem("keys", keysAreOn() ? "off" : "on"); show(); });
+  show();
+}
+
 // Plain keys, never while a person writes; what they press is a link or a button that is on the page, too.
 function setUpKeys() {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (!keysAreOn() || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (event.target.closest("input:not([type='radio'], [type='range']), select, textarea, [contenteditable]")) {
       if (event.key === "Escape") event.target.blur();
       return;
@@ -75,3 +99,4 @@ showTimes(document);
 tickWaits();
 setInterval(tickWaits, 1000);
 setUpKeys();
+setUpKeysButton();

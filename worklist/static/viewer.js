@@ -3,49 +3,69 @@
 {
   const canvas = document.getElementById("stage");
   const START = { scale: 1, x: 0, y: 0, window: 255, level: 128, invert: false };
+  const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`);
 
   class Viewer {
     constructor() {
       this.view = { ...START };
       this.context = canvas.getContext("2d");
       this.note = document.getElementById("stage-note");
-      this.base = location.pathname.replace(/\/review$/, "");
+      this.base = document.getElementById("viewer").dataset.base;
+      this.image = ""; // whose picture and map are below
       this.picture = null; // the radiograph's pixels as they came
       this.shown = document.createElement("canvas"); // the same after window and level
       this.map = null;
-      this.asked = 0;
+      this.asked = { image: "", picture: null };
+      this.turn = 0;
       this.drawn = 0;
     }
 
-    async load() {
-      const turn = ++this.asked;
-      const image = document.querySelector('input[name="image"]:checked').value;
-      this.note.textContent = "Loading the radiograph";
-      const picture = await loaded(`${this.base}/instances/${image}.png`);
-      if (turn !== this.asked) return;
-      this.picture = null;
-      if (picture instanceof Error) { this.note.textContent = picture.message; this.draw(); return; }
+    // Shows what is chosen. Nothing of an earlier choice is seen under the name of a later one, however slowly it comes.
+    async show() {
+      const turn = ++this.turn;
+      const [image, map] = [chosen("image").value, chosen("map")];
+      this.map = null;
+      if (image !== this.image) [this.image, this.picture] = [image, null];
+      this.mark();
+      if (!this.picture) {
+        this.note.textContent = "Loading the radiograph";
+        const picture = await this.pictureOf(image);
+        if (turn !== this.turn) return;
+        if (picture instanceof Error) { this.note.textContent = picture.message; return; }
+        this.take(picture);
+      }
+      this.note.textContent = map.value ? "Loading the heat map" : "";
+      if (!map.value) return;
+      const found = await loaded(`${this.base}/maps/${image}/${map.value}.png`);
+      if (turn !== this.turn) return;
+      this.note.textContent = found instanceof Error ? found.message : "";
+      this.map = found instanceof Error ? null : found;
+      this.mark();
+    }
+
+    async pictureOf(image) {
+      if (this.asked.image !== image) this.asked = { image, picture: loaded(`${this.base}/instances/${image}.png`) };
+      const picture = await this.asked.picture;
+      if (picture instanceof Error && this.asked.image === image) this.asked.image = ""; // the next choice asks again
+      return picture;
+    }
+
+    take(picture) {
       this.shown.width = picture.width;
       this.shown.height = picture.height;
       const context = this.shown.getContext("2d", { willReadFrequently: true });
       context.drawImage(picture, 0, 0);
       this.picture = context.getImageData(0, 0, this.shown.width, this.shown.height);
-      this.note.textContent = "";
       this.grade();
-      await this.loadMap();
     }
 
-    async loadMap() {
-      const choice = document.querySelector('input[name="map"]:checked');
-      const image = document.querySelector('input[name="image"]:checked').value;
-      this.map = null;
-      if (choice.value && choice.dataset.image === image) {
-        const map = await loaded(`${this.base}/maps/${image}/${choice.value}.png`);
-        if (document.querySelector('input[name="map"]:checked') !== choice) return;
-        if (map instanceof Error) this.note.textContent = map.message; else this.map = map;
-        document.getElementById("map-sent").href = `${this.base}/results/${choice.value}.png`;
-      }
-      canvas.dataset.map = this.map ? choice.value : "";
+    // Says on the stage what lies there now.
+    mark() {
+      const map = this.map ? chosen("map") : null;
+      canvas.dataset.image = this.picture ? this.image : "";
+      canvas.dataset.map = map ? map.value : "";
+      document.getElementById("stage-map").textContent = map ? `Heat map: ${map.dataset.name}` : "";
+      if (map) document.getElementById("map-sent").href = `${this.base}/results/${map.value}.png`;
       this.draw();
     }
 
@@ -64,7 +84,7 @@
       for (let at = 0; at < to.length; at++) to[at] = 0xff000000 | (table[from[4 * at]] * 0x010101);
       this.shown.getContext("2d").putImageData(target, 0, 0);
       document.getElementById("stage-mark").hidden = !invert;
-      this.draw();
+      this.mark();
     }
 
     draw() {
@@ -178,10 +198,10 @@
       on(id, "input", () => viewer.expose(Number(document.getElementById("window").value), Number(document.getElementById("level").value)));
     }
     document.getElementById("viewer").addEventListener("change", (event) => {
-      if (event.target.name === "image") viewer.load();
-      if (event.target.name !== "map") return;
-      const image = document.querySelector(`input[name="image"][value="${CSS.escape(event.target.dataset.image || "")}"]`);
-      if (image && !image.checked) { image.checked = true; viewer.load(); } else viewer.loadMap();
+      const { name, dataset } = event.target;
+      if (name === "image" && chosen("map").dataset.image !== event.target.value) document.getElementById("map-none").checked = true;
+      if (name === "map" && dataset.image) document.querySelector(`input[name="image"][value="${CSS.escape(dataset.image)}"]`).checked = true;
+      if (name === "image" || name === "map") viewer.show();
     });
     const keys = {
       ArrowLeft: () => viewer.move(20, 0), ArrowRight: () => viewer.move(-20, 0), ArrowUp: () => viewer.move(0, 20),
@@ -199,7 +219,7 @@
     setUpPointer(viewer);
     setUpControls(viewer);
     new ResizeObserver(() => viewer.draw()).observe(canvas);
-    viewer.load();
+    viewer.show();
   }
   document.getElementById("agree-rest")?.addEventListener("click", () => {
     for (const verdict of document.querySelectorAll("select.verdicts")) {

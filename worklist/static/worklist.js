@@ -8,6 +8,8 @@
   const live = document.getElementById("live");
   const liveText = document.getElementById("live-text");
   const news = document.getElementById("news");
+  const refused = document.getElementById("refused");
+  const slowestRetryMilliseconds = 5000;
   let freshAt = Date.now();
   let problem = "";
   let fetching = false;
@@ -44,8 +46,9 @@
 
   function tell(arrived) {
     for (const row of arrived) row.classList.add("arrived");
-    const urgent = arrived.filter((row) => row.querySelector(".p-STAT")).length;
-    if (arrived.length) news.textContent = `${arrived.length} new on the list${urgent ? `, ${urgent} STAT` : ""}`;
+    const count = (badge) => arrived.filter((row) => row.querySelector(badge)).length;
+    const parts = [[count(".p-STAT"), "STAT"], [count(".p-unknown"), "without an answer"]].filter(([number]) => number);
+    if (arrived.length) news.textContent = [`${arrived.length} new on the list`, ...parts.map((part) => part.join(" "))].join(", ");
   }
 
   async function refresh() {
@@ -56,26 +59,27 @@
       const address = list.dataset.partial + location.search;
       const response = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(10000) });
       if (response.status === 401) { goToLogin(); return; }
-      if (!response.ok) throw new Error((await response.json()).detail || `answer ${response.status}`);
+      if (!response.ok) throw new Error(await reasonOf(response));
       replace(await response.text());
       freshAt = Date.now();
       problem = "";
     } catch (error) {
-      problem = error.name === "TypeError" || error.name === "TimeoutError" ? "the page's server does not answer" : error.message;
+      problem = error.name === "Error" ? error.message : "the page's server does not answer";
     }
     fetching = false;
     showFreshness();
-    timer = setTimeout(refresh, again ? 500 : refreshMilliseconds);
+    timer = setTimeout(refresh, again ? 500 : problem ? slowestRetryMilliseconds : refreshMilliseconds);
     again = false;
   }
 
   function showFreshness() {
     const age = Date.now() - freshAt;
-    const stale = age > staleMilliseconds;
-    live.classList.toggle("late", stale);
-    liveText.textContent = stale ? `${durationText(age / 1000)} old` : "Up to date";
+    const stale = Boolean(problem) || age > staleMilliseconds;
+    live.classList.toggle("late", stale || !feed.connected);
+    liveText.textContent = stale ? `${durationText(age / 1000)} old` : feed.connected ? "Up to date" : "Connecting";
     banner.hidden = !stale;
-    const text = `This list is ${durationText(age / 1000)} old: ${problem || "the browser was asleep"}. New studies are not shown.`;
+    const since = new Date(freshAt).toLocaleTimeString([], { hour12: false }); // a time that stays: it is read out once
+    const text = `This list is as it was at ${since}: ${problem || "the browser was asleep"}. New studies are not shown.`;
     if (stale && banner.textContent !== text) banner.textContent = text;
   }
 
@@ -94,15 +98,27 @@
     if (!form) return;
     const links = visibleLinks();
     const next = links[links.findIndex((link) => link.closest("tr") === row) + 1];
-    const response = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual" });
-    if (response.type !== "opaqueredirect" && !response.ok) { location.reload(); return; }
-    news.textContent = "Marked";
-    next?.focus();
+    const reason = await send(form);
+    refused.hidden = !reason;
+    refused.textContent = reason;
+    if (!reason) { news.textContent = "Marked"; next?.focus(); }
     await refresh();
   }
 
+  // Sends a form; returns why it was not taken, in words, empty where it was.
+  async function send(form) {
+    try {
+      const body = new URLSearchParams(new FormData(form));
+      const response = await fetch(form.action, { method: "POST", body, redirect: "manual", signal: AbortSignal.timeout(20000) });
+      if (response.status === 401) { goToLogin(); return "Log in first."; }
+      return response.type === "opaqueredirect" || response.ok ? "" : await reasonOf(response);
+    } catch {
+      return "Not marked: the page's server does not answer.";
+    }
+  }
+
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+    if (!keysAreOn() || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
     if (event.key === "j" || event.key === "k") { event.preventDefault(); step(event.key === "j" ? 1 : -1); }
     const row = document.activeElement?.closest?.("#worklist tr[id]");
     if (event.key === "r" && row) { event.preventDefault(); mark(row); }
@@ -112,21 +128,10 @@
     if (row) { event.preventDefault(); mark(row); }
   });
 
-  // Only a tab in sight listens: a browser opens six connections to a server, and a seventh tab would wait for ever.
-  let feed = null;
-  function listen() {
-    if (document.visibilityState === "visible" && !feed) {
-      feed = new EventSource(`/live?mark=${document.getElementById("mark").value}`); // what changed on the way is told at once
-      feed.addEventListener("changed", refresh);
-    } else if (document.visibilityState !== "visible" && feed) {
-      feed.close();
-      feed = null;
-    }
-  }
-  document.addEventListener("visibilitychange", () => { listen(); if (feed) refresh(); });
-  addEventListener("pagehide", () => { feed?.close(); feed = null; });
-  addEventListener("pageshow", listen);
-  listen();
+  const feed = new Feed(() => document.getElementById("mark").value, refresh, () => {
+    showFreshness();
+    if (feed.connected && problem) refresh();
+  });
   timer = setTimeout(refresh, refreshMilliseconds);
   setInterval(showFreshness, 1000);
 }

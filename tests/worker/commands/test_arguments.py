@@ -39,10 +39,11 @@ FILLED_IN = {
 _PROCESSES = ("up", "listen", "work", "sweep", "hl7", "shadow", "worklist")
 KEPT_FROM_BEGINNING = dict.fromkeys(_PROCESSES, (f"--config={ABSENT}",)) | {
     "demo": ("--deadline=1", "--folder=folder"),
+    "passwd": ("--stdin",),
     "phantom": ("--images=1", "--on=absent"),
     "bench": ("--cache=absent", "--recipe=absent"),
 }
-"""Commands that go on for ever, or for minutes, and mistakes that end them; the one that is not tried counts."""
+"""Commands that go on for ever, or ask, and what keeps them from it; the first that is not tried itself is taken."""
 TEXTS = ("x" * 5_000, "\x1b[2J\n", "[/]", "%s{}$HOME", "-", "../..", "1.2.03", "日本", os.fsdecode(b"M\xfcller"))
 NUMBERS = ("0", "-1", "1.5", "nan", "inf", "-inf", "1e999", "9" * 30, "0x10", "\u0661")
 DATES = ("2026-02-30", "0001-01-01", "9999-12-31", "2026-01-01T24:61")
@@ -76,7 +77,7 @@ class Command:
             if each is not tried and not each.required and each.name != "data":
                 continue
             if name := next((name for name in each.opts if name.startswith("--")), ""):
-                options.append(f"{name}={text}")
+                options.insert(0 if each is tried else len(options), f"{name}={text}")
             else:
                 rest.append(text)
         return [*self.words, *options, *(["--", *rest] if rest else [])]

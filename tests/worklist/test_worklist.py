@@ -567,6 +567,14 @@ def test_guessing_is_stopped_after_five_wrong_passwords(guarded: Client) -> None
     answer = log_in(guarded, PASSWORD)
     assert answer.status_code == 429
     assert "Try again in" in answer.text
+    assert 0 < int(answer.headers["retry-after"]) <= 300
+
+
+def test_who_mistypes_the_password_need_not_type_the_name_again(guarded: Client) -> None:
+    form = {"csrf": csrf_of(guarded.get("/login").text), "username": 'dr."lee', "password": "wrong"}
+    answer = guarded.post("/login", data=form)
+    assert answer.status_code == 401
+    assert 'name="username" value="dr.&#34;lee"' in answer.text
 
 
 def test_failures_are_forgotten_after_the_window_and_counted_over_all_addresses() -> None:

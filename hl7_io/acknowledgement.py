@@ -70,6 +70,15 @@ def read_acknowledgement(content: bytes, control_id: str) -> Acknowledgement:
     return Acknowledgement(code, _error_code(message))
 
 
+def acknowledged_id(content: bytes) -> str:
+    """Return the MSH-10 of the message that an answer is about (MSA-2); empty where it does not say."""
+    try:
+        answer = read_message(content, read_as="8859/1").first("MSA")
+    except UnreadableError:
+        return ""
+    return answer.text(2) if answer is not None else ""
+
+
 def _error_code(message: Message) -> str:
     error = message.first("ERR")
     found = error.text(3) if error else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -43,8 +44,13 @@ class MllpConnection:
         self._connection = _connect(receiver)
         self._answers = FrameReader(self._connection, MAXIMUM_ANSWER_BYTES)
 
-    def exchange(self, content: bytes) -> bytes:
+    def exchange(self, content: bytes, is_old: Callable[[bytes], bool] = lambda answer: False) -> bytes:
         """Send one message and return what is answered.
+
+        Parameters
+        ----------
+        is_old
+            Says of an answer that it is about a message that was sent before; the next one is waited for.
 
         Raises
         ------
@@ -59,11 +65,13 @@ class MllpConnection:
             raise PeerSilentError("the receiver did not take the message in time") from None
         except OSError as error:
             raise ConnectionDroppedError(f"the connection broke while sending ({type(error).__name__})") from None
-        remaining = max(0.0, deadline - time.monotonic())
-        answer = self._answers.read(remaining, remaining)
-        if answer is None:
-            raise ConnectionDroppedError("the receiver closed the connection without an answer")
-        return answer
+        while True:
+            remaining = max(0.0, deadline - time.monotonic())
+            answer = self._answers.read(remaining, remaining)
+            if answer is None:
+                raise ConnectionDroppedError("the receiver closed the connection without an answer")
+            if not is_old(answer):
+                return answer
 
     def wait_for_refusal(self, seconds: float) -> None:
         """Wait a moment whether the receiver hangs up: with TLS 1.3 it refuses a certificate only after the handshake.

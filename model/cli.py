@@ -24,6 +24,7 @@ from model.deferred_commands import FlowingGroup
 from model.golden import tolerance_of, verify_golden
 from model.gpu import serving_classifier
 from model.published import PUBLISHED
+from model.standard_streams import written_whole
 from model.torchxrayvision import WEIGHT_SETS
 
 DISCLAIMER = "NOT FOR DIAGNOSTIC USE. This is not a medical device."
@@ -54,7 +55,8 @@ class RuntimeChoice(StrEnum):
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with _clear_errors(OSError), written_whole():
+        app()
 
 
 @app.command()
@@ -185,8 +187,11 @@ def _clear_errors(*more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except known as error:
-        _errors.print(f"error: {error}", markup=False)
-        raise typer.Exit(1) from error
+        words = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            words = f"{error.strerror}: {error.filename}"
+        _errors.print(f"error: {words}", markup=False)
+        raise SystemExit(1) from error
 
 
 def _import_notes(bundle: Bundle) -> Iterator[str]:

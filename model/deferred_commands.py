@@ -8,21 +8,21 @@ Here because the command lines of ``worker`` and ``training``, which know nothin
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import cleandoc
+from inspect import cleandoc, unwrap
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from model.loading import no_garbage_looked_for
-from model.plain_words import in_plain_words
+from model.plain_words import NO_PATH, in_plain_words
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class FlowingGroup(TyperGroup):
         super().__init__(**attributes)
         for command in (self, *self.commands.values()):
             command.help = _flowing(command.help)
+            _have_paths_named(command)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Read this group's own options; says in plain words which one has a value that it cannot have."""
@@ -65,6 +66,20 @@ def _in_plain_words() -> Iterator[None]:
     except typer.BadParameter as error:
         error.message = in_plain_words(error.message)
         raise
+
+
+def _have_paths_named(command: Any) -> None:
+    """Have a path of no letters refused under its option's name: it would mean the folder the command is given in."""
+    hints = get_type_hints(unwrap(command.callback)) if command.callback else {}
+    for parameter in command.params:
+        if (hint := hints.get(parameter.name)) is Path or Path in get_args(hint):
+            parameter.process_value = partial(_named_path, parameter.process_value)
+
+
+def _named_path(process: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    if "" in (value if isinstance(value, list | tuple) else (value,)):
+        raise typer.BadParameter(NO_PATH)
+    return process(context, value)
 
 
 def _flowing(text: str | None) -> str | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # every command line loads this to list its commands, and most need no pydantic
     from pydantic import ValidationError
 
+NO_PATH = 'names no file or folder; "." is the folder this command is given in'
+
 _WORDS = (
     (r"^Value error, ", ""),
     (r"unable to parse .*|got a number with a fractional part", ""),

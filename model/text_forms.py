@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
+
+from model.plain_words import NO_PATH
 
 
 def of_form(pattern: str, words: str) -> AfterValidator:
@@ -23,3 +27,15 @@ def of_form(pattern: str, words: str) -> AfterValidator:
         return text
 
     return AfterValidator(fitting)
+
+
+def _named(path: Any) -> Any:
+    if str(path) == "":
+        raise ValueError(NO_PATH)
+    if "\0" in str(path):
+        raise ValueError("has a zero byte in it, as no name of a file has")
+    return path
+
+
+NamedPath = Annotated[Path, BeforeValidator(_named)]
+"""A path of at least one letter: none at all would mean the folder that the process is started in."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from model.standard_streams import written_whole
 from training.commands.groups import CommandGroup
 
 app = typer.Typer(cls=CommandGroup, add_completion=False, invoke_without_command=True)
@@ -116,7 +117,8 @@ def main() -> None:
     """Run the command line; refusals are one sentence on stderr and exit status 1, an interruption 130."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        app()
+        with written_whole():
+            app()
     except SystemExit:
         raise  # before Python asks what the refusals are, for which PyTorch is loaded
     except ModuleNotFoundError as error:

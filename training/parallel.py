@@ -10,9 +10,11 @@ A run starts its own processes (``run_team``, one torch thread each), or is star
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +28,18 @@ from types import FrameType
 import torch
 import torch.distributed as distributed
 from torch import Tensor
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 from model.loading import children_without_ctrl_c
 from training.parent import end_with_parent
 
+logger = logging.getLogger(__name__)
+
 _LONGEST_WAIT = timedelta(hours=12)
+_MEETING = timedelta(minutes=10)
+"""How long the processes that torchrun started wait for each other before they begin."""
+_SAID_AFTER_SECONDS, _SAID_EVERY_SECONDS = 5.0, 60.0
 INTERRUPTED_EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again later
 _SECONDS_TO_FOLLOW, _SECONDS_TO_SAVE = 2.0, 60.0
 
@@ -92,26 +101,85 @@ class Team:
 
 
 def launched_team() -> Team | None:
-    """Return this process's place among those that torchrun started, or None where it did not."""
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    """Return this process's place among those that torchrun started, or None where it did not.
+
+    Raises
+    ------
+    TrainingFailedError
+        RANK and WORLD_SIZE name no place.
+    """
+    rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
+    if rank is None or size is None:
         return None
-    return Team(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise TrainingFailedError(f"RANK={rank} of WORLD_SIZE={size} is no place among processes; unset both variables")
+    return Team(int(rank), int(size))
 
 
 @contextmanager
 def launched_membership(team: Team) -> Iterator[None]:
-    """Join the processes that torchrun started, on this process's own GPU where there is one, and leave them again."""
+    """Join the processes that torchrun started, on this process's own GPU where there is one, and leave them again.
+
+    Raises
+    ------
+    TrainingFailedError
+        They did not all come within ten minutes, or nobody says where they meet.
+    """
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
     # A process that fails takes the others along through torchrun, so a long wait means work (the first one builds the
     # picture cache), not a hang.
-    distributed.init_process_group(backend, rank=team.rank, world_size=team.size, timeout=_LONGEST_WAIT)
+    store = _met(team)
+    distributed.init_process_group(backend, store=store, rank=team.rank, world_size=team.size, timeout=_LONGEST_WAIT)
     try:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def _met(team: Team) -> Store:
+    """Return what the processes that torchrun started share, once all have come."""
+    place = f"{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
+    if not place.partition(":")[0] or not place.rpartition(":")[2].isdecimal():
+        raise TrainingFailedError(
+            f"RANK={team.rank} and WORLD_SIZE={team.size} are set, but MASTER_ADDR and MASTER_PORT do not say where "
+            "the processes meet; start them with torchrun, or unset RANK and WORLD_SIZE"
+        )
+    what = f"training process {team.rank} of {team.size} for the others, at {place}"
+    with _saying(f"waiting as {what}, for {_MEETING.total_seconds() / 60:g} minutes at most"):
+        try:
+            store: Store = next(rendezvous("env://", team.rank, team.size, timeout=_MEETING))[0]
+            store.set(f"here/{team.rank}", "")
+            store.wait([f"here/{rank}" for rank in range(team.size)], _MEETING)
+        except RuntimeError as error:
+            raise TrainingFailedError(
+                f"waited as {what}, and not all of them came within {_MEETING.total_seconds() / 60:g} minutes; start "
+                "the same command on every machine, each with the same MASTER_ADDR and MASTER_PORT"
+            ) from error
+    store.set_timeout(_LONGEST_WAIT)
+    return store
+
+
+@contextmanager
+def _saying(words: str) -> Iterator[None]:
+    """Log what is waited for while the block runs, unless it soon ends."""
+    over = threading.Event()
+
+    def say() -> None:
+        pause_seconds = _SAID_AFTER_SECONDS
+        while not over.wait(pause_seconds):
+            logger.warning("%s", words)
+            pause_seconds = _SAID_EVERY_SECONDS
+
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        speaker.join()
 
 
 def run_team(size: int, work: Callable[[Team], bool], folder: Path) -> None:

@@ -175,7 +175,7 @@ def chosen_recipe(data: Path, name_or_path: str | None, init: str | None) -> Rec
         As ``load_recipe``.
     """
     fitting = "phantom" if (data / "PHANTOM.json").exists() else "densenet121"
-    recipe = load_recipe(name_or_path or fitting)
+    recipe = load_recipe(fitting if name_or_path is None else name_or_path)
     return recipe.model_copy(update={"init": "random"}) if init == "random" else recipe
 
 

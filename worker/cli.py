@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from model.standard_streams import written_whole
 from worker.commands.table import CommandTable
 
 app = typer.Typer(
@@ -48,7 +49,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names in letters that a terminal of another character set lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with written_whole():
+            app()
     except SystemExit:
         raise  # before Python asks what the refusals are, for which the settings and the database are loaded
     except _refusals() as error:

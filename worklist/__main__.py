@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from model.loading import ended_by_ctrl_c
+from model.standard_streams import prepare_streams
 
+prepare_streams()
 with ended_by_ctrl_c():
     from worklist.cli import main
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from model.deferred_commands import FlowingGroup
+from model.standard_streams import written_whole
 from worker.foundation.errors import StartError, refusal_of_the_system
 from worker.foundation.logs import configure_logging
 from worker.foundation.watchdog import Watchdog
@@ -149,7 +150,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
 def main() -> None:
     """Run the command line; errors are one message and exit code 1."""
     try:
-        app()
+        with written_whole():
+            app()
     except (ConfigurationError, StartError, ValueError, OSError) as error:
         words = refusal_of_the_system(error) if isinstance(error, OSError) else str(error)
         Console(stderr=True).print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from typing import Any, cast
 
+from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
 from pynetdicom.fsm import StateMachine
 
 from dicom_io.associations.unanswerable import unanswerable
+from dicom_io.associations.waking import WokenDimse
 from dicom_io.storing.spool import SpooledDataSet
 
 LOGGER = logging.getLogger(__name__)
@@ -42,7 +45,9 @@ class LastingAssociation(Association):
         """Serve one request; called by pynetdicom and `dicom_io.associations.waking`."""
         if isinstance(msg, C_CANCEL):
             return  # of a request that was answered long ago; those of the present one lie elsewhere
-        why = unanswerable(msg, self.acceptor.accepted_common_extended)
+        context = self._accepted_cx.get(context_id)
+        abstract_syntax = context.abstract_syntax if context is not None else None
+        why = unanswerable(msg, abstract_syntax, self.acceptor.accepted_common_extended)
         if not why:
             super()._serve_request(msg, context_id)
             return
@@ -50,6 +55,28 @@ class LastingAssociation(Association):
         if isinstance(msg, C_STORE) and isinstance(arrived := cast(object, msg.DataSet), SpooledDataSet):
             arrived.discard()
         self.abort()
+
+
+class LastingAcse(ACSE):
+    """Has what came whole served before what came behind it ends the association; made as the association is.
+
+    pynetdicom heeds a release or an abort first, and drops the requests that wait: their sender, released in peace,
+    may take them for stored.
+    """
+
+    def is_release_requested(self) -> bool:
+        """Say whether the peer wants to release; called by the association's thread."""
+        self._serve_what_came_before()
+        return super().is_release_requested()
+
+    def is_aborted(self, abort_type: str = "both") -> bool:
+        """Say whether the association is over."""
+        self._serve_what_came_before()
+        return super().is_aborted(abort_type)
+
+    def _serve_what_came_before(self) -> None:
+        if self.dul.peek_next_pdu() is not None and threading.current_thread() is self.assoc:
+            cast(WokenDimse, self.assoc.dimse).serve_waiting()
 
 
 class LastingStateMachine(StateMachine):

@@ -20,6 +20,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_io.associations.fragment_order import misplaced, single_values
 from dicom_io.associations.numbered_requests import NumberedRequests
 from dicom_io.data_sets.nesting import TooManyItemsError, require_few_items
 
@@ -76,17 +77,24 @@ class BoundedAnswers(NumberedRequests):
     """Whether the request that was made last was not answered by then."""
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Collect a fragment; end the association of a message that grows beyond its limit."""
+        """Collect fragments; end the association of a message that grows beyond its limit, or comes out of order."""
         if self.msg_queue.qsize() > MOST_WAITING:
             time.sleep(BREATH_SECONDS)  # the peer waits in its turn, as nothing is read meanwhile
-        super().receive_primitive(primitive)
-        why = outgrown(self.message)
+        for value in single_values(primitive):
+            why = misplaced(self.message, value)
+            if why is None:
+                super().receive_primitive(value)
+                why = self._outgrown()
+            if why is not None:
+                give_up(self, why)
+                self.msg_queue.put((None, None))  # whoever waits for the answer need not wait for the rest of it
+                return
+
+    def _outgrown(self) -> str | None:
         data_set = self.message.data_set if self.message is not None else None
-        if why is None and data_set is not None and data_set.tell() > MAXIMUM_OBJECT_BYTES:
-            why = f"an object grew to more than {MAXIMUM_OBJECT_BYTES} bytes"
-        if why is not None:
-            give_up(self, why)
-            self.msg_queue.put((None, None))  # whoever waits for the answer need not wait for the rest of it
+        if data_set is not None and data_set.tell() > MAXIMUM_OBJECT_BYTES:
+            return f"an object grew to more than {MAXIMUM_OBJECT_BYTES} bytes"
+        return outgrown(self.message)
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message and its context; nothing in place of one that must not be decoded, or is stray."""

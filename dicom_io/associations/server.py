@@ -22,7 +22,8 @@ from weakref import ref
 
 from pynetdicom import _config
 from pynetdicom.association import Association
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_CANCEL
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
@@ -30,7 +31,8 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 import dicom_io.associations.closing
 import dicom_io.associations.odd_negotiation  # noqa: F401 (of both, the import is the effect)
 from dicom_io.associations.bounded_socket import BoundedSocket
-from dicom_io.associations.lasting import LastingAssociation, LastingStateMachine
+from dicom_io.associations.fragment_order import misplaced, single_values
+from dicom_io.associations.lasting import LastingAcse, LastingAssociation, LastingStateMachine
 from dicom_io.associations.message_limits import give_up, outgrown
 from dicom_io.associations.streaming import StreamingDul
 from dicom_io.associations.waking import WokenDimse
@@ -49,6 +51,8 @@ ACCEPT_AGAIN_SECONDS = 0.5
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 HANDSHAKE_SECONDS = 10.0
 """For the whole TLS handshake."""
+MAXIMUM_CANCELS = 10
+"""Kept of one request, for whoever serves it to look at."""
 MAXIMUM_UNASKED = 128
 """Connections that have not asked for an association yet; when one more comes, the oldest is closed."""
 MAXIMUM_HANDSHAKES = 50
@@ -65,10 +69,27 @@ class BoundedDimse(WokenDimse):
     """Where arriving data sets are written; None keeps them in memory."""
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Collect a fragment; beyond the limit drop what was collected and abort."""
-        super().receive_primitive(primitive)
-        if not self.refuse_oversized() and self.spool_folder is not None:
-            self._spool(self.spool_folder)
+        """Collect fragments; beyond the limit, or out of order, drop what was collected and abort."""
+        for value in single_values(primitive):
+            if why := misplaced(self.message, value):
+                give_up(self, why)
+                return
+            self.message = self.message or DIMSEMessage()
+            if self.message.decode_msg(value, self.assoc):
+                message, self.message = self.message, None
+                self._hand_on(message)
+            if self.refuse_oversized():
+                return
+            if self.spool_folder is not None:
+                self._spool(self.spool_folder)
+
+    def _hand_on(self, message: DIMSEMessage) -> None:
+        """Have a message served in its turn; pynetdicom serves events beside the others, and a release overtakes."""
+        primitive: Any = message.message_to_primitive()
+        if primitive.__class__ is not C_CANCEL:
+            self.msg_queue.put((message.context_id, primitive))
+        elif len(self.cancel_req) < MAXIMUM_CANCELS:
+            self.cancel_req[cast(int, primitive.MessageIDBeingRespondedTo)] = primitive
 
     def _spool(self, folder: Path) -> None:
         """Let the data set that begins to arrive go to a file from here on."""
@@ -119,7 +140,7 @@ class BoundedRequestHandler(RequestHandler):
         transport.__class__ = BoundedSocket  # made by pynetdicom, which offers no factory; state and events stay
         transport.maximum_pdu_bytes = self.server.ae.maximum_pdu_size
         transport.pdu_timeout_seconds = self.server.pdu_timeout_seconds
-        association.__class__ = LastingAssociation  # all made by pynetdicom
+        association.__class__, association.acse.__class__ = LastingAssociation, LastingAcse  # all made by pynetdicom
         association.dul.state_machine.__class__ = LastingStateMachine
         dimse = BoundedDimse(association)
         dimse.maximum_instance_bytes = self.server.maximum_instance_bytes

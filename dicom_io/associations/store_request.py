@@ -48,7 +48,7 @@ class ArrivingStore(C_STORE_RQ):
 
     def __init__(self, request: PlainStore, context_id: int, command: bytes, data_set: SpooledDataSet) -> None:
         self.request = request  # nothing else: pynetdicom's would make the elements of a command set
-        self.context_id = self.arrives_under = context_id
+        self.context_id = context_id
         self.data_set = data_set
         self.encoded_command_set = BytesIO()
         self.encoded_command_set.write(command)
@@ -75,7 +75,7 @@ def plain_request(command: bytes) -> PlainStore | None:
         or numbers[_DATA_SET_TYPE] == _NO_DATA_SET
         or not sop_class_uid
         or not sop_instance_uid
-        or not _is_stored(sop_class_uid)
+        or not is_stored(sop_class_uid)
     ):
         return None
     request = PlainStore()
@@ -117,5 +117,6 @@ def _service_of(sop_class_uid: str) -> Callable[..., object]:
     return uid_to_service_class(sop_class_uid)
 
 
-def _is_stored(sop_class_uid: str) -> bool:
+def is_stored(sop_class_uid: str) -> bool:
+    """Say whether a class is one of storage by the standard; private ones are not known here."""
     return _service_of(sop_class_uid) is StorageServiceClass

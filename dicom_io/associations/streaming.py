@@ -28,7 +28,7 @@ from pynetdicom.transport import AssociationSocket
 from dicom_io.associations.data_pdu import data_pdu
 from dicom_io.associations.fragment_run import HEAD_BYTES, LEAST_FRAGMENT_BYTES, FragmentRun
 from dicom_io.associations.holding_socket import HoldingSocket
-from dicom_io.associations.store_request import ArrivingStore, plain_request
+from dicom_io.associations.store_request import ArrivingStore, is_stored, plain_request
 from dicom_io.associations.waking import WokenDimse, WokenDul
 from dicom_io.data_sets.file_meta import encode_file_meta
 from dicom_io.foundation.errands import Errand
@@ -120,7 +120,7 @@ class StreamingDul(WokenDul):
 
     def _is_transport_event(self) -> bool:
         """Read what came; called by the reactor on every turn."""
-        if self._holds_back():
+        if self._holds_back() or self.event_queue.queue:  # which may be the end of the association
             return False
         transport = cast(HoldingSocket, self.socket)
         if self.state_machine.current_state == "Sta13":
@@ -182,8 +182,10 @@ class StreamingDul(WokenDul):
         if kind != _P_DATA_TF or not whole or control & (_COMMAND | _LAST) != (_COMMAND | _LAST):
             return 0
         command, context = bytes(view[HEAD_BYTES:ends_at]), self.assoc._accepted_cx.get(context_id)
-        request = plain_request(command) if context is not None else None
-        if context is None or request is None:
+        if context is None or not is_stored(str(context.abstract_syntax)):
+            return 0
+        request = plain_request(command)
+        if request is None:
             return 0
         uids = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         try:
@@ -316,12 +318,13 @@ class StreamingDul(WokenDul):
         """Hand over a data set that is whole."""
         self._run = None
         sink.end()
-        dimse = self.assoc.dimse
-        if dimse.message.__class__ is ArrivingStore:  # pynetdicom makes another class of what it reads a command into
-            message, dimse.message = dimse.message, None
-            cast(WokenDimse, dimse).take_store(message.message_to_primitive(), message.arrives_under)
+        dimse, message = self.assoc.dimse, cast(DIMSEMessage, self.assoc.dimse.message)
+        context_id = cast(int, message.context_id)
+        if isinstance(message, ArrivingStore):
+            dimse.message = None
+            cast(WokenDimse, dimse).take_store(message.message_to_primitive(), context_id)
             return
-        transport.held = data_pdu(1, bytes([_LAST])) + transport.held
+        transport.held = data_pdu(context_id, bytes([_LAST])) + transport.held
         self._read_pdu_data()
 
     def _fragment_bytes(self, view: memoryview) -> int | None:
@@ -336,8 +339,10 @@ class StreamingDul(WokenDul):
             return -1
         if len(view) < HEAD_BYTES:
             return None
-        *_, fragment_bytes, _context, control = _FRAGMENT_HEAD.unpack_from(view)
+        *_, fragment_bytes, context_id, control = _FRAGMENT_HEAD.unpack_from(view)
         if fragment_bytes != pdu_bytes - _LENGTHS_BETWEEN or control & _COMMAND:
+            return -1
+        if context_id != cast(DIMSEMessage, self.assoc.dimse.message).context_id:
             return -1
         self._is_last, value_bytes = bool(control & _LAST), int(fragment_bytes) - _HEADER_BYTES
         if not self._is_last and value_bytes >= LEAST_FRAGMENT_BYTES:

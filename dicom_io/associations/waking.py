@@ -293,15 +293,26 @@ class WokenDimse(DIMSEServiceProvider):
                 return None, None
             if request is None or context_id is None:
                 return None, None
-            if isinstance(request, PlainStore):
-                association._is_paused = True
-                serve_store(association, request, context_id)
-                association._is_paused = False
-            else:
-                association._serve_request(request, context_id)
-            self.msg_queue.is_served = False
+            self._serve(request, context_id)
             if association._kill or self.dul.to_user_queue.queue or not association._reactor_checkpoint.is_set():
                 return None, None
+
+    def serve_waiting(self) -> None:
+        """Serve what came whole; called by the association's thread before it heeds what ends the association."""
+        while self.msg_queue.queue and not self.assoc._kill:
+            context_id, request = self.msg_queue.get_nowait()
+            if request is not None:
+                self._serve(request, context_id)
+
+    def _serve(self, request: Any, context_id: int) -> None:
+        association = self.assoc
+        if isinstance(request, PlainStore):
+            association._is_paused = True
+            serve_store(association, request, context_id)
+            association._is_paused = False
+        else:
+            association._serve_request(request, context_id)
+        self.msg_queue.is_served = False
 
 
 def _success_pdu(primitive: object, context_id: int) -> bytes:

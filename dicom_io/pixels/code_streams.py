@@ -10,9 +10,9 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.processing import convert_color_space
 
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.colour import as_rgb
 from dicom_io.pixels.jpeg2000_stream import Jpeg2000Stream, code_stream, read_jpeg2000
 from dicom_io.pixels.jpeg_damage import require_undamaged, undamaged_grey
 from dicom_io.pixels.jpeg_lossless import require_consistent
@@ -91,7 +91,7 @@ def _rgb(values: NDArray[np.generic], stream: JpegStream, layout: PixelLayout) -
     if values.ndim == 2:
         return values
     luma_first = layout.photometric_interpretation != "RGB" if stream.luma_first is None else stream.luma_first
-    return convert_color_space(values, "YBR_FULL", "RGB") if luma_first else values
+    return as_rgb(values, luma_first=luma_first)
 
 
 def _jpegxl(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
@@ -108,7 +108,9 @@ def _jpegxl(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
         raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, "values with a sign in lossy JPEG XL, which knows none")
     values = imagecodecs.jpegxl_decode(frame, index=0, numthreads=1)
     values = without_overshoot(values, layout) if stream.perceptual else values
-    return values if values.ndim == 3 else with_sign_of_stream(values, stream.precision, layout)
+    return (
+        as_rgb(values, luma_first=False) if values.ndim == 3 else with_sign_of_stream(values, stream.precision, layout)
+    )
 
 
 def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], str]:
@@ -117,9 +119,8 @@ def _jpeg2000(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np.generic], s
     values = values if stream.reversible else without_overshoot(values, layout, signed_stream=stream.signed)
     if values.ndim == 2:
         return with_sign_of_stream(values, stream.precision, layout), stream.coding
-    if layout.photometric_interpretation == "YBR_FULL":  # RCT and ICT are parts of the coding and already undone
-        values = convert_color_space(values, "YBR_FULL", "RGB")
-    return values, stream.coding
+    # RCT and ICT are parts of the coding and already undone
+    return as_rgb(values, luma_first=layout.photometric_interpretation == "YBR_FULL"), stream.coding
 
 
 def _jpeg2000_samples(frame: bytes, stream: Jpeg2000Stream) -> NDArray[np.generic]:

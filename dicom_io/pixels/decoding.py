@@ -1,6 +1,6 @@
 """Compressed or not: pixel data to stored values, bounded before anything is decoded (PS3.5 8.2 and annex A.4).
 
-The code stream says what it is, so a wrong label among the JPEG transfer syntaxes does no harm (`code_streams`).
+The bytes say what they are, so a wrong transfer syntax does no harm where that is beyond doubt (`announced`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 
 from dicom_io.data_sets.encoded import IMPLICIT_VR_LITTLE_ENDIAN
@@ -24,8 +23,10 @@ from dicom_io.data_sets.transfer_syntaxes import (
     RLE_LOSSLESS,
 )
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.announced import coding_of, frame_in
+from dicom_io.pixels.byte_order import in_right_order
 from dicom_io.pixels.code_streams import JPEG_XL, decode_code_stream
-from dicom_io.pixels.encapsulation import single_frame
+from dicom_io.pixels.colour import as_rgb
 from dicom_io.pixels.high_bit import at_the_bottom, require_lowest_bit
 from dicom_io.pixels.jpeg_stream import START as JPEG_START
 from dicom_io.pixels.jpegxl_stream import is_jpegxl
@@ -33,10 +34,13 @@ from dicom_io.pixels.padding import padding_above
 from dicom_io.pixels.pixel_layout import XYB, PixelLayout, read_layout
 from dicom_io.pixels.run_lengths import decode_run_lengths
 from dicom_io.pixels.sample_bits import require_stored_bits, unsigned, without_high_bits
+from dicom_io.pixels.sign import require_sign
 from dicom_io.pixels.uncompressed import inflated, read_samples
 
 __all__ = ["UndecodableError", "decode_frame", "decode_stored_values"]
 
+_WORDS = ("uncompressed", "deflated", "RLE")
+"""Codings in which the bytes of a sample may have changed places; code streams know samples only."""
 _DECODER_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
 """imagecodecs raises RuntimeError; wrong sizes end in ValueError or MemoryError."""
 
@@ -96,25 +100,31 @@ def decode_frame(dataset: Dataset) -> Frame:
         raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"colours in XYB that are {coding}")
     if layout.samples_per_pixel == 3:
         return Frame(values.astype(np.uint8), layout, coding)
-    samples, layout = at_the_bottom(unsigned(values), layout)
+    words = in_right_order(unsigned(values), layout) if coding in _WORDS else unsigned(values)
+    samples, layout = at_the_bottom(words, layout)
     outside = padding_above(samples, layout, dataset)
     require_stored_bits(samples, layout, outside)
-    return Frame(without_high_bits(samples, layout.bits_stored), layout, coding, outside)
+    codes = without_high_bits(samples, layout.bits_stored)
+    require_sign(codes, layout)
+    return Frame(codes, layout, coding, outside)
 
 
-def jpeg2000_frame(dataset: Dataset) -> bytes | None:
+def jpeg2000_frame(dataset: Dataset) -> tuple[bytes, PixelLayout] | None:
     """Return the frame of an image in the JPEG family that is not JPEG, JPEG-LS or JPEG XL; None for every other image.
 
     Raises
     ------
     UndecodableError
-        There is no frame in the encapsulated pixel data.
+        There is no frame in the encapsulated pixel data, or the layout is not read (see `read_layout`).
     """
-    stored = _pixel_data(dataset)
-    if not stored or not _transfer_syntax(dataset).startswith(JPEG_FAMILY):
+    syntax = _transfer_syntax(dataset)
+    if not syntax.startswith(JPEG_FAMILY) or not _pixel_data(dataset):
         return None
-    frame = single_frame(bytes(stored))
-    return None if frame.startswith(JPEG_START) or is_jpegxl(frame) else frame
+    layout = read_layout(dataset)
+    frame = _frame(dataset, layout, syntax)
+    if frame is None or coding_of(frame, layout, syntax) != JPEG_FAMILY:
+        return None
+    return None if frame.startswith(JPEG_START) or is_jpegxl(frame) else (frame, layout)
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:
@@ -129,21 +139,26 @@ def _pixel_data(dataset: Dataset) -> bytes | memoryview:
     return value if isinstance(value, bytes | memoryview) else b""
 
 
+def _frame(dataset: Dataset, layout: PixelLayout, syntax: UID) -> bytes | None:
+    undefined_length = dataset["PixelData"].is_undefined_length
+    return frame_in(_pixel_data(dataset), layout, syntax, undefined_length=undefined_length)
+
+
 def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray[np.generic], str]:
-    if syntax in NATIVE:
-        if dataset["PixelData"].is_undefined_length:
-            raise UndecodableError(
-                ReasonCode.UNDECODABLE, "pixel data in fragments under an uncompressed transfer syntax"
-            )
-        return read_samples(_pixel_data(dataset), dataset, layout, syntax), "uncompressed"
-    frame = single_frame(bytes(_pixel_data(dataset)))
-    if syntax == ENCAPSULATED_UNCOMPRESSED:
+    frame = _frame(dataset, layout, syntax)
+    if frame is None:
+        order = syntax if syntax in NATIVE else EXPLICIT_VR_LITTLE_ENDIAN
+        return read_samples(_pixel_data(dataset), dataset, layout, order), "uncompressed"
+    coding = coding_of(frame, layout, syntax)
+    if coding == ENCAPSULATED_UNCOMPRESSED:
         return read_samples(frame, dataset, layout, EXPLICIT_VR_LITTLE_ENDIAN), "uncompressed"
-    if syntax == DEFLATED_IMAGE_FRAME:
+    if coding == DEFLATED_IMAGE_FRAME:
         return read_samples(inflated(frame, layout), dataset, layout, EXPLICIT_VR_LITTLE_ENDIAN), "deflated"
-    if syntax == RLE_LOSSLESS:
+    if coding == RLE_LOSSLESS:
         return _run_lengths(frame, layout), "RLE"
-    if not syntax.startswith(JPEG_FAMILY):
+    if coding in NATIVE:
+        raise UndecodableError(ReasonCode.UNDECODABLE, "fragments of no known coding under an uncompressed syntax")
+    if coding != JPEG_FAMILY:
         raise UndecodableError(ReasonCode.UNDECODABLE, f"no decoder reads this transfer syntax ({syntax.name})")
     require_lowest_bit(layout)
     return decode_code_stream(frame, layout)
@@ -151,6 +166,6 @@ def _decode(dataset: Dataset, layout: PixelLayout, syntax: UID) -> tuple[NDArray
 
 def _run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
     values = decode_run_lengths(frame, layout)
-    if layout.photometric_interpretation == "YBR_FULL":
-        return np.asarray(convert_color_space(values, "YBR_FULL", "RGB"))
-    return values
+    if layout.samples_per_pixel == 1:
+        return values
+    return as_rgb(values, luma_first=layout.photometric_interpretation.startswith("YBR_FULL"))

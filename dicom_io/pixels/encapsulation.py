@@ -11,8 +11,22 @@ MAXIMUM_FRAGMENTS = 1 << 20
 """Some senders cut a frame every kilobyte; each fragment takes memory of its own, even an empty one."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
-_CODE_STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cJXL ")
-"""SOI and a further marker (JPEG, JPEG-LS), SOC and SIZ (JPEG 2000), signature box (JPEG XL)."""
+_CODE_STREAM_STARTS = (
+    b"\xff\xd8\xff",  # SOI and a further marker: JPEG, JPEG-LS
+    b"\xff\x4f\xff\x51",  # SOC and SIZ: JPEG 2000
+    b"\x00\x00\x00\x0cjP  \x0d\x0a\x87\x0a",  # signature box of a JP2 file
+    b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a",  # and of JPEG XL
+)
+
+
+def begins_with_item(stored: bytes | memoryview) -> bool:
+    """Say whether the first fragment, or the offset table, may stand here."""
+    return stored[: len(_ITEM)] == _ITEM
+
+
+def is_code_stream(frame: bytes | memoryview) -> bool:
+    """Say whether a code stream begins here that cannot be taken for anything else; a bare one of JPEG XL can be."""
+    return bytes(frame[: max(map(len, _CODE_STREAM_STARTS))]).startswith(_CODE_STREAM_STARTS)
 
 
 def single_frame(encapsulated: bytes) -> bytes:
@@ -31,7 +45,7 @@ def single_frame(encapsulated: bytes) -> bytes:
     fragments = _fragments(encapsulated)
     if not fragments:
         raise UndecodableError(ReasonCode.UNDECODABLE, "encapsulated pixel data hold no fragment")
-    no_table = len(fragments) == 1 or fragments[0].startswith(_CODE_STREAM_STARTS)
+    no_table = len(fragments) == 1 or is_code_stream(fragments[0])
     frame = b"".join(fragments if no_table else fragments[1:])
     if not frame:
         raise UndecodableError(ReasonCode.UNDECODABLE, "the fragments of the encapsulated pixel data are empty")

@@ -17,11 +17,10 @@ from dicom_io.data_sets.elements import items, numbers
 from dicom_io.data_sets.header import text
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.lookup_table import read_lookup_table
-from dicom_io.pixels.padding import stored_padding
+from dicom_io.pixels.padding import hides_all, stored_padding
 from dicom_io.pixels.pixel_layout import PixelLayout
+from dicom_io.pixels.voi import choose_voi
 
-FALLBACK_PERCENTILES = (0.5, 99.5)
-"""Window taken when the header has no usable one."""
 LARGEST_RESCALE = 1e12
 """Slopes and intercepts of radiographs are small numbers; beyond this, arithmetic loses its digits."""
 
@@ -35,7 +34,8 @@ class GreyScale:
     modality: str
     """For people: ``none``, ``2 x + -1000``, ``LUT of 4096 entries``."""
     voi: str
-    """For people: ``LUT of 4096 entries``, ``window 2048 / 4096 LINEAR``, ``percentiles ...``, ``all of 8 bits``."""
+    """For people: ``LUT of 4096 entries``, ``window 2048 / 4096 LINEAR``, ``window no. 2 550 / 1024 LINEAR``,
+    ``percentiles ...``, ``all of 8 bits``."""
     voi_fallback: bool
     """True: no usable window or VOI LUT in the header; percentiles were taken, which is less reliable."""
     inverted: bool
@@ -57,14 +57,6 @@ class GreyScale:
         return np.asarray(cv2.LUT(np.ascontiguousarray(codes), whole), dtype=np.uint8)
 
 
-@dataclass(frozen=True)
-class _Voi:
-    grey: NDArray[np.float64]
-    """Per stored code, 0..1."""
-    words: str
-    fallback: bool = False
-
-
 def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Dataset) -> GreyScale:
     """Work out the grey level of every possible stored code of a monochrome image.
 
@@ -80,14 +72,11 @@ def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Da
     """
     stored = _stored_values(layout)
     padding = stored_padding(layout, dataset)
-    padded = np.zeros(stored.shape, bool) if padding is None else (stored >= padding[0]) & (stored <= padding[1])
+    if padding is not None and hides_all(codes, _within(stored, padding)):
+        padding = None
+    padded = _within(stored, padding)
     modality, modality_words = _modality(stored, layout, dataset)
-    voi = (
-        _voi_lut(modality, dataset)
-        or _window(modality, dataset)
-        or _whole_byte(stored, layout, modality_words)
-        or _percentile_window(modality, codes, padded)
-    )
+    voi = choose_voi(modality, codes, padded, dataset, layout, as_stored=modality_words == "none")
     inverted, polarity = _polarity(layout, dataset)
     grey = 1 - voi.grey if inverted else voi.grey
     table = np.rint(np.where(padded, 0, grey) * 255).astype(np.uint8)
@@ -97,6 +86,11 @@ def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Da
 def _stored_values(layout: PixelLayout) -> NDArray[np.int64]:
     codes = np.arange(1 << layout.bits_stored, dtype=np.int64)
     return np.where(codes >= codes.size // 2, codes - codes.size, codes) if layout.signed else codes
+
+
+def _within(stored: NDArray[np.int64], padding: tuple[int, int] | None) -> NDArray[np.bool_]:
+    first, last = padding or (1, 0)
+    return (stored >= first) & (stored <= last)
 
 
 def _modality(stored: NDArray[np.int64], layout: PixelLayout, dataset: Dataset) -> tuple[NDArray[np.float64], str]:
@@ -124,67 +118,6 @@ def _single(dataset: Dataset, keyword: str, default: float) -> float:
     if not found:
         raise UndecodableError(ReasonCode.UNSUPPORTED_PIXELS, f"{keyword} is not a number")
     return found[0]
-
-
-def _voi_lut(modality: NDArray[np.float64], dataset: Dataset) -> _Voi | None:
-    """Apply the first VOI LUT; None without a usable one."""
-    sequence = items(dataset, "VOILUTSequence")
-    table = read_lookup_table(sequence[0]) if sequence else None
-    if table is None:
-        return None
-    return _Voi(table.output(modality) / table.largest_output, f"LUT of {len(table.entries)} entries")
-
-
-def _window(modality: NDArray[np.float64], dataset: Dataset) -> _Voi | None:
-    """Apply the first window (PS3.3 C.11.2.1.2, C.11.2.1.3); None without a usable one."""
-    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    if not centers or not widths:
-        return None
-    center, width = centers[0], widths[0]
-    function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
-    with np.errstate(over="ignore"):
-        if function == "SIGMOID" and width > 0:
-            grey = 1 / (1 + np.exp(-4 * (modality - center) / width))
-        elif function == "LINEAR_EXACT" and width > 0:
-            grey = np.clip((modality - center) / width + 0.5, 0, 1)
-        elif function == "LINEAR" and width > 1:
-            grey = np.clip((modality - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
-        elif function == "LINEAR" and width == 1:
-            grey = (modality > center - 0.5).astype(np.float64)
-        else:
-            return None
-    return _Voi(grey, f"window {center:g} / {width:g} {function}")
-
-
-def _whole_byte(stored: NDArray[np.int64], layout: PixelLayout, modality_words: str) -> _Voi | None:
-    """Show unsigned values of at most 8 bits as they are: such pictures were made for the screen, window or not."""
-    if layout.bits_stored > 8 or layout.signed or modality_words != "none":
-        return None
-    return _Voi(stored / max(stored.size - 1, 1), f"all of {layout.bits_stored} bits")
-
-
-def _percentile_window(modality: NDArray[np.float64], codes: NDArray[np.generic], padded: NDArray[np.bool_]) -> _Voi:
-    counts = np.bincount(codes.ravel(), minlength=modality.size)
-    shown = np.where(padded, 0, counts)
-    low, high = _percentiles(modality, shown if shown.any() else counts)
-    grey = np.clip((modality - low) / max(high - low, 1e-6), 0, 1)
-    return _Voi(grey, f"percentiles {FALLBACK_PERCENTILES[0]:g} and {FALLBACK_PERCENTILES[1]:g}", fallback=True)
-
-
-def _percentiles(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Return `FALLBACK_PERCENTILES` of the pixels, as ``numpy.percentile`` of them all gives, from their histogram."""
-    order = np.argsort(values, kind="stable")
-    up_to = np.cumsum(counts[order])
-    found = []
-    for percent in FALLBACK_PERCENTILES:
-        rank = percent / 100 * (up_to[-1] - 1)
-        below, above = (values[order[np.searchsorted(up_to, whole, side="right")]] for whole in _neighbours(rank))
-        found.append(float(below + (above - below) * (rank % 1)))
-    return found[0], found[1]
-
-
-def _neighbours(rank: float) -> tuple[int, int]:
-    return int(np.floor(rank)), int(np.ceil(rank))
 
 
 def _polarity(layout: PixelLayout, dataset: Dataset) -> tuple[bool, str]:

@@ -20,6 +20,7 @@ from dicom_io.pixels.grey_scale import GreyScale
 from dicom_io.pixels.jpeg2000_stream import Jpeg2000Stream, code_stream, read_jpeg2000
 from dicom_io.pixels.pixel_layout import PixelLayout
 from dicom_io.pixels.sample_bits import OVERSHOOT
+from dicom_io.pixels.sign import may_be_torn
 
 SHORTEST_SIDE_PX = 1792
 """Shorter pictures are decoded whole: half of this is four samples for each of the network's 224 px."""
@@ -59,6 +60,8 @@ def half_resolution_codes(frame: bytes, layout: PixelLayout) -> tuple[NDArray[np
     largest = np.uint16((1 << layout.bits_stored) - 1)
     if stream.precision > layout.bits_stored and codes.max() > largest + largest // OVERSHOOT:
         return None  # an overlay, or a picture that goes on there: only whole samples tell which
+    if may_be_torn(codes, layout):
+        return None
     return np.minimum(codes, largest), stream
 
 

@@ -55,4 +55,5 @@ def require_used_up(
 
 def _ends_without_detail(values: NDArray[np.generic], precision: int) -> bool:
     """Say whether the end is as grey as what is drawn without data, or all is flat: then any data may give the same."""
-    return bool(np.all(values[-1] == 1 << (precision - 1)) or np.all(np.ptp(values, axis=(0, 1)) == 0))
+    is_flat = bool(np.all(values.max(axis=(0, 1)) == values.min(axis=(0, 1))))
+    return is_flat or bool(np.all(values[-1] == 1 << (precision - 1)))

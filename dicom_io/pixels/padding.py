@@ -8,8 +8,11 @@ from pydicom.dataset import Dataset
 
 from dicom_io.data_sets.elements import numbers
 from dicom_io.pixels.pixel_layout import PixelLayout
+from dicom_io.pixels.sampling import evenly_taken
 
 _WORD_VALUES = 1 << 16
+_ALL = 0.995
+"""Share of the pixels above which padding leaves no picture."""
 
 
 def stored_padding(layout: PixelLayout, dataset: Dataset) -> tuple[int, int] | None:
@@ -22,6 +25,19 @@ def stored_padding(layout: PixelLayout, dataset: Dataset) -> tuple[int, int] | N
         return None
     first, last = sorted(_as_stored(end, layout) for end in ends)
     return first, last
+
+
+def hides_all(codes: NDArray[np.generic], padded: NDArray[np.bool_]) -> bool:
+    """Say whether padding would leave next to nothing of a picture: then its value or range is wrong.
+
+    Parameters
+    ----------
+    codes
+        uint8 or uint16, any shape.
+    padded
+        bool, for each possible code.
+    """
+    return float(np.mean(padded[evenly_taken(codes)])) > _ALL
 
 
 def padding_above(values: NDArray[np.generic], layout: PixelLayout, dataset: Dataset) -> NDArray[np.bool_] | None:

@@ -17,7 +17,7 @@ from dicom_io.pixels.decoding import Frame, decode_frame, jpeg2000_frame
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.pixels.grey_scale import GreyScale, read_grey_scale
 from dicom_io.pixels.half_resolution import enlarged, half_resolution_codes, suits
-from dicom_io.pixels.pixel_layout import MONOCHROME, PALETTE, read_layout
+from dicom_io.pixels.pixel_layout import MONOCHROME, PALETTE
 
 __all__ = ["Decoding", "Radiograph", "UndecodableError", "read_radiograph"]
 
@@ -78,10 +78,10 @@ def read_radiograph(source: Path | Dataset, decoding: Decoding = Decoding.EXACT)
 
 def _half_resolution(dataset: Dataset) -> Radiograph | None:
     """Return the picture made of half its resolution, or None where it is not nearly the same."""
-    frame = jpeg2000_frame(dataset)
-    if frame is None:
+    encoded = jpeg2000_frame(dataset)
+    if encoded is None:
         return None
-    layout = read_layout(dataset)
+    frame, layout = encoded
     found = half_resolution_codes(frame, layout) if layout.photometric_interpretation in MONOCHROME else None
     if found is None:
         return None

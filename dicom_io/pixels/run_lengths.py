@@ -17,6 +17,15 @@ _MOST_PADDING_BYTES = 1 << 16
 """Zeros behind a plane; two of them unpack to one more zero."""
 
 
+def are_run_lengths(frame: bytes, layout: PixelLayout) -> bool:
+    """Say whether a frame begins with the header of run lengths of this picture."""
+    planes = layout.samples_per_pixel * layout.bits_allocated // 8
+    if len(frame) < _HEADER_BYTES:
+        return False
+    count, first, *others = struct.unpack_from("<16I", frame)
+    return (count, first) == (planes, _HEADER_BYTES) and not any(others[planes - 1 :])
+
+
 def decode_run_lengths(frame: bytes, layout: PixelLayout) -> NDArray[np.generic]:
     """Return the samples of one frame, of shape `layout.shape`, in native byte order.
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.pixel_layout import PixelLayout
 
+_ROWS = 256
+"""Looked at, each of them whole, because the neighbours count."""
 _FEW = 0.01
 """Share of the samples above which values beyond the stored bits are no slips of the device."""
 _FEWEST_EDGES = 16
@@ -129,6 +131,8 @@ def require_stored_bits(
         codes = codes & np.array(~layout.overlay_bits & 0xFFFF).astype(codes.dtype)
     if unused == 0 or (not layout.signed and codes.min() >> layout.bits_stored == codes.max() >> layout.bits_stored):
         return
+    step = max(1, len(codes) // _ROWS)
+    codes, outside = codes[::step], None if outside is None else outside[::step]
     whole: NDArray[Any] = codes.view(f"i{codes.dtype.itemsize}") if layout.signed else codes
     stored = (whole << unused) >> unused  # with the sign carried up, where there is one
     whole = whole if outside is None else np.where(outside, stored, whole)

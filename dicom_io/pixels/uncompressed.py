@@ -14,10 +14,16 @@ from pydicom.uid import UID
 from dicom_io.data_sets.encoded import EXPLICIT_VR_BIG_ENDIAN
 from dicom_io.data_sets.header import text
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.colour import as_rgb, is_by_plane
 from dicom_io.pixels.pixel_layout import PixelLayout
 
 _PADDING_BYTES = 1
-"""Behind a frame of odd length, before it is deflated."""
+"""Behind a frame of odd length."""
+
+
+def is_size_of_samples(length_bytes: int, layout: PixelLayout) -> bool:
+    """Say whether so many bytes are those of the picture, perhaps with one that makes them even."""
+    return 0 <= length_bytes - _expected_bytes(layout) <= _PADDING_BYTES
 
 
 def read_samples(
@@ -42,7 +48,7 @@ def read_samples(
     expected_bytes = _expected_bytes(layout)
     if len(stored) < expected_bytes:
         raise UndecodableError(ReasonCode.UNDECODABLE, "pixel data are shorter than rows x columns")
-    if len(stored) >= _too_many_bytes(layout):
+    if len(stored) >= max(2 * expected_bytes, expected_bytes + _PADDING_BYTES + 1):
         raise UndecodableError(
             ReasonCode.UNSUPPORTED_PIXELS, "pixel data are at least twice as long as the header says"
         )
@@ -69,7 +75,7 @@ def inflated(frame: bytes, layout: PixelLayout) -> bytes:
         samples = inflater.decompress(frame, expected_bytes + _PADDING_BYTES + 1)
     except zlib.error:
         raise UndecodableError(ReasonCode.UNDECODABLE, "the frame is no deflate stream, or damaged") from None
-    if len(samples) - expected_bytes not in range(_PADDING_BYTES + 1):
+    if not is_size_of_samples(len(samples), layout):
         raise UndecodableError(ReasonCode.UNDECODABLE, "the deflated frame holds more or less than the header says")
     if not inflater.eof or any(inflater.unused_data):
         raise UndecodableError(ReasonCode.UNDECODABLE, "the deflated frame does not end with its data")
@@ -82,19 +88,25 @@ def _expected_bytes(layout: PixelLayout) -> int:
     )
 
 
-def _too_many_bytes(layout: PixelLayout) -> int:
-    return 2 * _expected_bytes(layout) + 2
+def _planar_configuration(stored: bytes | memoryview, dataset: Dataset, layout: PixelLayout) -> int:
+    stated = int(text(dataset, "PlanarConfiguration") or 0)
+    if stated not in (0, 1) or len(stored) < layout.decoded_bytes:  # fewer bytes: YBR_FULL_422, which has no planes
+        return stated
+    return int(is_by_plane(stored, layout.rows * layout.columns, stated=stated == 1))
 
 
 def _pydicom(stored: bytes | memoryview, dataset: Dataset, layout: PixelLayout, syntax: UID) -> NDArray[np.generic]:
     """Decode what needs no codec with pydicom's own Python, from a copy that says only what `layout` does."""
+    interpretation = layout.photometric_interpretation
+    if len(stored) >= layout.decoded_bytes and interpretation == "YBR_FULL_422":
+        interpretation = "YBR_FULL"  # as many samples of colour as of luma: what a decompressor left there
     plain = Dataset()
     plain.file_meta = FileMetaDataset()
     plain.file_meta.TransferSyntaxUID = syntax
     plain.Rows, plain.Columns = layout.rows, layout.columns
-    plain.SamplesPerPixel, plain.PhotometricInterpretation = layout.samples_per_pixel, layout.photometric_interpretation
+    plain.SamplesPerPixel, plain.PhotometricInterpretation = layout.samples_per_pixel, interpretation
     if layout.samples_per_pixel == 3:
-        plain.PlanarConfiguration = int(text(dataset, "PlanarConfiguration") or 0)
+        plain.PlanarConfiguration = _planar_configuration(stored, dataset, layout)
     plain.BitsAllocated, plain.BitsStored, plain.HighBit = (
         layout.bits_allocated,
         layout.bits_stored,
@@ -105,5 +117,5 @@ def _pydicom(stored: bytes | memoryview, dataset: Dataset, layout: PixelLayout, 
     plain["PixelData"].VR = dataset["PixelData"].VR
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of (excess padding, odd bit depths), we check ourselves
-        values, _ = get_decoder(syntax).as_array(plain, index=0)
-    return np.asarray(values)
+        values, _ = get_decoder(syntax).as_array(plain, index=0, raw=True)
+    return as_rgb(values, luma_first=interpretation.startswith("YBR_FULL")) if values.ndim == 3 else values

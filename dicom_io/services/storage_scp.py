@@ -20,6 +20,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation, UserIdentityNegotiation
 
+from dicom_io.associations.client import LEAST_PDU_BYTES
 from dicom_io.associations.private_parts import private_parts_changed
 from dicom_io.associations.server import BoundedServer, drop_what_was_arriving, end_without_request
 from dicom_io.foundation.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -229,6 +230,7 @@ class StorageScp:
         refused = (
             _of_another_application(request)
             or rejection(self.settings, calling, called, address, self._receiver.accepting())
+            or _too_small(association.requestor.maximum_length or 0)
             or self._too_many()
         )
         if refused is not None:
@@ -249,9 +251,8 @@ class StorageScp:
             LOGGER.info("%s wants its user confirmed, which is not done for it; it may abort over that", calling)
             return
         confirmed = UserIdentityNegotiation()
-        confirmed.server_response = (
-            b""  # PS3.7 D.3.3.7.2: empty for all but Kerberos and what an identity provider says
-        )
+        # PS3.7 D.3.3.7.2: empty for all but Kerberos and what an identity provider says
+        confirmed.server_response = b""
         association.acceptor.add_negotiation_item(confirmed)
 
     def _too_many(self) -> Rejection | None:
@@ -298,6 +299,12 @@ class StorageScp:
 def _of_another_application(request: A_ASSOCIATE) -> Rejection | None:
     application = str(request.application_context_name or "").strip()
     return None if application == APPLICATION_CONTEXT else OTHER_APPLICATION
+
+
+def _too_small(most_bytes: int) -> Rejection | None:
+    """Reject who takes too little at a time for any answer; 0 is any length (PS3.8 D.1)."""
+    why = f"it takes no more than {most_bytes} bytes at a time"
+    return Rejection(1, 1, 1, why) if 0 < most_bytes < LEAST_PDU_BYTES else None
 
 
 def _association_request(event: Event) -> A_ASSOCIATE:

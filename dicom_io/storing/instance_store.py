@@ -120,8 +120,15 @@ class InstanceStore:
         self.minimum_free_bytes = minimum_free_bytes
         self._incoming = root / INCOMING_FOLDER
         self._quarantine = Quarantine(root / QUARANTINE_FOLDER)
+        self._was_here = False
+        """Whether this process has met the store's folder; what takes its place later is none of ours."""
         self._lasting: dict[str, int] = {}
         """Folders whose names this process has brought to disk, with their inodes."""
+
+    def begin(self) -> None:
+        """Make the store's folder if missing. Nothing is to take its place when its disk is gone later."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._was_here = True
 
     def write(
         self,
@@ -174,12 +181,13 @@ class InstanceStore:
         except OSError as error:
             raise _unreadable(error, path) from error
         if not found:
-            if self._is_away():
+            if self.is_away():
                 raise StoreAway("the folder of the store is empty; mount its disk or restore it from a backup", path)
             raise StoredMissing("stored file is missing; restore it from a backup or have the study sent again", path)
         return path
 
-    def _is_away(self) -> bool:
+    def is_away(self) -> bool:
+        """Say whether there is nothing at all in the store's folder, as where its disk is not mounted."""
         return next(self.root.glob("*"), None) is None
 
     def open_intact(self, relative_path: str, sha256: str) -> Path:
@@ -243,12 +251,23 @@ class InstanceStore:
         return len(partial)
 
     def require_free_space(self) -> None:
-        """Raise `StorageFull` when less than ``minimum_free_bytes`` is left; makes the root folder if missing."""
+        """Make the store's folder if missing, and see whether ``minimum_free_bytes`` are left.
+
+        Raises
+        ------
+        StorageFull
+            Less is left.
+        StoreAway
+            The store was here before: its disk is not mounted any more.
+        """
         try:
             room = os.statvfs(self._incoming)
         except FileNotFoundError:
-            self._incoming.mkdir(parents=True, exist_ok=True)
+            if self._was_here:
+                raise StoreAway("the store is gone; mount its disk again", self.root) from None
+            self.begin()
             room = os.statvfs(self._incoming)
+        self._was_here = True
         free_bytes = room.f_bavail * room.f_frsize
         if free_bytes < self.minimum_free_bytes:
             raise StorageFull(

@@ -17,8 +17,9 @@ import pytest
 
 Answer = Callable[[str], str]
 """MSH-10 -> what to do: an acknowledgement code, or one of the misdeeds below."""
-SILENCE, DROP, WRONG_ID, GARBAGE, NO_MSA, TRICKLE, ERROR_SEGMENT, BROKEN_OFF = (
+SILENCE, DROP, WRONG_ID, GARBAGE, NO_MSA, TRICKLE, ERROR_SEGMENT, BROKEN_OFF, TWICE = (
     "silence", "drop", "wrong control id", "garbage", "no MSA", "trickle", "AE with an ERR segment", "half an answer",
+    "CA, and AA as well",
 )  # fmt: skip
 
 
@@ -101,6 +102,9 @@ class Hl7Receiver:
                 writer.write(bytes([byte]))
                 await writer.drain()
                 await asyncio.sleep(0.02)
+        elif deed == TWICE:
+            for code in ("CA", "AA"):
+                writer.writemessage(hl7.parse(_answer_text(code, control_id)))
         else:
             writer.writemessage(hl7.parse(_answer_text(deed, control_id)))
         await writer.drain()

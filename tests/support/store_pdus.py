@@ -14,8 +14,8 @@ LAST, COMMAND = 2, 1
 """Bits of a fragment's message control header."""
 
 
-def fragment(control: int, value: bytes) -> bytes:
-    return struct.pack(">IBB", len(value) + 2, 1, control) + value
+def fragment(control: int, value: bytes, context_id: int = 1) -> bytes:
+    return struct.pack(">IBB", len(value) + 2, context_id, control) + value
 
 
 def pdu(*fragments: bytes) -> bytes:

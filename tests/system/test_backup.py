@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -13,10 +14,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benches import Bench
 from bundles import FLAGGED, write_test_bundle
 from factories import chest_radiograph, write_dicom
+from file_limits import files_of_at_most
+from forks import run_command
 from orthanc import ONLY_IMAGES, Orthanc, StartHospital
 from postgres_databases import administer
 from sites import UP, Site, wait_until
@@ -28,6 +32,7 @@ from worker.care.backup import BackupError
 from worker.cli import app
 from worker.rows.database import SessionFactory
 from worker.rows.run_tables import Result, Run
+from worker.rows.service_lock import sole_process
 from worker.rows.site_tables import Event
 from worker.rows.study_tables import Study
 from worker.settings.config import Settings
@@ -38,7 +43,7 @@ OBJECTS = 1 + len(FLAGGED)
 
 def command(settings: Settings, *arguments: str, status: int = 0) -> str:
     """Run a command on these settings in this process; return what it wrote."""
-    done = CliRunner().invoke(app, arguments, env=settings_environment(settings) | {"COLUMNS": "200"})
+    done = CliRunner().invoke(app, arguments, env=environment(settings))
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == status, done.output
@@ -107,6 +112,63 @@ def test_what_is_no_finished_backup_is_not_restored(bench: Bench, tmp_path: Path
         command(bench.settings, "restore", str(folder))
     with pytest.raises(BackupError, match="another disk"):
         command(bench.settings, "backup", str(bench.settings.data_dir / "backup"))
+
+
+@pytest.mark.parametrize("place", ["after_copies_before_manifest", "after_manifest_before_removals"])
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_a_backup_that_is_killed_leaves_one_that_is_whole(bench: Bench, tmp_path: Path, place: str) -> None:
+    folder, settings = tmp_path / "backup", bench.settings
+    kept = bench.triage(chest_radiograph()).study_instance_uid
+    command(settings, "backup", str(folder))
+    bench.triage(chest_radiograph())
+    killed = run_command("worker", ["backup", str(folder)], environment(settings) | {"CXR_FAILPOINT": place}, tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    other = elsewhere(settings, tmp_path)
+    command(other, "restore", str(folder))
+    assert json.loads(command(other, "verify", "--hashes", "--json"))["missing"] == []
+    command(other, "show", kept)
+    command(settings, "backup", str(folder))
+    assert len([path for path in folder.iterdir() if path.name.startswith("triage")]) == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_backup_without_room_says_so_and_leaves_the_earlier_one(bench: Bench, tmp_path: Path) -> None:
+    folder, settings = tmp_path / "backup", bench.settings
+    command(settings, "backup", str(folder))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    bench.triage(chest_radiograph(np.zeros((1000, 1000), np.uint16)))
+    largest = max(path.stat().st_size for path in settings.instances_dir.glob("[0-9]*/*"))
+    assert 2 * max(map(len, before.values())) < largest, "the database's copy fits, the image's does not"
+    with files_of_at_most(largest - 1), pytest.raises(BackupError, match="an earlier backup there is kept"):
+        command(settings, "backup", str(folder))
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_database_that_was_begun_anew_does_not_take_the_place_of_a_backup(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    bench.triage(chest_radiograph())
+    command(bench.settings, "backup", str(folder))
+    fresh = bench.settings.model_copy(update={"data_dir": tmp_path / "unmounted", "database_url": ""})
+    command(fresh, "migrate")
+    with pytest.raises(BackupError, match="is the right disk mounted"):
+        command(fresh, "backup", str(folder))
+    command(elsewhere(bench.settings, tmp_path), "restore", str(folder))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_of_two_backups_into_one_folder_at_once_one_is_refused(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    with (
+        sole_process("backup", folder),
+        pytest.raises(BackupError, match=r"another backup into .* is under way; wait until it ends"),
+    ):
+        command(bench.settings, "backup", str(folder))
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    return settings_environment(settings) | {"COLUMNS": "200"}
 
 
 def really(settings: Settings, *arguments: str) -> None:

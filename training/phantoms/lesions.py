@@ -24,8 +24,15 @@ from training.phantoms.canvas import (
     soften,
     wobbly_ellipse,
 )
+from training.phantoms.folder import PhantomDatasetError
 from training.phantoms.layers import Thickness
-from training.phantoms.statistics import BOX_SUMMARIES, NOMINAL_LUNG_HALF_WIDTH_PX, SUMMARY_LEVELS, draw_from_summary
+from training.phantoms.statistics import (
+    BOX_SUMMARIES,
+    DRAWN_FINDINGS,
+    NOMINAL_LUNG_HALF_WIDTH_PX,
+    SUMMARY_LEVELS,
+    draw_from_summary,
+)
 
 _PLACING_TRIES = 60
 
@@ -196,7 +203,15 @@ _DRAWINGS: dict[str, Callable[[Chest, Thickness, np.random.Generator], list[Lesi
 
 
 def draw_lesions(labels: tuple[str, ...], chest: Chest, layers: Thickness, rng: np.random.Generator) -> list[Lesion]:
-    """Draw the findings `labels` into `layers` (changed in place) and return every lesion drawn."""
+    """Draw the findings `labels` into `layers` (changed in place) and return every lesion drawn.
+
+    Raises
+    ------
+    PhantomDatasetError
+        One of them is none that can be drawn: the picture would be labelled with what it does not show.
+    """
+    if unknown := sorted(set(labels) - set(_DRAWINGS)):
+        raise PhantomDatasetError(f"{', '.join(unknown)}: cannot be drawn; choose from {', '.join(DRAWN_FINDINGS)}")
     lesions: list[Lesion] = []
     for label, draw in _DRAWINGS.items():
         if label in labels:

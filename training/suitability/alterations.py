@@ -197,7 +197,8 @@ def _marked(warped: Picture, rng: np.random.Generator) -> Picture:
             place = [slice(0, edge), slice(_WARP_PX - edge, None)][int(rng.integers(2))]
             marked[(place, slice(None)) if rng.random() < 0.5 else (slice(None), place)] = value
         elif kind == 1:
-            cv2.putText(marked, rng.choice(list("LRPA")), (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, value, 1, cv2.LINE_AA)
+            letter = "LRPA"[int(rng.integers(4))]
+            cv2.putText(marked, letter, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, value, 1, cv2.LINE_AA)
         else:
             ends = (x + int(rng.normal(0, 30)), y + int(rng.normal(0, 40)))
             cv2.line(marked, (x, y), ends, value, int(rng.integers(1, 3)), cv2.LINE_AA)

@@ -2,7 +2,8 @@
 
 The database is copied first, in one snapshot; then the files that the snapshot names. A file is there before its row
 and is never changed under its name, so every file of the snapshot can still be copied whatever arrives meanwhile. The
-manifest is written last: a folder without one is no backup. Another backup into the same folder copies what is new.
+manifest is written last: a folder without one is no backup. Another backup into the same folder copies what is new;
+until its manifest takes the place of the old one, all that the old one names stays.
 
 The way back is the other way round: files first, the database last, so that a restore that was cut short has no rows
 that promise what is not there.
@@ -10,6 +11,7 @@ that promise what is not there.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -22,12 +24,13 @@ from sqlalchemy.orm import Session
 
 from dicom_io.foundation.product import VERSION
 from dicom_io.storing.instance_store import all_stored_files
-from worker.care.database_dump import Dump, dumping, require_empty, restore_dump
-from worker.foundation.errors import WorkerError
+from worker.care.database_dump import Dump, copies_in, dumping, require_empty, restore_dump
+from worker.foundation.errors import AlreadyRunning, WorkerError
+from worker.foundation.failpoints import failpoint
 from worker.rows.database import expected_revision
 from worker.rows.run_tables import Result
 from worker.rows.service_lock import sole_process
-from worker.rows.study_tables import Instance
+from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
 MANIFEST = "backup.json"
@@ -70,37 +73,72 @@ def back_up(settings: Settings, folder: Path) -> Manifest:
     Raises
     ------
     BackupError
-        The folder is the data folder, or a file that the database knows is missing.
+        The folder is the data folder, another backup into it is under way, a file that the database knows is missing,
+        or it knows no study where the backup that is there holds some.
     DumpError
         The database could not be copied.
     """
     if folder.resolve().is_relative_to(settings.data_dir.resolve()):
         raise BackupError(f"{folder} lies in data_dir: what takes the one takes the other; back up to another disk")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    try:
+        with sole_process("backup", folder):
+            return _back_up(settings, folder)
+    except AlreadyRunning as error:
+        raise BackupError(f"another backup into {folder} is under way; wait until it ends") from error
+    except OSError as error:
+        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "look whether its disk fails"
+        raise BackupError(
+            f"cannot back up to {folder} ({error.strerror}: {error.filename or folder}): {remedy}; an earlier backup "
+            "there is kept"
+        ) from error
+
+
+def _back_up(settings: Settings, folder: Path) -> Manifest:
+    earlier = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    _remove_copies(folder, but=earlier.database if earlier else "")  # of backups that were cut short
     with dumping(settings, folder) as dump:
+        if earlier is not None and earlier.instances:
+            _require_studies(dump.session, folder)
         names = {INSTANCES: _kept_instances(dump.session), RESULTS: set(dump.session.scalars(select(Result.path)))}
         copied = [
             size
             for name, paths in names.items()
             for size in _copy_new(_store(settings, name), folder / name, sorted(paths), dump)
         ]
-        taken_at = dump.taken_at
+        manifest = Manifest(
+            f"{dump.taken_at:%Y-%m-%dT%H:%M:%SZ}",
+            VERSION,
+            expected_revision(),
+            dump.file.name,
+            len(names[INSTANCES]),
+            len(names[RESULTS]),
+            len(copied),
+            sum(copied),
+        )
+    failpoint("after_copies_before_manifest")
+    os.sync()
+    _write(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+    failpoint("after_manifest_before_removals")
+    _remove_copies(folder, but=manifest.database)
     for name, paths in names.items():
         _remove_others(folder / name, paths)
-    os.sync()
-    manifest = Manifest(
-        f"{taken_at:%Y-%m-%dT%H:%M:%SZ}",
-        VERSION,
-        expected_revision(),
-        dump.file.name,
-        len(names[INSTANCES]),
-        len(names[RESULTS]),
-        len(copied),
-        sum(copied),
-    )
-    _write(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
     return manifest
+
+
+def _require_studies(session: Session, folder: Path) -> None:
+    """Let no database that was begun anew, as where a disk was not mounted, take the place of one with studies."""
+    if session.scalar(select(Study.study_instance_uid).limit(1)) is None:
+        raise BackupError(
+            f"the database knows no study, and {folder} holds the backup of one that does: is the right disk mounted? "
+            "If it is, name another folder"
+        )
+
+
+def _remove_copies(folder: Path, *, but: str) -> None:
+    for copy in copies_in(folder):
+        if copy.name != but:
+            copy.unlink()
 
 
 def restore(settings: Settings, folder: Path) -> Manifest:
@@ -167,13 +205,21 @@ def _copy_new(source: Path, target: Path, paths: Iterable[str], dump: Dump | Non
                 continue
             copy.parent.mkdir(parents=True, exist_ok=True)
             partial = copy.with_name(copy.name + ".part")
-            shutil.copyfile(original, partial)
+            _copy_whole(original, partial)
         except FileNotFoundError as error:
             if dump is not None and not dump.still_knows(relative):
                 continue  # retention deleted it, or its patient was forgotten, since the snapshot
             raise BackupError(f"{original} is missing though the database knows it; see `worker verify`") from error
         partial.replace(copy)
         yield size
+
+
+def _copy_whole(original: Path, partial: Path) -> None:
+    try:
+        shutil.copyfile(original, partial)
+    except BaseException:  # of a full disk the rest is for others
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _files(folder: Path) -> list[Path]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -23,9 +22,10 @@ from dicom_io.services.storage_scu import echo
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection
 from worker.care.broker_check import state_of_broker
+from worker.care.channel_check import answer_of_mail_server, answer_of_webhook
 from worker.care.folder_check import holds_what_was_received, room_of_disk
 from worker.care.listener_check import CheckFailed, answer_of_listener
-from worker.foundation.addresses import reached_here
+from worker.foundation.addresses import reached_here, require_free_port
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError, refusal_of_the_system
 from worker.foundation.worker_name import worker_name
@@ -42,7 +42,6 @@ from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.mistakes import unknown_variables
-from worker.settings.notifications import Mail, Webhook
 from worker.settings.peers import Destination
 from worker.settings.reconcile import Reconcile
 from worker.settings.tls import Tls
@@ -77,8 +76,8 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         ("variables", _variables),
         *((f"destination {item.name}", partial(_destination, settings, item)) for item in settings.destinations),
         *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
-        *((f"webhook {item.name}", partial(_webhook, item)) for item in settings.webhooks),
-        *((f"mail {item.name}", partial(_mail, item)) for item in settings.mails),
+        *((f"webhook {item.name}", partial(answer_of_webhook, item)) for item in settings.webhooks),
+        *((f"mail {item.name}", partial(answer_of_mail_server, item)) for item in settings.mails),
         ("listener", partial(_listener, settings)),
         ("worklist page", partial(_page, settings)),
         *((f"TLS of {owner}", partial(_certificate, tls)) for owner, tls in tls_of(settings)),
@@ -211,33 +210,14 @@ def _hl7_destination(destination: Hl7Destination) -> str:
     return f"{destination.host}:{destination.port} takes connections {how}; no message was sent"
 
 
-def _webhook(webhook: Webhook) -> str:
-    """Say whether something listens there; nothing is posted."""
-    address = urlsplit(webhook.url)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), webhook.timeout_seconds).close()
-    except (OSError, UnicodeError) as error:
-        raise CheckFailed(
-            f"{address.hostname}:{port} does not answer ({type(error).__name__}); check its url"
-        ) from error
-    return f"{address.hostname}:{port} answers; told of {', '.join(webhook.levels)}"
-
-
-def _mail(channel: Mail) -> str:
-    """Say whether the mail server lets us in; nothing is sent."""
-    from worker.sending.mail import require_server
-    from worker.sending.webhook import NotTold
-
-    try:
-        require_server(channel)
-    except NotTold as error:
-        raise CheckFailed(f"{channel.host}:{channel.port}: {error}") from error
-    return f"{channel.host}:{channel.port} lets us in; {len(channel.recipients)} told of {', '.join(channel.levels)}"
-
-
 def _archive(settings: Settings, archive: Reconcile) -> str:
-    """Say whether the archive takes queries from us."""
+    """Say whether the archive takes queries from us, and may send to us where it is told to."""
+    known = settings.accept_unknown_sources or settings.source(archive.ae_title) is not None
+    if archive.retrieve == "move" and not known:
+        raise CheckFailed(
+            f"{archive.ae_title} is none of the sources, so what it is told to send (retrieve = move) is turned away;"
+            " list it under [[sources]], or have images fetched (retrieve = get)"
+        )
     try:
         with querying(archive.peer(), settings.ae_title, ScuSettings()):
             return f"{archive.ae_title} on {archive.host}:{archive.port} takes queries"
@@ -264,7 +244,7 @@ def _no_destination() -> str:
 
 
 def _listener(settings: Settings) -> str:
-    """Say whether the listener runs; a port that nobody has is fine before the start."""
+    """Say whether the listener runs; ports that nobody has are fine before the start, if they can be had."""
     host = reached_here(settings.listen_host)
     ports = " and ".join(str(port) for port in settings.listening_ports)
     place = f"{settings.ae_title} on {settings.listen_host}:{ports}"
@@ -272,6 +252,8 @@ def _listener(settings: Settings) -> str:
         for port in settings.listening_ports:
             socket.create_connection((host, port), timeout=2).close()
     except OSError:
+        for port in settings.listening_ports:
+            require_free_port(settings.listen_host, port)
         return f"{place} is not running (start it with `python -m worker up` or `listen`)"
     return f"{place} {answer_of_listener(settings, host)}"
 
@@ -284,11 +266,16 @@ def _hl7_listener(listener: Hl7Listener) -> str:
         with socket.create_connection((host, listener.port), timeout=2):
             return f"{place} takes connections"
     except OSError:
+        require_free_port(listener.host, listener.port, "hl7_listener.port")
         return f"{place} is not running (start it with `python -m worker up` or `hl7`)"
 
 
 def _page(settings: Settings) -> str:
     place = f"http://{settings.worklist_host}:{settings.worklist_port}/"
+    try:
+        socket.create_connection((reached_here(settings.worklist_host), settings.worklist_port), timeout=2).close()
+    except OSError:
+        require_free_port(settings.worklist_host, settings.worklist_port, "worklist_port")
     file: Path | None = settings.worklist_password_hash_file
     if file is None:
         return f"{place}, this machine only, no login"

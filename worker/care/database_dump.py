@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -23,7 +24,8 @@ from worker.rows.run_tables import Result
 from worker.rows.study_tables import Instance, Study
 from worker.settings.config import Settings
 
-SQLITE_COPY, POSTGRESQL_COPY = "triage.db", "triage.dump"
+SQLITE_SUFFIX, POSTGRESQL_SUFFIX = ".db", ".dump"
+UNFINISHED_SUFFIX = ".part"
 
 
 class DumpError(WorkerError):
@@ -48,7 +50,9 @@ class Dump:
 
 @contextmanager
 def dumping(settings: Settings, folder: Path) -> Iterator[Dump]:
-    """Copy the database into the folder and keep the snapshot open while the block runs.
+    """Copy the database into a new file in the folder and keep the snapshot open while the block runs.
+
+    An exception in the block takes the copy away again.
 
     Raises
     ------
@@ -58,15 +62,31 @@ def dumping(settings: Settings, folder: Path) -> Iterator[Dump]:
         It could not be copied.
     """
     with migrated_engine(settings.effective_database_url) as engine:
-        copy = _sqlite_dump if engine.dialect.name == "sqlite" else _postgresql_dump
-        with copy(engine, folder) as dump:
-            yield dump
+        is_sqlite = engine.dialect.name == "sqlite"
+        copy, suffix = (_sqlite_dump, SQLITE_SUFFIX) if is_sqlite else (_postgresql_dump, POSTGRESQL_SUFFIX)
+        file = folder / f"triage-{secrets.token_hex(4)}{suffix}"
+        try:
+            with copy(engine, file) as dump:
+                yield dump
+        except BaseException:
+            for left in (file, _unfinished(file)):
+                left.unlink(missing_ok=True)
+            raise
+
+
+def copies_in(folder: Path) -> list[Path]:
+    """Return every copy of a database in a folder, finished or not."""
+    endings = (SQLITE_SUFFIX, POSTGRESQL_SUFFIX, UNFINISHED_SUFFIX)
+    return [path for path in folder.glob("triage*") if path.suffix in endings]
+
+
+def _unfinished(file: Path) -> Path:
+    return file.with_name(file.name + UNFINISHED_SUFFIX)
 
 
 @contextmanager
-def _sqlite_dump(engine: Engine, folder: Path) -> Iterator[Dump]:
-    partial, file = folder / f"{SQLITE_COPY}.part", folder / SQLITE_COPY
-    partial.unlink(missing_ok=True)
+def _sqlite_dump(engine: Engine, file: Path) -> Iterator[Dump]:
+    partial = _unfinished(file)
     with session_factory(engine, read_only=True)() as session:
         taken_at = database_now(session)
     with closing(sqlite3.connect(str(engine.url.database), timeout=BUSY_TIMEOUT_MILLISECONDS / 1000)) as connection:
@@ -74,8 +94,7 @@ def _sqlite_dump(engine: Engine, folder: Path) -> Iterator[Dump]:
         try:
             connection.execute("VACUUM INTO ?", (str(partial),))
         except sqlite3.Error as error:
-            partial.unlink(missing_ok=True)
-            raise DumpError(f"cannot copy the database into {folder}: {error}") from error
+            raise DumpError(f"cannot copy the database into {file.parent}: {error}") from error
     partial.replace(file)
     as_it_is = f"file:{quote(str(file.resolve()))}?mode=ro"  # not by `open_engine`, which would make it a WAL file
     snapshot = create_engine("sqlite://", creator=lambda: sqlite3.connect(as_it_is, uri=True))
@@ -87,8 +106,8 @@ def _sqlite_dump(engine: Engine, folder: Path) -> Iterator[Dump]:
 
 
 @contextmanager
-def _postgresql_dump(engine: Engine, folder: Path) -> Iterator[Dump]:
-    partial, file = folder / f"{POSTGRESQL_COPY}.part", folder / POSTGRESQL_COPY
+def _postgresql_dump(engine: Engine, file: Path) -> Iterator[Dump]:
+    partial = _unfinished(file)
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
     with session_factory(snapshot, read_only=True)() as session:
         name = session.execute(text("SELECT pg_export_snapshot()")).scalar_one()
@@ -130,13 +149,13 @@ def restore_dump(settings: Settings, file: Path) -> None:
         The copy is of the other kind of database, or PostgreSQL's tools refuse it.
     """
     url = make_url(settings.effective_database_url)
-    wanted = SQLITE_COPY if url.get_backend_name() == "sqlite" else POSTGRESQL_COPY
-    if file.name != wanted:
+    wanted = SQLITE_SUFFIX if url.get_backend_name() == "sqlite" else POSTGRESQL_SUFFIX
+    if file.suffix != wanted:
         raise DumpError(
             f"the backup holds {file.name}, which fits another kind of database than database_url names; name one of "
             "the kind that was backed up"
         )
-    if wanted == POSTGRESQL_COPY:
+    if wanted == POSTGRESQL_SUFFIX:
         _run(url, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", str(file))
         return
     target = Path(str(url.database))

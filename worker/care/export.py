@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -55,7 +56,7 @@ class ExportChoices:
     until: datetime | None = None
     """Studies received before this time, aware UTC."""
     limit: int | None = None
-    """Images at most, the newest first."""
+    """Images at most, the newest first; those that are left out do not count."""
     reviewed: bool = False
     """True: only studies that reviewers have decided, with their labels and names."""
     pseudonyms: Pseudonyms | None = None
@@ -133,15 +134,27 @@ def export_images(session: Session, store: InstanceStore, choices: ExportChoices
 def _write_folder(session: Session, store: InstanceStore, choices: ExportChoices, folder: Path) -> ExportCounts:
     counts = ExportCounts()
     with (folder / LABELS_FILE).open("w", newline="", encoding="utf-8") as stream:
-        _write_lines(_lines(session, store, choices, folder, counts), stream, counts)
+        lines = islice(_lines(session, store, choices, folder, counts), choices.limit)
+        _write_lines(lines, stream, counts)
         stream.flush()
         os.fsync(stream.fileno())
     if not counts.images:
-        what = "image of a study that reviewers have decided" if choices.reviewed else "analysed image"
-        raise ExportRefused(f"no {what} was received in that time; `python -m worker studies` lists what was")
+        raise ExportRefused(f"{_why_none(choices, counts)}; `python -m worker studies` lists what was received")
     facts = {"notice": NOTICE, "pseudonymised": choices.pseudonyms is not None, **counts.facts}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return counts
+
+
+def _why_none(choices: ExportChoices, counts: ExportCounts) -> str:
+    left_out = {
+        "undecided by reviewers": counts.undecided,
+        "gone or damaged": counts.files_missing,
+        "with a text in the picture": counts.burned_in,
+    }
+    if any(left_out.values()):
+        return f"every image is left out: {', '.join(f'{count} {why}' for why, count in left_out.items() if count)}"
+    what = "image of a study that reviewers have decided" if choices.reviewed else "analysed image"
+    return f"no {what} was received in that time"
 
 
 def analysed_images(session: Session, choices: ExportChoices) -> Iterator[tuple[Study, Run, Instance]]:
@@ -152,7 +165,6 @@ def analysed_images(session: Session, choices: ExportChoices) -> Iterator[tuple[
         .join(Instance, Instance.study_instance_uid == Study.study_instance_uid)
         .where(Study.state == StudyState.TRIAGED, Instance.current, Instance.disposition == Disposition.ANALYSED)
         .order_by(Study.first_received_at.desc(), Instance.id)
-        .limit(choices.limit)
     )
     if choices.reviewed:
         reviewed = select(Review.study_instance_uid).where(Review.finding.is_not(None))
@@ -161,8 +173,9 @@ def analysed_images(session: Session, choices: ExportChoices) -> Iterator[tuple[
         query = query.where(Study.first_received_at >= choices.since)
     if choices.until is not None:
         query = query.where(Study.first_received_at < choices.until)
-    for row in session.execute(query.execution_options(yield_per=200)):
-        yield row[0], row[1], row[2]
+    with session.execute(query.execution_options(yield_per=200)) as rows:  # a limit may end it early
+        for row in rows:
+            yield row[0], row[1], row[2]
 
 
 def _write_lines(lines: Iterator[ExportedImage], stream: TextIO, counts: ExportCounts) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from datetime import UTC, date, datetime, time
+import shutil
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,9 @@ from dicom_io.storing.instance_store import InstanceStore
 from worker.care.export import ExportChoices, ExportCounts, ExportRefused, export_images
 from worker.care.looking import note_export
 from worker.commands.at_hand import opened, print_json, say
-from worker.commands.options import DAY_FORM, ConfigOption, JsonOption, person
+from worker.commands.options import DAY_FORM, MOST_ROWS, ConfigOption, JsonOption, person
 from worker.rows.events import record
+from worker.rows.kept_stores import require_kept_stores
 from worker.settings.config import Settings, load_settings
 
 KEY_FILE = "pseudonyms.key"
@@ -59,7 +61,9 @@ def export(
             "`confirmed_by` come from the reviews, ready to train on.",
         ),
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Images at most, the newest; default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MOST_ROWS, help="Images at most, the newest; default: all.")
+    ] = None,
     json_output: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -68,16 +72,22 @@ def export(
     Correct `labels` and put a name into `confirmed_by`; then `python -m training --data FOLDER` trains on the
     confirmed lines; with `--reviewed` all lines are, by what radiologists said on the page. Written to the audit trail.
     """
+    if since is not None and until is not None and since > until:
+        raise typer.BadParameter(f"ends before --since, {since:%Y-%m-%d}, begins", param_hint="'--until'")
     settings = load_settings(config)
     pseudonyms = _pseudonyms(settings, key_file) if pseudonymise else None
     choices = ExportChoices(folder, _start_of(since), _end_of(until), limit, reviewed, pseudonyms)
     with opened(settings) as session:
         counts = export_images(session, InstanceStore(settings.instances_dir), choices)
-    with opened(settings, read_only=False) as session:  # apart: on SQLite a writer makes the listener wait
-        details = {"pseudonymised": pseudonymise, "reviewed": reviewed, **counts.facts}
-        record(session, "exported", actor=person(), details=details)
-        for uid in sorted(counts.study_instance_uids):
-            note_export(session, uid, person())
+    try:
+        with opened(settings, read_only=False) as session:  # apart: on SQLite a writer makes the listener wait
+            details = {"pseudonymised": pseudonymise, "reviewed": reviewed, **counts.facts}
+            record(session, "exported", actor=person(), details=details)
+            for uid in sorted(counts.study_instance_uids):
+                note_export(session, uid, person())
+    except BaseException:  # nothing leaves without a line in the trail
+        shutil.rmtree(folder)
+        raise
     if json_output:
         print_json(counts.facts)
         return
@@ -100,17 +110,26 @@ def _start_of(day: datetime | None) -> datetime | None:
 
 
 def _end_of(day: datetime | None) -> datetime | None:
-    return None if day is None else datetime.combine(date.fromordinal(day.toordinal() + 1), time(), UTC)
+    if day is None or day.date() == date.max:
+        return None
+    return datetime.combine(day.date() + timedelta(days=1), time(), UTC)
 
 
 def _pseudonyms(settings: Settings, key_file: Path | None) -> Pseudonyms:
     """Return the pseudonyms of the secret in the file; a new one is readable by its owner only."""
     path = key_file or settings.data_dir / KEY_FILE
     if not path.exists():
+        require_kept_stores(settings)  # else the key of earlier exports may lie on a disk that is not mounted
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        try:
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        except OSError:  # a full disk would leave what later exports take for a key
+            path.unlink()
+            raise
+    if not path.is_file():
+        raise ExportRefused(f"{path} is no file, and so no key; name another with --key-file")
     try:
         return Pseudonyms(bytes.fromhex(path.read_text(encoding="ascii").strip()))
     except ValueError as error:  # not hexadecimal, or too short: a full disk leaves an empty file

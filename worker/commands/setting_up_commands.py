@@ -14,11 +14,15 @@ from worker.settings.config import load_settings
 
 def migrate(config: ConfigOption = None) -> None:
     """Bring the database to the schema of this version; safe to run again and from several machines at once."""
-    from worker.rows.migrate import upgrade
+    from worker.commands.at_hand import say
+    from worker.rows.database import safe_location
+    from worker.rows.migrate import is_new, upgrade
 
-    settings = load_settings(config)
-    revision = upgrade(settings.effective_database_url)
-    Console().print(f"the database is at revision {revision}", highlight=False)
+    url = load_settings(config).effective_database_url
+    was_new = is_new(url)
+    revision = upgrade(url)
+    state = "was empty; it is" if was_new else "is"
+    say(f"the database {safe_location(url)} {state} at revision {revision}")
 
 
 def check(json_output: JsonOption = False, config: ConfigOption = None) -> None:

@@ -42,6 +42,8 @@ class UnmigratedDatabase(StartError):
         self.expected = expected
         state = f"is at revision {found}" if found else "has no triage tables yet"
         remedy = "run `python -m worker migrate`"
+        if not found and location.startswith("sqlite"):
+            remedy += ", or mount its disk if this worker ran before"
         if found and found > expected:  # numbers of four digits
             remedy = "it is a newer version's: install that one again, or restore a backup from before the update"
         super().__init__(f"the database {location} {state}, but this version needs {expected}; {remedy}")
@@ -80,12 +82,10 @@ class AlreadyRunning(StartError):
 class AddressInUse(StartError):
     """The listening address cannot be bound."""
 
-    def __init__(self, host: str, port: int, cause: str) -> None:
+    def __init__(self, host: str, port: int, cause: str, key: str = "listen_port") -> None:
         self.host = host
         self.port = port
-        super().__init__(
-            f"cannot listen on {host}:{port}: {cause}; stop the program that uses it or change listen_port"
-        )
+        super().__init__(f"cannot listen on {host}:{port}: {cause}; stop the program that uses it or change {key}")
 
 
 class NotConfigured(StartError):

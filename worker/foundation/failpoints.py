@@ -19,6 +19,8 @@ NAMES = frozenset(
         "after_result_files",
         "after_store_before_row",
         "after_deleted_rows_before_files",
+        "after_copies_before_manifest",
+        "after_manifest_before_removals",
     }
 )
 _visits = itertools.count(1)

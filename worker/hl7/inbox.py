@@ -33,7 +33,7 @@ from hl7_io.inbound import Envelope, RefusedMessage, understand
 from hl7_io.reading import Message, UnreadableError, read_message
 from worker.arrival.identity import storable
 from worker.foundation.failpoints import failpoint
-from worker.rows.database import SessionFactory, database_now, inserting
+from worker.rows.database import DATABASE_GONE, SessionFactory, database_now, inserting
 from worker.rows.site_tables import InboundMessage
 from worker.rows.states import InboundState
 from worker.settings.config import Settings
@@ -69,8 +69,8 @@ class Inbox:
             answer = Answer("AR", "100", str(error))
         except RefusedMessage as error:
             answer = error.answer
-        except DBAPIError as error:
-            logger.error("HL7 message from %s not stored (%s)", peer_address, type(error.orig).__name__)
+        except (DBAPIError, *DATABASE_GONE) as error:
+            logger.error("HL7 message from %s not stored (%s)", peer_address, _cause(error))
             answer = UNAVAILABLE
         return self._answered(answer, message, peer_address)
 
@@ -89,6 +89,10 @@ class Inbox:
         if wanted is None:
             return b""
         return build_acknowledgement(wanted, message, uuid.uuid4().hex[:20], datetime.now(UTC).astimezone(self._zone))
+
+
+def _cause(error: Exception) -> str:
+    return type(getattr(error, "orig", None) or error).__name__
 
 
 def _entered(session: Session, envelope: Envelope, content: bytes, peer_address: str) -> bool:

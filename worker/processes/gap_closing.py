@@ -20,6 +20,7 @@ from worker.foundation.worker_name import worker_name
 from worker.processes.late_bell import LateBell
 from worker.rows.database import SessionFactory, migrated_engine, session_factory
 from worker.rows.gaps import next_gap, note_receiving, put_off
+from worker.rows.kept_stores import require_kept_stores
 from worker.rows.service_lease import release_service, take_service
 from worker.settings.config import Settings
 
@@ -39,6 +40,7 @@ def opened_reconciler(settings: Settings) -> Iterator[Reconciler]:
     StartError
         The database does not answer or is not migrated.
     """
+    require_kept_stores(settings)
     bell = LateBell()  # a broker that stands still would keep every study that is fetched for a minute
     with migrated_engine(settings.effective_database_url) as engine:
         bell.load(settings)

@@ -23,6 +23,7 @@ from worker.processes.gap_closing import GapCloser
 from worker.processes.late_bell import LateBell
 from worker.rows.database import migrated_engine, session_factory
 from worker.rows.heartbeat import Heartbeat
+from worker.rows.kept_stores import require_kept_stores
 from worker.rows.service_lock import sole_process
 from worker.sending.commitment_answer import answer_taker
 from worker.settings.config import Settings
@@ -69,8 +70,10 @@ def run_listener(settings: Settings, member: int) -> int:
     Raises
     ------
     StartError
-        The database is not migrated or does not answer, another listener of this host has the port.
+        The database is not migrated or does not answer, the disk of what was received is not mounted, another listener
+        of this host has the port.
     """
+    require_kept_stores(settings)
     with (
         migrated_engine(settings.effective_database_url) as engine,
         sole_process(f"{SERVICE}-{member}" if member else SERVICE, settings.data_dir, settings.listening_ports),
@@ -78,6 +81,7 @@ def run_listener(settings: Settings, member: int) -> int:
         bell = LateBell()
         store = InstanceStore(settings.instances_dir, settings.minimum_free_bytes)
         store.remove_partial_files()
+        store.begin()
         sessions = session_factory(engine)
         intake = Intake(settings, sessions, store, bell)
         take_commitment = answer_taker(sessions, settings, SERVICE)

@@ -18,6 +18,7 @@ from worker.foundation.addresses import reached_here
 from worker.foundation.errors import AddressInUse, NotConfigured
 from worker.foundation.service_process import Service, stop_in_order
 from worker.processes.listener import SERVICE
+from worker.rows.kept_stores import require_kept_stores
 from worker.rows.service_lock import sole_process
 from worker.settings.config import Settings
 from worker.settings.environment import settings_environment
@@ -45,6 +46,7 @@ def run_listeners(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     environment = settings_environment(settings)
+    require_kept_stores(settings)
     with sole_process(SERVICE, settings.data_dir, settings.listening_ports), _reserved_ports(settings):
         try:
             for member in members:

@@ -19,6 +19,7 @@ from worker.foundation.watchdog import Watchdog
 from worker.foundation.worker_name import worker_name
 from worker.rows.database import migrated_engine, session_factory
 from worker.rows.heartbeat import Heartbeat
+from worker.rows.kept_stores import require_kept_stores
 from worker.runs.shadowing import shadow_next
 from worker.runs.workplace import Workplace, load_model
 from worker.settings.config import Settings
@@ -41,6 +42,7 @@ def run_shadow_worker(settings: Settings) -> int:
     """
     if not settings.shadow_bundle:
         raise NotConfigured("no bundle is to run in the shadow; name one in shadow_bundle")
+    require_kept_stores(settings)
     os.nice(NICENESS)
     keep_freed_memory()
     with migrated_engine(settings.effective_database_url) as engine:

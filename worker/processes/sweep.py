@@ -46,6 +46,7 @@ from worker.queue.celery_app import message_folder
 from worker.rows.backfills import end_abandoned_runs
 from worker.rows.database import SessionFactory, database_now, migrated_engine, session_factory
 from worker.rows.heartbeat import Heartbeat, forget_dead_processes
+from worker.rows.kept_stores import require_kept_stores
 from worker.rows.leases import locked_study
 from worker.rows.orphans import Orphans, remove_deleted
 from worker.rows.overdue import lift_overdue
@@ -255,8 +256,9 @@ def run_sweeper(settings: Settings) -> int:
     Raises
     ------
     StartError
-        The database is not migrated or does not answer.
+        The database is not migrated or does not answer, or the disk of what was received is not mounted.
     """
+    require_kept_stores(settings)
     bell = LateBell()
     with migrated_engine(settings.effective_database_url) as engine:
         bell.load(settings)

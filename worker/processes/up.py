@@ -13,10 +13,10 @@ from types import FrameType
 
 from dicom_io.foundation.peer import Peer
 from dicom_io.services.storage_scu import echo
-from worker.foundation.addresses import reached_here
-from worker.foundation.errors import AddressInUse
+from worker.foundation.addresses import reached_here, require_free_port
 from worker.foundation.service_process import Service, stop_in_order
 from worker.processes.work import require_usable
+from worker.rows.kept_stores import require_kept_stores
 from worker.rows.service_lock import sole_process
 from worker.settings.config import Settings
 from worker.settings.environment import settings_environment
@@ -62,12 +62,13 @@ class Supervisor:
         ServiceGaveUp
             The listener ended before it ever answered.
         """
+        require_kept_stores(self.settings)  # before the first file
         with sole_process("up", self.settings.data_dir):
             require_usable(self.settings, ("stat", "routine", "delivery"))
             for port in self.settings.listening_ports:
                 require_free_port(self.settings.listen_host, port)
             if hl7 := self.settings.hl7_listener:
-                require_free_port(hl7.host, hl7.port)
+                require_free_port(hl7.host, hl7.port, "hl7_listener.port")
             self.environment = settings_environment(self.settings)
             try:
                 for service in self.services:
@@ -113,22 +114,6 @@ def run_up(settings: Settings, *, worklist: bool) -> int:
     supervisor = Supervisor(settings, chosen)
     with _asked_by_signals(supervisor):
         return supervisor.run()
-
-
-def require_free_port(host: str, port: int) -> None:
-    """Refuse to start beside a program that has our port; its answers would pass for our listener's.
-
-    Raises
-    ------
-    AddressInUse
-        The address cannot be bound.
-    """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the listener: closing connections are no bar
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise AddressInUse(host, port, error.strerror or str(error)) from error
 
 
 def answers(settings: Settings) -> bool:

@@ -14,6 +14,7 @@ from worker.foundation.logs import configure_logging
 from worker.processes import unfit
 from worker.queue.celery_app import QUEUES, app, configure
 from worker.rows.database import migrated_engine, session_factory
+from worker.rows.kept_stores import require_kept_stores
 from worker.settings.config import ConfigurationError, Settings
 
 DELIVERY_PROCESSES = 2
@@ -65,13 +66,14 @@ def run_worker(settings: Settings, queues: Sequence[str] = ("stat", "routine"), 
 
 
 def require_usable(settings: Settings, queues: Sequence[str]) -> None:
-    """Refuse to start on an unmigrated database or, for analyses, with a bundle that cannot be used.
+    """Refuse to start without the database or the disk of what was received or, to analyse, without a usable bundle.
 
     Raises
     ------
     StartError
         Saying what is wrong and what to do.
     """
+    require_kept_stores(settings)
     with migrated_engine(settings.effective_database_url) as engine:
         if analyses(queues):
             with no_garbage_looked_for():

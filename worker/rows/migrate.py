@@ -44,6 +44,21 @@ def upgrade(url: str, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> 
     return expected_revision()
 
 
+def is_new(url: str) -> bool:
+    """Return whether this database has no tables of ours yet; looking for a file makes none.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database does not answer.
+    """
+    engine = open_engine(url)
+    try:
+        return current_revision(engine) is None
+    finally:
+        engine.dispose()
+
+
 def alembic_config() -> Config:
     """Return Alembic's configuration without any file: the revisions lie in the ``migrations`` package."""
     config = Config()

@@ -194,6 +194,7 @@ def open_workplace(settings: Settings) -> Workplace:
     name = _active_default(sessions)
     models = {name: load_model(settings, name)}
     instances, results = InstanceStore(settings.instances_dir), InstanceStore(settings.results_dir)
+    results.begin()
     return Workplace(settings, sessions, instances, results, worker_name(), models)
 
 

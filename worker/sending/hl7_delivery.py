@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dicom_io.services.storage_scu import SendOutcome
-from hl7_io.acknowledgement import AnswerError, read_acknowledgement
+from hl7_io.acknowledgement import AnswerError, acknowledged_id, read_acknowledgement
 from hl7_io.mllp import MllpError
 from hl7_io.mllp_client import MllpConnection, NoConnectionError
 from hl7_io.reading import read_message
@@ -24,10 +24,11 @@ def announce(destination: Hl7Destination, paths: Sequence[Path]) -> list[SendOut
     After a silence or a drop the rest is not tried: an answer that comes late would be taken for the next one's.
     """
     outcomes: list[SendOutcome] = []
+    answered: set[str] = set()
     try:
         with MllpConnection(destination.receiver()) as connection:
             for path in paths:
-                outcomes.append(_sent(path, connection))
+                outcomes.append(_sent(path, connection, answered))
     except NoConnectionError as error:
         return [replace(_undelivered(path, str(error)), unreachable=True) for path in paths]
     except MllpError as error:
@@ -35,10 +36,12 @@ def announce(destination: Hl7Destination, paths: Sequence[Path]) -> list[SendOut
     return outcomes
 
 
-def _sent(path: Path, connection: MllpConnection) -> SendOutcome:
+def _sent(path: Path, connection: MllpConnection, answered: set[str]) -> SendOutcome:
+    """Send one message; some receivers acknowledge a message in both modes, and what they said before is `answered`."""
     content = path.read_bytes()
     control_id = read_message(content).header.text(10)
-    answer = connection.exchange(content)
+    answer = connection.exchange(content, lambda answer: acknowledged_id(answer) in answered)
+    answered.add(control_id)
     try:
         acknowledgement = read_acknowledgement(answer, control_id)
     except AnswerError as error:

@@ -26,7 +26,7 @@ from pydantic_settings import (
 from dicom_io.pixels.fidelity import Decoding
 from dicom_io.selection.site_rules import SiteRule
 from model.precision import Precision
-from model.text_forms import of_form
+from model.text_forms import NamedPath, of_form
 from worker.settings.hl7 import Hl7Destination
 from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.mistakes import PREFIX, mistakes_of, require_findings, require_known_kind
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    data_dir: Path = Path("data")
+    data_dir: NamedPath = Path("data")
     """Folder for everything on disk: instances, results, quarantine, SQLite file, queue."""
     database_url: str = ""
     """SQLAlchemy URL; empty = SQLite file ``triage.db`` in ``data_dir``. PostgreSQL: ``postgresql+psycopg://...``."""
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     minimum_free_bytes: int = Field(2_000_000_000, ge=0)
     """Below this much free disk, C-STORE is answered with 0xA700 instead of filling the disk."""
 
-    bundles: dict[str, Path] = Field(default_factory=lambda: {"default": DEFAULT_BUNDLE})
+    bundles: dict[str, NamedPath] = Field(default_factory=lambda: {"default": DEFAULT_BUNDLE})
     """Model bundles by name; ``default`` serves every source that names none."""
     shadow_bundle: str = ""
     """Name of a bundle that analyses every live study once more, for comparison: its results stay in the database."""
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     """Viewers that a study's page links to."""
     worklist_host: str = "127.0.0.1"
     worklist_port: Port = 8042
-    worklist_password_hash_file: Path | None = None
+    worklist_password_hash_file: NamedPath | None = None
     """File with the administrator's password hash (``python -m worklist passwd``); needed off loopback."""
 
     @field_validator("sources")

@@ -17,6 +17,7 @@ _ADDRESSES = {
     "broker_url": ("filesystem://", "redis://", "rediss://"),
 }
 """What each address may begin with."""
+_IN_MEMORY = ("sqlite:///", "sqlite:///:memory:")
 PREFIX = "CXR_"
 """Of variables that stand for keys."""
 _NO_KEYS = {"CXR_CONFIG", "CXR_DATABASE_URL_FILE", "CXR_BROKER_URL_FILE", "CXR_FAILPOINT"}
@@ -68,6 +69,8 @@ def require_known_kind(field: str, address: str) -> str:
     ValueError
         It is of a kind that the worker has no driver for, or no address at all.
     """
+    if address in _IN_MEMORY:
+        raise ValueError("must name a file: a database in memory is another one for each process, and gone with it")
     if not address.startswith(_ADDRESSES[field]):
         raise ValueError(f"must begin with {' or '.join(_ADDRESSES[field])}")
     return address

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
-from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.text_forms import of_form
+from model.text_forms import NamedPath, of_form
 from worker.settings.peers import Host, Port
 
 Level = Literal["STAT", "URGENT"]
@@ -36,7 +35,7 @@ class Channel(BaseModel):
     patient_data: bool = False
     """True also tells name, Patient ID, accession number, what was flagged, and a link to the study."""
     timeout_seconds: float = Field(10.0, gt=0, le=60)
-    ca_file: Path | None = None
+    ca_file: NamedPath | None = None
     """PEM certificates to trust instead of the machine's."""
 
     def outside_quiet_hours(self, moment: datetime, zone: ZoneInfo) -> datetime:
@@ -60,7 +59,7 @@ class Webhook(Channel):
     """A program that is told by an HTTP POST with a JSON body."""
 
     url: Annotated[str, of_form(r"https?://\S+", "an address that begins with https:// or http://")]
-    secret_file: Path | None = None
+    secret_file: NamedPath | None = None
     """File with a secret; the body is then signed with it (HMAC-SHA256) in the header ``X-CXR-Signature``."""
 
 
@@ -72,6 +71,6 @@ class Mail(Channel):
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str = ""
     """Empty = no login."""
-    password_file: Path | None = None
+    password_file: NamedPath | None = None
     sender: Address
     recipients: tuple[Address, ...] = Field(min_length=1)

@@ -36,7 +36,7 @@ def required_host(host: str) -> str:
     return host
 
 
-Host = Annotated[str, AfterValidator(required_host)]
+Host = Annotated[str, Field(min_length=1), AfterValidator(required_host)]
 """A host name or an IP address."""
 
 

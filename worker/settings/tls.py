@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_io.foundation.tls import TlsFiles
+from model.text_forms import NamedPath
 
 
 class Tls(BaseModel):
@@ -14,11 +13,11 @@ class Tls(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    certificate_file: Path
+    certificate_file: NamedPath
     """PEM certificate shown to the other side."""
-    key_file: Path
+    key_file: NamedPath
     """PEM private key of that certificate."""
-    ca_file: Path
+    ca_file: NamedPath
     """PEM certificates the other side's certificate must be signed by (mutual TLS)."""
 
     def files(self) -> TlsFiles:

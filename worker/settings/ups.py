@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from dicom_io.foundation.peer import Peer
 from worker.settings.internet_addresses import Address
-from worker.settings.peers import AeTitle, Host
+from worker.settings.peers import AeTitle, required_host
 from worker.settings.tls import Tls
 
 
@@ -21,7 +21,7 @@ class UpsPeer(BaseModel):
     """Case-sensitive, at most 16 characters."""
     hosts: tuple[Address, ...] = ()
     """IP addresses it may call from; empty = any."""
-    host: Host = ""
+    host: Annotated[str, AfterValidator(required_host)] = ""
     """Where it takes event reports; empty = it cannot be subscribed."""
     port: int = Field(default=0, ge=0, le=65535)
     """TCP port of `host`."""

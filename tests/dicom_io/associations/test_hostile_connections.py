@@ -16,7 +16,6 @@ from factories import chest_radiograph, write_dicom
 from pdu_fuzzing import Connection
 from pdu_mutations import (
     DX,
-    EXPLICIT,
     VERIFICATION,
     associate_request,
     command,
@@ -164,7 +163,6 @@ def test_a_sender_that_does_not_wait_for_answers_is_held_back(scp: StorageScp, t
 
 ODD_REQUESTS = {
     "no transfer syntax": associate_request(proposed=[(1, DX, ())]),
-    "an even context": associate_request(proposed=[(2, DX, (EXPLICIT,))]),
     "no protocol version": associate_request().replace(b"\0\1\0\0CXRAI", b"\0\0\0\0CXRAI"),
 }
 ODD_COMMANDS = {

@@ -136,6 +136,19 @@ def test_of_the_protocol_version_only_the_lowest_bit_counts(scp: StorageScp, ver
     assert answer(scp, with_version(version))[0] == first
 
 
+@pytest.mark.parametrize(
+    ("most_bytes", "first"), [(1, REJECTED), (6, REJECTED), (7, REJECTED), (128, ACCEPTED), (0, ACCEPTED)]
+)
+def test_a_sender_that_takes_next_to_nothing_at_a_time_is_rejected(
+    scp: StorageScp, most_bytes: int, first: int
+) -> None:
+    """No answer to it could be sent, and what it sends would be stored without its knowing."""
+    request = associate_request(proposed=CONTEXTS)
+    stated, changed = (item(0x51, struct.pack(">I", length)) for length in (131072, most_bytes))
+    assert request.count(stated) == 1
+    assert answer(scp, request.replace(stated, changed))[0] == first
+
+
 def test_an_archive_may_say_more_than_we_know(scp: StorageScp) -> None:
     accepted = answer(scp, with_user_information())
     more = item(0x99, b"of a later edition")

@@ -185,7 +185,7 @@ def test_signed_values_are_read_with_and_without_their_sign_above_the_stored_bit
         ({"NumberOfFrames": 2}, ReasonCode.MULTI_FRAME),
         ({"Rows": 65535, "Columns": 65535}, ReasonCode.TOO_LARGE),
         ({"PixelData": bytes(100)}, ReasonCode.UNDECODABLE),
-        ({"TransferSyntaxUID": "1.2.840.10008.1.2.4.90"}, ReasonCode.UNDECODABLE),
+        ({"TransferSyntaxUID": "1.2.840.10008.1.2.4.90", "PixelData": bytes(900)}, ReasonCode.UNDECODABLE),
         ({"TransferSyntaxUID": "1.2.826.0.1.3680043.9.1"}, ReasonCode.UNDECODABLE),
     ],
 )

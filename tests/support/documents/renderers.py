@@ -13,8 +13,8 @@ from PIL import Image
 from pydicom.pixels import apply_modality_lut
 
 from dicom_io.data_sets.dicom_file import read_dicom_file
-from dicom_io.pixels.grey_scale import FALLBACK_PERCENTILES
 from dicom_io.pixels.radiograph import Radiograph
+from dicom_io.pixels.voi import FALLBACK_PERCENTILES
 
 _FAMILY = "1.2.840.10008.1.2.4."
 _JPEG = tuple(_FAMILY + syntax for syntax in ("50", "51", "57", "70"))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 import torch
 from layouts import write_layout
+from services import free_port
 from training_runs import tiny_run
 
+from training import parallel
 from training.data.batches import batch_rows
 from training.fitting.member import train_member
-from training.parallel import Team, run_team
+from training.parallel import Team, TrainingFailedError, launched_membership, launched_team, run_team
 
 ROOT = Path(__file__).resolve().parents[3]
 TRIAL = """
@@ -94,6 +97,48 @@ def test_a_launched_run_that_is_told_to_stop_leaves_a_checkpoint(tmp_path: Path)
     assert not saved["finished"]
     assert f"checkpoint after epoch {saved['epoch_number']}, step {saved['step']}" in errors
     assert "the same command continues" in errors
+
+
+def _launched(monkeypatch: pytest.MonkeyPatch, **places: str) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_says_for_whom_it_waits_and_gives_up(
+    rank: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waited for twelve hours without a word."""
+    monkeypatch.setattr(parallel, "_MEETING", timedelta(seconds=3))
+    monkeypatch.setattr(parallel, "_SAID_AFTER_SECONDS", 0.2)
+    place = f"127.0.0.1:{free_port()}"
+    _launched(monkeypatch, MASTER_ADDR="127.0.0.1", MASTER_PORT=place.partition(":")[2])
+    words = f"training process {rank} of 2 for the others, at {place}"
+    with pytest.raises(TrainingFailedError, match=words), launched_membership(Team(rank, 2)):
+        raise AssertionError("the other one never came")
+    assert f"waiting as training process {rank} of 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR and MASTER_PORT do not say where the processes meet"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x of WORLD_SIZE=2 is no place"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2 of WORLD_SIZE=2 is no place"),
+        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "high"}, "do not say where"),
+    ],
+)
+def test_variables_of_another_launcher_are_named(
+    places: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _launched(monkeypatch, **places)
+    with pytest.raises(TrainingFailedError, match=said):
+        team = launched_team()
+        assert team is not None
+        with launched_membership(team):
+            raise AssertionError("there is nowhere to meet")
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.phantoms.anatomy import Chest, draw_chest
+from training.phantoms.folder import PhantomDatasetError
 from training.phantoms.layers import Thickness, draw_anatomy
 from training.phantoms.lesions import Lesion, draw_lesions
 from training.phantoms.picture import draw_phantom
@@ -99,3 +100,10 @@ def test_a_picture_with_every_finding_has_a_box_for_each() -> None:
     assert {box.label for box in phantom.boxes} == set(DRAWN_FINDINGS)
     assert phantom.pixels.shape == (1024, 1024)
     assert phantom.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("label", ["Hernia", "mass", "No Finding"])
+def test_what_cannot_be_drawn_is_refused_and_labels_no_picture(label: str) -> None:
+    rng = np.random.default_rng(1)
+    with pytest.raises(PhantomDatasetError, match=f"{label}: cannot be drawn; choose from Cardiomegaly, Effusion"):
+        draw_phantom(("Mass", label), False, rng)

@@ -282,3 +282,53 @@ def test_another_program_on_the_port_is_no_listener(make_settings: MakeSettings)
     with listening(make_settings(ae_title="ELSE", listen_host="127.0.0.1", listen_port=other.port, sources=sources)):
         assert not verdicts(settings)["listener"]
         assert "rejected" in detail_of(settings, "listener")
+
+
+@pytest.mark.parametrize(
+    ("host_key", "port_key", "name"),
+    [
+        ("listen_host", "listen_port", "listener"),
+        ("worklist_host", "worklist_port", "worklist page"),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_fails_the_check(
+    make_settings: MakeSettings, tmp_path: Path, host_key: str, port_key: str, name: str
+) -> None:
+    """It said that all was well, and the service ended when it was started."""
+    elsewhere = {host_key: "192.0.2.1", port_key: free_port(), "worklist_password_hash_file": tmp_path / "hash"}
+    assert f"cannot listen on 192.0.2.1:{elsewhere[port_key]}" in detail_of(make_settings(**elsewhere), name)
+
+
+def test_an_hl7_listener_that_cannot_listen_fails_the_check(make_settings: MakeSettings) -> None:
+    settings = make_settings(hl7_listener={"host": "192.0.2.1", "port": free_port()})
+    assert "change hl7_listener.port" in detail_of(settings, "HL7 listener")
+
+
+def test_an_archive_that_may_not_send_what_it_is_told_to_fails_the_check(
+    make_settings: MakeSettings, pacs: StandInPacs
+) -> None:
+    archive = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+    name = "archive to reconcile with"
+    assert "PACS is none of the sources" in detail_of(make_settings(reconcile=archive), name)
+    known = make_settings(reconcile=archive, sources=[Source(ae_title="PACS")])
+    fetching = make_settings(reconcile=archive | {"retrieve": "get"})
+    for settings in (known, fetching, make_settings(reconcile=archive, accept_unknown_sources=True)):
+        assert "none of the sources" not in detail_of(settings, name)
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), ("\n", "is empty")])
+def test_a_secret_that_a_message_needs_is_read_by_the_check(
+    make_settings: MakeSettings, tmp_path: Path, content: str | None, said: str
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_text(content)
+    webhook = {"name": "chat", "url": "http://127.0.0.1:1/", "secret_file": secret}
+    mail = {
+        "name": "desk", "host": "127.0.0.1", "port": 1, "sender": "a@example.org", "recipients": ["b@example.org"],
+        "username": "cxr", "password_file": secret, "ca_file": tmp_path / "none.pem",
+    }  # fmt: skip
+    settings = make_settings(webhooks=[webhook], mails=[mail | {"name": "other"}, mail | {"ca_file": None}])
+    assert f"secret_file {secret} {said}" in detail_of(settings, "webhook chat")
+    assert f"password_file {secret} {said}" in detail_of(settings, "mail desk")
+    assert "none.pem holds no certificates" in detail_of(settings, "mail other")

@@ -14,7 +14,8 @@ from benches import Bench
 from bundles import FLAGGED, SAYS
 from factories import chest_radiograph, drawn_chest
 from others_files import give_to_another_user
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 from typer.testing import CliRunner
 
 from dicom_io.data_sets.pseudonyms import Pseudonyms
@@ -211,6 +212,69 @@ def test_an_existing_folder_and_an_empty_time_are_refused_and_leave_nothing(benc
     _export(bench, tmp_path / "export")
     with pytest.raises(ExportRefused, match="exists already"):
         _export(bench, tmp_path / "export")
+
+
+def test_what_is_left_out_takes_no_place_of_a_limit(bench: Bench, tmp_path: Path) -> None:
+    wanted = bench.triage(chest_radiograph(PatientID="A")).study_instance_uid
+    _review(bench, wanted, Effusion="agree", Pneumothorax="agree")
+    undecided = bench.triage(chest_radiograph(PatientID="B")).study_instance_uid
+    _review(bench, undecided, Effusion="agree")
+    gone = bench.triage(chest_radiograph(PatientID="C"))
+    _review(bench, gone.study_instance_uid, Effusion="agree", Pneumothorax="agree")
+    (bench.settings.instances_dir / bench.instances(gone.study_instance_uid)[0].path).unlink()
+    (line,) = _export(bench, tmp_path / "export", reviewed=True, limit=1)
+    assert line["study_instance_uid"] == wanted
+    assert len(_export(bench, tmp_path / "newest", limit=1)) == 1
+
+
+def test_an_export_of_nothing_but_what_is_left_out_says_so(bench: Bench, tmp_path: Path) -> None:
+    study = bench.triage(chest_radiograph())
+    (bench.settings.instances_dir / bench.instances(study.study_instance_uid)[0].path).unlink()
+    with pytest.raises(ExportRefused, match="every image is left out: 1 gone or damaged"):
+        _export(bench, tmp_path / "export")
+
+
+@pytest.fixture
+def configured(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The bench with a study, which commands find through the environment."""
+    bench.triage(chest_radiograph())
+    monkeypatch.setenv("CXR_DATABASE_URL", bench.sessions.kw["bind"].url.render_as_string(hide_password=False))
+    monkeypatch.setenv("CXR_DATA_DIR", str(bench.settings.data_dir))
+    return bench
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (("--until", "2026-02-01", "--since", "2026-02-02"), "ends before --since, 2026-02-02"),
+        (("--limit", "9" * 20), "--limit"),
+        (("--limit", "-1"), "--limit"),
+        (("--since", "2026-02-30"), "--since"),
+    ],
+)
+def test_limits_that_nothing_can_meet_are_not_understood(limits: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "export"), *limits], env={"COLUMNS": "200"})
+    assert done.exit_code == 2, done.output
+    assert said in done.output
+    assert not list(tmp_path.glob("export*"))
+
+
+@pytest.mark.usefixtures("configured")
+def test_the_last_day_there_is_ends_no_export(tmp_path: Path) -> None:
+    last = ["--since", "0001-01-01", "--until", "9999-12-31"]
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "export"), *last])
+    assert done.exit_code == 0, done.exception
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_nothing_is_exported_without_a_line_in_the_trail(configured: Bench, tmp_path: Path) -> None:
+    with configured.sessions.begin() as session:
+        refuse = "CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        session.execute(text(refuse))
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "export")])
+    assert isinstance(done.exception, IntegrityError)
+    assert not list(tmp_path.glob("export*"))
 
 
 def test_an_image_whose_file_is_gone_is_counted_and_left_out(bench: Bench, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from certificates import certificate_files
 from hl7.client import MLLPClient
 from hl7_messages import message, patient, report, update
 from one_database import database_url  # noqa: F401 (a fixture; `test_hl7_postgresql` has the other)
-from sqlalchemy import select
+from sqlalchemy import QueuePool, create_engine, select
 
 from hl7_io.mllp import framed
 from hl7_io.mllp_server import MllpServer
@@ -246,6 +246,16 @@ def test_a_lost_database_is_answered_with_ae_and_the_sender_may_try_again(
     server = start(sessions=session_factory(engine))
     (answer,) = told(server, update(patient()))
     assert str(answer["MSA.F1"]) == "AE"
+    engine.dispose()
+
+
+def test_a_database_with_no_connection_left_is_answered_with_ae(start: Start, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'busy.db'}"
+    engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.2)
+    server = start(sessions=session_factory(engine))
+    with engine.connect():
+        (answer,) = told(server, update(patient()))
+    assert (str(answer["MSA.F1"]), str(answer["ERR.F3"])[:3]) == ("AE", "207")
     engine.dispose()
 
 

@@ -29,6 +29,7 @@ from receivers import (
     NO_MSA,
     SILENCE,
     TRICKLE,
+    TWICE,
     WRONG_ID,
     Hl7Receiver,
     running_receiver,
@@ -465,6 +466,22 @@ def test_a_study_released_as_another_patients_is_withdrawn_from_whoever_was_told
     triage(uid, bench.workplace)
     deliver(uid, bench.office)
     assert [str(message["PID.F3.R1.C1"]) for message in receiver.messages] == ["WRONG", "WRONG", "RIGHT"]
+
+
+def test_a_receiver_may_say_twice_that_it_has_a_message(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    """Some engines send the acknowledgements of both modes, whichever is asked for (HL7 v2.5.1 2.9.2, 2.9.3)."""
+    bench = make_bench(receiver.port)
+    uid = announced(bench, PatientID="WRONG").study_instance_uid
+    bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="RIGHT"))
+    with bench.sessions.begin() as session:
+        store = bench.workplace.instances
+        release_study(session, store, uid, WhoseStudy("RIGHT"), "admin", settings=bench.settings)
+    triage(uid, bench.workplace)
+    receiver.answer = lambda control_id: TWICE
+    deliver(uid, bench.office)
+    assert [str(message["PID.F3.R1.C1"]) for message in receiver.messages] == ["WRONG", "WRONG", "RIGHT"]
+    rows = [row for row in messages_of(bench, bench.study(uid)) if row.state != "rejected"]
+    assert [(row.state, row.attempts) for row in rows] == [("sent", 1), ("sent", 1)]
 
 
 def test_a_reason_in_letters_that_the_message_lacks_holds_up_no_withdrawal(

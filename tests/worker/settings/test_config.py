@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from worker.settings.config import ConfigurationError, Settings, load_settings
+
+PEER = {"name": "pacs", "ae_title": "PACS", "host": "192.0.2.10", "port": 104}
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +92,7 @@ def test_an_unknown_key_says_what_may_be_meant(tmp_path: Path) -> None:
         ({"page_url": "cxr.example.org"}, "page_url: must be an address that begins with https:// or http://"),
         ({"webhooks": [{"name": "w", "url": "x"}]}, "webhooks.0.url: must be an address that begins with https://"),
         ({"viewers": [{"name": "v", "url": "https://x/"}]}, "viewers.0.url: must be an address (http://"),
+        ({"destinations": [PEER | {"host": ""}]}, "destinations.0.host: must have at least 1 character"),
         ({"ups": {"peers": []}}, "ups.peers: must have at least 1 item"),
     ],
 )
@@ -94,6 +100,51 @@ def test_a_mistake_is_told_in_words_of_the_file_and_not_of_a_program(given: dict
     with pytest.raises(ConfigurationError) as caught:
         load_settings(**given)
     assert any(line.startswith(f"  {said}") for line in str(caught.value).splitlines()), str(caught.value)
+
+
+def models_in(annotation: Any, known: frozenset[Any] = frozenset()) -> set[type[BaseModel]]:
+    """Return the tables that the settings are made of; one may hold others of its kind."""
+    if annotation in known:
+        return set()
+    own, inner = set(), get_args(annotation)
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        own, inner = {annotation}, tuple(field.annotation for field in annotation.model_fields.values())
+    return own.union(*(models_in(each, known | {annotation}) for each in inner))
+
+
+def holds_path(annotation: Any) -> bool:
+    return annotation is Path or any(map(holds_path, get_args(annotation)))
+
+
+PATHS = [
+    pytest.param(field, id=f"{model.__name__}.{name}")
+    for model in sorted(models_in(Settings), key=lambda model: model.__name__)
+    for name, field in model.model_fields.items()
+    if holds_path(field.annotation)
+]
+
+
+@pytest.mark.parametrize("field", PATHS)
+@pytest.mark.parametrize(("path", "said"), [("", "names no file or folder"), ("a\0b", "zero byte")])
+def test_a_path_is_that_of_something(field: FieldInfo, path: str, said: str) -> None:
+    """An empty one would be the folder that the process is started in."""
+    takes: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, "as declared", *field.metadata])
+    with pytest.raises(ValidationError, match=said):
+        takes.validate_python({"default": path} if get_origin(field.annotation) is dict else path)
+
+
+def test_an_empty_path_is_refused_by_the_name_of_its_key(tmp_path: Path) -> None:
+    text = 'data_dir = ""\n[bundles]\ndefault = ""\n'
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(write(tmp_path / "site.toml", text))
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.partition(":")[0] for line in lines] == ["  data_dir", "  bundles.default"]
+
+
+@pytest.mark.parametrize("address", ["sqlite:///", "sqlite:///:memory:"])
+def test_a_database_that_ends_with_each_process_is_none(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="database_url: must name a file"):
+        load_settings(database_url=address)
 
 
 def test_a_list_is_not_called_short_for_a_mistake_in_it() -> None:

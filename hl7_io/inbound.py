@@ -117,7 +117,7 @@ def understand(message: Message, processing_id: str = "P") -> Envelope:
     ------
     RefusedMessage
         It has no control id, is meant for another environment, is of a type that is not taken, lacks what its type
-        needs, or says more than any honest one.
+        needs, says more than any honest one, or is more than one.
     """
     header = message.header
     if not header.text(10):
@@ -126,6 +126,8 @@ def understand(message: Message, processing_id: str = "P") -> Envelope:
         raise RefusedMessage("AR", "102", f"MSH-10 is longer than {LONGEST_CONTROL_ID} characters")
     if header.text(11) != processing_id:
         raise RefusedMessage("AR", "202", f"MSH-11 is not {processing_id}")
+    if sum(1 for _ in message.all("MSH")) > 1:  # the second would be lost, and its sender hears of the first alone
+        raise RefusedMessage("AR", "100", "more than one message in a frame; send each in its own")
     kind, event = header.text(9, 1), header.text(9, 2)
     sender = " at ".join(filter(None, (header.text(3), header.text(4))))
     meanings = tuple(islice(_meanings(message, kind, event), MOST_MEANINGS + 1))

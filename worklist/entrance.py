@@ -42,21 +42,28 @@ def log_in(
         wait_seconds = guard.wait_seconds(address)
         if wait_seconds > 0:
             problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
-            return page(request, "login.html", 429, next=own_path(next), problem=problem)
+            answer = _again(request, 429, username, next, problem)
+            answer.headers["Retry-After"] = str(math.ceil(wait_seconds))
+            return answer
         try:
             account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
         except PasswordFileError:
             logger.exception("nobody can log in")
             problem = "The password file cannot be used; the log of the page says why."
-            return page(request, "login.html", 503, next=own_path(next), problem=problem)
+            return _again(request, 503, username, next, problem)
         if account is None:
             guard.failed(address)
             logger.warning("worklist: wrong name or password from %s", address)
-            return page(request, "login.html", 401, next=own_path(next), problem="Wrong name or password.")
+            return _again(request, 401, username, next, "Wrong name or password.")
         guard.succeeded(address)
     begin_session(request, account)
     logger.info("worklist: %s logged in from %s", account.name, address)
     return RedirectResponse(own_path(next), status_code=303)
+
+
+def _again(request: Request, status_code: int, username: str, wanted: str, problem: str) -> Response:
+    """Return the form with the name that was typed and why it did not open the page."""
+    return page(request, "login.html", status_code, username=username, next=own_path(wanted), problem=problem)
 
 
 @router.post("/logout")

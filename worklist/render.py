@@ -13,7 +13,14 @@ from dicom_io.data_sets.patient_age import dicom_date
 from dicom_io.foundation.product import VERSION
 from dicom_io.results.reporting import NO_MEDICAL_DEVICE
 from worker.runs.policy import percent
-from worker.views.presentation import bytes_text, duration_text, finding_text, percent_text, seconds_text
+from worker.views.presentation import (
+    bytes_text,
+    duration_text,
+    finding_text,
+    other_spellings,
+    percent_text,
+    seconds_text,
+)
 from worklist.login import csrf_token, is_administrator
 from worklist.sections import DELIVERY_TEXTS, SECTIONS, STAGE_TEXTS, STATE_TEXTS, why
 from worklist.site import site_of
@@ -28,6 +35,7 @@ TEMPLATES.env.filters.update(
     size=bytes_text,
     texts=lambda value: (value, value),
     labelled=lambda value: (value, finding_text(value)),
+    other_spellings=other_spellings,
     dicom_date=lambda value: dicom_date(value) or value,
 )
 TEMPLATES.env.globals.update(

@@ -57,6 +57,18 @@ def page(chromium: Browser) -> Iterator[Page]:
     assert [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text] == []
 
 
+def serious_findings(page: Page, path: str) -> list[str]:
+    """Return what axe-core calls serious or critical on the open page."""
+    from axe_playwright_python.sync_playwright import Axe  # here, because every test loads this file
+
+    return [
+        f"{path}: {item['id']} {node['html'][:200]} {node['any'][:1]}"
+        for item in Axe().run(page).response["violations"]
+        if item["impact"] in ("serious", "critical")
+        for node in item["nodes"][:3]
+    ]
+
+
 def add_pictures(writing: SessionFactory, settings: Settings, study_instance_uid: str) -> None:
     """Give an analysed study a stored radiograph and a heat map of its first image per Secondary Capture result."""
     stored = drawn_chest(1024, 900)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from axe_findings import serious_findings
-from browsers import add_pictures
+from browsers import add_pictures, serious_findings
 from pages import served
 from playwright.sync_api import Page, expect
 from study_rows import add_study, add_triaged_study, now

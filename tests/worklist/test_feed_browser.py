@@ -238,3 +238,18 @@ def test_a_mark_that_was_refused_says_why_on_the_list(
         expect(page.locator("#refused")).to_contain_text("it has become STAT since this page was made")
     page.keyboard.press("r")
     expect(page.locator("#refused")).to_contain_text("Not marked: the page's server does not answer")
+
+
+@pytest.mark.parametrize("page_path", ["/", "/operations"])
+def test_a_page_that_was_refused_says_why_and_not_that_it_is_up_to_date(
+    context: BrowserContext, page_settings: Settings, page_path: str
+) -> None:
+    page = context.new_page()
+    with served(page_settings) as url:
+        page.clock.install()
+        page.goto(url + page_path)
+        detail = {"detail": "This is for administrators."}
+        page.route("**/partial/*", lambda route: route.fulfill(status=403, json=detail))
+        page.clock.run_for(16_000)
+        expect(page.locator("#stale")).to_contain_text("This is for administrators")
+        expect(page.locator("#live-text")).not_to_have_text("Up to date")

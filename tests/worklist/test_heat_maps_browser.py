@@ -56,7 +56,7 @@ def pair(page_settings: Settings, writing: SessionFactory) -> Pair:
         study = add_triaged_study(session, {"Pneumothorax": 0.91}, now=now())
         uid = study.study_instance_uid
     add_pictures(writing, page_settings, uid)
-    flat = np.full((700, 1200), 1500, np.uint16)  # another form, and no black border
+    flat = np.full((1024, 900), 1500, np.uint16)  # of one form: only what it is tells the two images apart
     file = write_dicom(chest_radiograph(flat), page_settings.instances_dir / uid / "second.dcm")
     with writing.begin() as session:
         study = session.get_one(Study, uid)

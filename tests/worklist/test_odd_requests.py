@@ -99,3 +99,22 @@ def test_a_form_in_another_encoding_is_refused(page_settings: Settings) -> None:
         (form, name) for form in FORMS for name in ENCODINGS
     }
     assert max(found.values()) < 500
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (f"/?q={'x' * 201}", "q: String should have at most 200 characters"),
+        ("/operations/shadow?days=0", "days: Input should be greater than or equal to 1"),
+        ("/studies/1.2/instances/one.png", "instance_id: Input should be a valid integer"),
+        ("/studies/1.2/change/delete", "deed: Input should be"),
+    ],
+)
+def test_a_value_that_is_not_of_its_kind_is_refused_with_a_page_for_people(
+    page_settings: Settings, address: str, words: str
+) -> None:
+    with served(page_settings) as url, Client(base_url=url, timeout=30) as client:
+        answer = client.get(address)
+        assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
+        assert words in answer.text
+        assert client.get("/api/studies?limit=0").json()["detail"][0]["loc"] == ["query", "limit"]

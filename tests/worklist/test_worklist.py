@@ -64,6 +64,16 @@ def test_flagged_study_shows_finding_reason_patient_and_delivery(browser: Client
         assert text in html
 
 
+def test_a_study_shows_its_patients_name_in_every_script_that_came(browser: Client, writing: SessionFactory) -> None:
+    """PS3.5 6.2.1, annex H: alphabetic, ideographic and phonetic; two patients may share the first."""
+    uid = triaged(writing, {"Mass": 0.2}, patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう")
+    html = browser.get(f"/studies/{uid}").text
+    for name in ("Yamada, Tarou", "山田, 太郎", "やまだ, たろう"):
+        assert html.count(f">{name}</bdi>") == 1
+    only = browser.get(f"/studies/{triaged(writing, {'Mass': 0.2}, patient_name='=山田^太郎')}").text
+    assert only.count("山田, 太郎</bdi>") == 1
+
+
 def test_not_analysed_held_and_failed_are_groups_of_their_own(browser: Client, writing: SessionFactory) -> None:
     with writing.begin() as session:
         for state in (StudyState.NOT_ANALYSED, StudyState.HELD, StudyState.FAILED, StudyState.OUT_OF_SCOPE):
@@ -557,6 +567,14 @@ def test_guessing_is_stopped_after_five_wrong_passwords(guarded: Client) -> None
     answer = log_in(guarded, PASSWORD)
     assert answer.status_code == 429
     assert "Try again in" in answer.text
+    assert 0 < int(answer.headers["retry-after"]) <= 300
+
+
+def test_who_mistypes_the_password_need_not_type_the_name_again(guarded: Client) -> None:
+    form = {"csrf": csrf_of(guarded.get("/login").text), "username": 'dr."lee', "password": "wrong"}
+    answer = guarded.post("/login", data=form)
+    assert answer.status_code == 401
+    assert 'name="username" value="dr.&#34;lee"' in answer.text
 
 
 def test_failures_are_forgotten_after_the_window_and_counted_over_all_addresses() -> None:

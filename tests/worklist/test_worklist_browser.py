@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 import pytest
 from browsers import add_pictures
 from pages import served
@@ -194,3 +197,53 @@ def test_nothing_overflows_on_a_narrow_screen(page: Page, page_settings: Setting
             )
             assert flagged and other
             assert flagged["height"] == other["height"], f"the name of a finding is broken in two at {width} px"
+
+
+def test_waits_are_told_by_the_servers_clock(page: Page, page_settings: Settings, writing: SessionFactory) -> None:
+    """A reading room's computer that is half an hour behind must not call a study fresh, nor one ahead call it late."""
+    with writing.begin() as session:
+        uid = add_triaged_study(session, {"Mass": 0.2}, now=now(), minutes_ago=20).study_instance_uid
+    add_pictures(writing, page_settings, uid)
+    with served(page_settings) as url:
+        for path in ("/", f"/studies/{uid}"):
+            page.clock.set_fixed_time(now() - timedelta(minutes=30))
+            page.goto(url + path)
+            expect(page.locator(".waiting")).to_have_text(re.compile("^20 min"))
+
+
+def test_single_letters_can_be_switched_off(page: Page, page_settings: Settings, writing: SessionFactory) -> None:
+    with writing.begin() as session:
+        uid = add_triaged_study(session, {"Mass": 0.2}, now=now(), patient_name="ALPHA").study_instance_uid
+    add_pictures(writing, page_settings, uid)
+    with served(page_settings) as url:
+        page.goto(url)
+        page.get_by_role("button", name="Keys: on").click()
+        expect(page.get_by_role("button", name="Keys: off")).to_be_visible()
+        page.get_by_role("link", name="ALPHA").focus()
+        for key in ("r", "/", "j"):
+            page.keyboard.press(key)
+        expect(page.get_by_role("link", name="ALPHA")).to_be_focused()
+        page.goto(f"{url}/studies/{uid}")
+        expect(page.locator("#stage")).to_have_attribute("data-scale", "1.00")
+        page.keyboard.press("r")
+        page.wait_for_timeout(500)
+        expect(page.get_by_role("button", name="Mark read", exact=True)).to_be_visible()
+
+
+def test_no_title_names_a_patient_for_the_browsers_history(
+    page: Page, page_settings: Settings, writing: SessionFactory
+) -> None:
+    with writing.begin() as session:
+        uid = add_triaged_study(
+            session, {"Pneumothorax": 0.9}, now=now(), patient_name="SECRET^NAME"
+        ).study_instance_uid
+        failed = add_study(session, now=now(), state=StudyState.FAILED, priority="STAT", reason="x").study_instance_uid
+    add_pictures(writing, page_settings, uid)
+    with served(page_settings) as url:
+        for path, title in (
+            (uid, "STAT study"),
+            (f"{uid}/change/correct", "Correct patient"),
+            (failed, "Failed study"),
+        ):
+            page.goto(f"{url}/studies/{path}")
+            assert page.title().startswith(title)

@@ -60,7 +60,7 @@ def parse_address(text: str, ae_title: str) -> Peer:
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise typer.BadParameter(f"{text} is not HOST:PORT, such as 127.0.0.1:11112")
-    require_ae_title(ae_title)
+    require_ae_title(ae_title, "--called")
     try:
         required_host(host)
     except ValueError as error:
@@ -68,8 +68,8 @@ def parse_address(text: str, ae_title: str) -> Peer:
     return Peer(ae_title, host, int(port))
 
 
-def require_ae_title(text: str) -> None:
-    """Let pass what may be an AE title (PS3.5 6.2, AE).
+def require_ae_title(text: str, option: str) -> None:
+    """Let pass what may be an AE title (PS3.5 6.2, AE), given with an option.
 
     Raises
     ------
@@ -80,7 +80,8 @@ def require_ae_title(text: str) -> None:
         TypeAdapter[str](AeTitle).validate_python(text)
     except ValidationError:
         raise typer.BadParameter(
-            f"AE title {text!r} must be 1 to 16 letters, digits and signs of ASCII without a backslash"
+            f"AE title {text!r} must be 1 to 16 letters, digits and signs of ASCII without a backslash",
+            param_hint=f"'{option}'",
         ) from None
 
 

@@ -65,7 +65,7 @@ def list_rows(
         raise typer.BadParameter("choose one of --csv and --json")
     chosen = LISTINGS.get(name)
     if chosen is None:
-        raise typer.BadParameter(f"there is no list of {name}; there are {', '.join(LISTINGS)}")
+        raise typer.BadParameter(f"there is no list of {name}; there are {', '.join(LISTINGS)}", param_hint="WHAT")
     with _said_of("--where"):
         filters = dict(parse_filter(chosen, text) for text in where or ())
         require_filters(chosen, filters)

@@ -60,7 +60,7 @@ def send(
     from worker.care.send import parse_address, require_ae_title, send_files
 
     peer = parse_address(address, called)
-    require_ae_title(calling)
+    require_ae_title(calling, "--calling")
     accepted = send_files(paths, peer, calling, fresh=fresh, json_output=json_output)
     raise typer.Exit(0 if accepted else 1)
 

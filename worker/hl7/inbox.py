@@ -5,6 +5,7 @@ received                                  answered
 ========================================  =============================================================
 an ADT or an ORU^R01 that can be read     AA, once its row is committed; the same bytes again too
 no HL7, an unknown character set          AR, error 100
+more than one message in one frame        AR, error 100
 another message type                      AR, error 200
 MSH-10 or a needed identifier is missing  AR or AE, error 101; a missing segment AE, error 100
 another processing id                     AR, error 202

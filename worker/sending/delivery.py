@@ -172,7 +172,7 @@ def _send(
         return dropped
     paths, settings = [ready[parcel] for parcel in offered], office.settings
     if isinstance(destination, Hl7Destination):
-        outcomes = announce(destination, paths)
+        outcomes = announce(destination, paths, [parcel.attempts for parcel in offered])
     else:
         keeping = keeping_for(destination, office.keeper)
         outcomes = send(destination.peer(), paths, settings.ae_title, office.patience(), keeping)

@@ -17,23 +17,36 @@ from hl7_io.mllp_client import MllpConnection, NoConnectionError
 from hl7_io.reading import read_message
 from worker.settings.hl7 import Hl7Destination
 
+ATTEMPTS_IN_ORDER = 5
+"""So often a message is tried before the next one about its study may go without it: a quarter of a minute, mostly."""
 
-def announce(destination: Hl7Destination, paths: Sequence[Path]) -> list[SendOutcome]:
+
+def announce(destination: Hl7Destination, paths: Sequence[Path], attempts: Sequence[int] = ()) -> list[SendOutcome]:
     """Send the messages over one connection, each after the answer to the one before; report on each, in order.
 
-    After a silence or a drop the rest is not tried: an answer that comes late would be taken for the next one's.
+    After a silence or a drop the rest is not tried: an answer that comes late would be taken for the next one's. After
+    a refusal it waits, too, but not for ever: a withdrawal that is taken last would take back what is announced now,
+    and one that is never taken must not hide it.
+
+    Parameters
+    ----------
+    attempts
+        Of each message, that being made included.
     """
     outcomes: list[SendOutcome] = []
     answered: set[str] = set()
     try:
         with MllpConnection(destination.receiver()) as connection:
-            for path in paths:
+            for number, path in enumerate(paths):
                 outcomes.append(_sent(path, connection, answered))
+                if not outcomes[-1].accepted and attempts and attempts[number] < ATTEMPTS_IN_ORDER:
+                    break
     except NoConnectionError as error:
         return [replace(_undelivered(path, str(error)), unreachable=True) for path in paths]
     except MllpError as error:
         outcomes += [_undelivered(path, str(error)) for path in paths[len(outcomes) :]]
-    return outcomes
+    why = "waits for an older message about the study"
+    return outcomes + [replace(_undelivered(path, why), withheld=True) for path in paths[len(outcomes) :]]
 
 
 def _sent(path: Path, connection: MllpConnection, answered: set[str]) -> SendOutcome:

@@ -26,6 +26,12 @@ def person_name(value: str) -> str:
     return ", ".join(part.strip() for part in (family, given) if part.strip())
 
 
+def other_spellings(value: str) -> list[str]:
+    """Return how else a PN value (PS3.5 6.2.1) writes the name: its ideographic and its phonetic component group."""
+    names = (person_name(group) for group in value.split("="))
+    return [name for name in names if name and name != person_name(value)]
+
+
 def suitability_text(verdict: str | None, score: float | None, distance: float | None) -> str:
     """Return what the suitability check made of a picture, such as ``frontal, score 0.998, distance 0.31 of 1``."""
     if verdict is None:

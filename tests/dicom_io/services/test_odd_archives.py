@@ -12,8 +12,13 @@ import pytest
 from factories import chest_radiograph, drawn_chest, write_dicom
 from numpy.typing import NDArray
 from odd_archive import Deed, accepting, odd_archive, read_pdu
+from pdu_mutations import A_ABORT, A_RELEASE_RQ, DX, encoded_command
+from pydicom.dataset import Dataset
+from storage_ends import encode
+from store_pdus import COMMAND, LAST, fragment, pdu
 
 from dicom_io.associations.client import ScuSettings
+from dicom_io.services.query import STUDY_ROOT_FIND, querying
 from dicom_io.services.storage_scu import SendOutcome, send
 
 PATIENCE_SECONDS = 2.0
@@ -95,3 +100,46 @@ def test_an_answer_that_breaks_off_is_waited_for_no_longer_than_one_that_does_no
         time.sleep(SILENCE_SECONDS)
 
     assert sent(deed, tmp_path).unanswered
+
+
+def response(field: int, sop_class_uid: str, status: int, *, data_set: bool = False) -> bytes:
+    """Return the value of a response to the first request."""
+    numbers = {0x0100: field, 0x0120: 1, 0x0800: 0x0001 if data_set else 0x0101, 0x0900: status}
+    elements = [(number, struct.pack("<H", value)) for number, value in numbers.items()]
+    return fragment(COMMAND | LAST, encoded_command(sorted([(0x0002, sop_class_uid.encode()), *elements])))
+
+
+def match(accession_number: str) -> bytes:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.AccessionNumber = "STUDY", accession_number
+    return fragment(LAST, encode(identifier))
+
+
+def test_an_archive_may_put_all_its_answers_into_one_pdu() -> None:
+    """PS3.8 annex E: what ends one message and begins the next may lie in the same P-DATA-TF PDU."""
+    pending = response(0x8020, STUDY_ROOT_FIND, 0xFF00, data_set=True)
+    answers = pdu(pending, match("A1"), pending, match("A2"), response(0x8020, STUDY_ROOT_FIND, 0x0000))
+
+    def deed(connection: socket.socket) -> None:
+        connection.sendall(accepting(read_pdu(connection)))
+        while read_pdu(connection)[11] != LAST:
+            continue
+        connection.sendall(answers)
+        read_pdu(connection)
+
+    with odd_archive(deed) as peer, querying(peer, "CXRAI", PATIENCE) as query:
+        assert [found.AccessionNumber for found in query.find("STUDY", PatientID="1")] == ["A1", "A2"]
+
+
+@pytest.mark.parametrize("ending", [A_ABORT, A_RELEASE_RQ, b""], ids=["abort", "release", "hung up"])
+def test_an_archive_that_ends_right_behind_its_answer_has_the_object(tmp_path: Path, ending: bytes) -> None:
+    def deed(connection: socket.socket) -> None:
+        connection.sendall(accepting(read_pdu(connection)))
+        while read_pdu(connection)[11] != LAST:
+            continue
+        connection.sendall(pdu(response(0x8001, DX, 0x0000)) + ending)
+
+    path = write_dicom(chest_radiograph(), tmp_path / "image.dcm")
+    with odd_archive(deed) as peer:
+        (outcome,) = send(peer, [path], "CXRAI", PATIENCE)
+    assert (outcome.status, outcome.accepted) == (0x0000, True)

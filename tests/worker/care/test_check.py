@@ -300,7 +300,7 @@ def test_an_address_that_cannot_be_listened_on_fails_the_check(
 
 
 def test_an_hl7_listener_that_cannot_listen_fails_the_check(make_settings: MakeSettings) -> None:
-    settings = make_settings(hl7_listener={"host": "192.0.2.1", "port": free_port()})
+    settings = make_settings(hl7_listener={"host": "192.0.2.1", "port": free_port(), "allowed_hosts": ["192.0.2.7"]})
     assert "change hl7_listener.port" in detail_of(settings, "HL7 listener")
 
 

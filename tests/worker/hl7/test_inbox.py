@@ -106,6 +106,7 @@ def test_a_reused_control_id_with_other_content_is_another_message(start: Start,
         (message(*[patient(), "MRG|X"] * 101, kind="ADT^A40^ADT_A39"), "AR", "207"),
         (message(patient(), *["OBR|1||R" + "|" * 22 + "F"] * 101, kind="ORU^R01^ORU_R01"), "AR", "207"),
         (update(patient(), control_id="GONE").replace(b"GONE", b""), "AR", "101"),
+        (update(patient()) + update(patient("OTHER"), control_id="UNHEARD"), "AR", "100"),
     ],
 )
 def test_what_cannot_be_taken_is_refused_with_a_reason_and_without_its_content(

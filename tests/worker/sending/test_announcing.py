@@ -48,6 +48,7 @@ from worker.rows.states import Priority, ResultKind
 from worker.rows.study_tables import Study
 from worker.runs.triage import triage
 from worker.sending.delivery import deliver
+from worker.sending.hl7_delivery import ATTEMPTS_IN_ORDER
 from worker.sending.withdrawal import withdraw_announcements
 from worker.settings.config import Settings
 from worker.views.studies import StudyFilter, list_studies
@@ -468,20 +469,50 @@ def test_a_study_released_as_another_patients_is_withdrawn_from_whoever_was_told
     assert [str(message["PID.F3.R1.C1"]) for message in receiver.messages] == ["WRONG", "WRONG", "RIGHT"]
 
 
-def test_a_receiver_may_say_twice_that_it_has_a_message(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
-    """Some engines send the acknowledgements of both modes, whichever is asked for (HL7 v2.5.1 2.9.2, 2.9.3)."""
-    bench = make_bench(receiver.port)
+def told_of_the_wrong_patient(bench: Bench) -> str:
+    """Return a study that was announced and corrected: its withdrawal and another message wait."""
     uid = announced(bench, PatientID="WRONG").study_instance_uid
     bench.receive(chest_radiograph(StudyInstanceUID=uid, PatientID="RIGHT"))
     with bench.sessions.begin() as session:
         store = bench.workplace.instances
         release_study(session, store, uid, WhoseStudy("RIGHT"), "admin", settings=bench.settings)
     triage(uid, bench.workplace)
+    return uid
+
+
+def test_a_receiver_may_say_twice_that_it_has_a_message(make_bench: MakeBench, receiver: Hl7Receiver) -> None:
+    """Some engines send the acknowledgements of both modes, whichever is asked for (HL7 v2.5.1 2.9.2, 2.9.3)."""
+    bench = make_bench(receiver.port)
+    uid = told_of_the_wrong_patient(bench)
     receiver.answer = lambda control_id: TWICE
     deliver(uid, bench.office)
     assert [str(message["PID.F3.R1.C1"]) for message in receiver.messages] == ["WRONG", "WRONG", "RIGHT"]
     rows = [row for row in messages_of(bench, bench.study(uid)) if row.state != "rejected"]
     assert [(row.state, row.attempts) for row in rows] == [("sent", 1), ("sent", 1)]
+
+
+@pytest.mark.parametrize(("refusals", "order"), [(2, ["X", "P"]), (99, ["P"])], ids=["for a while", "for ever"])
+def test_what_is_announced_anew_waits_for_the_withdrawal_but_not_for_ever(
+    make_bench: MakeBench, receiver: Hl7Receiver, refusals: int, order: list[str]
+) -> None:
+    """A withdrawal that is taken last would take the newer finding off the list; one never taken may not hide it."""
+    bench = make_bench(receiver.port, {"delivery_first_retry_seconds": 0.01, "delivery_longest_retry_seconds": 0.01})
+    uid = told_of_the_wrong_patient(bench)
+    accepted: list[str] = []
+    left = [refusals]
+
+    def answer(_control_id: str) -> str:
+        status = str(receiver.messages[-1]["OBR.F25"])
+        if status == "X" and left[0]:
+            left[0] -= 1
+            return "AE"
+        accepted.append(status)
+        return "AA"
+
+    receiver.answer = answer
+    for _ in range(ATTEMPTS_IN_ORDER):
+        try_again(bench, bench.study(uid))
+    assert accepted == order
 
 
 def test_a_reason_in_letters_that_the_message_lacks_holds_up_no_withdrawal(

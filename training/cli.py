@@ -74,9 +74,9 @@ def train(
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Argument(help="Empty folder for the data set.")],
-    images: Annotated[int, typer.Option(min=1, help="Pictures to draw.")] = 5200,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pictures to draw.")] = 5200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 2017,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes that draw.")] = os.cpu_count() or 1,
     on: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +85,9 @@ def phantom(
             "whole phantoms; the new folder holds links to all its films too. --images is not used then.",
         ),
     ] = None,
-    copies: Annotated[int, typer.Option(min=1, help="With --on: drawn copies of each film without findings.")] = 3,
+    copies: Annotated[
+        int, typer.Option(min=1, max=1000, help="With --on: drawn copies of each film without findings.")
+    ] = 3,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="With --on: go on without listed pictures that have no file.")
     ] = False,

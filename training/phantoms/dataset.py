@@ -59,8 +59,10 @@ def plan_pictures(images: int, seed: int, test_fraction: float) -> list[PlannedP
     """Spread `images` pictures over patients (one to several each) and patients over the two splits."""
     rng = np.random.default_rng([seed, _PLAN_STREAM])
     counts: list[int] = []
-    while sum(counts) < images:
-        counts.append(min(int(rng.geometric(0.45)), 12, images - sum(counts)))
+    planned = 0
+    while planned < images:
+        counts.append(min(int(rng.geometric(0.45)), 12, images - planned))
+        planned += counts[-1]
     test_patients: set[int] = set()
     chosen = 0
     for patient in rng.permutation(len(counts)).tolist():

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from file_limits import files_of_at_most
 from samples import shared
+from typer.testing import CliRunner
 
+from training.cli import app
 from training.data.chestxray14 import read_layout
 from training.data.radiographs import LayoutError
 from training.data.reading_pool import ReaderEndedError
@@ -163,3 +165,12 @@ def test_a_drawing_process_that_is_killed_ends_the_drawing_in_one_sentence(
         write_phantom_dataset(tmp_path / "set", images=4, seed=1, workers=2)
     with pytest.raises(LayoutError):
         read_layout(tmp_path / "set")
+
+
+@pytest.mark.parametrize("option", ["--images", "--workers", "--copies"])
+def test_more_than_anybody_can_draw_is_refused_before_it_is_planned(option: str, tmp_path: Path) -> None:
+    """Planning them took all memory there is."""
+    done = CliRunner().invoke(app, ["phantom", str(tmp_path / "new"), option, "9" * 12])
+    assert done.exit_code == 2, done.output
+    assert option in done.output
+    assert not (tmp_path / "new").exists()

@@ -101,10 +101,12 @@ def test_a_small_field_in_a_wide_border_keeps_its_window(share: float, border: i
     assert voi_of(shown(*GOOD, pixels=field)) == "window 2000 / 3000 LINEAR"
 
 
-@pytest.mark.parametrize("noise", [0, 1, 5])
-def test_a_blank_picture_is_not_made_to_show_its_noise(noise: int) -> None:
+@pytest.mark.parametrize("intercept", ["0", "-2000"])
+@pytest.mark.parametrize("noise", [0, 1, 5, 20, 80])
+def test_a_blank_picture_is_not_made_to_show_its_noise(noise: int, intercept: str) -> None:
     blank = np.rint(np.random.default_rng(1).normal(2000, noise, (300, 200))).astype(np.uint16)
-    assert not shown("2048", "4096", pixels=blank).voi_fallback
+    center = str(2048 + int(intercept))
+    assert not shown(center, "4096", pixels=blank, RescaleIntercept=intercept).voi_fallback
 
 
 def test_eight_bits_whose_window_shows_nothing_are_shown_as_they_are() -> None:

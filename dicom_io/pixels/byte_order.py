@@ -29,7 +29,8 @@ def in_right_order(words: NDArray[np.generic], layout: PixelLayout) -> NDArray[n
     words
         Unsigned, [rows, columns], as allocated.
     """
-    if layout.bits_allocated != 16 or layout.photometric_interpretation not in MONOCHROME:
+    has_neighbours = layout.bits_allocated == 16 and words.shape[1] > 1
+    if not has_neighbours or layout.photometric_interpretation not in MONOCHROME:
         return words
     stated = words[:: max(1, len(words) // _ROWS)]
     if _beyond(stated, layout) < _MANY:

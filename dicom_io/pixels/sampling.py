@@ -10,7 +10,7 @@ PIXELS = 1 << 12
 
 
 def evenly_taken(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return every so-manieth pixel along rows and columns.
+    """Return every n-th pixel of every n-th row.
 
     Parameters
     ----------

@@ -97,3 +97,11 @@ def test_a_real_chest_of_ten_bits_too() -> None:
     plain = read_radiograph(dataset)
     dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
     assert read_radiograph(dataset).pixel_sha256 == plain.pixel_sha256
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (300, 1), (1, 300)])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_picture_of_one_column_or_row_is_left_alone(bits: int, shape: tuple[int, int]) -> None:
+    """It has no neighbours in a row, or few rows; its words are all in the upper half of their range, or above it."""
+    words = np.random.default_rng(8).integers(0x8000, 0x10000, shape, np.uint16)
+    np.testing.assert_array_equal(in_right_order(words, read_layout(image(words, bits))), words)

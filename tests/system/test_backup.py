@@ -114,6 +114,17 @@ def test_what_is_no_finished_backup_is_not_restored(bench: Bench, tmp_path: Path
         command(bench.settings, "backup", str(bench.settings.data_dir / "backup"))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_backup_takes_nothing_from_the_data_folder_of_another_worker(bench: Bench, tmp_path: Path) -> None:
+    bench.triage(chest_radiograph())
+    before = {path: path.read_bytes() for path in bench.settings.data_dir.rglob("*") if path.is_file()}
+    other = bench.settings.model_copy(update={"data_dir": tmp_path / "other", "database_url": ""})
+    command(other, "migrate")
+    with pytest.raises(BackupError, match="is a data_dir"):
+        command(other, "backup", str(bench.settings.data_dir))
+    assert {path: path.read_bytes() for path in bench.settings.data_dir.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("place", ["after_copies_before_manifest", "after_manifest_before_removals"])
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_a_backup_that_is_killed_leaves_one_that_is_whole(bench: Bench, tmp_path: Path, place: str) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.foundation.product import VERSION
-from dicom_io.storing.instance_store import all_stored_files
+from dicom_io.storing.instance_store import INCOMING_FOLDER, all_stored_files
 from worker.care.database_dump import Dump, copies_in, dumping, require_empty, restore_dump
 from worker.foundation.errors import AlreadyRunning, WorkerError
 from worker.foundation.failpoints import failpoint
@@ -73,13 +73,15 @@ def back_up(settings: Settings, folder: Path) -> Manifest:
     Raises
     ------
     BackupError
-        The folder is the data folder, another backup into it is under way, a file that the database knows is missing,
-        or it knows no study where the backup that is there holds some.
+        The folder is a data folder, or in ours, another backup into it is under way, a file that the database knows is
+        missing, or it knows no study where the backup that is there holds some.
     DumpError
         The database could not be copied.
     """
     if folder.resolve().is_relative_to(settings.data_dir.resolve()):
         raise BackupError(f"{folder} lies in data_dir: what takes the one takes the other; back up to another disk")
+    if any((folder / store / INCOMING_FOLDER).exists() for store in (INSTANCES, RESULTS)):
+        raise BackupError(f"{folder} is a data_dir, and a backup would take the place of its studies; name another")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with sole_process("backup", folder):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from dicom_io.storing.quarantine import still_there
+
 FOLDER = "worklist-ended-sessions"
 
 
@@ -38,8 +40,8 @@ class EndedSessions:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self._folder / name).touch(mode=0o600)
         oldest = time.time() - self._longest_seconds
-        for file in self._folder.iterdir():
-            if file.stat().st_mtime < oldest:
+        for file, seen in still_there(self._folder.iterdir()):  # another logout takes some away meanwhile
+            if seen.st_mtime < oldest:
                 file.unlink(missing_ok=True)
 
     def has_ended(self, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from study_rows import add_triaged_study, now
 from worker.rows.database import SessionFactory
 from worker.settings.config import Settings
 from worklist.accounts import remove_account, write_password_file
-from worklist.ended_sessions import FOLDER
+from worklist.ended_sessions import FOLDER, EndedSessions
 from worklist.login import SESSION_SECONDS
 
 BY_TLS = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.9"}
@@ -106,6 +107,20 @@ def test_ended_sessions_are_forgotten_once_their_cookies_are_too_old(guarded_set
         client.post("/logout", data={"csrf": csrf_of(client.get("/").text)})
     (second,) = folder.iterdir()
     assert second != first
+
+
+def test_two_logouts_at_once_may_both_find_sessions_that_are_too_old(tmp_path: Path) -> None:
+    sessions = EndedSessions(tmp_path, SESSION_SECONDS)
+    long_ago = time.time() - SESSION_SECONDS - 60
+    for turn in range(10):
+        sessions.end("now")
+        for number in range(200):
+            file = tmp_path / FOLDER / f"old{number}"
+            file.touch()
+            os.utime(file, (long_ago, long_ago))
+        with ThreadPoolExecutor(4) as people:
+            list(people.map(sessions.end, [f"{turn}-{number}" for number in range(4)]))
+        assert not list((tmp_path / FOLDER).glob("old*"))
 
 
 def test_a_logout_that_cannot_be_written_down_says_so(guarded_settings: Settings) -> None:

@@ -7,7 +7,7 @@ rescaled ones are meant, or one for 16 bits where 10 are used. Then all is black
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,13 @@ FALLBACK_PERCENTILES = (0.5, 99.5)
 MAXIMUM_CHOICES = 8
 """Of each kind; devices write one to four."""
 _LEVELS = 256
-_NARROWEST, _FEWEST_LEVELS = 64, 32
-"""Grey levels that a picture must span, and have. Of 7,137 public chest films the palest spans 90, from its 1st to its
-99th percentile; with 64 and fewer, networks miss what they find in the same film with all of its contrast."""
-_LEAST_BETWEEN = 0.15
+_NARROWEST, _FEWEST_LEVELS = 32, 16
+"""Grey levels that a picture must span from its 1st to its 99th percentile, and have. Of 7,137 public chest films the
+palest spans 90; one within 16 passes for blank or unfamiliar."""
+_LEAST_BETWEEN = 0.05
 """Share of a picture that must be neither black nor white; of the same films the hardest has 0.45."""
+_PLAIN_VALUES = 64
+"""A picture with fewer values, a blank one say, would be seen no better otherwise."""
 _COUNTED_AT_ONCE = 1 << 20
 _BORDER = 0.125
 """Share of the pixels from which on one value is a border, on which nothing depends."""
@@ -44,6 +46,8 @@ class Voi:
     """For people; see `dicom_io.pixels.grey_scale.GreyScale.voi`."""
     fallback: bool = False
     """Made of percentiles."""
+    passed_over: bool = False
+    """Another one comes first in the header, and shows nothing."""
 
 
 def choose_voi(
@@ -70,26 +74,26 @@ def choose_voi(
     """
     picture = evenly_taken(codes)
     picture = _without_border(picture[~padded[picture]])
+    passed_over = False
     for voi in _stated(modality, dataset):
         if _shows(voi.grey, picture):
-            return voi
+            return replace(voi, passed_over=passed_over)
+        passed_over = True
     if layout.bits_stored <= 8 and not layout.signed and as_stored:  # made for the screen, window or not
-        return Voi(np.arange(modality.size) / max(modality.size - 1, 1), f"all of {layout.bits_stored} bits")
-    return _percentile_window(modality, codes, padded)
+        grey = np.arange(modality.size) / max(modality.size - 1, 1)
+        return Voi(grey, f"all of {layout.bits_stored} bits", passed_over=passed_over)
+    return replace(_percentile_window(modality, codes, padded), passed_over=passed_over)
 
 
 def _shows(grey: NDArray[np.float64], picture: NDArray[np.generic]) -> bool:
-    """Say whether a picture is seen: enough of it neither black nor white, and in enough grey levels.
-
-    One that has hardly more values of its own, a blank one say, would be seen no better otherwise.
-    """
+    """Say whether a picture is seen: enough of it neither black nor white, and over enough grey levels."""
     counts = np.bincount((grey[picture] * (_LEVELS - 1)).astype(np.intp), minlength=_LEVELS)
-    between = np.cumsum(counts[1:-1])
-    low, high = np.searchsorted(between, (0.01 * between[-1], 0.99 * between[-1]))
-    levels = np.count_nonzero(counts[1:-1])
-    if between[-1] >= _LEAST_BETWEEN * picture.size and high - low >= _NARROWEST and levels >= _FEWEST_LEVELS:
+    low, high = np.searchsorted(np.cumsum(counts), (0.01 * picture.size, 0.99 * picture.size))
+    between = counts[1:-1]
+    is_spread = high - low >= _NARROWEST and np.count_nonzero(between) >= _FEWEST_LEVELS
+    if is_spread and between.sum() >= _LEAST_BETWEEN * picture.size:
         return True
-    return int(np.count_nonzero(np.bincount(picture.astype(np.intp)))) < 2 * _FEWEST_LEVELS
+    return int(np.count_nonzero(np.bincount(picture.astype(np.intp)))) < _PLAIN_VALUES
 
 
 def _without_border(picture: NDArray[np.generic]) -> NDArray[np.generic]:

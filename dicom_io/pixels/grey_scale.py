@@ -38,6 +38,8 @@ class GreyScale:
     ``percentiles ...``, ``all of 8 bits``."""
     voi_fallback: bool
     """True: no usable window or VOI LUT in the header; percentiles were taken, which is less reliable."""
+    voi_passed_over: bool
+    """True: whoever shows the image by the first one of its header sees another picture, or nothing."""
     inverted: bool
     polarity: str
     """Which element said so, such as ``MONOCHROME1``."""
@@ -80,7 +82,7 @@ def read_grey_scale(codes: NDArray[np.generic], layout: PixelLayout, dataset: Da
     inverted, polarity = _polarity(layout, dataset)
     grey = 1 - voi.grey if inverted else voi.grey
     table = np.rint(np.where(padded, 0, grey) * 255).astype(np.uint8)
-    return GreyScale(table, modality_words, voi.words, voi.fallback, inverted, polarity, padding)
+    return GreyScale(table, modality_words, voi.words, voi.fallback, voi.passed_over, inverted, polarity, padding)
 
 
 def _stored_values(layout: PixelLayout) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ rescaled ones are meant, or one for 16 bits where 10 are used. Then all is black
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,13 @@ FALLBACK_PERCENTILES = (0.5, 99.5)
 MAXIMUM_CHOICES = 8
 """Of each kind; devices write one to four."""
 _LEVELS = 256
-_NARROWEST, _FEWEST_LEVELS = 64, 32
-"""Grey levels that a picture must span, and have. Of 7,137 public chest films the palest spans 90, from its 1st to its
-99th percentile; with 64 and fewer, networks miss what they find in the same film with all of its contrast."""
-_LEAST_BETWEEN = 0.15
+_NARROWEST, _FEWEST_LEVELS = 32, 16
+"""Grey levels that a picture must span from its 1st to its 99th percentile, and have. Of 7,137 public chest films the
+palest spans 90; one within 16 passes for blank or unfamiliar."""
+_LEAST_BETWEEN = 0.05
 """Share of a picture that must be neither black nor white; of the same films the hardest has 0.45."""
+_PLAIN_VALUES = 64
+"""A picture with fewer is blank."""
 _NOISY = 0.8
 """Mean step from one of the pixels looked at to the next, in mean deviations: noise has 1.3 and more, the roughest of
 the same films 0.6."""
@@ -47,6 +49,8 @@ class Voi:
     """For people; see `dicom_io.pixels.grey_scale.GreyScale.voi`."""
     fallback: bool = False
     """Made of percentiles."""
+    passed_over: bool = False
+    """Another one comes first in the header, and shows nothing."""
 
 
 def choose_voi(
@@ -73,26 +77,29 @@ def choose_voi(
     """
     picture = evenly_taken(codes)
     picture = _without_border(picture[~padded[picture]])
+    passed_over = False
     for voi in _stated(modality, dataset):
         if _shows(voi.grey, picture) or _is_blank(modality[picture]):
-            return voi
+            return replace(voi, passed_over=passed_over)
+        passed_over = True
     if layout.bits_stored <= 8 and not layout.signed and as_stored:  # made for the screen, window or not
-        return Voi(np.arange(modality.size) / max(modality.size - 1, 1), f"all of {layout.bits_stored} bits")
-    return _percentile_window(modality, codes, padded)
+        grey = np.arange(modality.size) / max(modality.size - 1, 1)
+        return Voi(grey, f"all of {layout.bits_stored} bits", passed_over=passed_over)
+    return replace(_percentile_window(modality, codes, padded), passed_over=passed_over)
 
 
 def _shows(grey: NDArray[np.float64], picture: NDArray[np.generic]) -> bool:
-    """Say whether a picture is seen: enough of it neither black nor white, and in enough grey levels."""
+    """Say whether a picture is seen: enough of it neither black nor white, and over enough grey levels."""
     counts = np.bincount((grey[picture] * (_LEVELS - 1)).astype(np.intp), minlength=_LEVELS)
-    between = np.cumsum(counts[1:-1])
-    low, high = np.searchsorted(between, (0.01 * between[-1], 0.99 * between[-1]))
-    levels = np.count_nonzero(counts[1:-1])
-    return bool(between[-1] >= _LEAST_BETWEEN * picture.size and high - low >= _NARROWEST and levels >= _FEWEST_LEVELS)
+    low, high = np.searchsorted(np.cumsum(counts), (0.01 * picture.size, 0.99 * picture.size))
+    between = counts[1:-1]
+    is_spread = high - low >= _NARROWEST and np.count_nonzero(between) >= _FEWEST_LEVELS
+    return bool(is_spread and between.sum() >= _LEAST_BETWEEN * picture.size)
 
 
 def _is_blank(values: NDArray[np.float64]) -> bool:
     """Say whether there are hardly any values, or noise alone: they would be seen no better otherwise."""
-    if np.unique(values).size < 2 * _FEWEST_LEVELS:
+    if np.unique(values).size < _PLAIN_VALUES:
         return True
     return bool(np.abs(np.diff(values)).mean() > _NOISY * np.abs(values - values.mean()).mean())
 

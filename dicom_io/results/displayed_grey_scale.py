@@ -33,7 +33,7 @@ def states_grey_scale(source: Dataset) -> bool:
 def add_grey_scale(source: Dataset, state: Dataset) -> None:
     """Add the modality LUT, the softcopy VOI LUT, the presentation LUT and the shutter of the image to the state.
 
-    The first VOI is taken, which our own pictures are drawn with unless it shows nothing (`dicom_io.pixels.voi`).
+    The first VOI is taken, as viewers do; where it shows nothing (`GreyScale.voi_passed_over`), make no state.
 
     Raises
     ------

@@ -260,10 +260,11 @@ class InstanceStore:
         StoreAway
             The store was here before: its disk is not mounted any more.
         """
+        was_here = self._was_here  # before the look: another thread may make the folder after it
         try:
             room = os.statvfs(self._incoming)
         except FileNotFoundError:
-            if self._was_here:
+            if was_here:
                 raise StoreAway("the store is gone; mount its disk again", self.root) from None
             self.begin()
             room = os.statvfs(self._incoming)

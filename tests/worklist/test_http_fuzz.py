@@ -137,8 +137,8 @@ def unharmed(page: Page, attack: Callable[[], HttpReport]) -> tuple[HttpReport, 
 
 
 def attacked(page: Page, seed: int, count: int) -> tuple[HttpReport, str]:
-    """Fuzz all routes after some warming up."""
-    routes = page_routes()
+    """Fuzz all routes but the one that ends the visitor's session for good, after some warming up."""
+    routes = [route for route in page_routes() if route != ("POST", "/logout")]
     fuzz(page.address, seed + 1, max(WARM_UP, count // 4), routes, page.known, page.visitor, MARKS)
     return unharmed(page, lambda: fuzz(page.address, seed, count, routes, page.known, page.visitor, MARKS))
 

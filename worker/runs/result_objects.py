@@ -105,7 +105,8 @@ def _presentation_states(analysis: Analysis, report: Report, settings: Settings)
     for finding in report.flagged:
         picture = analysis.pictures[finding.source_index]
         lines = _lines(finding, analysis)
-        if lines is None or not can_be_presented(picture.header):
+        grey_scale = picture.radiograph.grey_scale
+        if lines is None or grey_scale is None or grey_scale.voi_passed_over or not can_be_presented(picture.header):
             continue
         state = build_presentation_state(
             picture.header,

@@ -209,9 +209,17 @@ def test_lines_lie_where_the_map_of_their_finding_is_high(make_bench: MakeBench)
     assert (column, row) == pytest.approx((300 * 1.5 / 7, 400 * 5.5 / 7), rel=0.1)
 
 
-def test_an_image_without_a_grey_scale_of_its_own_gets_captures_but_no_lines(make_bench: MakeBench) -> None:
+@pytest.mark.parametrize(
+    ("center", "width"),
+    [(None, None), ("30000", "2000"), (["30000", "2048"], ["2000", "4096"])],
+    ids=["none", "all is black", "all is black in the first window"],
+)
+def test_an_image_without_a_grey_scale_of_its_own_gets_captures_but_no_lines(
+    make_bench: MakeBench, center: Any, width: Any
+) -> None:
+    """A presentation state would show the reader the black picture that the network was not shown."""
     bench = make_bench(destinations=[destination("pacs", pictures="sc+gsps")])
-    study = bench.triage(chest_radiograph(WindowCenter=None, WindowWidth=None))
+    study = bench.triage(chest_radiograph(drawn_chest(400, 300), WindowCenter=center, WindowWidth=width))
     kinds = [result.kind for result in bench.results(bench.runs(study.study_instance_uid)[0])]
     assert kinds == ["structured_report", "secondary_capture", "secondary_capture"]
 

@@ -181,3 +181,27 @@ def test_a_page_that_says_a_mark_was_not_taken_shows_the_pictures_all_the_same(
         expect(page.get_by_role("alert").filter(has_text="Not marked read")).to_be_visible()
         expect(page.locator("#stage")).to_have_attribute("data-image", str(pair.first))
     page.close()
+
+
+@pytest.mark.parametrize("body", ["<html><body><h1>502 Bad Gateway</h1><hr></body></html>", ""])
+def test_an_error_of_a_proxy_in_the_place_of_a_picture_is_told_in_words(
+    chromium: Browser, page_settings: Settings, pair: Pair, body: str
+) -> None:
+    """It showed what a browser says of HTML that is no XML."""
+    page = chromium.new_page()  # the console says that it was refused
+    page.route("**/instances/**", lambda route: route.fulfill(status=502, content_type="text/html", body=body))
+    with served(page_settings) as url:
+        page.goto(f"{url}/studies/{pair.uid}")
+        expect(page.locator("#stage-note")).to_have_text("The picture cannot be had (502).")
+    page.close()
+
+
+def test_why_the_server_has_no_picture_is_told_in_its_own_words(
+    chromium: Browser, page_settings: Settings, pair: Pair
+) -> None:
+    page = chromium.new_page()  # the console says that it was refused
+    (page_settings.instances_dir / pair.uid / "image.dcm").write_bytes(b"another file")
+    with served(page_settings) as url:
+        page.goto(f"{url}/studies/{pair.uid}")
+        expect(page.locator("#stage-note")).to_contain_text("damaged")
+    page.close()

@@ -160,8 +160,10 @@
     }
     if (response.status === 401 || response.redirected) { goToLogin(); return new Error("Log in first"); }
     if (!response.ok) {
-      const sentence = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement.textContent;
-      return new Error(sentence.trim() || `The picture cannot be had (${response.status}).`);
+      const text = await response.text().catch(() => "");
+      const drawn = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+      const ours = drawn.matches("svg") && !drawn.querySelector("parsererror"); // not a proxy's
+      return new Error((ours && drawn.textContent.trim()) || `The picture cannot be had (${response.status}).`);
     }
     return response.blob().then(createImageBitmap).catch(() => new Error("The picture cannot be shown."));
   }

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from model.standard_streams import written_whole
 from training.commands.groups import CommandGroup
+from training.commands.options import named
 
 app = typer.Typer(cls=CommandGroup, add_completion=False, invoke_without_command=True)
 _console = Console(stderr=True)
@@ -33,7 +34,8 @@ def train(
     init: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: 'random', a file (.pth, .safetensors), or a bundle's folder or .zip."
+            callback=named,
+            help="Weights to start from: 'random', a file (.pth, .safetensors), or a bundle's folder or .zip.",
         ),
     ] = None,
     processes: Annotated[

@@ -56,12 +56,12 @@ def require_place(folder: Path) -> None:
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Hold a training run's folder for this process; the lock goes with the process, however it ends.
+    """Hold the folder of a run, a head or drawings for this process; the lock goes with the process, however it ends.
 
     Raises
     ------
     OutputError
-        Another run is at work there, or the folder cannot be written to.
+        Another command is at work there, or the folder cannot be written to.
     """
     with writing_to(folder):
         lock = (folder / RUN_LOCK_FILE).open("a")
@@ -70,6 +70,6 @@ def only_run(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OutputError(
-                f"{folder}: another training run is at work in this folder; wait until it ends, or give another --out"
+                f"{folder}: another training run is at work in this folder; wait until it ends, or name another folder"
             ) from error
         yield

@@ -31,7 +31,11 @@ def api_studies(
     limit: Annotated[int, Query(ge=1, le=1000, description="studies at most")] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000_000, description="studies to skip")] = 0,
 ) -> dict[str, Any]:
-    """List studies in reading order; ``total`` counts all that match."""
+    """List studies in reading order; ``total`` counts all that match.
+
+    ``findings`` is null where no answer is known: not analysed, failed, held, out of scope, or not judged yet. Only an
+    empty list says that the study was analysed and nothing was flagged, which is not the same as normal.
+    """
     wanted = StudyFilter(tuple(state), tuple(priority), unread, limit=limit, offset=offset)
     with site.reading() as session:
         now = database_now(session)

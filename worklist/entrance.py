@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from worklist.accounts import ADMINISTRATOR, PasswordFileError, account_of
 from worklist.login import LoginGuard, begin_session, end_session, require_own_form
@@ -27,7 +28,7 @@ def login_page(request: Request, next: str = "/") -> Response:
 
 
 @router.post("/login")
-def log_in(
+async def log_in(
     request: Request,
     username: Annotated[str, Form(max_length=64)] = ADMINISTRATOR,
     password: Annotated[str, Form()] = "",
@@ -37,28 +38,32 @@ def log_in(
     """Check the password and start a session; refuse guessing."""
     require_own_form(request, csrf)
     guard: LoginGuard = request.app.state.guard
+    async with guard.one_at_a_time:
+        return await run_in_threadpool(_attempt, request, guard, username, password, next)
+
+
+def _attempt(request: Request, guard: LoginGuard, username: str, password: str, wanted: str) -> Response:
     address = request.client.host if request.client else "unknown"
-    with guard.one_at_a_time:
-        wait_seconds = guard.wait_seconds(address)
-        if wait_seconds > 0:
-            problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
-            answer = _again(request, 429, username, next, problem)
-            answer.headers["Retry-After"] = str(math.ceil(wait_seconds))
-            return answer
-        try:
-            account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
-        except PasswordFileError:
-            logger.exception("nobody can log in")
-            problem = "The password file cannot be used; the log of the page says why."
-            return _again(request, 503, username, next, problem)
-        if account is None:
-            guard.failed(address)
-            logger.warning("worklist: wrong name or password from %s", address)
-            return _again(request, 401, username, next, "Wrong name or password.")
-        guard.succeeded(address)
+    wait_seconds = guard.wait_seconds(address)
+    if wait_seconds > 0:
+        problem = f"Too many attempts. Try again in {math.ceil(wait_seconds / 60)} min."
+        answer = _again(request, 429, username, wanted, problem)
+        answer.headers["Retry-After"] = str(math.ceil(wait_seconds))
+        return answer
+    try:
+        account = account_of(site_of(request).settings.worklist_password_hash_file, username.strip(), password)
+    except PasswordFileError:
+        logger.exception("nobody can log in")
+        problem = "The password file cannot be used; the log of the page says why."
+        return _again(request, 503, username, wanted, problem)
+    if account is None:
+        guard.failed(address)
+        logger.warning("worklist: wrong name or password from %s", address)
+        return _again(request, 401, username, wanted, "Wrong name or password.")
+    guard.succeeded(address)
     begin_session(request, account)
     logger.info("worklist: %s logged in from %s", account.name, address)
-    return RedirectResponse(own_path(next), status_code=303)
+    return RedirectResponse(own_path(wanted), status_code=303)
 
 
 def _again(request: Request, status_code: int, username: str, wanted: str, problem: str) -> Response:

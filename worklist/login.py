@@ -9,12 +9,12 @@ NotAllowed          who is logged in is no administrator; becomes 403
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,9 +72,10 @@ class LoginGuard:
         self._window_seconds = window_seconds
         self._clock = clock
         self._failures: list[tuple[float, str]] = []
-        self.one_at_a_time = threading.Lock()
+        self.one_at_a_time = asyncio.Lock()
         """Held from the question whether an attempt may be made until it is noted: attempts made all at once would
-        otherwise all be allowed, and each hash takes 64 MB to compute."""
+        otherwise all be allowed, and each hash takes 64 MB to compute. Who waits does so in the event loop: in threads
+        they would keep everybody from the worklist."""
 
     def wait_seconds(self, address: str) -> float:
         """Return how long this address must wait before its next attempt; 0 when it may try now."""

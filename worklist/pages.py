@@ -37,8 +37,10 @@ def study_page(request: Request, study_instance_uid: str, site: OpenedSite, read
     return study_answer(request, site, study_instance_uid)
 
 
-def study_answer(request: Request, site: Site, study_instance_uid: str, problem: str = "") -> Response:
-    """Return the page of a study, with what went wrong where a form could not be taken."""
+def study_answer(
+    request: Request, site: Site, study_instance_uid: str, problem: str = "", comment: str = ""
+) -> Response:
+    """Return the page of a study; where a form could not be taken with what went wrong, and the comment in it."""
     with site.reading() as session:
         mark, stands, now = change_mark(session), standing(session, study_instance_uid), database_now(session)
         detail = study_detail(session, study_instance_uid, now, site.upper_wait)
@@ -71,6 +73,7 @@ def study_answer(request: Request, site: Site, study_instance_uid: str, problem:
         verdicts=verdicts,
         milestones=milestones(detail),
         problem=problem,
+        comment=comment,
         demonstration=facts.demonstration if facts else site.demonstration,
         viewers=[(viewer.name, viewer.link(study_instance_uid)) for viewer in site.settings.viewers],
     )

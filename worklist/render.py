@@ -21,8 +21,9 @@ from worker.views.presentation import (
     percent_text,
     seconds_text,
 )
+from worker.views.studies import why
 from worklist.login import csrf_token, is_administrator
-from worklist.sections import DELIVERY_TEXTS, SECTIONS, STAGE_TEXTS, STATE_TEXTS, why
+from worklist.sections import DELIVERY_TEXTS, SECTIONS, STAGE_TEXTS, STATE_TEXTS
 from worklist.site import site_of
 
 TEMPLATES = Jinja2Templates(directory=Path(__file__).resolve().parent / "templates")

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from worker.care.administration import mark_read
-from worker.care.review import ReviewRefused, write_review
+from worker.care.review import ReviewRefused, mark_read_as_shown, write_review
 from worker.rows.states import ReviewVerdict
 from worklist.login import reader_of, require_own_form
 from worklist.pages import study_answer
@@ -36,9 +35,10 @@ def _keep(request: Request, site: Site, uid: str, form: dict[str, str], reader: 
         with site.writing.begin() as session:
             write_review(session, uid, _run_id(form), _verdicts(form), form.get("comment", ""), reader)
             if "read" in form:
-                mark_read(session, uid, reader)
+                mark_read_as_shown(session, uid, form.get("shown", ""), reader)
     except ReviewRefused as error:
-        return study_answer(request, site, uid, f"The review was not kept: {error}.")
+        problem = f"The review was not kept: {error}."
+        return study_answer(request, site, uid, problem, form.get("comment", ""))
     return RedirectResponse("/" if "read" in form else f"/studies/{uid}#review", status_code=303)
 
 

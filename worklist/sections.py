@@ -8,7 +8,7 @@ from dicom_io.foundation.reasons import UNTIL_SETTLED
 from worker.rows.states import ResultKind, StudyState
 from worker.runs.policy import Assessment
 from worker.views.presentation import against_threshold, percent_text
-from worker.views.studies import Group, StudyLine
+from worker.views.studies import Group
 from worker.views.study_detail import RunDetail
 from worker.views.study_search import SearchOrder
 
@@ -138,10 +138,3 @@ def maps_of(run: RunDetail | None) -> list[Map]:
         top = max(scored, key=lambda item: item.probability or 0.0)
         maps.append(Map(result.id, top.instance_id, result.finding, percent_text(top.probability)))
     return maps
-
-
-def why(line: StudyLine) -> str:
-    """Return the reason shown in a line: the priority's, or why there is none."""
-    if line.state in (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED, StudyState.OUT_OF_SCOPE):
-        return line.reason or line.reason_code or ""
-    return line.priority_reason or line.reason or ""

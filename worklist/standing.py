@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
 from worker.care.administration import UnknownStudy
 from worker.rows.study_tables import Study
-from worklist.login import reader_of
+from worklist.login import csrf_token, reader_of
 from worklist.site import Site, site_of
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(reader_of)])
@@ -38,7 +38,7 @@ def standing(session: Session, study_instance_uid: str) -> str:
 
 
 @router.get("/partial/studies/{study_instance_uid}/standing")
-def standing_now(study_instance_uid: str, site: Annotated[Site, Depends(site_of)]) -> dict[str, str]:
-    """The digest as of now, for a page that compares it with its own."""
+def standing_now(request: Request, study_instance_uid: str, site: Annotated[Site, Depends(site_of)]) -> dict[str, str]:
+    """The digest as of now, for a page that compares it with its own, and what its forms carry after a new login."""
     with site.reading() as session:
-        return {"standing": standing(session, study_instance_uid)}
+        return {"standing": standing(session, study_instance_uid), "csrf": csrf_token(request)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,3 +44,12 @@ def served(settings: Settings, port: int = 0) -> Iterator[str]:
         thread.join(20)
         listening.close()
         application.state.site.writing.kw["bind"].dispose()
+        if server.server_state.connections:
+            _forget_connections()
+
+
+def _forget_connections() -> None:
+    """Let go of what browsers kept open until the server ended; later, another test would be told of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -155,6 +155,25 @@ def test_lists_and_studies_close_when_the_login_ends_elsewhere(
         expect(third.get_by_label("Comment")).to_have_value("half a thought")
 
 
+def test_what_was_written_before_the_login_ended_can_be_sent_after_the_next(
+    context: BrowserContext, guarded_settings: Settings, writing: SessionFactory
+) -> None:
+    uid = add(writing, "ALPHA")
+    with served(guarded_settings) as url:
+        one, other = context.new_page(), context.new_page()
+        log_in(one, url)
+        one.goto(f"{url}/studies/{uid}")
+        one.get_by_label("Comment").fill("half a thought")
+        other.goto(url)
+        other.get_by_role("button", name="Log out").click()
+        expect(one.locator("#changed")).to_contain_text("Log in again in another tab", timeout=SOON)
+        log_in(other, url)
+        one.bring_to_front()
+        expect(one.locator("#changed")).to_be_hidden(timeout=20_000)
+        one.get_by_role("button", name="Save review").click()
+        expect(one.locator("ol.timeline q")).to_have_text("half a thought")
+
+
 def withdraw(study: Study) -> None:
     study.state, study.priority, study.reason_code, study.current_run_id = (
         StudyState.NOT_ANALYSED,

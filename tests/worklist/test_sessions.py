@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from httpx import Client
+from httpx import AsyncClient, Client, Limits
 from pages import PASSWORD, csrf_of, served
 from study_rows import add_triaged_study, now
 
@@ -145,3 +146,27 @@ def test_the_live_feed_ends_with_the_login(guarded_settings: Settings, writing: 
         with writing.begin() as session:
             add_triaged_study(session, {"Mass": 0.2}, now=now())
         assert [line for line in lines if line.startswith("event")] == []
+
+
+def test_many_who_log_in_at_once_keep_nobody_from_the_page(guarded_settings: Settings, tmp_path: Path) -> None:
+    """Logins are looked at one after the other; here the first waits for its file, as a slow disk lets it."""
+    file, kept, pipe = guarded_settings.worklist_password_hash_file, tmp_path / "kept", tmp_path / "pipe"
+    assert file is not None
+
+    async def log_in_meanwhile(url: str) -> None:
+        async with AsyncClient(base_url=url, timeout=30, limits=Limits(max_connections=None)) as client:
+            form = {"csrf": csrf_of((await client.get("/login")).text), "password": PASSWORD}
+            logins = [asyncio.create_task(client.post("/login", data=form)) for _ in range(60)]
+            await asyncio.sleep(1.0)
+            try:
+                assert (await client.get("/healthz", timeout=5)).status_code == 200
+            finally:
+                file.rename(pipe)
+                kept.rename(file)
+                await asyncio.to_thread(pipe.write_text, file.read_text())
+            assert {login.status_code for login in await asyncio.gather(*logins)} == {303}
+
+    with served(guarded_settings) as url:
+        file.rename(kept)
+        os.mkfifo(file)
+        asyncio.run(log_in_meanwhile(url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import httpx
 import numpy as np
@@ -16,8 +17,9 @@ from pydicom import dcmread
 from study_rows import add_study, add_triaged_study, now
 
 from dicom_io.pictures.overlay import Caption, Film, draw_overlay, radiograph_box
+from worker.care.priority_override import override_priority
 from worker.rows.database import SessionFactory
-from worker.rows.states import StudyState
+from worker.rows.states import Priority, StudyState
 from worker.rows.study_tables import Review, Study
 from worker.settings.config import Settings
 
@@ -146,6 +148,29 @@ def test_a_review_of_a_result_that_was_replaced_says_so(page_settings: Settings,
         assert client.post(f"/studies/{uid}/review", data=form | {"csrf": "guessed"}).status_code == 403
     with writing() as session:
         assert session.query(Review).count() == 0
+
+
+def test_a_review_marks_nothing_read_that_somebody_has_made_stat_since(
+    page_settings: Settings, writing: SessionFactory
+) -> None:
+    with writing.begin() as session:
+        uid = add_triaged_study(session, {"Mass": 0.1}, now=now()).study_instance_uid
+    with served(page_settings) as url, Client(base_url=url, timeout=30) as client:
+        html = client.get(f"/studies/{uid}").text
+        form = dict(
+            re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', html[html.index('id="review"') :])
+        )
+        with writing.begin() as session:
+            override_priority(session, uid, Priority.STAT, reason="Seen on the lateral.", by="dr.lee")
+        answer = client.post(f"/studies/{uid}/review", data=form | {"read": "true", "comment": "half a <thought>"})
+        assert (answer.status_code, "it has become STAT since" in answer.text) == (409, True)
+        assert ">half a &lt;thought&gt;</textarea>" in answer.text
+        with writing() as session:
+            assert (session.get_one(Study, uid).read_at, session.query(Review).count()) == (None, 0)
+        seen = form | {"read": "true", "comment": "a thought", "shown": "STAT"}
+        assert client.post(f"/studies/{uid}/review", data=seen).status_code == 303
+        with writing() as session:
+            assert session.get_one(Study, uid).read_by == "local"
 
 
 def test_only_the_same_patient_of_the_same_issuer_is_history(

@@ -328,11 +328,29 @@ def test_api_lists_and_describes_studies(browser: Client, writing: SessionFactor
     answer = browser.get("/api/studies", params={"priority": "STAT"}).json()
     assert (answer["total"], answer["studies"][0]["study_instance_uid"]) == (1, uid)
     assert answer["studies"][0]["findings"] == [{"finding": "Pneumothorax", "probability": 0.91, "threshold": 0.6}]
+    assert browser.get("/api/studies", params={"priority": "ROUTINE"}).json()["studies"][0]["findings"] == []
     detail = browser.get(f"/api/studies/{uid}").json()
     assert len(detail["runs"][0]["predictions"]) == 14
     assert browser.get("/api/studies/1.2.3").status_code == 404
     assert "There is no such page." in browser.get("/nowhere", headers={"accept": "text/html"}).text
     assert browser.get("/api/studies", params={"state": "nonsense"}).status_code == 422
+
+
+def test_a_program_never_takes_a_study_without_an_answer_for_one_with_nothing_found(
+    browser: Client, writing: SessionFactory
+) -> None:
+    for state in (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED, StudyState.QUEUED):
+        triaged(writing, {"Mass": 0.1}, state=state, reason="It broke.")
+    lines = browser.get("/api/studies").json()["studies"]
+    assert {line["state"]: line["findings"] for line in lines} == dict.fromkeys(
+        ("failed", "held", "not_analysed", "queued")
+    )
+    said = {line["state"]: line["priority"] for line in lines if line["state"] != "queued"}
+    assert said == {"failed": None, "held": None, "not_analysed": None}
+    for line in lines:
+        page = browser.get(f"/studies/{line['study_instance_uid']}").text
+        assert "Of an earlier analysis" in page
+        assert ("p-ROUTINE" in page) == (line["state"] == "queued")
 
 
 def test_health_names_nobody_and_fails_without_a_database(

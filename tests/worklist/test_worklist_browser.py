@@ -243,7 +243,7 @@ def test_no_title_names_a_patient_for_the_browsers_history(
         for path, title in (
             (uid, "STAT study"),
             (f"{uid}/change/correct", "Correct patient"),
-            (failed, "Failed study"),
+            (failed, "STAT study"),
         ):
             page.goto(f"{url}/studies/{path}")
             assert page.title().startswith(title)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.labels import LABELS
+from training.commands.options import named
 from training.data.reading_pool import cores
 from training.heads.errors import HeadError
 
@@ -36,14 +37,16 @@ def features(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="The frozen network: one of torchvision by name, or a bundle's folder; default: the recipe's."
+            callback=named,
+            help="The frozen network: one of torchvision by name, or a bundle's folder; default: the recipe's.",
         ),
     ] = None,
     init: Annotated[
         str | None,
         typer.Option(
+            callback=named,
             help="Weights of a torchvision backbone: 'imagenet' (torchvision's own), a file (.pth, .safetensors), or "
-            "'random' for a trial; default: the recipe's."
+            "'random' for a trial; default: the recipe's.",
         ),
     ] = None,
     split: Annotated[

@@ -7,8 +7,17 @@ from typing import Annotated
 
 import typer
 
+from model.plain_words import NO_PATH
 from training.data.part_name import PartName
 from training.evaluation.seen_policy import SeenPolicy
+
+
+def named(value: str | None) -> str | None:
+    """Refuse no letters for an option that may be a path, under its name: they would mean the current folder."""
+    if value == "":
+        raise typer.BadParameter(NO_PATH)
+    return value
+
 
 ModelArgument = Annotated[
     Path,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import CacheOption, JsonOption, MissingOption
+from training.commands.options import CacheOption, JsonOption, MissingOption, named
 
 
 def export(
@@ -27,7 +27,7 @@ def export(
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe of the run: name or TOML file.")] = None,
-    init: Annotated[str | None, typer.Option(help="What the run started from.")] = None,
+    init: Annotated[str | None, typer.Option(callback=named, help="What the run started from.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Training processes of the run.")] = None,
     cache: CacheOption = None,
     allow_missing: MissingOption = False,

@@ -121,8 +121,8 @@ def read_index(path: Path) -> CacheIndex:
 
 
 def write_whole(content: bytes, path: Path) -> None:
-    """Write a file beside its name, sync it and rename it."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Write a file beside its name, sync it and rename it; of two processes that write it the later one's stays."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:
             stream.write(content)

@@ -6,8 +6,10 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from io import StringIO
 from pathlib import Path
 
+from training.data.cache_index import write_whole
 from training.data.radiographs import LayoutError
 
 
@@ -141,12 +143,11 @@ class ProblemLog:
 
 
 def write_problems(log: ProblemLog, path: Path) -> None:
-    """Write every problem as CSV: severity, problem, where, detail, remedy."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["severity", "problem", "where", "detail", "remedy"])
-        for problem in log.problems:
-            kind = problem.kind
-            writer.writerow([log.severity(kind), kind.title, problem.where, problem.detail, kind.remedy])
-    partial.replace(path)
+    """Write every problem as CSV, whole or not at all: severity, problem, where, detail, remedy."""
+    stream = StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["severity", "problem", "where", "detail", "remedy"])
+    for problem in log.problems:
+        kind = problem.kind
+        writer.writerow([log.severity(kind), kind.title, problem.where, problem.detail, kind.remedy])
+    write_whole(stream.getvalue().encode(), path)

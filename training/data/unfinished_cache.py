@@ -7,6 +7,7 @@ recorded checksum, so nothing depends on the order in which a dying machine wrot
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from training.data.cache_index import (
     write_index,
     write_json,
 )
+
+logger = logging.getLogger(__name__)
 
 PARTIAL_PIXELS_FILE, PARTIAL_RECORDS_FILE, PARTIAL_PLAN_FILE = "pixels.npy.partial", "records.npy.partial", "plan.json"
 LOCK_FILE = "lock"
@@ -192,10 +195,14 @@ def discard_unfinished(folder: Path) -> None:
 
 @contextmanager
 def only_builder(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; another one that wants to build there waits."""
+    """Hold the folder for this process; another one that wants to build there says so and waits."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK_FILE).open("wb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("%s: another process builds this picture cache; waiting until it ends", folder)
+            fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 

@@ -24,7 +24,7 @@ from training.heads.recipe import HeadRecipe
 from training.heads.shards import MANIFEST, NOTICE, SETTINGS, FeatureRow, shard_facts, shard_path
 from training.heads.split import PARTS, TRAINING, RowParts, cut_rows
 from training.material import DataChoices, Material, complete_material
-from training.output import writing_to
+from training.output import only_run, writing_to
 from training.parallel import training_device
 from training.progress import RateBar
 
@@ -47,7 +47,7 @@ def make_features(
     HeadError
         The folder holds other features, or the backbone cannot be used.
     OutputError
-        The folder cannot be written to.
+        The folder cannot be written to, or another command is at work there.
     TrainingInterruptedError
         The run was asked to stop.
     """
@@ -66,7 +66,7 @@ def make_features(
     settings = _settings(recipe, rows, material, facts)
     plan = ExtractionPlan(folder, data.cache, choice, choices.batch_size, _shard_facts(settings, parts))
     logger.info("%s, %s: %d features of %d pictures", backbone.name, backbone.source, width, len(rows))
-    with writing_to(folder):
+    with only_run(folder), writing_to(folder):
         _claim(folder, settings)
         manifest = {
             "notice": NOTICE,

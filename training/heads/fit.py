@@ -7,6 +7,7 @@ continues bit by bit.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from training.fitting.checkpoint import load_checkpoint, save_checkpoint
 from training.fitting.losses import FindingLoss
+from training.heads.errors import HeadDivergedError
 from training.heads.perceptron import Perceptron, logits_of
 from training.heads.recipe import HeadChoices
 from training.heads.split import TRAINING, VALIDATION
@@ -70,6 +72,8 @@ def fit_head(
     ------
     CheckpointError
         The checkpoint belongs to another run.
+    HeadDivergedError
+        A loss is not a number; what was trained before stays in the checkpoint.
     """
     with _one_thread():
         return _fitted(HeadTrainer(table, choices, seed), report, checkpoint, fingerprint)
@@ -83,6 +87,8 @@ def _fitted(
         trainer.restore(saved)
     while trainer.epochs_done < trainer.choices.epochs:
         trainer.run_epoch()
+        if not all(map(math.isfinite, trainer.history[-1].values())):
+            raise HeadDivergedError(trainer.epochs_done)
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"fingerprint": fingerprint, **trainer.state()})
         report(trainer.history[-1])

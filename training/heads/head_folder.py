@@ -22,7 +22,7 @@ from training.heads.recipe import HeadRecipe
 from training.heads.shards import NOTICE, FeatureTable, read_features, read_manifest
 from training.heads.split import TEST, TRAINING, VALIDATION, short_mark
 from training.heads.table import METADATA_COLUMNS, HeadTable, head_table
-from training.output import writing_to
+from training.output import only_run, writing_to
 from training.parallel import interruptible
 from training.progress import RateBar
 
@@ -46,7 +46,7 @@ def make_head(features: Path, out: Path, recipe: HeadRecipe, initial: Path | Non
     HeadError
         The features are not finished or not fit, or ``initial`` is of other features.
     OutputError
-        The folder cannot be written to.
+        The folder cannot be written to, or another command is at work there.
     CheckpointError
         ``out`` holds another head's checkpoint.
     TrainingInterruptedError
@@ -57,7 +57,7 @@ def make_head(features: Path, out: Path, recipe: HeadRecipe, initial: Path | Non
     rows = read_features(features)
     table = head_table(rows, metadata=recipe.head.metadata)
     logger.info("%s", manifest["split"]["mark"])
-    with writing_to(out):
+    with only_run(out), writing_to(out):
         fitted = _fit(table, recipe, manifest, out)
         _write_weights(out, fitted, recipe, manifest)
         _write_predictions(out, fitted, table, rows, manifest, recipe)

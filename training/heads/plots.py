@@ -83,7 +83,8 @@ def heat_plot(
     image = axis.imshow(losses, cmap="viridis_r", aspect="auto")
     middle = (np.nanmin(losses) + np.nanmax(losses)) / 2
     for (row, column), loss in np.ndenumerate(losses):
-        axis.text(column, row, f"{loss:.4f}", ha="center", va="center", color="black" if loss < middle else "white")
+        words = f"{loss:.4f}" if np.isfinite(loss) else "diverged"
+        axis.text(column, row, words, ha="center", va="center", color="white" if loss >= middle else "black")
     row, column = np.unravel_index(np.nanargmin(losses), losses.shape)
     axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=3))
     axis.set_xticks(range(len(weight_decays)), [f"{value:g}" for value in weight_decays])

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.cache_index import read_json, write_json, write_whole
-from training.heads.errors import HeadError
+from training.heads.errors import HeadDivergedError, HeadError
 from training.heads.figures import mean_auroc
-from training.heads.fit import fit_head
+from training.heads.fit import FittedHead, fit_head
 from training.heads.perceptron import logits_of
 from training.heads.plots import heat_plot
 from training.heads.recipe import HeadChoices, HeadRecipe
@@ -30,7 +30,7 @@ from training.heads.shards import NOTICE, read_features, read_manifest
 from training.heads.split import VALIDATION, short_mark
 from training.heads.table import HeadTable, head_table, open_head_table
 from training.heads.workers import Pulse, run_jobs
-from training.output import writing_to
+from training.output import only_run, writing_to
 from training.parallel import TrainingInterruptedError
 from training.progress import RateBar
 
@@ -57,7 +57,7 @@ def run_sweep(features: Path, out: Path, recipe: HeadRecipe, workers: int) -> di
     HeadError
         The features are not finished or not fit, or ``out`` holds another sweep.
     OutputError
-        The folder cannot be written to.
+        The folder cannot be written to, or another command is at work there.
     TrainingInterruptedError
         The run was asked to stop.
     """
@@ -67,7 +67,7 @@ def run_sweep(features: Path, out: Path, recipe: HeadRecipe, workers: int) -> di
     waiting = [cell for cell in cells if _result(cell) is None]
     if len(waiting) < len(cells):
         logger.info("%d of %d pairs are there already", len(cells) - len(waiting), len(cells))
-    with writing_to(out / "cells"):
+    with only_run(out), writing_to(out / "cells"):
         if waiting:
             head_table(read_features(features), metadata=recipe.head.metadata).write(out / "table")
             _train(out / "table", waiting, recipe, workers)
@@ -76,8 +76,17 @@ def run_sweep(features: Path, out: Path, recipe: HeadRecipe, workers: int) -> di
 
 
 def lowest(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the result with the lowest validation loss; of equal ones the first."""
-    return min(results, key=lambda result: float(result["validation_loss"]))
+    """Return the result with the lowest validation loss; of equal ones the first.
+
+    Raises
+    ------
+    HeadError
+        No pair could be trained.
+    """
+    trained = [result for result in results if result["validation_loss"] is not None]
+    if not trained:
+        raise HeadError("the loss of every pair of the grid ended as no number; lower the learning rates of the recipe")
+    return min(trained, key=lambda result: float(result["validation_loss"]))
 
 
 def on_the_edge(best: dict[str, Any], recipe: HeadRecipe) -> list[str]:
@@ -128,21 +137,30 @@ def _fit_cell(seed: int, table: HeadTable, cell: Cell, pulse: Pulse) -> None:
         if pulse.stopping:
             raise TrainingInterruptedError("stopped")
 
-    fitted = fit_head(table, cell.choices, seed, report)
-    rows = table.rows(VALIDATION)
-    score = mean_auroc(logits_of(fitted.best, table.inputs[rows]), table.targets[rows])
+    try:
+        found = _of_fitted(fit_head(table, cell.choices, seed, report), table)
+    except HeadDivergedError as error:  # which says something of the pair, and nothing of the others
+        logger.warning("%s: %s", cell.file.stem, error)
+        found = dict.fromkeys(("validation_loss", "validation_mean_auroc", "best_epoch"))
     result = {
         "fingerprint": cell.fingerprint,
         "learning_rate": cell.choices.learning_rate,
         "weight_decay": cell.choices.weight_decay,
+        "epochs": cell.choices.epochs,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write_json(result | found, cell.file)
+
+
+def _of_fitted(fitted: FittedHead, table: HeadTable) -> dict[str, Any]:
+    rows = table.rows(VALIDATION)
+    score = mean_auroc(logits_of(fitted.best, table.inputs[rows]), table.targets[rows])
+    return {
         "validation_loss": fitted.best_validation_loss,
         "validation_mean_auroc": None if np.isnan(score) else score,
         "best_epoch": fitted.best_epoch,
-        "epochs": cell.choices.epochs,
-        "seconds": round(time.monotonic() - started, 1),
         "history": fitted.history,
     }
-    write_json(result, cell.file)
 
 
 def _conclude(out: Path, recipe: HeadRecipe, manifest: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,7 +192,8 @@ def _csv(results: list[dict[str, Any]], split: dict[str, Any]) -> str:
 
 
 def _losses(results: list[dict[str, Any]], recipe: HeadRecipe) -> NDArray[np.float64]:
-    """Return the validation losses, [learning rates, weight decays]."""
+    """Return the validation losses, [learning rates, weight decays]; NaN where a pair could not be trained."""
     by_pair = {(result["learning_rate"], result["weight_decay"]): result["validation_loss"] for result in results}
     grid = recipe.sweep
-    return np.array([[by_pair[rate, decay] for decay in grid.weight_decays] for rate in grid.learning_rates])
+    rows = [[by_pair[rate, decay] for decay in grid.weight_decays] for rate in grid.learning_rates]
+    return np.array(rows, dtype=np.float64)

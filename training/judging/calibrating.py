@@ -15,7 +15,7 @@ from training.evaluation.leakage import LeakError, require_separate_patients
 from training.evaluation.seen_policy import SeenPolicy
 from training.judging.asked import Asked
 from training.judging.telling import adjudicated_labels, subject_of, tell
-from training.output import writing_to
+from training.output import require_place, writing_to
 from training.recalibration import (
     CalibrationChoices,
     recalibrated,
@@ -66,6 +66,7 @@ def calibrate_bundle(
         The bundle, the data set or its cache cannot be read, or results cannot be written.
     """
     truth = adjudicated_labels(labels)
+    require_place(wanted.folder)
     old, radiographs = load_bundle(asked.model), read_folder(asked.data)
     fitted_on = _subject_to_fit_on(asked, old, radiographs)
     facts = recalibrated(old, radiographs, fitted_on.predictions, choices)

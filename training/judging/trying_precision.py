@@ -8,7 +8,7 @@ from pathlib import Path
 from training.evaluation.leakage import LeakError
 from training.judging.asked import Asked
 from training.judging.telling import leak_sentences, subject_of, tell
-from training.output import writing_to
+from training.output import require_place, writing_to
 from training.precision_trial import predictions_in_bf16, require_bf16, trial_of, with_trial
 from training.reporting.precision_section import trial_grid
 from training.reporting.report import NOTICE
@@ -30,6 +30,8 @@ def try_bf16(asked: Asked, to: Path | None, *, as_json: bool) -> None:
         A file of predictions was named, which has no network to try.
     """
     processor = require_bf16()
+    if to is not None:
+        require_place(to)
     subject = subject_of(asked)
     if subject.bundle is None or subject.cache is None:
         raise LeakError(f"{asked.model} is a file of predictions; name a bundle")

@@ -182,6 +182,7 @@ def write_phantom_dataset(folder: Path, *, images: int, seed: int, workers: int,
         "drawn_findings": list(DRAWN_FINDINGS),
     }
     with drawing_into(folder):
+        require_no_data_set(folder)  # which another process may have finished meanwhile
         drawn = _draw_all(tasks, workers)
         write_whole(f"{json.dumps(description, indent=2)}\n".encode(), folder / PHANTOM_FILE)
         _write_tables(folder, drawn)

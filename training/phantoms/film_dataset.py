@@ -102,6 +102,7 @@ def write_films_with_findings(
         for index, entry in enumerate(empty)
     ]
     with drawing_into(folder):
+        require_no_data_set(folder)  # which another process may have finished meanwhile
         drawn = _draw_all(tasks, workers)
         found = [copy for of_film in drawn for copy in of_film]
         if not found:

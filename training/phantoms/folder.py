@@ -14,7 +14,7 @@ from pathlib import Path
 
 from training.data.cache_index import write_whole
 from training.data.chestxray14 import BOX_LIST, ENTRY_FILES, TEST_LIST, TRAIN_VAL_LIST
-from training.output import FULL
+from training.output import FULL, only_run
 
 DATA_ENTRY_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -43,16 +43,19 @@ def require_no_data_set(folder: Path) -> None:
 
 @contextmanager
 def drawing_into(folder: Path) -> Iterator[None]:
-    """Make the folder for pictures, and turn what the system refuses inside the block into one sentence.
+    """Make the folder for pictures, hold it, and turn what the system refuses inside the block into one sentence.
 
     Raises
     ------
     PhantomDatasetError
         The disk is full, or the folder cannot be written to; the same command begins anew.
+    OutputError
+        Another process draws into the folder.
     """
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        yield
+        with only_run(folder):  # two with other seeds would put the labels of one beside the pictures of the other
+            yield
     except OSError as error:
         remedy = "make room" if error.errno in FULL else "name another folder"
         raise PhantomDatasetError(

@@ -22,6 +22,10 @@ def state_of_broker(settings: Settings) -> str:
     CheckFailed
         It does not answer, or takes nothing.
     """
+    messages = message_folder(settings)
+    if messages is not None and not messages.is_dir():  # it is not made here, perhaps beneath a disk to be mounted
+        require_writable("the folder of messages", messages)
+        return f"folder {messages.parent}, made when the first process starts"
     try:
         configure(settings)
         with app.connection_for_write() as connection:
@@ -31,7 +35,7 @@ def state_of_broker(settings: Settings) -> str:
     except (OperationalError, OSError) as error:
         cause = str(error).rstrip(".")
         raise CheckFailed(f"the broker does not answer: {cause}; check broker_url and that the server runs") from error
-    if (messages := message_folder(settings)) is not None:
+    if messages is not None:
         require_writable("the folder of messages", messages)
         return f"folder {messages.parent}"
     return f"{location}, takes messages"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -24,8 +22,7 @@ from hl7_io.mllp_client import MllpConnection
 from worker.care.broker_check import state_of_broker
 from worker.care.channel_check import answer_of_mail_server, answer_of_webhook
 from worker.care.folder_check import holds_what_was_received, room_of_disk
-from worker.care.listener_check import CheckFailed, answer_of_listener
-from worker.foundation.addresses import reached_here, require_free_port
+from worker.care.listener_check import CheckFailed, state_of_hl7_listener, state_of_listener, state_of_page
 from worker.foundation.certificates import InvalidCertificate, certificates_in, validity
 from worker.foundation.errors import StartError, refusal_of_the_system
 from worker.foundation.worker_name import worker_name
@@ -40,7 +37,6 @@ from worker.rows.database import (
 from worker.rows.service_lease import take_service
 from worker.settings.config import Settings
 from worker.settings.hl7 import Hl7Destination
-from worker.settings.hl7_listener import Hl7Listener
 from worker.settings.mistakes import unknown_variables
 from worker.settings.peers import Destination
 from worker.settings.reconcile import Reconcile
@@ -78,12 +74,12 @@ def check_everything(settings: Settings) -> list[CheckResult]:
         *((f"HL7 destination {item.name}", partial(_hl7_destination, item)) for item in settings.hl7_destinations),
         *((f"webhook {item.name}", partial(answer_of_webhook, item)) for item in settings.webhooks),
         *((f"mail {item.name}", partial(answer_of_mail_server, item)) for item in settings.mails),
-        ("listener", partial(_listener, settings)),
-        ("worklist page", partial(_page, settings)),
+        ("listener", partial(state_of_listener, settings)),
+        ("worklist page", partial(state_of_page, settings)),
         *((f"TLS of {owner}", partial(_certificate, tls)) for owner, tls in tls_of(settings)),
     ]
     if settings.hl7_listener:
-        checks.append(("HL7 listener", partial(_hl7_listener, settings.hl7_listener)))
+        checks.append(("HL7 listener", partial(state_of_hl7_listener, settings, settings.hl7_listener)))
     if settings.reconcile:
         checks.append(("archive to reconcile with", partial(_archive, settings, settings.reconcile)))
     if not settings.destinations:
@@ -241,50 +237,3 @@ def _certificate(tls: Tls) -> str:
 
 def _no_destination() -> str:
     raise CheckFailed("no destinations are configured, so results stay here; list the PACS under [[destinations]]")
-
-
-def _listener(settings: Settings) -> str:
-    """Say whether the listener runs; ports that nobody has are fine before the start, if they can be had."""
-    host = reached_here(settings.listen_host)
-    ports = " and ".join(str(port) for port in settings.listening_ports)
-    place = f"{settings.ae_title} on {settings.listen_host}:{ports}"
-    try:
-        for port in settings.listening_ports:
-            socket.create_connection((host, port), timeout=2).close()
-    except OSError:
-        for port in settings.listening_ports:
-            require_free_port(settings.listen_host, port)
-        return f"{place} is not running (start it with `python -m worker up` or `listen`)"
-    return f"{place} {answer_of_listener(settings, host)}"
-
-
-def _hl7_listener(listener: Hl7Listener) -> str:
-    """Say whether it runs."""
-    host = reached_here(listener.host)
-    place = f"{listener.host}:{listener.port}"
-    try:
-        with socket.create_connection((host, listener.port), timeout=2):
-            return f"{place} takes connections"
-    except OSError:
-        require_free_port(listener.host, listener.port, "hl7_listener.port")
-        return f"{place} is not running (start it with `python -m worker up` or `hl7`)"
-
-
-def _page(settings: Settings) -> str:
-    place = f"http://{settings.worklist_host}:{settings.worklist_port}/"
-    try:
-        socket.create_connection((reached_here(settings.worklist_host), settings.worklist_port), timeout=2).close()
-    except OSError:
-        require_free_port(settings.worklist_host, settings.worklist_port, "worklist_port")
-    file: Path | None = settings.worklist_password_hash_file
-    if file is None:
-        return f"{place}, this machine only, no login"
-    try:
-        hashed = "$argon2" in file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckFailed(
-            f"worklist_password_hash_file {file} cannot be read ({type(error).__name__}); check its name and owner"
-        ) from error
-    if not hashed:
-        raise CheckFailed(f"worklist_password_hash_file {file} holds no hash; run `python -m worklist passwd {file}`")
-    return f"{place}, login required"

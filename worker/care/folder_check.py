@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,7 +21,7 @@ LOOKED_FOR_IMAGES = 3
 
 
 def require_writable(what: str, folder: Path) -> None:
-    """Make the folder where it is missing, and a file in it that is gone at once.
+    """Make a file in the folder, or where it is still to be made, that is gone at once.
 
     Raises
     ------
@@ -28,13 +29,17 @@ def require_writable(what: str, folder: Path) -> None:
         This user cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=_there(folder)):
             pass
     except OSError as error:
         raise CheckFailed(
             f"cannot write to {what} {folder}: {error.strerror}; give it to the user that runs the worker"
         ) from error
+
+
+def _there(folder: Path) -> Path:
+    """Return the folder, or the nearest above it where it is still to be made."""
+    return next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
 
 
 def room_of_disk(settings: Settings) -> str:
@@ -51,7 +56,7 @@ def room_of_disk(settings: Settings) -> str:
     for inner in (*stores, *(store / INCOMING_FOLDER for store in stores), settings.cache_dir):
         if inner.is_dir():  # it is not made here, for then it would be whoever checks who owns it
             require_writable("the folder", inner)
-    free_bytes = shutil.disk_usage(folder).free
+    free_bytes = shutil.disk_usage(_there(folder)).free
     if free_bytes < settings.minimum_free_bytes:
         raise CheckFailed(
             f"{bytes_text(free_bytes)} free in {folder}, minimum_free_bytes asks for "

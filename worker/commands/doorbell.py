@@ -35,9 +35,12 @@ def _ring(settings: Settings, study_instance_uid: str, queues: list[str], rung: 
     from kombu.exceptions import OperationalError
 
     from worker.processes.tasks import tell_workers
-    from worker.queue.celery_app import configure
+    from worker.queue.celery_app import configure, message_folder
 
     try:
+        if (messages := message_folder(settings)) is not None and not messages.is_dir():
+            # Whoever works has made it; made here, it might lie beneath the disk of data_dir, not mounted yet.
+            raise FileNotFoundError(messages)
         configure(settings)
         for queue in queues:
             tell_workers(study_instance_uid, queue)

@@ -17,7 +17,8 @@ from worker.demo.studies import DemoStudy
 from worker.rows.states import ResultKind, StudyState
 from worker.settings.config import Settings
 from worker.views.presentation import finding_text
-from worker.views.rendering import NOTICE, badge, escape, why
+from worker.views.rendering import NOTICE, badge, escape
+from worker.views.studies import why
 from worker.views.study_detail import ResultDetail, StudyDetail
 
 DRAWINGS = "The models are demonstrations: what they say about the real radiographs means nothing."
@@ -70,7 +71,7 @@ def _violations(outcome: Outcome) -> list[str]:
     if expected.state != StudyState.TRIAGED:
         return ["results were made, though it is out of scope"] if ours else []
     wrong = []
-    flagged = {item.finding for item in line.findings}
+    flagged = {item.finding for item in line.findings or ()}
     if expected.priority is not None and line.priority != expected.priority:
         wrong.append(f"priority {line.priority}, should be {expected.priority}")
     if expected.flagged is not None and flagged != set(expected.flagged):

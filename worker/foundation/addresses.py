@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from worker.foundation.errors import AddressInUse
@@ -33,3 +34,13 @@ def require_free_port(host: str, port: int, key: str = "listen_port") -> None:
             probe.bind((host, port))
         except OSError as error:
             raise AddressInUse(host, port, error.strerror or str(error), key) from error
+
+
+def is_of_this_machine(host: str) -> bool:
+    """Return whether a process of this machine could listen there, on a port that is free."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True

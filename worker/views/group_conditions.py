@@ -9,12 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case
+from sqlalchemy import ColumnElement, and_, case, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from worker.rows.states import Priority, StudyState
 from worker.rows.study_tables import Study
-from worker.views.studies import Group
+from worker.views.studies import WITHOUT_ANSWER, Group, is_flagged
 
 Order = tuple[ColumnElement[Any] | InstrumentedAttribute[Any], ...]
 
@@ -35,10 +35,11 @@ def _old() -> ColumnElement[bool]:
 
 
 def _waiting(now: datetime, upper_wait: timedelta, *, overdue: bool) -> ColumnElement[bool]:
-    """Return "unread and judged, or about to be", of those beyond the upper wait or of the others."""
+    """Return "unread and flagged, judged, or about to be", of those beyond the upper wait or of the others."""
     limit = now - upper_wait
     late = and_(Study.historical.is_(False), Study.first_received_at < limit)
-    return and_(Study.read_at.is_(None), Study.state.in_(_JUDGED), ~_old(), late if overdue else ~late)
+    placed = or_(Study.state.in_(_JUDGED), Study.state.in_(WITHOUT_ANSWER) & is_flagged())
+    return and_(Study.read_at.is_(None), placed, ~_old(), late if overdue else ~late)
 
 
 def condition(group: Group, now: datetime, upper_wait: timedelta) -> ColumnElement[bool]:
@@ -51,7 +52,8 @@ def condition(group: Group, now: datetime, upper_wait: timedelta) -> ColumnEleme
         case Group.HISTORICAL:
             return Study.read_at.is_(None) & _old()
         case Group.FAILED | Group.HELD | Group.NOT_ANALYSED:
-            return and_(Study.read_at.is_(None), Study.state == group.value, ~_old())
+            unflagged = or_(Study.priority.is_(None), ~is_flagged())
+            return and_(Study.read_at.is_(None), Study.state == group.value, ~_old(), unflagged)
         case Group.OVERDUE:
             return _waiting(now, upper_wait, overdue=True)
         case Group.IN_PROGRESS:

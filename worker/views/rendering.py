@@ -17,7 +17,7 @@ from rich.text import Text
 
 from worker.rows.states import Disposition
 from worker.views.presentation import against_threshold, bytes_text, duration_text, finding_text, result_text
-from worker.views.studies import Group, StudyLine, as_json
+from worker.views.studies import Group, StudyLine, as_json, why
 from worker.views.study_detail import DeliveryDetail, RunDetail, StudyDetail
 
 NOTICE = "NOT FOR DIAGNOSTIC USE - not a medical device; the absence of a finding is not a normal finding."
@@ -66,13 +66,6 @@ def badge(line: StudyLine) -> Text:
     if line.group in (Group.OVERDUE, Group.READ) and line.priority:
         title = f"{title} ({line.priority})"
     return Text(f" {title} ", style=GROUP_STYLES[line.group])
-
-
-def why(line: StudyLine) -> str:
-    """Return the reason of a line: the priority's for an analysed study, else why it was not analysed."""
-    if line.priority_reason and line.group not in (Group.FAILED, Group.HELD, Group.NOT_ANALYSED):
-        return line.priority_reason
-    return line.reason or line.reason_code or ""
 
 
 def delivery_text(line: StudyLine) -> str:
@@ -127,7 +120,8 @@ def csv_text(lines: Iterable[StudyLine]) -> str:
 
 def _cell(name: str, line: StudyLine) -> str:
     if name == "findings":
-        text = "; ".join(f"{item.finding} {item.probability:.3f}" for item in line.findings)
+        known = "; ".join(f"{item.finding} {item.probability:.3f}" for item in line.findings or ())
+        text = "not known" if line.findings is None else known
     elif name == "delivery":
         text = delivery_text(line)
     else:

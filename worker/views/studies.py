@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
+from worker.rows.priority import FLAGS
 from worker.rows.states import Priority, StudyState
 from worker.rows.study_tables import Study
 from worker.views.presentation import age_text, person_name
@@ -46,11 +47,13 @@ class StudyLine:
     group: Group
     state: str
     priority: str | None
+    """None = not known; where the study failed, is held or was not analysed only STAT and URGENT are told."""
     priority_rank: float
     priority_reason: str | None
     reason_code: str | None
     reason: str | None
-    findings: tuple[FlaggedFinding, ...]
+    findings: tuple[FlaggedFinding, ...] | None
+    """Empty = analysed, and nothing was flagged; None = not known."""
     patient_name: str
     patient_id: str
     patient_id_missing: bool
@@ -95,6 +98,7 @@ def as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
+WITHOUT_ANSWER = (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED)
 _LEVELS = (Priority.STAT, Priority.URGENT, Priority.ROUTINE)
 BY_LEVEL = case(*((Study.priority == level, place) for place, level in enumerate(_LEVELS)), else_=len(_LEVELS))
 """The place of a study's priority, from 0 for STAT to 3 for none: `priority_rank` orders within one, and only there."""
@@ -115,6 +119,16 @@ def is_overdue(now: datetime, upper_wait: timedelta) -> ColumnElement[bool]:
     )
 
 
+def is_flagged() -> ColumnElement[bool]:
+    """Return the SQL condition "STAT or URGENT", which stays true of a study whatever becomes of later images."""
+    return Study.priority.in_(FLAGS) & Study.historical.is_(False)
+
+
+def says_its_priority() -> ColumnElement[bool]:
+    """Return the SQL condition under which `StudyLine.priority` is that of the row."""
+    return Study.state.not_in(WITHOUT_ANSWER) | is_flagged()
+
+
 def reading_order(now: datetime, upper_wait: timedelta) -> tuple[ColumnElement[Any], ...]:
     """Return the ORDER BY of the worklist; the Study Instance UID last, so that pages are stable."""
     return (
@@ -133,7 +147,7 @@ def narrowed(statement: Select[Any], wanted: StudyFilter) -> Select[Any]:
     if wanted.states:
         statement = statement.where(Study.state.in_(wanted.states))
     if wanted.priorities:
-        statement = statement.where(Study.priority.in_(wanted.priorities))
+        statement = statement.where(Study.priority.in_(wanted.priorities), says_its_priority())
     if wanted.unread_only:
         statement = statement.where(Study.read_at.is_(None))
     if wanted.text:
@@ -195,16 +209,17 @@ def _line(
     waiting = ((study.read_at or now) - study.first_received_at).total_seconds()
     wanted = study.state != StudyState.OUT_OF_SCOPE and not study.historical and study.read_at is None
     overdue = wanted and waiting > upper_wait.total_seconds()
+    priority = _said_priority(study)
     return StudyLine(
         study_instance_uid=study.study_instance_uid,
         group=_group(study, overdue),
         state=study.state,
-        priority=study.priority,
+        priority=priority,
         priority_rank=study.priority_rank,
-        priority_reason=study.priority_reason,
+        priority_reason=study.priority_reason if priority else None,
         reason_code=study.reason_code,
         reason=study.reason,
-        findings=findings,
+        findings=findings if findings or study.state == StudyState.TRIAGED else None,
         patient_name=person_name(study.patient_name),
         patient_id=study.patient_id,
         patient_id_missing=study.patient_id_missing,
@@ -226,15 +241,36 @@ def _line(
     )
 
 
+def why(line: StudyLine) -> str:
+    """Return the reason of a line: the priority's, and why there is no answer, or none to its latest images."""
+    if line.state not in (*WITHOUT_ANSWER, StudyState.OUT_OF_SCOPE):
+        return line.priority_reason or line.reason or ""
+    reasons = (line.priority_reason, line.reason or line.reason_code)
+    return ". ".join(reason for reason in reasons if reason)
+
+
+def _said_priority(study: Study) -> str | None:
+    """Return the priority that may be said of a study: ROUTINE would say of one without an answer that it has one."""
+    return None if study.state in WITHOUT_ANSWER and not _is_flagged(study) else study.priority
+
+
+def _is_flagged(study: Study) -> bool:
+    return study.priority in FLAGS and not study.historical
+
+
 def _group(study: Study, overdue: bool) -> Group:
-    """Return the section a study stands in; a study being analysed again keeps the place its priority gave it."""
+    """Return the section a study stands in.
+
+    A study being analysed again keeps the place its priority gave it, and so does one that was flagged, or that a
+    person raised, and has failed, is held or was not analysed since.
+    """
     if study.state == StudyState.OUT_OF_SCOPE:
         return Group.OUT_OF_SCOPE
     if study.read_at is not None:
         return Group.READ
     if study.historical and study.state in (StudyState.TRIAGED, StudyState.NOT_ANALYSED):
         return Group.HISTORICAL
-    if study.state in (StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED):
+    if study.state in WITHOUT_ANSWER and not _is_flagged(study):
         return Group(study.state)
     if overdue:
         return Group.OVERDUE

@@ -21,7 +21,7 @@ from worker.rows.run_tables import Prediction
 from worker.rows.study_tables import Study, StudyWord
 from worker.rows.study_words import LONGEST_WORD, folded
 from worker.views.group_conditions import condition
-from worker.views.studies import BY_LEVEL, Group, StudyLine, level_place, study_lines
+from worker.views.studies import BY_LEVEL, Group, StudyLine, level_place, says_its_priority, study_lines
 
 PAGE_SIZE = 50
 MOST_COUNTED = 1000
@@ -142,7 +142,7 @@ def _narrowed(statement: Select[Any], search: Search, now: datetime, upper_wait:
     if search.order is SearchOrder.URGENCY:
         wanted.append(Study.read_at.is_(None))
     if search.priority:
-        wanted.append(Study.priority == search.priority)
+        wanted += (Study.priority == search.priority, says_its_priority())
     if search.state:
         wanted.append(Study.state == search.state)
     if search.source:

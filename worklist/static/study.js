@@ -22,7 +22,9 @@
         return "You are logged out. Log in again in another tab, then send what you have written.";
       }
       if (!response.ok) return `This page is as it was at ${madeAt}: ${await reasonOf(response)}`;
-      return (await response.json()).standing === standing ? "" : "This study has changed since this page was opened.";
+      const now = await response.json();
+      for (const field of document.querySelectorAll("input[name='csrf']")) field.value = now.csrf; // of a new login
+      return now.standing === standing ? "" : "This study has changed since this page was opened.";
     } catch {
       return `This page is as it was at ${madeAt}: its server does not answer.`;
     }

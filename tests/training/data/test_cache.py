@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from training.data.cache import CacheError, damaged_pictures, open_cache
 from training.data.cache_build import build_cache
 from training.data.chestxray14 import LayoutError, read_layout
 from training.data.pictures import read_grey
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def _ignore(done: int, total: int) -> None:
@@ -152,3 +156,16 @@ def test_a_cache_with_a_damaged_file_is_refused_in_one_sentence(tmp_path: Path, 
 def test_a_folder_without_a_cache_is_named(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="no finished picture cache"):
         open_cache(tmp_path)
+
+
+def test_two_processes_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
+    """One took the other's unfinished file away, and the other ended."""
+    write = (
+        "import sys; from pathlib import Path; from training.data.cache_index import write_whole\n"
+        "for _ in range(300): write_whole(sys.argv[2].encode() * 100_000, Path(sys.argv[1]))"
+    )
+    file = tmp_path / "evaluation.json"
+    writers = [subprocess.Popen([sys.executable, "-c", write, file, letter], cwd=ROOT) for letter in "ab"]
+    assert [writer.wait(100) for writer in writers] == [0, 0]
+    assert file.read_bytes() in (b"a" * 100_000, b"b" * 100_000)
+    assert list(tmp_path.iterdir()) == [file]

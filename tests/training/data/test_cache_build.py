@@ -207,11 +207,15 @@ def test_a_disk_that_fills_up_at_the_end_loses_no_picture(slow_data: Path, small
 def test_the_second_of_two_builders_waits_and_uses_what_the_first_built(slow_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     with only_builder(folder):
-        process = subprocess.Popen([sys.executable, "-c", BUILD, slow_data, folder], cwd=ROOT)
-        time.sleep(1)
-        assert process.poll() is None
+        process = subprocess.Popen(
+            [sys.executable, "-c", BUILD, slow_data, folder], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        said = process.stderr.readline()  # in silence it looked as if it did nothing
+        assert "another process builds this picture cache; waiting" in said
         assert not (folder / PARTIAL_PIXELS_FILE).exists()
-    assert process.wait(100) == 0
+    assert process.communicate(timeout=100)[1] == ""
+    assert process.returncode == 0
     assert len(open_cache(folder).rows) == PICTURES
 
 

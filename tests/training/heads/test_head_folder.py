@@ -20,10 +20,10 @@ from training.heads.head_folder import make_head
 from training.heads.perceptron import logits_of, read_head
 from training.heads.shards import read_features
 from training.heads.table import head_table
-from training.output import OutputError
+from training.output import OutputError, only_run
 
 OUTPUTS = {"auroc.png", "checkpoint.pt", "head.json", "head.safetensors", "learning_curve.png"}
-OUTPUTS |= {"predictions_test.csv", "predictions_validation.csv"}
+OUTPUTS |= {"predictions_test.csv", "predictions_validation.csv", "run.lock"}
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,18 @@ def test_an_honest_split_is_not_marked(tmp_path: Path) -> None:
     made = make_head(tmp_path / "features", tmp_path / "head", head_recipe(epochs=1))
     assert "LEAKY" not in json.dumps(made)
     assert read_predictions(tmp_path / "head" / "predictions_test.csv").model.endswith(", patient-random")
+
+
+def test_two_do_not_train_into_one_folder(run: Path, tmp_path: Path) -> None:
+    with only_run(tmp_path), pytest.raises(OutputError, match="at work in this folder"):
+        make_head(run / "features", tmp_path, head_recipe())
+
+
+def test_a_head_that_diverges_ends_the_run_and_is_not_written(run: Path, tmp_path: Path) -> None:
+    """It ended with the weights of the start and a history that is no JSON."""
+    with pytest.raises(HeadError, match="loss of epoch 1 of the head is not a number; lower the learning rate"):
+        make_head(run / "features", tmp_path, head_recipe(learning_rate=1e30))
+    assert not (tmp_path / "head.json").exists()
 
 
 def test_a_folder_without_features_is_refused(tmp_path: Path) -> None:

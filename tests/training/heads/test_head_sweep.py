@@ -80,6 +80,18 @@ def test_the_cells_of_another_sweep_are_refused(run: Path) -> None:
         run_sweep(run / "features", run / "sweep", sweep_recipe(epochs=3), workers=1)
 
 
+def test_a_pair_that_diverges_is_a_result_and_cannot_win(run: Path, tmp_path: Path) -> None:
+    facts = run_sweep(run / "features", tmp_path, sweep_recipe(learning_rates=(1e30, 0.01)), workers=1)
+    losses = {(pair["learning_rate"], pair["weight_decay"]): pair["validation_loss"] for pair in facts["pairs"]}
+    assert (losses[1e30, 0.5], facts["best"]["learning_rate"]) == (None, 0.01)
+    for file in tmp_path.rglob("*.json"):
+        json.loads(file.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    with pytest.raises(HeadError, match="every pair of the grid"):
+        run_sweep(
+            run / "features", tmp_path / "none", sweep_recipe(learning_rates=(1e30,), weight_decays=(0.5,)), workers=1
+        )
+
+
 def test_the_command_names_the_head_to_train_next(run: Path) -> None:
     recipe = run / "trial.toml"
     recipe.write_text(

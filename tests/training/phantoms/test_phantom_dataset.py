@@ -19,6 +19,7 @@ from training.cli import app
 from training.data.chestxray14 import read_layout
 from training.data.radiographs import LayoutError
 from training.data.reading_pool import ReaderEndedError
+from training.output import OutputError, only_run
 from training.phantoms.dataset import plan_pictures, write_phantom_dataset
 from training.phantoms.folder import BOX_HEADER, DATA_ENTRY_HEADER, PhantomDatasetError
 from training.phantoms.gallery import plot_examples
@@ -165,6 +166,13 @@ def test_a_drawing_process_that_is_killed_ends_the_drawing_in_one_sentence(
         write_phantom_dataset(tmp_path / "set", images=4, seed=1, workers=2)
     with pytest.raises(LayoutError):
         read_layout(tmp_path / "set")
+
+
+def test_two_do_not_draw_into_one_folder(tmp_path: Path) -> None:
+    """The labels of one stood beside pictures of the other."""
+    with only_run(tmp_path / "set"), pytest.raises(OutputError, match="at work in this folder"):
+        write_phantom_dataset(tmp_path / "set", images=2, seed=1, workers=1)
+    write_phantom_dataset(tmp_path / "set", images=2, seed=1, workers=1)
 
 
 @pytest.mark.parametrize("option", ["--images", "--workers", "--copies"])

@@ -273,6 +273,43 @@ def test_a_listener_that_runs_is_asked_by_c_echo(
         assert verdicts(settings)["listener"]
 
 
+@pytest.mark.parametrize(
+    ("hosts", "detail"),
+    [(["127.0.0.1"], "answered C-ECHO"), (["127.0.0.2"], "takes connections; no source may call from this machine")],
+)
+def test_a_listener_sees_the_address_that_is_called_from_and_not_its_own(
+    make_settings: MakeSettings, hosts: list[str], detail: str
+) -> None:
+    """As on another machine, whose address is not the one that is called."""
+    sources = [{"ae_title": "MODALITY", "hosts": hosts}]
+    settings = make_settings(listen_host="127.0.0.2", listen_port=free_port(), sources=sources)
+    with listening(settings):
+        assert detail in detail_of(settings, "listener")
+        assert verdicts(settings)["listener"]
+
+
+def test_what_another_machine_listens_for_is_no_fault_of_this_one(
+    make_settings: MakeSettings, postgresql_url: str, tmp_path: Path
+) -> None:
+    """All hosts share one configuration; only a database in a file says that there are no others."""
+    elsewhere: dict[str, object] = {
+        "listen_host": "192.0.2.1",
+        "worklist_host": "192.0.2.1",
+        "worklist_password_hash_file": tmp_path / "only-there",
+        "hl7_listener": {"host": "192.0.2.1", "port": free_port(), "allowed_hosts": ["192.0.2.7"]},
+    }
+    shared = check_everything(make_settings(database_url=postgresql_url, **elsewhere))
+    found = {result.name: result for result in shared}
+    for name, key in (
+        ("listener", "listen_host"),
+        ("HL7 listener", "hl7_listener.host"),
+        ("worklist page", "worklist_host"),
+    ):
+        assert found[name].passed, found[name].detail
+        assert "no address of this machine" in found[name].detail
+        assert key in found[name].detail
+
+
 def test_another_program_on_the_port_is_no_listener(make_settings: MakeSettings) -> None:
     sources = [{"ae_title": "MODALITY"}]
     with running_receiver() as other:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import json
 import os
 import shutil
 import signal
@@ -47,6 +48,8 @@ KEPT_FROM_BEGINNING = dict.fromkeys(_PROCESSES, (f"--config={ABSENT}",)) | {
 """Commands that go on for ever, or ask, and what keeps them from it; the first that is not tried itself is taken."""
 TEXTS = ("x" * 5_000, "\x1b[2J\n", "[/]", "%s{}$HOME", "-", "../..", "1.2.03", "日本", os.fsdecode(b"M\xfcller"))
 NUMBERS = ("0", "-1", "1.5", "nan", "inf", "-inf", "1e999", "9" * 30, "0x10", "\u0661")
+MAY_BE_PATHS = ("init", "backbone")
+"""Names of parameters that take a path or one of some names."""
 DATES = ("2026-02-30", "0001-01-01", "9999-12-31", "2026-01-01T24:61")
 PLACES = ("", "folder", "file", "pipe", "file/below", "dangling", "/dev/full", "/dev/null")
 EVERYTHING = (*TEXTS, *NUMBERS, *DATES, *PLACES)
@@ -67,8 +70,14 @@ class Command:
         """Return its parameters that take a value."""
         return [each for each in self.itself.params if not getattr(each, "is_flag", False) and each.name != "help"]
 
-    def line(self, tried: Any, value: str) -> list[str]:
-        """Return the command line with this value of one parameter, and what the command needs beside it."""
+    def line(self, tried: Any, value: str, *, as_json: bool = False) -> list[str]:
+        """Return the command line with this value of one parameter, and what the command needs beside it.
+
+        Parameters
+        ----------
+        as_json
+            Ask for JSON, where the command has any.
+        """
         name = self.words[0] if self.words else self.package
         kept = KEPT_FROM_BEGINNING.get(name, ())
         options = [text for text in kept if text.partition("=")[0] not in tried.opts][:1]
@@ -81,6 +90,8 @@ class Command:
                 options.insert(0 if each is tried else len(options), f"{name}={text}")
             else:
                 rest.append(text)
+        if as_json and any("--json" in each.opts for each in self.itself.params):
+            options.append("--json")
         return [*self.words, *options, *(["--", *rest] if rest else [])]
 
 
@@ -151,8 +162,8 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run(package: str, line: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
-    """Run a command as ``python -m`` does; return its exit code and what it wrote to standard error."""
+def run(package: str, line: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+    """Run a command as ``python -m`` does; return its exit code and what it wrote to standard output and error."""
     monkeypatch.setattr(sys, "argv", [package, *line])
     written, complained = (io.TextIOWrapper(io.BytesIO(), "utf-8", how) for how in ("strict", "backslashreplace"))
     code: Any = 0
@@ -161,8 +172,24 @@ def run(package: str, line: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple
             import_module(f"{package}.cli").main()
         except SystemExit as ending:
             code = ending.code
-    complained.flush()
-    return int(code or 0), complained.buffer.getvalue().decode()
+    told, said = (_text(stream) for stream in (written, complained))
+    return int(code or 0), told, said
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode()
+
+
+def is_json(told: str) -> bool:
+    """Whether a script can read it; NaN and infinities are no JSON."""
+    try:
+        json.loads(told, parse_constant=int)
+    except ValueError:
+        return False
+    return True
 
 
 def places_in(folder: Path) -> dict[str, bytes]:
@@ -174,12 +201,12 @@ def places_in(folder: Path) -> dict[str, bytes]:
 def faults(command: Command, values: Iterable[str], here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Yield what is wrong with the answers to these values of each parameter."""
     before = places_in(here)
-    for parameter in command.parameters:
-        for value in values:
-            line = command.line(parameter, value)
+    for place, parameter in enumerate(command.parameters):
+        for number, value in enumerate(values):
+            line = command.line(parameter, value, as_json=(place + number) % 2 == 0)
             shown = f"{' '.join(line)[:300]!a}: "
             try:
-                code, said = run(command.package, line, monkeypatch)
+                code, told, said = run(command.package, line, monkeypatch)
             except Exception as error:  # noqa: BLE001 (whatever it is, it is the fault that is looked for)
                 yield f"{shown}{type(error).__name__}: {error!s:.300} at {_place(error)}"
                 continue
@@ -188,6 +215,8 @@ def faults(command: Command, values: Iterable[str], here: Path, monkeypatch: pyt
                 yield f"{shown}{code}: {said}"
             if code == 2 and not any(name.lower() in said.lower() for name in names):
                 yield f"{shown}the message names no option: {said}"
+            if "--json" in line and told and not is_json(told):
+                yield f"{shown}{code}, and what it wrote is no JSON: {told[:300]}"
             after = places_in(here)
             if code and after != before:
                 yield f"{shown}{code}, and left {sorted(set(after) - set(before)) or 'another file'}"
@@ -230,7 +259,7 @@ def test_nothing_at_all_that_is_typed_ends_in_a_stack(
 
 def takes_path(command: Command, parameter: Any) -> bool:
     hint = get_type_hints(inspect.unwrap(command.itself.callback)).get(parameter.name)
-    return hint is Path or Path in get_args(hint)
+    return hint is Path or Path in get_args(hint) or parameter.name in MAY_BE_PATHS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -238,7 +267,7 @@ def test_an_empty_path_does_not_mean_this_folder(command: Command, here: Path, m
     assert here.is_dir()
     for parameter in command.parameters:
         if takes_path(command, parameter):
-            code, said = run(command.package, command.line(parameter, ""), monkeypatch)
+            code, _, said = run(command.package, command.line(parameter, ""), monkeypatch)
             assert (code, "names no file or folder" in said) == (2, True), (parameter.name, said)
 
 

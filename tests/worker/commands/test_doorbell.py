@@ -64,6 +64,18 @@ def test_a_folder_of_messages_that_cannot_be_made_does_not_undo_a_command(
     assert_kept_and_said(site, triaged(settings))
 
 
+def test_no_command_makes_a_folder_of_messages_where_a_disk_is_not_mounted(
+    make_settings: Callable[..., Settings], sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = make_settings(database_url=sqlite_url)
+    settings.data_dir.mkdir()
+    site = Site(settings, tmp_path / "log.txt")
+    assert_kept_and_said(site, triaged(settings))
+    checks = {each["name"]: each for each in json.loads(site.run("check", "--json").stdout)["checks"]}
+    assert (checks["broker"]["passed"], checks["disk"]["passed"]) == (True, True)
+    assert list(settings.data_dir.iterdir()) == []
+
+
 def test_a_bell_that_nobody_answers_is_left_to_the_sweeper_in_the_log(
     make_settings: Callable[..., Settings],
     silent_broker_url: str,

@@ -31,11 +31,7 @@ WRITES = {
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings], sqlite_url: str) -> Settings:
-    settings = make_settings(database_url=sqlite_url)
-    with opened(settings, read_only=False) as session:
-        for _ in range(200):
-            add_triaged_study(session, {"Mass": 0.9}, now=now())
-    return settings
+    return make_settings(database_url=sqlite_url)
 
 
 def shell(settings: Settings, package: str, rest: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +59,9 @@ def test_what_cannot_be_written_is_told_in_one_sentence(
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(settings: Settings) -> None:
+    with opened(settings, read_only=False) as session:
+        for _ in range(200):  # more than a pipe holds
+            add_triaged_study(session, {"Mass": 0.9}, now=now())
     done = shell(settings, "worker", "studies --limit 200 --json | head -1")
     assert (done.returncode, done.stdout, done.stderr) == (1, "{\n", "")
 

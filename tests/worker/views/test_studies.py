@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from datetime import timedelta
 from typing import Any
@@ -24,7 +26,7 @@ from worker.rows.study_tables import Study
 from worker.settings.config import Settings
 from worker.views.patient_history import milestones
 from worker.views.rendering import csv_text, inert
-from worker.views.studies import Group, StudyFilter, as_json, count_studies, list_studies
+from worker.views.studies import Group, StudyFilter, as_json, count_studies, list_studies, why
 from worker.views.study_detail import study_detail
 from worker.views.worklist_groups import read_worklist
 
@@ -66,7 +68,39 @@ def test_failed_held_and_not_analysed_stand_apart_even_when_they_waited_too_long
     assert set(groups) == {Group.FAILED, Group.HELD, Group.NOT_ANALYSED, Group.OUT_OF_SCOPE}
     assert groups[Group.FAILED].overdue
     assert not groups[Group.OUT_OF_SCOPE].overdue
-    assert all(line.priority is None and line.findings == () for line in groups.values())
+    assert all(line.priority is None and line.findings is None for line in groups.values())
+
+
+@pytest.mark.parametrize("state", [StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED])
+def test_what_was_flagged_keeps_its_place_when_the_study_fails_or_is_held_since(
+    sessions: SessionFactory, state: StudyState
+) -> None:
+    """A later image broke the analysis, say: the pneumothorax of the first must not sink below what is routine."""
+    with sessions.begin() as session:
+        add_triaged_study(session, {"Mass": 0.1}, minutes_ago=9)
+        uid = add_triaged_study(session, {"Pneumothorax": 0.9}, state=state, reason="It broke.").study_instance_uid
+        add_triaged_study(session, {"Pneumothorax": 0.9}, state=state, reason_code="x", minutes_ago=90)
+    with sessions() as session:
+        worklist = read_worklist(session, NOW, UPPER_WAIT)
+    (line,) = worklist.lines(Group.STAT)
+    assert (line.study_instance_uid, line.state, line.priority, line.overdue) == (uid, state, "STAT", False)
+    assert why(line) == "Pneumothorax 90% (threshold 60%). It broke."
+    assert [late.priority for late in worklist.lines(Group.OVERDUE)] == ["STAT"]
+    assert listed(sessions, priorities=("STAT",))[1] == line
+
+
+@pytest.mark.parametrize("state", [StudyState.FAILED, StudyState.HELD, StudyState.NOT_ANALYSED])
+def test_a_study_without_an_answer_is_never_called_routine(sessions: SessionFactory, state: StudyState) -> None:
+    with sessions.begin() as session:
+        add_triaged_study(session, {"Mass": 0.1}, state=state, reason_code="poison", reason="It broke.")
+        add_triaged_study(session, {"Mass": 0.1})
+    without, answered = sorted(listed(sessions), key=lambda line: line.state == StudyState.TRIAGED)
+    assert (without.group, without.priority, without.priority_reason) == (Group(state.value), None, None)
+    assert (without.findings, why(without)) == (None, "It broke.")
+    assert (answered.priority, answered.findings) == ("ROUTINE", ())
+    rows = csv.DictReader(io.StringIO(csv_text([without, answered])))
+    assert [(row["priority"], row["findings"]) for row in rows] == [("", "not known"), ("ROUTINE", "")]
+    assert [line.state for line in listed(sessions, priorities=("ROUTINE",))] == [StudyState.TRIAGED]
 
 
 def test_a_study_analysed_again_keeps_its_place(sessions: SessionFactory) -> None:

@@ -34,8 +34,8 @@ from dicom_io.associations.bounded_socket import BoundedSocket
 from dicom_io.associations.fragment_order import misplaced, single_values
 from dicom_io.associations.lasting import LastingAcse, LastingAssociation, LastingStateMachine
 from dicom_io.associations.message_limits import give_up, outgrown
-from dicom_io.associations.streaming import StreamingDul
-from dicom_io.associations.waking import WokenDimse
+from dicom_io.associations.streaming import MAXIMUM_WAITING, StreamingDul
+from dicom_io.associations.waking import UNSETTLED_SECONDS, WokenDimse
 from dicom_io.data_sets.file_meta import encode_file_meta
 from dicom_io.foundation.tls import CurrentTls, in_words
 from dicom_io.storing.spool import SpooledDataSet
@@ -71,6 +71,7 @@ class BoundedDimse(WokenDimse):
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Collect fragments; beyond the limit, or out of order, drop what was collected and abort."""
         for value in single_values(primitive):
+            self._wait_for_room()
             if why := misplaced(self.message, value):
                 give_up(self, why)
                 return
@@ -82,6 +83,12 @@ class BoundedDimse(WokenDimse):
                 return
             if self.spool_folder is not None:
                 self._spool(self.spool_folder)
+
+    def _wait_for_room(self) -> None:
+        """Hold many messages of one PDU back as those of many are: each request may hold a file open."""
+        association = self.assoc
+        while self.msg_queue.qsize() >= MAXIMUM_WAITING and association.is_alive() and not association._kill:
+            time.sleep(UNSETTLED_SECONDS)
 
     def _hand_on(self, message: DIMSEMessage) -> None:
         """Have a message served in its turn; pynetdicom serves events beside the others, and a release overtakes."""

@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from storage_ends import FolderReceiver, ReceivedInstance, ReceiveOutcome, encode, listeners
 from store_pdus import COMMAND, LAST, command, fragment, pdu
 
+from dicom_io.associations.streaming import MAXIMUM_WAITING
 from dicom_io.services.storage_scp import StorageScp
 from dicom_io.storing.instance_store import INCOMING_FOLDER
 
@@ -194,3 +195,17 @@ def test_fragments_that_cannot_be_in_that_order_end_the_association_and_store_no
     assert (connection.end() or PATIENCE_SECONDS) < 5.0
     assert receiver.received == receiver.refused == []
     require_no_partial_file(receiver)
+
+
+def test_many_messages_in_one_pdu_do_not_all_hold_a_file_open(start, receiver) -> None:
+    datasets = [chest_radiograph(PixelData=bytes(100)) for _ in range(40)]
+    receiver.may_store.clear()
+    connection = opened(start(spooled=True))
+    connection.say(pdu(*[value for dataset in datasets for value in values(dataset)]) + A_RELEASE_RQ)
+    assert receiver.asked.wait(PATIENCE_SECONDS)
+    time.sleep(0.3)
+    assert len(list((receiver.store.root / INCOMING_FOLDER).glob("*"))) <= MAXIMUM_WAITING + 2
+    receiver.may_store.set()
+    assert heard(connection, 41) == [4] * 40 + [6]
+    require_stored(receiver, datasets)
+    connection.end()

@@ -90,6 +90,27 @@ def test_the_list_is_worked_by_keys_alone(page: Page, page_settings: Settings, w
         expect(page.get_by_role("heading", name="THIRD")).to_be_visible()
 
 
+def test_the_keys_go_on_where_the_list_was_refreshed_before_the_mark_was_answered(
+    page: Page, page_settings: Settings, writing: SessionFactory
+) -> None:
+    """Over a slow network the feed tells of the mark first, and the rows are others by the time of its answer."""
+    with writing.begin() as session:
+        for place, name in enumerate(("FIRST", "SECOND", "THIRD")):
+            add_triaged_study(session, {"Mass": 0.2}, now=now(), patient_name=name, minutes_ago=9 - place)
+    page.add_init_script(
+        "const real = fetch; window.fetch = async (address, options) => {"
+        " const answer = await real(address, options);"
+        " while (options?.method === 'POST' && document.querySelector('#tile-ROUTINE b').textContent !== '2')"
+        " await new Promise(done => setTimeout(done, 20)); return answer; };"
+    )
+    with served(page_settings) as url:
+        page.goto(url)
+        page.get_by_role("link", name="SECOND").focus()
+        page.keyboard.press("r")
+        expect(page.locator("#news")).to_have_text("Marked", timeout=20_000)
+        expect(page.get_by_role("link", name="THIRD")).to_be_focused()
+
+
 def test_a_search_stays_the_same_search_while_it_is_open(
     page: Page, page_settings: Settings, writing: SessionFactory
 ) -> None:

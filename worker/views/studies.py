@@ -242,11 +242,11 @@ def _line(
 
 
 def why(line: StudyLine) -> str:
-    """Return the reason of a line: the priority's, and why there is no answer, or none to its latest images."""
+    """Return the reason of a line: why there is no answer, or none to its latest images, and the priority's."""
     if line.state not in (*WITHOUT_ANSWER, StudyState.OUT_OF_SCOPE):
         return line.priority_reason or line.reason or ""
-    reasons = (line.priority_reason, line.reason or line.reason_code)
-    return ". ".join(reason for reason in reasons if reason)
+    reason, flagged = line.reason or line.reason_code or "", line.priority_reason or ""
+    return f"{reason.rstrip('.')}. {flagged}" if reason and flagged else reason or flagged
 
 
 def _said_priority(study: Study) -> str | None:

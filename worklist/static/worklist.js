@@ -97,11 +97,11 @@
     const form = row.querySelector(".c-action form");
     if (!form) return;
     const links = visibleLinks();
-    const next = links[links.findIndex((link) => link.closest("tr") === row) + 1];
+    const next = links[links.findIndex((link) => link.closest("tr") === row) + 1]?.id; // its row may be another by then
     const reason = await send(form);
     refused.hidden = !reason;
     refused.textContent = reason;
-    if (!reason) { news.textContent = "Marked"; next?.focus(); }
+    if (!reason) { news.textContent = "Marked"; if (next) document.getElementById(next)?.focus(); }
     await refresh();
   }
 

@@ -84,7 +84,7 @@ def test_what_was_flagged_keeps_its_place_when_the_study_fails_or_is_held_since(
         worklist = read_worklist(session, NOW, UPPER_WAIT)
     (line,) = worklist.lines(Group.STAT)
     assert (line.study_instance_uid, line.state, line.priority, line.overdue) == (uid, state, "STAT", False)
-    assert why(line) == "Pneumothorax 90% (threshold 60%). It broke."
+    assert why(line) == "It broke. Pneumothorax 90% (threshold 60%)"
     assert [late.priority for late in worklist.lines(Group.OVERDUE)] == ["STAT"]
     assert listed(sessions, priorities=("STAT",))[1] == line
 

@@ -215,7 +215,7 @@ def faults(command: Command, values: Iterable[str], here: Path, monkeypatch: pyt
                 yield f"{shown}{code}: {said}"
             if code == 2 and not any(name.lower() in said.lower() for name in names):
                 yield f"{shown}the message names no option: {said}"
-            if "--json" in line and told and not is_json(told):
+            if "--json" in line and told.strip() and not is_json(told):  # a question leaves a blank behind
                 yield f"{shown}{code}, and what it wrote is no JSON: {told[:300]}"
             after = places_in(here)
             if code and after != before:

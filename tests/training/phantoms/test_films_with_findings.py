@@ -316,4 +316,6 @@ def test_films_without_a_chest_are_named_and_nothing_is_written(few: LabelledRad
     blank = replace(few, paths=dict.fromkeys(few.paths, tmp_path / "blank.png"))
     with pytest.raises(PhantomDatasetError, match=r"an upright chest was found on none of \d+ films"):
         write_films_with_findings(blank, tmp_path / "drawn", copies=1, seed=1, workers=1)
-    assert [path for path in (tmp_path / "drawn").rglob("*") if path.is_file()] == []
+    left = [path.name for path in (tmp_path / "drawn").rglob("*") if path.is_file()]
+    assert left == ["run.lock"], "which keeps a second command out, and holds nothing"
+    assert (tmp_path / "drawn" / "run.lock").read_bytes() == b""

@@ -202,9 +202,17 @@ def test_several_frames_further_channels_and_floats_are_refused() -> None:
 def test_a_cut_stream_is_undecodable_wherever_it_was_cut(lossless: bool, container: bool) -> None:
     options = {"usecontainer": container} if lossless else {"usecontainer": container, "lossless": False}
     frame = stream(PIXELS, 12, **options)
+    whole = decode_frame(image(frame, PIXELS, 12)).values
     for length in (*range(2, 60), *range(60, len(frame), 37), len(frame) - 1):
         for tail in (b"", bytes(2048)):
-            assert refusal(image(frame[:length] + tail, PIXELS, 12)) is ReasonCode.UNDECODABLE
+            cut = image(frame[:length] + tail, PIXELS, 12)
+            try:
+                values = decode_frame(cut).values
+            except UndecodableError as error:
+                assert error.reason_code is ReasonCode.UNDECODABLE
+            else:  # libjxl 0.12 needs nothing of the last byte, if any other follows
+                assert tail and length == len(frame) - 1
+                np.testing.assert_array_equal(values, whole)
 
 
 @pytest.mark.parametrize("replacement", [bytes(32), b"\x55" * 32, bytes(range(32))])

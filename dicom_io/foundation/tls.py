@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +108,14 @@ class _NotingSocket(ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         """Do it, or note why not."""
-        self._noting(lambda: super(_NotingSocket, self).do_handshake(block), OSError)
+        self._noting(lambda: self._shake_hands(block), OSError)
+
+    def _shake_hands(self, block: bool) -> None:
+        super().do_handshake(block)
+        if self.server_side and self.session_reused:  # OpenSSL may keep sessions of TLS 1.2 without tickets, too
+            shown_first = self.getpeercert() or {}
+            if ssl.cert_time_to_seconds(str(shown_first["notAfter"])) < time.time():
+                raise PermissionError(errno.EACCES, "certificate has expired")
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         """Read, or note why not."""

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_files_do_not_get_the_numbers_of_closed_streams(settings: Settings, tmp_
     """What a library prints would land in the database."""
     fresh = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'fresh.db'}"})
     assert shell(fresh, "worker", "migrate <&- >&- 2>&-").returncode == 1
-    with sqlite3.connect(tmp_path / "fresh.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "fresh.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("SELECT count(*) FROM alembic_version").fetchall() == [(1,)]
 

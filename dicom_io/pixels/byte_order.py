@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_io.pixels.pixel_layout import MONOCHROME, PixelLayout
+from dicom_io.pixels.sampling import some_rows
 
 _ROWS = 32
 _MANY, _FEW = 0.25, 0.001
@@ -32,7 +33,7 @@ def in_right_order(words: NDArray[np.generic], layout: PixelLayout) -> NDArray[n
     has_neighbours = layout.bits_allocated == 16 and words.shape[1] > 1
     if not has_neighbours or layout.photometric_interpretation not in MONOCHROME:
         return words
-    stated = words[:: max(1, len(words) // _ROWS)]
+    stated = some_rows(words, _ROWS)
     if _beyond(stated, layout) < _MANY:
         return words
     swapped = stated.byteswap()

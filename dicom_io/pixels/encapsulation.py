@@ -6,6 +6,7 @@ import struct
 
 from dicom_io.data_sets.encoded import fragment_end
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
+from dicom_io.pixels.jpegxl_stream import CONTAINER as JPEGXL_CONTAINER
 
 MAXIMUM_FRAGMENTS = 1 << 20
 """Some senders cut a frame every kilobyte; each fragment takes memory of its own, even an empty one."""
@@ -15,7 +16,7 @@ _CODE_STREAM_STARTS = (
     b"\xff\xd8\xff",  # SOI and a further marker: JPEG, JPEG-LS
     b"\xff\x4f\xff\x51",  # SOC and SIZ: JPEG 2000
     b"\x00\x00\x00\x0cjP  \x0d\x0a\x87\x0a",  # signature box of a JP2 file
-    b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a",  # and of JPEG XL
+    JPEGXL_CONTAINER,
 )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.pixel_layout import PixelLayout
+from dicom_io.pixels.sampling import some_rows
 
 _ROWS = 256
 """Looked at, each of them whole, because the neighbours count."""
@@ -131,8 +132,7 @@ def require_stored_bits(
         codes = codes & np.array(~layout.overlay_bits & 0xFFFF).astype(codes.dtype)
     if unused == 0 or (not layout.signed and codes.min() >> layout.bits_stored == codes.max() >> layout.bits_stored):
         return
-    step = max(1, len(codes) // _ROWS)
-    codes, outside = codes[::step], None if outside is None else outside[::step]
+    codes, outside = some_rows(codes, _ROWS), None if outside is None else some_rows(outside, _ROWS)
     whole: NDArray[Any] = codes.view(f"i{codes.dtype.itemsize}") if layout.signed else codes
     stored = (whole << unused) >> unused  # with the sign carried up, where there is one
     whole = whole if outside is None else np.where(outside, stored, whole)

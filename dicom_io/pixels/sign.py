@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dicom_io.foundation.reasons import ReasonCode, UndecodableError
 from dicom_io.pixels.pixel_layout import PixelLayout
+from dicom_io.pixels.sampling import some_rows
 
 _ROWS = 64
 """Looked at; each of them whole, because the neighbours count."""
@@ -44,7 +45,7 @@ def require_sign(codes: NDArray[np.generic], layout: PixelLayout) -> None:
     """
     if layout.bits_stored < _FEWEST_BITS:
         return
-    rows = _some_rows(codes)
+    rows = some_rows(codes, _ROWS).astype(np.int32)
     upper = rows >= 1 << (layout.bits_stored - 1)
     across = upper[:, 1:] != upper[:, :-1]
     if np.count_nonzero(across) < _FEWEST_JUMPS:
@@ -72,14 +73,10 @@ def may_be_torn(codes: NDArray[np.generic], layout: PixelLayout) -> bool:
     codes
         uint16 [rows, columns].
     """
-    rows, half = _some_rows(codes), 1 << (layout.bits_stored - 1)
+    rows, half = some_rows(codes, _ROWS).astype(np.int32), 1 << (layout.bits_stored - 1)
     steps = np.abs(np.diff(rows, axis=1))
     across = (rows[:, 1:] >= half) != (rows[:, :-1] >= half)
     jumps = np.count_nonzero(steps > 3 * half // 2)
     return bool(
         jumps >= _FEW_SMOOTHED * steps.size and jumps > _MORE * np.count_nonzero(across & (steps < half // _NEAR))
     )
-
-
-def _some_rows(codes: NDArray[np.generic]) -> NDArray[np.int32]:
-    return codes[:: max(1, len(codes) // _ROWS)].astype(np.int32)

@@ -29,7 +29,8 @@ QUARANTINE_FOLDER = "quarantine"
 LASTING_FOLDERS = 1_000
 """Remembered as safely on disk; forgetting one costs an fsync."""
 _SYNCING = ErrandThreads(4, "fsync")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Of a disk, or of the share of it that a user has."""
 _BEYOND_REACH = (
     errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
 )  # fmt: skip
@@ -155,7 +156,7 @@ class InstanceStore:
             self.require_free_space()
             return self._write(_Names(study_instance_uid, sop_instance_uid, suffix), chunks)
         except OSError as error:
-            kind = StorageFull if error.errno in _FULL else StoreError
+            kind = StorageFull if error.errno in FULL else StoreError
             raise kind(f"cannot store an instance ({error.strerror}); free or repair the disk", self.root) from error
 
     def open_path(self, relative_path: str) -> Path:
@@ -233,7 +234,7 @@ class InstanceStore:
             self.require_free_space()
             return self._quarantine.keep((chunks.whole(),) if isinstance(chunks, SpooledDataSet) else chunks, reason)
         except OSError as error:
-            kind = StorageFull if error.errno in _FULL else StoreError
+            kind = StorageFull if error.errno in FULL else StoreError
             raise kind(f"cannot quarantine an object ({error.strerror})", self._quarantine.folder) from error
 
     def remove_partial_files(self, older_than_seconds: float = 600.0) -> int:

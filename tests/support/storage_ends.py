@@ -18,6 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
 
 from dicom_io.associations.reactor_pause import reactor_held
+from dicom_io.services.storage_commitment import CommitmentAnswer
 from dicom_io.services.storage_scp import ReceivedInstance, ReceiveOutcome, RefusedInstance, ScpSettings, StorageScp
 from dicom_io.storing.instance_store import INCOMING_FOLDER, InstanceStore, StoredFile
 
@@ -74,7 +75,9 @@ class NoReceiver:
 
 
 @contextmanager
-def listeners(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
+def listeners(
+    receiver: FolderReceiver, take_commitment: Callable[[CommitmentAnswer], bool] | None = None
+) -> Iterator[Callable[..., StorageScp]]:
     """Give a maker of running SCPs for this receiver; keywords replace settings. All are stopped in the end."""
     running = []
 
@@ -85,7 +88,7 @@ def listeners(receiver: FolderReceiver) -> Iterator[Callable[..., StorageScp]]:
             "accept_unknown_callers": True,
             "spool_folder": receiver.store.root / INCOMING_FOLDER if spooled else None,
         }
-        scp = StorageScp(ScpSettings(**usual | fields), receiver)
+        scp = StorageScp(ScpSettings(**usual | fields), receiver, take_commitment)
         scp.start()
         running.append(scp)
         return scp

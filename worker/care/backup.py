@@ -11,7 +11,6 @@ that promise what is not there.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_io.foundation.product import VERSION
-from dicom_io.storing.instance_store import INCOMING_FOLDER, all_stored_files
+from dicom_io.storing.instance_store import FULL, INCOMING_FOLDER, all_stored_files
 from worker.care.database_dump import Dump, copies_in, dumping, require_empty, restore_dump
 from worker.foundation.errors import AlreadyRunning, WorkerError
 from worker.foundation.failpoints import failpoint
@@ -89,7 +88,7 @@ def back_up(settings: Settings, folder: Path) -> Manifest:
     except AlreadyRunning as error:
         raise BackupError(f"another backup into {folder} is under way; wait until it ends") from error
     except OSError as error:
-        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "look whether its disk fails"
+        remedy = "make room" if error.errno in FULL else "look whether its disk fails"
         raise BackupError(
             f"cannot back up to {folder} ({error.strerror}: {error.filename or folder}): {remedy}; an earlier backup "
             "there is kept"

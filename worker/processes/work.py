@@ -46,6 +46,7 @@ def run_worker(settings: Settings, queues: Sequence[str] = ("stat", "routine"), 
     """
     if not queues or not set(queues) <= set(QUEUES):
         raise ConfigurationError(f"queues must be some of {', '.join(QUEUES)}, not {', '.join(queues) or 'none'}")
+    require_kept_stores(settings)
     require_usable(settings, queues)
     configure(settings)
 
@@ -66,14 +67,13 @@ def run_worker(settings: Settings, queues: Sequence[str] = ("stat", "routine"), 
 
 
 def require_usable(settings: Settings, queues: Sequence[str]) -> None:
-    """Refuse to start without the database or the disk of what was received or, to analyse, without a usable bundle.
+    """Refuse to start on an unmigrated database or, for analyses, with a bundle that cannot be used.
 
     Raises
     ------
     StartError
         Saying what is wrong and what to do.
     """
-    require_kept_stores(settings)
     with migrated_engine(settings.effective_database_url) as engine:
         if analyses(queues):
             with no_garbage_looked_for():

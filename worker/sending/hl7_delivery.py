@@ -21,7 +21,7 @@ ATTEMPTS_IN_ORDER = 5
 """So often a message is tried before the next one about its study may go without it: a quarter of a minute, mostly."""
 
 
-def announce(destination: Hl7Destination, paths: Sequence[Path], attempts: Sequence[int] = ()) -> list[SendOutcome]:
+def announce(destination: Hl7Destination, paths: Sequence[Path], attempts: Sequence[int]) -> list[SendOutcome]:
     """Send the messages over one connection, each after the answer to the one before; report on each, in order.
 
     After a silence or a drop the rest is not tried: an answer that comes late would be taken for the next one's. After
@@ -39,7 +39,7 @@ def announce(destination: Hl7Destination, paths: Sequence[Path], attempts: Seque
         with MllpConnection(destination.receiver()) as connection:
             for number, path in enumerate(paths):
                 outcomes.append(_sent(path, connection, answered))
-                if not outcomes[-1].accepted and attempts and attempts[number] < ATTEMPTS_IN_ORDER:
+                if not outcomes[-1].accepted and attempts[number] < ATTEMPTS_IN_ORDER:
                     break
     except NoConnectionError as error:
         return [replace(_undelivered(path, str(error)), unreachable=True) for path in paths]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,11 @@ from pdu_mutations import (
     encoded_command,
 )
 from pydicom.dataset import Dataset
-from storage_ends import FolderReceiver, encode
+from storage_ends import FolderReceiver, encode, listeners
 from store_pdus import COMMAND, LAST, fragment, pdu
 
 from dicom_io.services.storage_commitment import CommitmentAnswer
-from dicom_io.services.storage_scp import ScpSettings, StorageScp
+from dicom_io.services.storage_scp import StorageScp
 from dicom_io.storing.instance_store import INCOMING_FOLDER
 
 ABORTED, RELEASED, SECONDS = 7, 6, 10.0
@@ -44,22 +45,12 @@ def heard() -> list[CommitmentAnswer]:
 
 @pytest.fixture
 def start(receiver: FolderReceiver, heard: list[CommitmentAnswer]) -> Iterator[Start]:
-    running: list[StorageScp] = []
-
     def take(answer: CommitmentAnswer) -> bool:
         heard.append(answer)
         return True
 
-    def starter(**fields: object) -> StorageScp:
-        spool = receiver.store.root / INCOMING_FOLDER
-        scp = StorageScp(ScpSettings("CXRAI", port=0, **{"spool_folder": spool} | fields), receiver, take)
-        scp.start()
-        running.append(scp)
-        return scp
-
-    yield starter
-    for scp in running:
-        scp.stop(grace_seconds=1.0)
+    with listeners(receiver, take) as starter:
+        yield partial(starter, accept_unknown_callers=False)
 
 
 def what_comes_of(scp: StorageScp, abstract_syntax: str, message: bytes) -> list[int]:

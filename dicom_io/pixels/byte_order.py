@@ -45,9 +45,11 @@ def in_right_order(words: NDArray[np.generic], layout: PixelLayout) -> NDArray[n
 
 def _beyond(words: NDArray[np.generic], layout: PixelLayout) -> float:
     """Return the share of the words above High Bit, or, where nothing is above it, in the upper half of their range."""
-    if layout.signed and layout.high_bit < _HIGHEST_BIT:  # negative ones have ones there
-        words = words + np.array(1 << layout.high_bit, words.dtype)
-    return np.count_nonzero(words.astype(np.uint16) >> min(layout.high_bit + 1, _HIGHEST_BIT)) / words.size
+    codes, lowest_unused = words.astype(np.uint16), min(layout.high_bit + 1, _HIGHEST_BIT)
+    beyond = codes >> lowest_unused != 0
+    if layout.signed and layout.high_bit < _HIGHEST_BIT:  # negative ones may have ones there, or may not
+        beyond &= (codes + np.uint16(1 << layout.high_bit)) >> lowest_unused != 0
+    return np.count_nonzero(beyond) / codes.size
 
 
 def _roughness(rows: NDArray[np.generic], layout: PixelLayout) -> float:

@@ -68,6 +68,7 @@ def test_a_lossless_code_stream_gives_every_sample_back(syntax: str, drawn: tupl
 @settings(max_examples=60, deadline=None)
 @given(samples())
 @example((np.array([[242, 262], [0, 0]], np.uint16), 9, True))  # its one step over the sign is no wrong sign
+@example((np.array([[6318, 3001], [0, 0]], np.uint16), 13, True))  # the sign is not carried up, and the words are right
 def test_run_lengths_and_plain_words_give_every_sample_back(drawn: tuple[np.ndarray, int, bool]) -> None:
     codes, bits, signed = drawn
     dataset = image(codes, bits, signed)
